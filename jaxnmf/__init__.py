@@ -1,0 +1,17 @@
+"""jaxnmf: non-negative matrix factorisation in JAX, V ≈ W H with W, H ≥ 0.
+
+>>> import numpy as np, jaxnmf
+>>> V = np.random.default_rng(0).random((60, 40))
+>>> result = jaxnmf.factorize(V, 5)
+"""
+
+from jaxnmf import datasets as datasets
+from jaxnmf import losses as losses
+from jaxnmf import solvers as solvers
+from jaxnmf._version import __version__ as __version__
+from jaxnmf.api import factorize as factorize
+from jaxnmf.registry import register_loss as register_loss
+from jaxnmf.registry import register_solver as register_solver
+from jaxnmf.types import Result as Result
+from jaxnmf.types import Status as Status
+from jaxnmf.types import Trace as Trace

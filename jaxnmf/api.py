@@ -1,0 +1,267 @@
+"""`factorize`: from what a user has to a `Result`, in one call."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxnmf.constraints import Penalty
+from jaxnmf.init import initial_factors
+from jaxnmf.losses import Loss
+from jaxnmf.matrix import as_matrix
+from jaxnmf.metrics import relative_error
+from jaxnmf.problem import Problem
+from jaxnmf.registry import make_loss, make_solver, solver_class, solvers
+from jaxnmf.run import RECORD_EVERY, Run, Stop, timed
+from jaxnmf.types import Result, Status
+
+PRECISION = "highest"
+
+
+class Unsupported(ValueError):
+    """A solver was asked for a loss or an operand that it does not take."""
+
+
+def factorize(
+    V: Any,
+    rank: int,
+    *,
+    solver: Any = "hals",
+    loss: str | Loss | Callable[..., Any] = "frobenius",
+    init: str | Sequence[Any] = "random",
+    seed: int = 0,
+    max_iter: int = 200,
+    tol: float = 1e-4,
+    kkt_tol: float = 0.0,
+    target: float | None = None,
+    time_budget: float | None = None,
+    l1: float | tuple[float, float] = 0.0,
+    l2: float | tuple[float, float] = 0.0,
+    dtype: Any = "float32",
+    record_every: int = RECORD_EVERY,
+    kkt: bool = True,
+    progress: bool | None = None,
+    solver_options: Mapping[str, Any] | None = None,
+    loss_options: Mapping[str, Any] | None = None,
+) -> Result:
+    """Factorise V ≈ W H with W, H ≥ 0.
+
+    min over W, H ≥ 0 of D(V | WH) + l1·ΣW + l1·ΣH + ½ l2·‖W‖² + ½ l2·‖H‖².
+
+    Args:
+      V: (m, n), non-negative and finite: a NumPy or JAX array, or SciPy sparse.
+      rank: p, the number of components.
+      solver: a name (`jaxnmf.solvers()`) or an instance.
+      loss: a name (`jaxnmf.losses()`), an instance, or your own entrywise φ(v, x).
+      init: "random", "nndsvd", "nndsvda", "nndsvdar", or a pair (W, H).
+      seed: of everything random.
+      max_iter, tol, kkt_tol, target, time_budget: when to stop, whichever comes
+        first: iterations; change of the loss over ten iterations against the first
+        loss; KKT residual against the first; loss; seconds of iterating.
+      l1, l2: penalties, for both factors or as a pair (for W, for H).
+      dtype: "float32" or "float64", to work in.
+      record_every: iterations between records of loss and KKT residual.
+      kkt: whether to record the KKT residual (as costly as half an iteration).
+      progress: show a bar; by default only for a run of over two seconds in a
+        terminal.
+      solver_options, loss_options: options that go with a name.
+
+    Returns:
+      A `Result`: W (m, p), H (p, n), loss, relative_error, iterations, status, trace.
+
+    Raises:
+      ValueError: for anything that does not fit, before any compilation.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> V = np.random.default_rng(0).random((30, 20))
+      >>> result = jaxnmf.factorize(V, 4)
+      >>> result.W.shape, result.H.shape
+      ((30, 4), (4, 20))
+    """
+    with precision(dtype) as dtype:
+        matrix = as_matrix(V, dtype)
+        problem = Problem.of(
+            matrix,
+            make_loss(loss, loss_options),
+            penalties=make_penalties(l1, l2),
+        )
+        made = make_solver(solver, solver_options)
+        check_count("rank", rank)
+        check_problem(problem, made)
+        stop = make_stop(max_iter, tol, kkt_tol, target, time_budget)
+        check_count("record_every", record_every)
+        check_count("seed", seed, least=0)
+        factors = initial_factors(matrix, rank, init, seed)
+        with progress_bar(max_iter, progress) as on_record:
+            run = timed(
+                problem,
+                made,
+                factors,
+                jax.random.key(seed),
+                stop,
+                record_every=record_every,
+                kkt=kkt,
+                on_record=on_record,
+            )
+        return to_result(run, problem)
+
+
+@contextlib.contextmanager
+def precision(dtype: Any) -> Iterator[np.dtype]:
+    """Work in float32 or float64 with exact products, whatever the global settings.
+
+    Yields the dtype. Accelerators would else round float32 products to TF32 or
+    bfloat16, and results would differ between devices in the third digit.
+    """
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError:
+        dtype = None
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"dtype={dtype} is not one of float32, float64")
+    with jax.default_matmul_precision(PRECISION), jax.enable_x64(dtype == np.float64):
+        yield dtype
+
+
+def make_stop(
+    max_iter: int = 200,
+    tol: float = 1e-4,
+    kkt_tol: float = 0.0,
+    target: float | None = None,
+    time_budget: float | None = None,
+) -> Stop:
+    """A `Stop` of checked values, on the host."""
+    check_count("max_iter", max_iter)
+    check_amount("tol", tol)
+    check_amount("kkt_tol", kkt_tol)
+    if time_budget is not None:
+        check_amount("time_budget", time_budget)
+    return Stop(
+        max_iter=max_iter,
+        tol=tol,
+        kkt_tol=kkt_tol,
+        target=-np.inf if target is None else float(target),
+        seconds=np.inf if time_budget is None else time_budget,
+    )
+
+
+def make_penalties(l1: Any, l2: Any) -> tuple[Penalty, Penalty]:
+    """The penalties on W and H, each given for both or as a pair (for W, for H)."""
+    pairs = []
+    for name, value in (("l1", l1), ("l2", l2)):
+        pair = (value, value) if np.ndim(value) == 0 else tuple(value)
+        if len(pair) != 2:
+            raise ValueError(
+                f"{name} has {len(pair)} values; give one for both factors or a pair "
+                "(for W, for H)"
+            )
+        for x in pair:
+            check_amount(name, x)
+        pairs.append(pair)
+    (l1_W, l1_H), (l2_W, l2_H) = pairs
+    return Penalty(l1=l1_W, l2=l2_W), Penalty(l1=l1_H, l2=l2_H)
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """Raise a ValueError unless value is an integer ≥ least."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ValueError(f"{name}={value!r} must be an integer ≥ {least}")
+
+
+def check_amount(name: str, value: Any) -> None:
+    """Raise a ValueError unless value is a finite number ≥ 0."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not np.isfinite(value) or value < 0:
+        raise ValueError(f"{name}={value!r} must be a finite number ≥ 0")
+
+
+def check_problem(problem: Problem, solver: Any) -> None:
+    """Refuse, by name and with what would fit, a combination that cannot be run."""
+    loss, matrix = problem.loss, problem.matrix
+    name = getattr(solver, "name", type(solver).__name__)
+    loss_name = type(loss).name or type(loss).__name__
+    supports = solver.supports
+    if not supports.takes(loss) or matrix.kind not in supports.operands:
+        fit = [
+            other
+            for other in solvers()
+            if solver_class(other).supports.takes(loss)  # pyright: ignore
+            and matrix.kind in solver_class(other).supports.operands  # pyright: ignore
+        ]
+        raise Unsupported(
+            f"solver {name!r} cannot minimise the loss {loss_name!r} on {matrix.kind} "
+            f"data; solvers that can: {', '.join(fit)}"
+        )
+    if matrix.kind == "sparse" and not loss.separable_zeros:
+        m, n = matrix.shape
+        raise ValueError(
+            f"loss {loss_name!r} needs every entry of W H, also where the sparse V is "
+            f"zero: pass V.toarray() ({m * n * 4 / 1e9:.2g} GB in float32), or use "
+            "'frobenius' or 'kullback-leibler'"
+        )
+    if loss.positive_data and matrix.kind == "dense" and not matrix.array.min() > 0:
+        raise ValueError(
+            f"V holds zeros, where the loss {loss_name!r} is infinite; every entry "
+            "must be > 0 (add a small constant, or use 'kullback-leibler')"
+        )
+
+
+@contextlib.contextmanager
+def progress_bar(
+    total: int, show: bool | None = None, label: str = "iterations"
+) -> Iterator[Callable[[int, float], None] | None]:
+    """Yields a function to call with (iteration, loss), or None when not to show.
+
+    With show=None the bar appears after two seconds, and only in a terminal.
+    """
+    if show is False or (show is None and not sys.stderr.isatty()):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}  loss {task.fields[loss]:.6g}"),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(label, total=total, loss=float("nan"))
+    begun, patience = time.perf_counter(), 0.0 if show else 2.0
+
+    def on_record(iteration: int, loss: float) -> None:
+        if not bar.live.is_started and time.perf_counter() - begun > patience:
+            bar.start()
+        bar.update(task, completed=iteration, loss=loss)
+
+    try:
+        yield on_record
+    finally:
+        bar.stop()
+
+
+def to_result(run: Run, problem: Problem) -> Result:
+    """What a user sees of a run: NumPy arrays, W (m, p)."""
+    W, H = np.ascontiguousarray(np.asarray(run.factors.Wt).T), np.asarray(run.factors.H)
+    trace = run.trace
+    return Result(
+        W=W,
+        H=H,
+        loss=float(trace.loss[-1]),
+        relative_error=relative_error(problem.matrix.to_host(), W, H),
+        kkt=float(trace.kkt[-1]),
+        iterations=int(run.iterations),
+        status=Status.from_code(int(run.status)),
+        trace=trace,
+        seconds=float(trace.seconds[-1]),
+        compile_seconds=run.compile_seconds,
+    )

@@ -1,0 +1,138 @@
+"""Initial factors, on the host: the same for every solver of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxnmf.matrix import Dense, Matrix
+from jaxnmf.types import Factors
+
+INITS = ("random", "nndsvd", "nndsvda", "nndsvdar")
+
+
+def initial_factors(
+    matrix: Matrix,
+    rank: int,
+    init: str | Sequence[Any] = "random",
+    seed: int = 0,
+) -> Factors:
+    """Initial rank-major factors in the matrix's precision.
+
+    Args:
+      matrix: the operand V, (m, n).
+      rank: p.
+      init: "random", "nndsvd", "nndsvda", "nndsvdar", or a pair (W, H) of shapes
+        (m, p) and (p, n), both non-negative.
+      seed: of "random" and of the noise of "nndsvdar".
+
+    Raises:
+      ValueError: for an unknown name, a p that the SVD cannot give, or factors of
+        the wrong shape or sign.
+    """
+    m, n = matrix.shape
+    if not isinstance(init, str):
+        W, H = _custom(init, (m, rank), (rank, n))
+    elif init == "random":
+        W, H = _random(matrix, rank, seed)
+    elif init in INITS:
+        W, H = _nndsvd(matrix, rank, init, seed)
+    else:
+        raise ValueError(
+            f"init={init!r} is not known; it must be one of {', '.join(INITS)}, or a "
+            "pair (W, H)"
+        )
+    dtype = np.dtype(matrix.dtype)
+    return Factors(
+        np.ascontiguousarray(W.T, dtype),  # pyright: ignore
+        np.ascontiguousarray(H, dtype),  # pyright: ignore
+    )
+
+
+def component_normals(seed: int, factor: int, component: int, size: int) -> np.ndarray:
+    """Standard normals that depend on (seed, factor, component) alone.
+
+    Keyed per component and not per matrix, so that a run at p is the same whether
+    its factors are padded or not, and the first p components of a larger run.
+    """
+    stream = np.random.SeedSequence([seed, factor, component])
+    return np.random.default_rng(stream).standard_normal(size)
+
+
+def _random(matrix: Matrix, rank: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """|N(0, 1)| entries, scaled alike in both factors so that ΣWH = ΣV."""
+    m, n = matrix.shape
+    W = np.abs([component_normals(seed, 0, k, m) for k in range(rank)]).T
+    H = np.abs([component_normals(seed, 1, k, n) for k in range(rank)])
+    scale = np.sqrt(_total(matrix) / (W.sum(0) @ H.sum(1)))
+    return W * scale, H * scale
+
+
+def _nndsvd(
+    matrix: Matrix, rank: int, variant: str, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boutsidis & Gallopoulos, "SVD based initialization", Pattern Recognition 41
+    (2008): of each singular pair the heavier of its positive and negative parts.
+
+    "a" fills the zeros with the mean of V, "ar" with small random values: solvers
+    that cannot leave zero (multiplicative updates) need one of the two.
+    """
+    m, n = matrix.shape
+    if rank > min(m, n):
+        raise ValueError(
+            f"init={variant!r} needs rank ≤ min(m, n) = {min(m, n)}, but rank={rank}; "
+            "init='random' has no such limit"
+        )
+    from sklearn.utils.extmath import randomized_svd
+
+    U, s, Vt = randomized_svd(matrix.to_host(), rank, random_state=0)
+    W, H = np.zeros((m, rank)), np.zeros((rank, n))
+    # The first pair of a non-negative matrix has one sign throughout.
+    W[:, 0], H[0] = np.sqrt(s[0]) * np.abs(U[:, 0]), np.sqrt(s[0]) * np.abs(Vt[0])
+    for k in range(1, rank):
+        u, v = U[:, k], Vt[k]
+        parts = [(np.maximum(sign * u, 0), np.maximum(sign * v, 0)) for sign in (1, -1)]
+        u, v = max(parts, key=lambda uv: np.linalg.norm(uv[0]) * np.linalg.norm(uv[1]))
+        u_norm, v_norm = np.linalg.norm(u), np.linalg.norm(v)
+        if u_norm * v_norm > 0:
+            root = np.sqrt(s[k] * u_norm * v_norm)
+            W[:, k], H[k] = root * u / u_norm, root * v / v_norm
+    mean = _total(matrix) / (m * n)
+    if variant == "nndsvda":
+        W[W == 0], H[H == 0] = mean, mean
+    elif variant == "nndsvdar":
+        for k in range(rank):
+            for factor, x in ((0, W[:, k]), (1, H[k])):
+                noise = np.abs(component_normals(seed, factor, k, x.size))
+                np.copyto(x, mean * noise / 100, where=x == 0)
+    return W, H
+
+
+def _custom(
+    init: Sequence[Any], W_shape: tuple[int, int], H_shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    if len(init) != 2:
+        raise ValueError(f"init has {len(init)} entries; a pair (W, H) is needed")
+    found = []
+    for name, x, shape in (("W", init[0], W_shape), ("H", init[1], H_shape)):
+        x = np.asarray(x)
+        if x.shape != shape:
+            raise ValueError(
+                f"init: {name} has shape {x.shape}; for this V and rank it must be "
+                f"{shape}"
+            )
+        if not (x.dtype.kind in "fiub" and np.isfinite(x).all() and (x >= 0).all()):
+            raise ValueError(
+                f"init: {name} holds entries that are negative, not finite or not "
+                "numbers; every entry must be ≥ 0"
+            )
+        found.append(x)
+    return found[0], found[1]
+
+
+def _total(matrix: Matrix) -> float:
+    """ΣV."""
+    data = matrix.array if isinstance(matrix, Dense) else matrix.csr.data
+    return float(np.asarray(data.sum(-1)).sum(dtype=np.float64))

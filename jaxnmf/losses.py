@@ -1,0 +1,185 @@
+"""Losses D(V | X), X = W H: a sum of entrywise terms φ(v, x).
+
+A loss gives φ (``pointwise``) and, where it can, the split of its derivative,
+∂φ/∂x = b − a with a, b ≥ 0 (``split``). For a fixed left factor W the gradient in H
+is then Wᵀb − Wᵀa: multiplicative updates take the ratio, gradient methods the
+difference, the KKT residual both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxnmf.types import Pointwise, pytree, static
+
+
+class Loss:
+    """What every loss offers. Subclass it, or register a plain function φ(v, x).
+
+    Attributes:
+      quadratic: ½‖V − X‖²; solvers may then work on Gram and cross products.
+      unit_plus: b ≡ 1, so that Wᵀb is a row sum and costs no product.
+      separable_zeros: Σφ(0, x) over all entries has a closed form
+        (``zero_total``), so a sparse V costs only its stored entries.
+      positive_data: φ is infinite at v = 0.
+      beta: β where the loss is a β-divergence, else None.
+    """
+
+    name: ClassVar[str] = ""
+    quadratic: bool = False
+    unit_plus: bool = False
+    has_split: bool = True
+    separable_zeros: bool = False
+    positive_data: bool = False
+    beta: float | None = None
+
+    def pointwise(self, v: jax.Array, x: jax.Array) -> jax.Array:
+        """φ(v, x), entrywise."""
+        raise NotImplementedError
+
+    def split(self, v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(a, b), both ≥ 0, with ∂φ/∂x = b − a, entrywise."""
+        raise NotImplementedError
+
+    def zero_total(
+        self, fixed: Float[Array, "p m"], free: Float[Array, "p n"]
+    ) -> jax.Array:
+        """Σφ(0, x) over all entries of X = fixedᵀ free, in closed form."""
+        raise NotImplementedError
+
+
+class BetaDivergence(Loss):
+    """The β-divergence, for any real β.
+
+    d(v | x) = (v^β + (β−1) x^β − β v x^(β−1)) / (β (β−1)), with the limits
+    v log(v/x) − v + x at β = 1 and v/x − log(v/x) − 1 at β = 0;
+    a = v x^(β−2), b = x^(β−1).
+
+    Reference: Févotte & Idier, "Algorithms for nonnegative matrix factorization with
+    the β-divergence", Neural Computation 23 (2011).
+    """
+
+    beta: float = 2.0
+
+    @property
+    def quadratic(self) -> bool:
+        return self.beta == 2
+
+    @property
+    def unit_plus(self) -> bool:
+        return self.beta == 1
+
+    @property
+    def separable_zeros(self) -> bool:
+        return self.beta in (1, 2)
+
+    @property
+    def positive_data(self) -> bool:
+        return self.beta <= 0
+
+    def pointwise(self, v: jax.Array, x: jax.Array) -> jax.Array:
+        if self.beta == 2:
+            return 0.5 * (v - x) ** 2
+        ratio = v / x
+        safe = jnp.where(v > 0, ratio, 1)
+        if self.beta == 1:
+            return v * jnp.log(safe) - v + x
+        if self.beta == 0:
+            return ratio - jnp.log(safe) - 1
+        b = self.beta
+        # x^β times a function of v/x: the three powers never overflow apart.
+        return x**b * ((ratio**b - 1) - b * (ratio - 1)) / (b * (b - 1))
+
+    def split(self, v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        if self.beta == 2:
+            return v, x
+        if self.beta == 1:
+            return v / x, jnp.ones_like(x)
+        if self.beta == 0:
+            b = 1 / x
+            return (v / x) * b, b
+        if self.beta == 3:
+            return v * x, x * x
+        b = x ** (self.beta - 1)
+        return (v / x) * b, b
+
+    def zero_total(
+        self, fixed: Float[Array, "p m"], free: Float[Array, "p n"]
+    ) -> jax.Array:
+        if self.beta == 1:
+            return (fixed.sum(1) * free.sum(1)).sum()
+        return 0.5 * ((fixed @ fixed.T) * (free @ free.T)).sum()
+
+    @property
+    def mu_exponent(self) -> float:
+        """γ that makes the multiplicative update descend (Févotte & Idier)."""
+        if self.beta < 1:
+            return 1 / (2 - self.beta)
+        if self.beta > 2:
+            return 1 / (self.beta - 1)
+        return 1.0
+
+
+@pytree
+class Frobenius(BetaDivergence):
+    """½‖V − W H‖²_F, the maximum likelihood of Gaussian noise."""
+
+    name: ClassVar[str] = "frobenius"
+    beta: ClassVar[float] = 2.0  # pyright: ignore
+
+
+@pytree
+class KullbackLeibler(BetaDivergence):
+    """Σ v log(v/x) − v + x, the maximum likelihood of Poisson counts."""
+
+    name: ClassVar[str] = "kullback-leibler"
+    beta: ClassVar[float] = 1.0  # pyright: ignore
+
+
+@pytree
+class ItakuraSaito(BetaDivergence):
+    """Σ v/x − log(v/x) − 1, blind to scale: multiplicative noise, power spectra."""
+
+    name: ClassVar[str] = "itakura-saito"
+    beta: ClassVar[float] = 0.0  # pyright: ignore
+
+
+@pytree
+class Beta(BetaDivergence):
+    """The β-divergence with β of your choice (2, 1, 0: the three above)."""
+
+    name: ClassVar[str] = "beta"
+    beta: float = static(1.5)  # pyright: ignore
+
+
+@pytree
+class OwnLoss(Loss):
+    """A user's entrywise φ(v, x) by automatic differentiation.
+
+    With d = ∂φ/∂x and c = |x ∂²φ/∂x²|, the split is a = c + max(−d, 0) and
+    b = c + max(d, 0): its difference is the gradient, and its size sets the scale
+    of the KKT residual. It promises no monotone multiplicative update.
+    """
+
+    name: ClassVar[str] = "own"
+    has_split: ClassVar[bool] = False  # pyright: ignore
+    function: Pointwise = static()
+
+    def pointwise(self, v: jax.Array, x: jax.Array) -> jax.Array:
+        return self.function(v, x)
+
+    def split(self, v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def derivative(x: jax.Array) -> jax.Array:
+            return jax.jvp(lambda x: self.function(v, x), (x,), (jnp.ones_like(x),))[1]
+
+        first, second = jax.jvp(derivative, (x,), (jnp.ones_like(x),))
+        size = jnp.abs(second) * x
+        return size + jnp.maximum(-first, 0), size + jnp.maximum(first, 0)
+
+
+LossLike = str | Loss | Callable[..., jax.Array]

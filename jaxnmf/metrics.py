@@ -1,0 +1,448 @@
+"""How good a factorisation is: fit, recovery of known factors, clusters.
+
+All of it runs on the host in float64, on NumPy arrays or what converts to them.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
+
+_BLOCK = 2**20  # entries of W H held at once
+
+
+def relative_error(V: Any, W: ArrayLike, H: ArrayLike) -> float:
+    r"""Relative error of a factorisation in the Frobenius norm.
+
+    ‖V − W H‖_F / ‖V‖_F. Dense V is compared block by block, with no m×n temporary.
+    For sparse V with the stored entries S, in O(nnz p + (m + n) p²),
+
+        ‖V − W H‖² = Σ_S (v − x)² + (⟨WᵀW, H Hᵀ⟩ − Σ_S x²),    x = (W H)_ij,
+
+    where the bracket is what W H has off S. Close to an exact fit (below 1e-4) it is
+    a difference that float64 does not resolve: then V too is compared block by block,
+    in O(m n p).
+
+    Args:
+      V: (m, n), an array or a SciPy sparse array (what is not stored is zero).
+      W: (m, p).
+      H: (p, n).
+
+    Returns:
+      The error: 0 is an exact fit, 1 no better than W H = 0.
+
+    Raises:
+      ValueError: the shapes do not fit, or V is zero throughout.
+    """
+    if hasattr(V, "tocsr"):
+        V = V.tocsr(copy=True)
+        V.sum_duplicates()
+        stored = V.data.astype(np.float64)
+    else:
+        stored = V = _two_axes("V", np.asarray(V), "(m, n)")
+    W, H = _matrix("W", W, "(m, p)"), _matrix("H", H, "(p, n)")
+    m, n = V.shape
+    p = W.shape[1]
+    if W.shape[0] != m:
+        raise ValueError(f"W: shape {W.shape} does not fit V {V.shape}; ({m}, p) would")
+    if H.shape != (p, n):
+        raise ValueError(
+            f"H: shape {H.shape} does not fit V {V.shape} and W {W.shape}; "
+            f"({p}, {n}) would"
+        )
+    size = sum(_squares(stored[rows]) for rows in _blocks(len(stored), stored[:1].size))
+    if size == 0:
+        raise ValueError(f"V: all {m}×{n} entries are 0; the error is relative to ‖V‖")
+    squared = None if stored is V else _sparse_residual(V, stored, W, H)
+    if squared is None:
+        squared = sum(_squares(_minus(W[rows] @ H, V[rows])) for rows in _blocks(m, n))
+    return float(np.sqrt(squared / size))
+
+
+def _blocks(rows: int, columns: int) -> Iterator[slice]:
+    step = max(1, _BLOCK // max(1, columns))
+    return (slice(start, start + step) for start in range(0, rows, step))
+
+
+def _squares(X: np.ndarray) -> float:
+    X = X.astype(np.float64, copy=False).ravel()
+    return float(X @ X)
+
+
+def _minus(X: np.ndarray, V: Any) -> np.ndarray:
+    """X − V, in place."""
+    if hasattr(V, "tocsr"):
+        X[_positions(V)] -= V.data
+        return X
+    return np.subtract(X, V, out=X)
+
+
+def _positions(V: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of each stored entry of a CSR array."""
+    return np.repeat(np.arange(V.shape[0]), np.diff(V.indptr)), V.indices
+
+
+def _sparse_residual(V, stored, W, H) -> float | None:
+    """‖V − W H‖² from the stored entries, None where its digits are lost."""
+    i, j = _positions(V)
+    x = np.zeros_like(stored)
+    for w, h in zip(W.T, H, strict=True):
+        x += w[i] * h[j]
+    whole = np.sum((W.T @ W) * (H @ H.T))
+    squared = _squares(stored - x) + whole - _squares(x)
+    return None if squared <= 1e-8 * whole else squared
+
+
+def match_components(
+    W: ArrayLike | None,
+    H: ArrayLike | None,
+    W_true: ArrayLike | None,
+    H_true: ArrayLike | None,
+) -> tuple[Int[np.ndarray, " q"], Float[np.ndarray, " q"]]:
+    r"""Pair each true component with the found one that is most like it.
+
+    The likeness of found k and true l does not depend on scale,
+
+        s_kl = cos(W[:, k], W_true[:, l]) · cos(H[k, :], H_true[l, :]),
+
+    and the pairs are the one-to-one assignment with the largest sum (Hungarian
+    algorithm). Where only one factor is known, give None for both of the other.
+
+    Args:
+      W: (m, p), or None with `W_true`.
+      H: (p, n), or None with `H_true`.
+      W_true: (m, q).
+      H_true: (q, n).
+
+    Returns:
+      permutation: (q,) found component of each true one, −1 where p < q leaves none.
+      likeness: (q,) s of each pair, 0 where there is none.
+
+    Raises:
+      ValueError: the shapes do not fit, a value is not finite, or nothing is given.
+
+    References:
+      Kuhn, The Hungarian method for the assignment problem, Naval Research Logistics
+      Quarterly 2 (1955).
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    likeness = _likeness(W, H, W_true, H_true)
+    found, true = linear_sum_assignment(likeness, maximize=True)
+    permutation = np.full(likeness.shape[1], -1)
+    permutation[true] = found
+    matched = np.zeros(likeness.shape[1])
+    matched[true] = likeness[found, true]
+    return permutation, matched
+
+
+def factor_match_score(
+    W: ArrayLike | None,
+    H: ArrayLike | None,
+    W_true: ArrayLike | None,
+    H_true: ArrayLike | None,
+) -> float:
+    r"""Recovery of known factors, whatever the order and scale of the components.
+
+    The mean of `match_components`'s likeness over max(p, q) components: one that is
+    missing counts 0, and so does one too many.
+
+    Args:
+      W: (m, p), or None with `W_true`.
+      H: (p, n), or None with `H_true`.
+      W_true: (m, q).
+      H_true: (q, n).
+
+    Returns:
+      The score: 1 only where every component is found, up to scale, and none besides.
+
+    Raises:
+      ValueError: as `match_components`.
+
+    References:
+      Acar, Dunlavy, Kolda & Mørup, Scalable tensor factorizations for incomplete data,
+      Chemometrics and Intelligent Laboratory Systems 106 (2011).
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    likeness = _likeness(W, H, W_true, H_true)
+    pairs = linear_sum_assignment(likeness, maximize=True)
+    return float(likeness[pairs].sum() / max(likeness.shape))
+
+
+def _likeness(W, H, W_true, H_true) -> np.ndarray:
+    """(p, q) products of the cosines of found and true components."""
+    cosines = [
+        _cosines(name, found, true)
+        for name, found, true in (("W", W, W_true), ("H", H, H_true))
+        if found is not None or true is not None
+    ]
+    if not cosines:
+        raise ValueError("W, H: both are None; one with its true counterpart would fit")
+    if cosines[0].shape != cosines[-1].shape:
+        raise ValueError(
+            "H: components, found and true, {} do not fit the {} of W".format(
+                *(c.shape for c in reversed(cosines))
+            )
+        )
+    return np.prod(cosines, axis=0)
+
+
+def _cosines(name: str, found: ArrayLike | None, true: ArrayLike | None) -> np.ndarray:
+    if found is None or true is None:
+        missing = name if found is None else f"{name}_true"
+        raise ValueError(f"{missing}: is None, but its counterpart is given")
+    unit = []
+    for label, X in ((name, found), (f"{name}_true", true)):
+        X = _matrix(label, X, "(m, p)" if name == "W" else "(p, n)")
+        if not np.isfinite(X).all():
+            raise ValueError(f"{label}: has NaN or infinite entries; finite would fit")
+        unit.append(_unit_rows(X.T if name == "W" else X))
+    if unit[0].shape[1] != unit[1].shape[1]:
+        raise ValueError(
+            f"{name}: components of length {unit[0].shape[1]} do not fit those of "
+            f"{name}_true, of length {unit[1].shape[1]}"
+        )
+    return unit[0] @ unit[1].T
+
+
+def spectral_angle(H: ArrayLike, H_true: ArrayLike) -> Float[np.ndarray, " q"]:
+    r"""Spectral angle between each reference endmember and the one found for it.
+
+    arccos(⟨h, h*⟩ / ‖h‖ ‖h*‖) for the pairs of `match_components`, computed as
+    2 atan2(‖u − u*‖, ‖u + u*‖) with unit vectors u, u*, which resolves small angles.
+
+    Args:
+      H: (p, n), a spectrum a row.
+      H_true: (q, n), the reference spectra.
+
+    Returns:
+      (q,) angles in radians; NaN where p < q leaves no partner, π/2 to a zero spectrum.
+
+    Raises:
+      ValueError: as `match_components`.
+
+    References:
+      Kruse et al., The spectral image processing system (SIPS), Remote Sensing of
+      Environment 44 (1993).
+    """
+    permutation, _ = match_components(None, H, None, H_true)
+    true = _unit_rows(_matrix("H_true", H_true, "(q, n)"))
+    found = _unit_rows(_matrix("H", H, "(p, n)"))[permutation]
+    angles = 2 * np.arctan2(
+        np.linalg.norm(found - true, axis=1), np.linalg.norm(found + true, axis=1)
+    )
+    return np.where(permutation < 0, np.nan, angles)
+
+
+def hoyer_sparsity(
+    X: ArrayLike, axis: int | None = None
+) -> Float[np.ndarray, " k"] | float:
+    r"""Sparsity of vectors on Hoyer's scale, which depends on neither length nor scale.
+
+    (√n − ‖x‖₁ / ‖x‖₂) / (√n − 1) for a vector of n entries.
+
+    Args:
+      X: (m, n).
+      axis: the axis along which the vectors lie: 0 for the columns, 1 for the rows,
+        None for all of X as one vector.
+
+    Returns:
+      One value a vector, or one number for `axis=None`: 0 where all entries are equal,
+      1 where one is not zero, NaN for a zero vector.
+
+    Raises:
+      ValueError: X is not 2-D, no such axis, or the vectors have one entry.
+
+    References:
+      Hoyer, Non-negative matrix factorization with sparseness constraints, JMLR 5
+      (2004).
+    """
+    X = _matrix("X", X, "(m, n)")
+    if axis not in (0, 1, None):
+        raise ValueError(f"axis: {axis!r} is not 0, 1 or None")
+    length = X.size if axis is None else X.shape[axis]
+    if length < 2:
+        raise ValueError(
+            f"X: shape {X.shape} has {length} entries along axis {axis}; the measure "
+            "needs 2"
+        )
+    l1 = np.sum(np.abs(X), axis=axis)
+    l2 = np.sqrt(np.sum(X**2, axis=axis))
+    ratio = np.divide(l1, l2, out=np.full(np.shape(l1), np.nan), where=l2 > 0)
+    sparsity = (np.sqrt(length) - ratio) / (np.sqrt(length) - 1)
+    return float(sparsity) if axis is None else sparsity
+
+
+def orthogonality(H: ArrayLike) -> float:
+    r"""How far the rows of H are from orthogonal: 0 where they are.
+
+    ‖D H HᵀD − I‖_F with D = diag(1 / ‖h_k‖), the distance from the constraint of
+    orthogonal NMF, H Hᵀ = I, once the scale is taken out. The norm of the cosines off
+    the diagonal, it is at most √(p (p − 1)). For the columns of W give Wᵀ. Zero rows
+    are orthogonal to all.
+
+    Args:
+      H: (p, n).
+
+    Returns:
+      The distance.
+
+    Raises:
+      ValueError: H is not 2-D.
+
+    References:
+      Ding, Li, Peng & Park, Orthogonal nonnegative matrix tri-factorizations for
+      clustering, KDD (2006). Pompili, Gillis, Absil & Glineur, Two algorithms for
+      orthogonal nonnegative matrix factorization with application to clustering,
+      Neurocomputing 141 (2014).
+    """
+    unit = _unit_rows(_matrix("H", H, "(p, n)"))
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, 0.0)
+    return float(np.linalg.norm(cosines))
+
+
+def cluster_by_component(W: ArrayLike) -> Int[np.ndarray, " m"]:
+    r"""Put each row of V into the cluster of its largest component.
+
+    argmax_k W_ik / ‖W[:, k]‖₂: the columns are normalised because their scale is
+    arbitrary (it may be moved into H).
+
+    Args:
+      W: (m, p).
+
+    Returns:
+      (m,) components, counted from 0.
+
+    Raises:
+      ValueError: W is not 2-D or has no column.
+
+    References:
+      Xu, Liu & Gong, Document clustering based on non-negative matrix factorization,
+      SIGIR (2003).
+    """
+    W = _matrix("W", W, "(m, p)")
+    if not W.shape[1]:
+        raise ValueError(
+            f"W: shape {W.shape} has no component; (m, p) with p ≥ 1 would"
+        )
+    return np.argmax(_unit_rows(W.T), axis=0)
+
+
+def clustering_accuracy(labels: ArrayLike, predicted: ArrayLike) -> float:
+    r"""Share of samples in the right cluster, under the best naming of the clusters.
+
+    max_π (1/m) Σ_i [labels_i = π(predicted_i)] over one-to-one maps π from clusters to
+    classes (Hungarian algorithm); the samples of a cluster without a class are wrong.
+
+    Args:
+      labels: (m,) classes.
+      predicted: (m,) clusters, by any names.
+
+    Returns:
+      The accuracy, in (0, 1].
+
+    Raises:
+      ValueError: not two 1-D arrays of one length.
+
+    References:
+      Xu, Liu & Gong, Document clustering based on non-negative matrix factorization,
+      SIGIR (2003).
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    labels, predicted = _clusterings(labels, predicted)
+    classes, row = np.unique(labels, return_inverse=True)
+    clusters, column = np.unique(predicted, return_inverse=True)
+    together = np.zeros((len(classes), len(clusters)), dtype=int)
+    np.add.at(together, (row, column), 1)
+    return float(
+        together[linear_sum_assignment(together, maximize=True)].sum() / len(labels)
+    )
+
+
+def adjusted_rand_index(labels: ArrayLike, predicted: ArrayLike) -> float:
+    r"""Agreement of two clusterings on pairs of samples, corrected for chance.
+
+    (RI − E[RI]) / (max RI − E[RI]), RI the share of pairs that both put together or
+    both put apart.
+
+    Args:
+      labels: (m,) classes.
+      predicted: (m,) clusters, by any names.
+
+    Returns:
+      The index: 1 for equal clusterings, about 0 for independent ones.
+
+    Raises:
+      ValueError: not two 1-D arrays of one length.
+
+    References:
+      Hubert & Arabie, Comparing partitions, Journal of Classification 2 (1985).
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    return float(adjusted_rand_score(*_clusterings(labels, predicted)))
+
+
+def normalised_mutual_information(labels: ArrayLike, predicted: ArrayLike) -> float:
+    r"""Information that two clusterings share.
+
+    2 I(labels; predicted) / (Entropy(labels) + Entropy(predicted)).
+
+    Args:
+      labels: (m,) classes.
+      predicted: (m,) clusters, by any names.
+
+    Returns:
+      A value in [0, 1]: 1 for equal clusterings, 0 for independent ones.
+
+    Raises:
+      ValueError: not two 1-D arrays of one length.
+
+    References:
+      Vinh, Epps & Bailey, Information theoretic measures for clusterings comparison,
+      JMLR 11 (2010).
+    """
+    from sklearn.metrics import normalized_mutual_info_score
+
+    return float(normalized_mutual_info_score(*_clusterings(labels, predicted)))
+
+
+def _matrix(name: str, X: ArrayLike, expected: str) -> np.ndarray:
+    try:
+        array = np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{name}: {type(X).__name__} is not numbers; an array {expected} would fit"
+        ) from None
+    return _two_axes(name, array, expected)
+
+
+def _two_axes(name: str, X: np.ndarray, expected: str) -> np.ndarray:
+    if X.ndim != 2:
+        raise ValueError(f"{name}: shape {X.shape} is not 2-D; {expected} would fit")
+    return X
+
+
+def _unit_rows(X: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1; zero rows stay."""
+    lengths = np.linalg.norm(X, axis=1, keepdims=True)
+    return X / np.where(lengths > 0, lengths, 1.0)
+
+
+def _clusterings(
+    labels: ArrayLike, predicted: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    if labels.ndim != 1 or not labels.size:
+        raise ValueError(f"labels: shape {labels.shape} does not fit; (m,) would")
+    if predicted.shape != labels.shape:
+        raise ValueError(
+            f"predicted: shape {predicted.shape} does not fit labels; "
+            f"{labels.shape} would"
+        )
+    return labels, predicted

@@ -1,0 +1,178 @@
+"""One problem: data, loss, constraint, penalties. Value, gradients, KKT residual."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxnmf.constraints import NonNegative, Penalty
+from jaxnmf.losses import Loss
+from jaxnmf.matrix import Matrix
+from jaxnmf.types import Factors, pytree
+
+
+@pytree
+class Problem:
+    """min D(V | WH) + penalty(W) + penalty(H) over W, H ≥ 0.
+
+    Methods that take ``(fixed, free)`` treat V ≈ fixedᵀ free with ``free`` the factor
+    to improve, (p, n). ``problem.T`` is the same problem for Vᵀ, so one half-step
+    serves both factors.
+    """
+
+    matrix: Any  # Matrix; a pytree may hold tracers or shardings in its place
+    loss: Any
+    project: NonNegative
+    penalties: tuple[Penalty, Penalty]
+
+    @classmethod
+    def of(
+        cls,
+        matrix: Matrix,
+        loss: Loss,
+        *,
+        mask: Any = None,
+        penalties: tuple[Penalty, Penalty] | None = None,
+    ) -> Problem:
+        """A problem whose every number has the matrix's precision.
+
+        Args:
+          mask: (p,), 1 for a component that is there, 0 for one that pads.
+          penalties: on W and on H.
+        """
+        numbers = (NonNegative(mask=mask), *(penalties or (Penalty(), Penalty())))
+        project, W, H = jax.tree.map(lambda x: jnp.asarray(x, matrix.dtype), numbers)
+        return cls(matrix=matrix, loss=loss, project=project, penalties=(W, H))
+
+    @property
+    def T(self) -> Problem:
+        return Problem(
+            matrix=self.matrix.T,
+            loss=self.loss,
+            project=self.project,
+            penalties=self.penalties[::-1],
+        )
+
+    @property
+    def penalty(self) -> Penalty:
+        """The penalty on the free factor."""
+        return self.penalties[1]
+
+    def value(self, factors: Factors) -> jax.Array:
+        """The objective, summed from the entries themselves.
+
+        ‖V‖² − 2⟨cross, H⟩ + ⟨gram, HHᵀ⟩ would be cheaper and lose every digit in
+        float32 once the fit is good. For a sparse V the stored entries are summed
+        against φ(0, x), whose sum over all entries has a closed form.
+        """
+        Wt, H = factors
+        fit = self.matrix.sum(self._pointwise, Wt, H)
+        if self._zeros_apart:
+            fit = fit + self.loss.zero_total(Wt, H)
+        return fit + self.penalties[0].value(Wt) + self.penalties[1].value(H)
+
+    @property
+    def _zeros_apart(self) -> bool:
+        """Whether the operand sums over its stored entries only."""
+        return self.matrix.kind == "sparse"
+
+    def _pointwise(self, v: jax.Array, x: jax.Array) -> jax.Array:
+        value = self.loss.pointwise(v, x)
+        return value - self.loss.pointwise(0 * v, x) if self._zeros_apart else value
+
+    def quadratic(
+        self, fixed: Float[Array, "p m"]
+    ) -> tuple[Float[Array, "p p"], Float[Array, "p n"]]:
+        """(gram, cross) = (fixed fixedᵀ, fixed V): ½⟨X, gram X⟩ − ⟨cross, X⟩ is the
+        Frobenius loss of the free factor X, up to a constant."""
+        return fixed @ fixed.T, self.matrix.dot(fixed)
+
+    def gradient(
+        self, fixed: Float[Array, "p m"], free: Float[Array, "p n"]
+    ) -> tuple[Float[Array, "p n"], Float[Array, "p n"]]:
+        """(minus, plus), both ≥ 0, with gradient plus − minus in the free factor."""
+        loss = self.loss
+        if loss.quadratic:
+            gram, minus = self.quadratic(fixed)
+            plus = gram @ free
+        elif loss.unit_plus:
+            (minus,) = self.matrix.pull(lambda v, x: loss.split(v, x)[:1], fixed, free)
+            plus = jnp.broadcast_to(fixed.sum(1)[:, None], free.shape)
+        else:
+            minus, plus = self.matrix.pull(loss.split, fixed, free)
+        return minus, plus + self.penalty.gradient(free)
+
+    def gradients(self, factors: Factors) -> tuple[Factors, Factors]:
+        """(minus, plus) for both factors at once, from one pass over X."""
+        Wt, H = factors
+        loss = self.loss
+        if loss.quadratic:
+            (minus_H, plus_H), (minus_W, plus_W) = (
+                self.gradient(Wt, H),
+                self.T.gradient(H, Wt),
+            )
+            return Factors(minus_W, minus_H), Factors(plus_W, plus_H)
+        if loss.unit_plus:
+            (minus_H,), (minus_W,) = self.matrix.pulls(
+                lambda v, x: loss.split(v, x)[:1], Wt, H
+            )
+            plus_H = jnp.broadcast_to(Wt.sum(1)[:, None], H.shape)
+            plus_W = jnp.broadcast_to(H.sum(1)[:, None], Wt.shape)
+        else:
+            (minus_H, plus_H), (minus_W, plus_W) = self.matrix.pulls(loss.split, Wt, H)
+        plus = Factors(
+            plus_W + self.penalties[0].gradient(Wt),
+            plus_H + self.penalties[1].gradient(H),
+        )
+        return Factors(minus_W, minus_H), plus
+
+    def change(
+        self,
+        fixed: Float[Array, "p m"],
+        free: Float[Array, "p n"],
+        new: Float[Array, "p n"],
+    ) -> jax.Array:
+        """objective(new) − objective(free), with the digits that a difference of two
+        objectives loses: the entries' changes are summed, not the entries."""
+        loss = self.loss
+        delta = new - free
+        if loss.quadratic:
+            gram, cross = self.quadratic(fixed)
+            slope = gram @ (free + 0.5 * delta) - cross
+            fit = (slope * delta).sum(1).sum()
+        else:
+            fit = self.matrix.sum(
+                lambda v, x, y: self._pointwise(v, y) - self._pointwise(v, x),
+                fixed,
+                free,
+                new,
+            )
+            if self._zeros_apart:
+                # Linear in the free factor, for every loss but the quadratic.
+                fit = fit + loss.zero_total(fixed, delta)
+        penalty = self.penalty.gradient(free + 0.5 * delta) * delta
+        return fit + penalty.sum(1).sum()
+
+    def kkt(self, factors: Factors) -> jax.Array:
+        """How far the factors are from a stationary point; 0 exactly at one.
+
+        The natural residual min(x, g) of the conditions x ≥ 0, g ≥ 0, x·g = 0, with
+        each component's entries x in units of their mean and its gradient g in units
+        of the mean of its positive part ``plus``: the root mean square over both
+        factors. Without units, it changes neither with the scale of V nor with how
+        a component's scale is shared between W and H.
+        """
+        minus, plus = self.gradients(factors)
+        total, count = 0.0, 0.0
+        for X, m, p in zip(factors, minus, plus, strict=True):
+            size, unit = X.mean(1, keepdims=True), p.mean(1, keepdims=True)
+            # A component that is all zero may be revived: judge it as all ones.
+            x = jnp.where(size > 0, X / jnp.where(size > 0, size, 1), 1)
+            g = jnp.where(unit > 0, (p - m) / jnp.where(unit > 0, unit, 1), 0)
+            r = self.project.restrict(jnp.minimum(x, g) ** 2)
+            total = total + r.sum(1).sum()
+            count = count + X.shape[1] * self.project.rank(X)
+        return jnp.sqrt(total / count)

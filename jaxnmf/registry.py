@@ -1,0 +1,249 @@
+"""Solvers and losses by name: the one list that everything else is built from.
+
+A third party's package adds a solver by naming it in its entry points, group
+``jaxnmf.solvers``, with no change here::
+
+    [project.entry-points."jaxnmf.solvers"]
+    mine = "my_package.my_module"
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.metadata
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, dataclass_transform
+
+from jaxnmf._callable import make_callable
+from jaxnmf.losses import (
+    Beta,
+    Frobenius,
+    ItakuraSaito,
+    KullbackLeibler,
+    Loss,
+    OwnLoss,
+)
+from jaxnmf.types import pytree, static
+
+ENTRY_POINTS = "jaxnmf.solvers"
+T = TypeVar("T")
+
+_solvers: dict[str, type] = {}
+_losses: dict[str, Any] = {  # a Loss class, or a function φ(v, x)
+    cls.name: cls for cls in (Frobenius, KullbackLeibler, ItakuraSaito, Beta)
+}
+_loss_aliases = {"kl": "kullback-leibler", "is": "itakura-saito"}
+_loaded = False
+
+
+@dataclass_transform(
+    frozen_default=True,
+    kw_only_default=True,
+    field_specifiers=(static, dataclasses.field),
+)
+def register_solver(name: str) -> Callable[[type[T]], type[T]]:
+    """Class decorator: make a pytree dataclass of the solver and list it by name.
+
+    Float fields become leaves (they vmap, and changing one never compiles anew);
+    mark counts, flags and names with ``static(default)``.
+
+    Raises:
+      ValueError: when the name is taken, or a field has no default.
+    """
+
+    def decorate(cls: type[T]) -> type[T]:
+        taken = _solvers.get(name)
+        if taken is not None and taken.__qualname__ != cls.__qualname__:
+            raise ValueError(f"solver name {name!r} is taken by {taken.__qualname__}")
+        for attribute in ("init", "step", "supports", "descends"):
+            if not hasattr(cls, attribute):
+                raise ValueError(f"solver {name!r} lacks {attribute}")
+        cls = pytree(cls)
+        for field in dataclasses.fields(cls):  # pyright: ignore
+            if _has_no_default(field):
+                raise ValueError(f"solver {name!r}: field {field.name} has no default")
+        cls.name = name  # pyright: ignore
+        _solvers[name] = cls
+        return cls
+
+    return decorate
+
+
+def register_loss(name: str) -> Callable[[Any], Any]:
+    """Decorator: list a `Loss` subclass, or a plain entrywise function φ(v, x)."""
+
+    def decorate(loss: Any) -> Any:
+        if isinstance(loss, type) and issubclass(loss, Loss):
+            _losses[name] = pytree(loss)
+            loss.name = name
+        elif callable(loss) and len(inspect.signature(loss).parameters) == 2:
+            _losses[name] = loss
+        else:
+            raise ValueError(f"loss {name!r} is neither a Loss nor a function φ(v, x)")
+        return loss
+
+    return decorate
+
+
+def solver_class(name: str) -> type:
+    """The class listed under a name. Raises ValueError with the names there are."""
+    _load_entry_points()
+    return lookup("solver", name, _solvers)
+
+
+def loss_class(name: str) -> Any:
+    """The class, or function φ(v, x), listed under a name.
+
+    Raises ValueError with the names there are.
+    """
+    return lookup("loss", _loss_aliases.get(name, name), _losses)
+
+
+def solvers() -> tuple[str, ...]:
+    """The names of all solvers, those of other packages included."""
+    _load_entry_points()
+    return tuple(sorted(_solvers))
+
+
+def losses() -> tuple[str, ...]:
+    """The names of all losses."""
+    return tuple(_losses)
+
+
+def make_solver(solver: Any, options: Mapping[str, Any] | None = None) -> Any:
+    """A solver from a name and its options; an instance is returned as it is."""
+    if isinstance(solver, str):
+        return build("solver", solver, solver_class(solver), options or {})
+    if options:
+        raise ValueError("solver_options go with a solver's name, not an instance")
+    if isinstance(solver, type) or not hasattr(solver, "step"):
+        raise ValueError(
+            f"solver={solver!r} is neither a name ({', '.join(solvers())}) nor a "
+            "solver instance"
+        )
+    return solver
+
+
+def make_loss(loss: Any, options: Mapping[str, Any] | None = None) -> Loss:
+    """A loss from a name and its options, an instance, or a function φ(v, x)."""
+    if isinstance(loss, str):
+        listed = loss_class(loss)
+        if isinstance(listed, type):
+            return build("loss", loss, listed, options or {})
+        loss = listed
+    if options:
+        raise ValueError("loss_options go with a loss's name, not an instance")
+    if isinstance(loss, Loss):
+        return loss
+    if callable(loss) and not isinstance(loss, type):
+        return OwnLoss(function=loss)  # pyright: ignore
+    raise ValueError(
+        f"loss={loss!r} is neither a name ({', '.join(losses())}), a Loss, nor a "
+        "function φ(v, x)"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One setting of a solver or loss: its name, type, default, and whether it is
+    static (changing it compiles anew)."""
+
+    name: str
+    type: Any
+    default: Any
+    static: bool
+
+
+def options(cls: Any) -> tuple[Option, ...]:
+    """The settings of a solver or loss class."""
+    hints = typing.get_type_hints(cls)
+    if not isinstance(cls, type):
+        return ()
+    return tuple(
+        Option(f.name, _plain(hints[f.name]), default, bool(f.metadata.get("static")))
+        for f in dataclasses.fields(cls)
+        if f.init and (default := _default(f)) is not dataclasses.MISSING
+    )
+
+
+def build(kind: str, name: str, cls: type, given: Mapping[str, Any]) -> Any:
+    """An instance of a listed class, its options checked by name and type."""
+    known = {option.name: option for option in options(cls)}
+    for key, value in given.items():
+        if key not in known:
+            fit = ", ".join(known) or "none"
+            raise ValueError(
+                f"{kind} {name!r} has no option {key!r}"
+                f"{suggestion(key, known)}; its options: {fit}"
+            )
+        if not _fits(value, known[key].type):
+            want = getattr(known[key].type, "__name__", known[key].type)
+            raise ValueError(
+                f"{kind} {name!r}: option {key}={value!r} must be of type {want}"
+            )
+    return cls(**given)
+
+
+def lookup(kind: str, name: str, known: Mapping[str, T]) -> T:
+    """known[name], or a ValueError with the nearest name and all there are."""
+    if name not in known:
+        raise ValueError(
+            f"{kind} {name!r} is not known{suggestion(name, known)}; there are: "
+            + ", ".join(sorted(known))
+        )
+    return known[name]
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _load_entry_points() -> None:
+    """Import what other packages list, once. Importing registers it."""
+    global _loaded
+    if _loaded:
+        return
+    _loaded = True
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        point.load()
+
+
+def _default(field: dataclasses.Field) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return dataclasses.MISSING
+
+
+def _has_no_default(field: dataclasses.Field) -> bool:
+    return field.init and _default(field) is dataclasses.MISSING
+
+
+def _plain(hint: Any) -> Any:
+    """float from ``float | jax.Array``: what a person may write in a config."""
+    arguments = typing.get_args(hint)
+    for plain in (bool, int, float, str):
+        if hint is plain or plain in arguments:
+            return plain
+    return typing.get_origin(hint) or hint
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is bool:
+        return isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if kind is float:
+        # An array is a float setting too: that is how settings become lanes.
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number or hasattr(value, "dtype")
+    return isinstance(value, kind) if isinstance(kind, type) else True
+
+
+# `jaxnmf.losses()` lists the names, though losses themselves know of no registry.
+make_callable("jaxnmf.losses", losses)

@@ -1,0 +1,277 @@
+"""The one loop: iterate, record, stop; in one program (`solve`) or timed (`timed`).
+
+Both drivers are made of the same two functions: ``advance`` does some iterations,
+``measure`` looks at the factors. A record is one look; between records nothing but
+the solver runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnmf.problem import Problem
+from jaxnmf.types import Factors, Status, Trace, pytree
+
+RECORD_EVERY = 10
+
+
+@pytree
+class Stop:
+    """When a run ends, with one meaning for every solver.
+
+    Args:
+      max_iter: after that many iterations.
+      tol: when the loss changes by less than tol × the first loss over ten
+        iterations (in proportion, for records at another distance).
+      kkt_tol: when the KKT residual is at most kkt_tol × the first.
+      target: when the loss is at most this.
+      seconds: when the iterations have taken this long (`timed` only).
+    """
+
+    max_iter: int | jax.Array = 200
+    tol: float | jax.Array = 1e-4
+    kkt_tol: float | jax.Array = 0.0
+    target: float | jax.Array = -np.inf
+    seconds: float = np.inf
+
+
+class Measure(NamedTuple):
+    """One look at the factors; kkt is NaN where it is not asked for."""
+
+    loss: jax.Array
+    kkt: jax.Array
+
+
+class Run(NamedTuple):
+    """What a run leaves. The trace's arrays end in NaN where it stopped early."""
+
+    factors: Factors
+    status: jax.Array
+    iterations: jax.Array
+    trace: Trace
+    compile_seconds: float = 0.0
+
+
+def advance(
+    problem: Problem, solver: Any, factors: Factors, state: Any, steps: Any
+) -> tuple[Factors, Any]:
+    """``steps`` iterations of the solver."""
+
+    def iterate(_: Any, carry: Any) -> Any:
+        return solver.step(problem, *carry)
+
+    return jax.lax.fori_loop(0, steps, iterate, (factors, state))
+
+
+def measure(problem: Problem, factors: Factors) -> Measure:
+    """The loss alone."""
+    return Measure(problem.value(factors), jnp.full((), jnp.nan, problem.matrix.dtype))
+
+
+def measure_with_kkt(problem: Problem, factors: Factors) -> Measure:
+    """The loss and the KKT residual, which costs a gradient of both factors."""
+    return Measure(problem.value(factors), problem.kkt(factors))
+
+
+def verdict(
+    stop: Stop, first: Any, last: Any, now: Any, iteration: Any, steps: Any, xp: Any
+) -> Any:
+    """The code of the status after ``steps`` more iterations, RUNNING to go on.
+
+    ``xp`` is `jax.numpy` inside a program and `numpy` on the host.
+    """
+    change = abs(last.loss - now.loss) * (RECORD_EVERY / steps)
+    # The first that holds is the reason.
+    reasons = {
+        Status.DIVERGED: ~xp.isfinite(now.loss),
+        Status.TARGET: now.loss <= stop.target,
+        Status.KKT: now.kkt <= stop.kkt_tol * first.kkt,
+        Status.CONVERGED: change < stop.tol * first.loss,
+        Status.MAX_ITER: iteration >= stop.max_iter,
+    }
+    codes = [xp.asarray(status.code, xp.int32) for status in reasons]
+    running = xp.asarray(Status.RUNNING.code, xp.int32)
+    return xp.select(list(reasons.values()), codes, running)
+
+
+def initial_status(stop: Stop, first: Any, xp: Any) -> Any:
+    """The code before any iteration: a run may be over before it begins."""
+    reasons = {
+        Status.DIVERGED: ~xp.isfinite(first.loss),
+        Status.TARGET: first.loss <= stop.target,
+        Status.CONVERGED: first.loss == 0,
+    }
+    codes = [xp.asarray(status.code, xp.int32) for status in reasons]
+    running = xp.asarray(Status.RUNNING.code, xp.int32)
+    return xp.select(list(reasons.values()), codes, running)
+
+
+def solve(
+    problem: Problem,
+    solver: Any,
+    factors: Factors,
+    key: jax.Array,
+    stop: Stop,
+    *,
+    records: int,
+    record_every: int = RECORD_EVERY,
+    kkt: bool = True,
+) -> Run:
+    """A whole run as one pure function: jit it, vmap it.
+
+    Args:
+      problem, solver, factors: padded factors need ``problem.project.mask``.
+      key: for solvers that draw at random.
+      stop: its ``seconds`` are not looked at here.
+      records: room for that many records after the first, at least
+        ceil(stop.max_iter / record_every).
+      record_every: iterations between records.
+      kkt: whether to record the KKT residual.
+    """
+    look = measure_with_kkt if kkt else measure
+    dtype = problem.matrix.dtype
+    first = look(problem, factors)
+
+    def empty(value: Any) -> jax.Array:
+        return jnp.full((records + 1,), jnp.nan, dtype).at[0].set(value)
+
+    def running(carry: Any) -> Any:
+        _, _, _, status, _, iteration, _ = carry
+        return (status == Status.RUNNING.code) & (iteration < stop.max_iter)
+
+    def body(carry: Any) -> Any:
+        factors, state, last, _, record, iteration, trace = carry
+        steps = jnp.minimum(record_every, stop.max_iter - iteration)
+        new, state = advance(problem, solver, factors, state, steps)
+        now = look(problem, new)
+        iteration, record = iteration + steps, record + 1
+        status = verdict(stop, first, last, now, iteration, steps.astype(dtype), jnp)
+        # Diverged: the last finite factors are worth more than NaN.
+        keep = status == Status.DIVERGED.code
+        new = jax.tree.map(lambda old, x: jnp.where(keep, old, x), factors, new)
+        values = (iteration.astype(dtype), *now)
+        trace = tuple(t.at[record].set(x) for t, x in zip(trace, values, strict=True))
+        return new, state, now, status, record, iteration, trace
+
+    zero = jnp.zeros((), jnp.int32)
+    start = initial_status(stop, first, jnp)
+    trace = tuple(empty(x) for x in (0.0, *first))
+    state = solver.init(problem, factors, key)
+    carry = (factors, state, first, start, zero, zero, trace)
+    factors, _, _, status, _, iteration, trace = jax.lax.while_loop(
+        running, body, carry
+    )
+    status = jnp.where(status == Status.RUNNING.code, Status.MAX_ITER.code, status)
+    seconds = jnp.full_like(trace[0], jnp.nan)
+    return Run(factors, status, iteration, Trace(*trace, seconds))  # pyright: ignore
+
+
+def timed(
+    problem: Problem,
+    solver: Any,
+    factors: Factors,
+    key: jax.Array,
+    stop: Stop,
+    *,
+    record_every: int = RECORD_EVERY,
+    kkt: bool = True,
+    on_record: Callable[[int, float], None] | None = None,
+) -> Run:
+    """The same run driven from the host, with a clock.
+
+    The clock counts the iterations alone, each chunk until its result is there:
+    not the compilation, which is timed apart, and not the looks.
+
+    Args:
+      as `solve`, and
+      on_record: called with (iteration, loss) after every record, off the clock.
+    """
+    solver = as_leaves(solver, problem.matrix.dtype)
+    factors = jax.tree.map(jnp.asarray, factors)
+    begin, compiling = compiled(_begin, problem, solver, factors, key)
+    state = begin(problem, solver, factors, key)
+    look, seconds = compiled(measure_with_kkt if kkt else measure, problem, factors)
+    steps = np.int32(record_every)
+    go, more = compiled(advance, problem, solver, factors, state, steps)
+    compiling += seconds + more
+
+    first = last = on_host(look(problem, factors))
+    status, iteration, seconds = int(initial_status(stop, first, np)), 0, 0.0
+    start_factors = factors
+    rows: list[tuple[Any, ...]] = [(0, *first, 0.0)]
+    limit = float(stop.seconds)
+    while status == Status.RUNNING.code and iteration < int(stop.max_iter):
+        steps = np.int32(min(record_every, int(stop.max_iter) - iteration))
+        start = time.perf_counter()
+        new, state = jax.block_until_ready(go(problem, solver, factors, state, steps))
+        seconds += time.perf_counter() - start
+        now = on_host(look(problem, new))
+        iteration += int(steps)
+        status = int(verdict(stop, first, last, now, iteration, int(steps), np))
+        if status != Status.DIVERGED.code:
+            factors = new
+        if status == Status.RUNNING.code and seconds >= limit:
+            status = Status.TIME.code
+        rows.append((iteration, *now, seconds))
+        last = now
+        if on_record is not None:
+            on_record(iteration, float(now.loss))
+    if status == Status.RUNNING.code:
+        status = Status.MAX_ITER.code
+    if not kkt:
+        # At the start and at the end it is always told.
+        for row, end in ((0, start_factors), (-1, factors)):
+            look, more = compiled(measure_with_kkt, problem, end)
+            rows[row] = (
+                rows[row][0],
+                rows[row][1],
+                look(problem, end).kkt,
+                rows[row][3],
+            )
+            compiling += more
+    columns = [np.asarray(column) for column in zip(*rows, strict=True)]
+    return Run(factors, status, iteration, Trace(*columns), compiling)  # pyright: ignore
+
+
+def on_host(now: Measure) -> Measure:
+    return Measure(*(np.asarray(x) for x in now))  # pyright: ignore
+
+
+def as_leaves(tree: Any, dtype: Any) -> Any:
+    """Every float setting an array of the data's precision: a new value is then new
+    data for the same program."""
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
+
+
+def _begin(problem: Problem, solver: Any, factors: Factors, key: jax.Array) -> Any:
+    return solver.init(problem, factors, key)
+
+
+_programs: dict[Any, Any] = {}
+
+
+def compiled(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+    """The program of ``function`` for such arguments, and the seconds it took to
+    make it: 0 when it was made before in this process."""
+    leaves, structure = jax.tree.flatten(args)
+    kinds = tuple(
+        (np.shape(x), jax.dtypes.result_type(x), getattr(x, "sharding", None))
+        for x in leaves
+    )
+    context = (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision)  # pyright: ignore
+    signature = (function, structure, kinds, context)
+    if signature in _programs:
+        return _programs[signature], 0.0
+    start = time.perf_counter()
+    program = jax.jit(function).lower(*args).compile()
+    # The oldest goes: a session that tries thousands of shapes must not fill memory.
+    if len(_programs) >= 256:
+        _programs.pop(next(iter(_programs)))
+    _programs[signature] = program
+    return program, time.perf_counter() - start

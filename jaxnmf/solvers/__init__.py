@@ -1,0 +1,16 @@
+"""The solvers, one file a family. ``jaxnmf.solvers()`` lists their names."""
+
+from jaxnmf._callable import make_callable
+from jaxnmf.registry import solvers as _names
+from jaxnmf.solvers.base import ANY as ANY
+from jaxnmf.solvers.base import BETA as BETA
+from jaxnmf.solvers.base import QUADRATIC as QUADRATIC
+from jaxnmf.solvers.base import Alternating as Alternating
+from jaxnmf.solvers.base import Solver as Solver
+from jaxnmf.solvers.base import Supports as Supports
+from jaxnmf.solvers.hals import HALS as HALS
+from jaxnmf.solvers.mu import MU as MU
+from jaxnmf.solvers.optax import Optax as Optax
+from jaxnmf.solvers.pgd import PGD as PGD
+
+make_callable(__name__, _names)

@@ -1,0 +1,100 @@
+"""What a solver is, and the base class that makes one of a half-step."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import jax
+from jaxtyping import Array, Float
+
+from jaxnmf.problem import Problem
+from jaxnmf.types import Factors
+
+
+class Supports(NamedTuple):
+    """What a solver can take.
+
+    ``losses``: "quadratic" (Frobenius), "beta" (any β-divergence), "split" (any with
+    a split gradient) or "any" (also a user's own). ``operands``: kinds of V.
+    """
+
+    losses: str = "any"
+    operands: frozenset[str] = frozenset({"dense", "sparse"})
+
+    def takes(self, loss: Any) -> bool:
+        return {
+            "quadratic": loss.quadratic,
+            "beta": loss.beta is not None,
+            "split": loss.has_split,
+            "any": True,
+        }[self.losses]
+
+
+QUADRATIC = Supports("quadratic")
+BETA = Supports("beta")
+ANY = Supports("any")
+
+
+class Solver(Protocol):
+    """A frozen dataclass, registered as a pytree by `jaxnmf.register_solver`.
+
+    Looping, stopping, recording and timing are not its business: `jaxnmf.run` does
+    them, alike for all.
+
+    Attributes:
+      supports: losses and operands it takes; others are refused by name.
+      descends: claims that no step raises the objective; tested.
+    """
+
+    supports: ClassVar[Supports]
+    descends: ClassVar[bool]
+
+    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Any:
+        """The state that the first step takes: any pytree."""
+        ...
+
+    def step(
+        self, problem: Problem, factors: Factors, state: Any
+    ) -> tuple[Factors, Any]:
+        """One iteration: new factors and a state of the same structure."""
+        ...
+
+
+class Alternating:
+    """A solver that improves H with W fixed, then W with H fixed, by one function.
+
+    A subclass gives ``half_step``, and ``half_init`` where it keeps a state.
+    """
+
+    supports: ClassVar[Supports] = ANY
+    descends: ClassVar[bool] = False
+
+    def half_init(
+        self, problem: Problem, fixed: Float[Array, "p m"], free: Float[Array, "p n"]
+    ) -> Any:
+        """The state of one factor's half-step; none by default."""
+        return ()
+
+    def half_step(
+        self,
+        problem: Problem,
+        fixed: Float[Array, "p m"],
+        free: Float[Array, "p n"],
+        state: Any,
+    ) -> tuple[Float[Array, "p n"], Any]:
+        """An improved ``free`` factor of V ≈ fixedᵀ free, and its next state."""
+        raise NotImplementedError
+
+    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Any:
+        del key
+        Wt, H = factors
+        return self.half_init(problem.T, H, Wt), self.half_init(problem, Wt, H)
+
+    def step(
+        self, problem: Problem, factors: Factors, state: Any
+    ) -> tuple[Factors, Any]:
+        Wt, H = factors
+        state_W, state_H = state
+        H, state_H = self.half_step(problem, Wt, H, state_H)
+        Wt, state_W = self.half_step(problem.T, H, Wt, state_W)
+        return Factors(Wt, H), (state_W, state_H)

@@ -1,0 +1,221 @@
+"""Any optimiser of optax, kept non-negative."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxnmf.problem import Problem
+from jaxnmf.registry import register_solver, suggestion
+from jaxnmf.solvers.base import ANY, Supports
+from jaxnmf.types import Factors, static
+
+TRANSFORMS = ("projection", "softplus", "square")
+
+
+@jax.tree_util.register_pytree_node_class
+class Options(Mapping[str, Any]):
+    """Keyword options of which the floats are leaves and the rest is static."""
+
+    def __init__(self, given: Mapping[str, Any] | None = None) -> None:
+        self._given = dict(sorted((given or {}).items()))
+
+    def __getitem__(self, key: str) -> Any:
+        return self._given[key]
+
+    def __iter__(self) -> Any:
+        return iter(self._given)
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    def tree_flatten(self) -> tuple[Any, Any]:
+        fixed = {
+            k: v for k, v in self._given.items() if isinstance(v, str | bool | int)
+        }
+        leaves = {k: v for k, v in self._given.items() if k not in fixed}
+        return tuple(leaves.values()), (tuple(leaves), tuple(fixed.items()))
+
+    @classmethod
+    def tree_unflatten(cls, aux: Any, leaves: Any) -> Options:
+        names, fixed = aux
+        return cls(dict(zip(names, leaves, strict=True)) | dict(fixed))
+
+
+class State(NamedTuple):
+    """The raw parameters, the optimiser's state, and the units of both."""
+
+    raw: Factors
+    optimiser: Any
+    scale: Factors  # the mean entry of each factor at the start
+    unit: jax.Array  # the objective's unit: makes a raw gradient of order one
+
+
+@register_solver("optax")
+class Optax:
+    """Joint gradient descent on (W, H) by any optimiser and schedule of optax.
+
+    The raw parameters are W and H in units of their mean entry at the start, and
+    the objective is scaled so that their gradient is of order one: a learning rate
+    means the same whatever the data. Non-negativity by ``transform``:
+    "projection" clips after each update; "softplus" and "square" optimise r with
+    x = log(1 + eʳ) or x = r² (which adds saddle points at 0).
+
+    Cost: one gradient of both factors an iteration, 8mnp. Not monotone.
+
+    Args:
+      optimizer: the name of an optax optimiser ("adam", "sgd", "lbfgs", …).
+      learning_rate: its learning rate, or a schedule's first value; None for the
+        optimiser's own default where it has one, else 0.02.
+      schedule: the name of an optax schedule ("cosine_decay_schedule", …), or "".
+      options, schedule_options: their further arguments.
+
+    Reference: DeepMind et al., "The DeepMind JAX ecosystem" (2020); Kingma & Ba,
+    "Adam", ICLR 2015, for the default.
+    """
+
+    supports: ClassVar[Supports] = ANY
+    descends: ClassVar[bool] = False
+    optimizer: str = static("adam")
+    learning_rate: float | None = None
+    schedule: str = static("")
+    transform: str = static("projection")
+    options: Mapping[str, Any] = dataclasses.field(default_factory=Options)
+    schedule_options: Mapping[str, Any] = dataclasses.field(default_factory=Options)
+
+    def __post_init__(self) -> None:
+        _check_name("optimizer", self.optimizer, _optimizers())
+        if self.schedule:
+            _check_name("schedule", self.schedule, _schedules())
+        _check_name("transform", self.transform, TRANSFORMS)
+        for name, function in (
+            ("options", self.optimizer),
+            ("schedule_options", self.schedule),
+        ):
+            given = getattr(self, name)
+            if function:
+                known = inspect.signature(getattr(optax, function)).parameters
+                for key in given:
+                    _check_name(f"{name} of {function}", key, list(known))
+            if not isinstance(given, Options):
+                object.__setattr__(self, name, Options(given))
+
+    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
+        del key
+        project = problem.project
+        scale = Factors(
+            *(X.sum(1).sum() / (X.shape[1] * project.rank(X)) for X in factors)
+        )
+        scale = Factors(*(jnp.where(s > 0, s, 1) for s in scale))
+        _, plus = problem.gradients(factors)
+        units = [
+            s * p.sum(1).sum() / (p.shape[1] * project.rank(p))
+            for s, p in zip(scale, plus, strict=True)
+        ]
+        unit = 0.5 * (units[0] + units[1])
+        unit = jnp.where(unit > 0, unit, 1)
+        raw = Factors(
+            *(self._to_raw(X / s) for X, s in zip(factors, scale, strict=True))
+        )
+        return State(raw, self._optimiser().init(raw), scale, unit)
+
+    def step(
+        self, problem: Problem, factors: Factors, state: State
+    ) -> tuple[Factors, State]:
+        del factors
+
+        def to_factors(raw: Factors) -> Factors:
+            return Factors(
+                *(
+                    problem.project(s * self._from_raw(r))
+                    for r, s in zip(raw, state.scale, strict=True)
+                )
+            )
+
+        @jax.custom_vjp
+        def value(factors: Factors) -> jax.Array:
+            return problem.value(factors) / state.unit
+
+        def value_forward(factors: Factors) -> Any:
+            return value(factors), factors
+
+        def value_backward(factors: Factors, cotangent: jax.Array) -> Any:
+            minus, plus = problem.gradients(factors)
+            factor = cotangent / state.unit
+            return (jax.tree.map(lambda p, m: factor * (p - m), plus, minus),)
+
+        value.defvjp(value_forward, value_backward)
+
+        def objective(raw: Factors) -> jax.Array:
+            return value(to_factors(raw))
+
+        # The value is dead code, and not computed, for optimisers that ignore it.
+        loss, gradient = jax.value_and_grad(objective)(state.raw)
+        updates, optimiser = self._optimiser().update(
+            gradient,
+            state.optimiser,
+            state.raw,
+            value=loss,
+            grad=gradient,
+            value_fn=objective,
+        )
+        raw = optax.apply_updates(state.raw, updates)
+        if self.transform == "projection":
+            raw = Factors(*(problem.project(r) for r in raw))  # pyright: ignore
+        return to_factors(raw), state._replace(raw=raw, optimiser=optimiser)  # pyright: ignore
+
+    def _optimiser(self) -> Any:
+        make = getattr(optax, self.optimizer)
+        rate = self.learning_rate
+        default = inspect.signature(make).parameters["learning_rate"].default
+        if rate is None and default is inspect.Parameter.empty:
+            rate = 0.02
+        if self.schedule:
+            schedule = getattr(optax, self.schedule)
+            given = dict(self.schedule_options)
+            first = next(iter(inspect.signature(schedule).parameters))
+            if rate is not None:
+                given.setdefault(first, rate)
+            rate = schedule(**given)
+        arguments = {} if rate is None else {"learning_rate": rate}
+        return optax.with_extra_args_support(make(**arguments, **self.options))
+
+    def _from_raw(self, raw: jax.Array) -> jax.Array:
+        if self.transform == "softplus":
+            return jax.nn.softplus(raw)
+        return raw * raw if self.transform == "square" else jnp.maximum(raw, 0)
+
+    def _to_raw(self, x: jax.Array) -> jax.Array:
+        if self.transform == "softplus":
+            x = jnp.maximum(x, 1e-6)  # the inverse of softplus is −∞ at 0
+            return x + jnp.log(-jnp.expm1(-x))
+        # A square's derivative vanishes at 0, which would lock an entry there.
+        return jnp.sqrt(jnp.maximum(x, 1e-6)) if self.transform == "square" else x
+
+
+def _optimizers() -> list[str]:
+    return [
+        name
+        for name in dir(optax)
+        if inspect.isfunction(function := getattr(optax, name))
+        and "learning_rate" in inspect.signature(function).parameters
+        and not name.startswith("scale_by")
+    ]
+
+
+def _schedules() -> list[str]:
+    return [name for name in dir(optax) if name.endswith("_schedule")]
+
+
+def _check_name(what: str, name: str, known: Any) -> None:
+    if name not in known:
+        raise ValueError(
+            f"solver 'optax': {what} {name!r} is not known{suggestion(name, known)}; "
+            f"there are: {', '.join(known)}"
+        )

@@ -1,0 +1,120 @@
+"""Projected gradient descent."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxnmf.problem import Problem
+from jaxnmf.registry import register_solver
+from jaxnmf.solvers.base import ANY, Alternating, Supports
+from jaxnmf.types import static
+
+
+@register_solver("pgd")
+class PGD(Alternating):
+    """Alternating projected gradient, H ← P(H − α ∇_H D).
+
+    Frobenius: α = step_size / L with L ≥ λ_max(WᵀW) + l2, the Lipschitz constant of
+    the gradient, so a step_size up to 1 descends (below 2 in exact arithmetic).
+    Any other loss: α by backtracking. It starts at twice the last accepted step and
+    halves until D(H⁺) − D(H) ≤ ½ ⟨∇_H D, H⁺ − H⟩, with the change summed entry by
+    entry so that it keeps its digits. No entry falls below ``shrink`` times its value
+    in one step (the fraction to the boundary of interior-point methods): where a loss
+    grows without bound at x = 0, a jump to 0 costs hundreds of tiny steps back.
+
+    Cost: 4mnp an iteration for Frobenius and ``inner`` times 2np² for each factor;
+    for other losses the split gradient and 4mnp a trial. Monotone; limit points are
+    stationary.
+
+    Args:
+      step_size: in units of 1/L (Frobenius) or of the first trial step (others).
+      inner: gradient steps for each Gram and cross product (Frobenius).
+      trials: halvings before a half-step is given up and H kept.
+      shrink: least part of an entry that a step leaves (losses but Frobenius).
+
+    Reference: Lin, "Projected gradient methods for nonnegative matrix
+    factorization", Neural Computation 19 (2007).
+    """
+
+    supports: ClassVar[Supports] = ANY
+    descends: ClassVar[bool] = True
+    step_size: float = 1.0
+    inner: int = static(1)
+    trials: int = static(30)
+    shrink: float = 0.1
+
+    def half_init(self, problem: Problem, fixed: Any, free: Any) -> Any:
+        """The first trial step: the size of an entry over the size of ``plus``."""
+        if problem.loss.quadratic:
+            return ()
+        _, plus = problem.gradient(fixed, free)
+        scale = plus.sum(1).sum()
+        mean = free.sum(1).sum()
+        return self.step_size * jnp.where(scale > 0, mean / scale, 1)
+
+    def half_step(
+        self, problem: Problem, fixed: Any, free: Any, state: Any
+    ) -> tuple[Any, Any]:
+        if not problem.loss.quadratic:
+            return self._backtrack(problem, fixed, free, state)
+        gram, cross = problem.quadratic(fixed)
+        penalty = problem.penalty
+        lipschitz = largest_eigenvalue_bound(gram) + penalty.l2
+        step = jnp.where(
+            lipschitz > 0, self.step_size / jnp.where(lipschitz > 0, lipschitz, 1), 0
+        )
+        for _ in range(self.inner):
+            gradient = gram @ free - cross + penalty.gradient(free)
+            free = problem.project(free - step * gradient)
+        return free, state
+
+    def _backtrack(
+        self, problem: Problem, fixed: Any, free: Any, last: Any
+    ) -> tuple[Any, Any]:
+        minus, plus = problem.gradient(fixed, free)
+        gradient = plus - minus
+
+        def trial(step):
+            new = problem.project(free - step * gradient, self.shrink * free)
+            slope = (gradient * (new - free)).sum(1).sum()
+            return new, problem.change(fixed, free, new) <= 0.5 * slope
+
+        def refused(carry):
+            _, _, accepted, count = carry
+            return ~accepted & (count < self.trials)
+
+        def halve(carry):
+            step, _, _, count = carry
+            step = 0.5 * step
+            return step, *trial(step), count + 1
+
+        first = 2 * last
+        step, new, accepted, _ = jax.lax.while_loop(
+            refused, halve, (first, *trial(first), jnp.zeros((), jnp.int32))
+        )
+        # A half-step given up leaves H; the next starts from a small step anew.
+        return jnp.where(accepted, new, free), step
+
+
+def largest_eigenvalue_bound(gram: Float[Array, "p p"], steps: int = 8) -> jax.Array:
+    """An upper bound of λ_max of a non-negative symmetric matrix.
+
+    Collatz-Wielandt: λ_max ≤ max_i (Gx)_i / x_i for every x > 0; a few power
+    iterations make x nearly the eigenvector and the bound tight. Only p×p products,
+    where LAPACK would stall a compiled loop on busy cores.
+    """
+    tiny = jnp.finfo(gram.dtype).tiny
+    scale = jnp.maximum(gram.max(), tiny)
+    matrix = gram / scale
+    x = jnp.ones_like(gram[0])
+
+    def power(_, x):
+        y = matrix @ x
+        return jnp.maximum(y / jnp.maximum(y.max(), tiny), 1e-6)
+
+    x = jax.lax.fori_loop(0, steps, power, x)
+    return scale * ((matrix @ x) / x).max() * (gram.max() > 0)

@@ -1,0 +1,147 @@
+"""What every part of the package speaks of: factors, why a run stopped, its trace."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, NamedTuple, TypeVar, dataclass_transform
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+T = TypeVar("T")
+
+
+def static(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
+    """A dataclass field that is part of the program, not of its data.
+
+    Changing it compiles anew; every other field is a leaf that may be traced.
+    """
+    metadata = {"static": True, **kwargs.pop("metadata", {})}
+    return dataclasses.field(default=default, metadata=metadata, **kwargs)
+
+
+@dataclass_transform(
+    frozen_default=True,
+    kw_only_default=True,
+    field_specifiers=(static, dataclasses.field),
+)
+def pytree(cls: type[T]) -> type[T]:
+    """Make a class a frozen, keyword-only dataclass and a JAX pytree."""
+    cls = dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
+    return jax.tree_util.register_dataclass(cls)
+
+
+class Factors(NamedTuple):
+    """Rank-major factors: V ≈ Wtᵀ H, so that a component is one contiguous row."""
+
+    Wt: Float[Array, "p m"]
+    H: Float[Array, "p n"]
+
+    @property
+    def T(self) -> Factors:
+        """The factors of Vᵀ."""
+        return Factors(self.H, self.Wt)
+
+
+class Status(StrEnum):
+    """Why a run stopped. A string, so that ``result.status == "converged"`` reads."""
+
+    RUNNING = "running"
+    CONVERGED = "converged"
+    KKT = "kkt"
+    TARGET = "target"
+    MAX_ITER = "max_iter"
+    TIME = "time"
+    DIVERGED = "diverged"
+
+    @property
+    def code(self) -> int:
+        """The number that stands for it inside a compiled program."""
+        return list(Status).index(self)
+
+    @classmethod
+    def from_code(cls, code: int) -> Status:
+        return list(cls)[int(code)]
+
+    @property
+    def message(self) -> str:
+        return {
+            Status.RUNNING: "still running",
+            Status.CONVERGED: "the loss fell by less than tol over ten iterations",
+            Status.KKT: "the KKT residual fell below kkt_tol times the first",
+            Status.TARGET: "the loss reached the target",
+            Status.MAX_ITER: "max_iter iterations were done",
+            Status.TIME: "the time budget was spent",
+            Status.DIVERGED: "the loss became infinite or NaN; the factors are the "
+            "last finite ones recorded",
+        }[self]
+
+
+class Trace(NamedTuple):
+    """What was recorded, one entry a record; the first is the start (iteration 0).
+
+    ``kkt`` is NaN where it was not asked for. ``seconds`` counts the iterations
+    alone: neither compilation nor the recording itself.
+    """
+
+    iteration: np.ndarray
+    loss: np.ndarray
+    kkt: np.ndarray
+    seconds: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Result:
+    """A finished factorisation V ≈ W H.
+
+    Attributes:
+      W: (m, p), non-negative.
+      H: (p, n), non-negative.
+      loss: the objective at the end, penalties included.
+      relative_error: ‖V − W H‖_F / ‖V‖_F, whatever the loss was.
+      kkt: the KKT residual at the end (see `jaxnmf.problem.Problem.kkt`).
+      iterations: how many were done.
+      status: why it stopped; ``status.message`` says it in words.
+      trace: iteration, loss, kkt and seconds of every record.
+      seconds: time in the iterations; compile_seconds: time spent compiling.
+    """
+
+    W: np.ndarray
+    H: np.ndarray
+    loss: float
+    relative_error: float
+    kkt: float
+    iterations: int
+    status: Status
+    trace: Trace
+    seconds: float
+    compile_seconds: float
+
+    def residual(self, V: Any) -> np.ndarray:
+        """U = V − W H, a dense (m, n) array.
+
+        Raises:
+          ValueError: when V has another shape than W H.
+        """
+        expected = (self.W.shape[0], self.H.shape[1])
+        if tuple(np.shape(V)) != expected:
+            raise ValueError(
+                f"V has shape {tuple(np.shape(V))}; this result is of a matrix of "
+                f"shape {expected}"
+            )
+        dense = V.toarray() if hasattr(V, "toarray") else np.asarray(V)
+        return dense - self.W @ self.H
+
+    def __repr__(self) -> str:
+        (m, p), n = self.W.shape, self.H.shape[1]
+        return (
+            f"Result({m}×{n}, p={p}: relative error {self.relative_error:.4g}, "
+            f"loss {self.loss:.6g}, {self.iterations} iterations, {self.status})"
+        )
+
+
+Pointwise = Callable[[jax.Array, jax.Array], jax.Array]
+"""An entrywise function of (v, x), x being the entry of W H."""
