@@ -120,14 +120,15 @@ def precision(dtype: Any) -> Iterator[np.dtype]:
     Yields the dtype. Accelerators would else round float32 products to TF32 or
     bfloat16, and results would differ between devices in the third digit.
     """
+    known = {name: np.dtype(name) for name in ("float32", "float64")}
     try:
-        dtype = np.dtype(dtype)
+        name = np.dtype(dtype).name
     except TypeError:
-        dtype = None
-    if dtype not in (np.float32, np.float64):
-        raise ValueError(f"dtype={dtype} is not one of float32, float64")
-    with jax.default_matmul_precision(PRECISION), jax.enable_x64(dtype == np.float64):
-        yield dtype
+        name = None
+    if name not in known:
+        raise ValueError(f"dtype={dtype!r} is not one of {', '.join(known)}")
+    with jax.default_matmul_precision(PRECISION), jax.enable_x64(name == "float64"):
+        yield known[name]
 
 
 def make_stop(

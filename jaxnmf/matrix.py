@@ -28,7 +28,7 @@ from jaxnmf.types import pytree, static
 EntryFn = Callable[..., Any]
 
 # Entries in a block of X. On a CPU a block and its quotient stay in the cache.
-CPU_BLOCK = 2**18
+CPU_BLOCK = 2**21
 ACCELERATOR_BLOCK = 2**24
 
 

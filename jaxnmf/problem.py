@@ -26,7 +26,7 @@ class Problem:
     matrix: Any  # Matrix; a pytree may hold tracers or shardings in its place
     loss: Any
     project: NonNegative
-    penalties: tuple[Penalty, Penalty]
+    penalties: tuple[Penalty, ...]  # on W, on H
 
     @classmethod
     def of(
@@ -44,8 +44,8 @@ class Problem:
           penalties: on W and on H.
         """
         numbers = (NonNegative(mask=mask), *(penalties or (Penalty(), Penalty())))
-        project, W, H = jax.tree.map(lambda x: jnp.asarray(x, matrix.dtype), numbers)
-        return cls(matrix=matrix, loss=loss, project=project, penalties=(W, H))
+        project, *pair = jax.tree.map(lambda x: jnp.asarray(x, matrix.dtype), numbers)
+        return cls(matrix=matrix, loss=loss, project=project, penalties=tuple(pair))
 
     @property
     def T(self) -> Problem:

@@ -13,6 +13,7 @@ import dataclasses
 import difflib
 import importlib.metadata
 import inspect
+import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, dataclass_transform
@@ -111,6 +112,11 @@ def solvers() -> tuple[str, ...]:
 def losses() -> tuple[str, ...]:
     """The names of all losses."""
     return tuple(_losses)
+
+
+def loss_aliases(name: str) -> tuple[str, ...]:
+    """Short names of a loss."""
+    return tuple(short for short, full in _loss_aliases.items() if full == name)
 
 
 def make_solver(solver: Any, options: Mapping[str, Any] | None = None) -> Any:
@@ -226,7 +232,8 @@ def _has_no_default(field: dataclasses.Field) -> bool:
 
 def _plain(hint: Any) -> Any:
     """float from ``float | jax.Array``: what a person may write in a config."""
-    arguments = typing.get_args(hint)
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    arguments = typing.get_args(hint) if union else ()
     for plain in (bool, int, float, str):
         if hint is plain or plain in arguments:
             return plain

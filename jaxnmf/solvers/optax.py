@@ -72,7 +72,7 @@ class Optax:
     Args:
       optimizer: the name of an optax optimiser ("adam", "sgd", "lbfgs", …).
       learning_rate: its learning rate, or a schedule's first value; None for the
-        optimiser's own default where it has one, else 0.02.
+        optimiser's own default where it has one, else 0.1.
       schedule: the name of an optax schedule ("cosine_decay_schedule", …), or "".
       options, schedule_options: their further arguments.
 
@@ -157,17 +157,23 @@ class Optax:
 
         # The value is dead code, and not computed, for optimisers that ignore it.
         loss, gradient = jax.value_and_grad(objective)(state.raw)
-        updates, optimiser = self._optimiser().update(
-            gradient,
-            state.optimiser,
-            state.raw,
-            value=loss,
-            grad=gradient,
-            value_fn=objective,
-        )
+        # optax mixes dtypes (0.9**count), which a user's strict promotion refuses.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, optimiser = self._optimiser().update(
+                gradient,
+                state.optimiser,
+                state.raw,
+                value=loss,
+                grad=gradient,
+                value_fn=objective,
+            )
         raw = optax.apply_updates(state.raw, updates)
         if self.transform == "projection":
-            raw = Factors(*(problem.project(r) for r in raw))  # pyright: ignore
+            # Where a loss is infinite at x = 0 a jump to 0 is hard to undo: an entry
+            # then keeps a tenth of itself.
+            keep = 0.0 if problem.loss.quadratic else 0.1
+            pairs = zip(raw, state.raw, strict=True)  # pyright: ignore
+            raw = Factors(*(problem.project(new, keep * old) for new, old in pairs))
         return to_factors(raw), state._replace(raw=raw, optimiser=optimiser)  # pyright: ignore
 
     def _optimiser(self) -> Any:
@@ -175,7 +181,7 @@ class Optax:
         rate = self.learning_rate
         default = inspect.signature(make).parameters["learning_rate"].default
         if rate is None and default is inspect.Parameter.empty:
-            rate = 0.02
+            rate = 0.1
         if self.schedule:
             schedule = getattr(optax, self.schedule)
             given = dict(self.schedule_options)
@@ -205,7 +211,7 @@ def _optimizers() -> list[str]:
         for name in dir(optax)
         if inspect.isfunction(function := getattr(optax, name))
         and "learning_rate" in inspect.signature(function).parameters
-        and not name.startswith("scale_by")
+        and not name.startswith(("scale_by", "_"))
     ]
 
 

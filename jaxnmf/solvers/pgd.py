@@ -117,4 +117,4 @@ def largest_eigenvalue_bound(gram: Float[Array, "p p"], steps: int = 8) -> jax.A
         return jnp.maximum(y / jnp.maximum(y.max(), tiny), 1e-6)
 
     x = jax.lax.fori_loop(0, steps, power, x)
-    return scale * ((matrix @ x) / x).max() * (gram.max() > 0)
+    return jnp.where(gram.max() > 0, scale * ((matrix @ x) / x).max(), 0)

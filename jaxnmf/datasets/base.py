@@ -1,0 +1,171 @@
+"""What a data set is: the matrix V, and what is needed to read its factors."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+KINDS = (
+    "images",  # the columns are the pixels of one picture a row
+    "photo",  # V itself is the picture
+    "text",
+    "spectra",
+    "genes",
+    "audio",
+    "counts",
+    "ratings",
+    "table",
+    "synthetic",
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Truth:
+    """The factors that made V, or a reference for them; either may be unknown.
+
+    Attributes:
+      W: (m, p), or None.
+      H: (p, n), or None.
+      names: the p components by name, or None.
+      note: in what sense they are true (exact, up to scale, in expectation).
+    """
+
+    W: np.ndarray | None = None
+    H: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Dataset:
+    """A non-negative matrix V (m×n), rows are samples, with what its axes mean.
+
+    Attributes:
+      name: the name it is loaded by (the file's, for `file`).
+      V: floating point, a NumPy array or a `scipy.sparse.csr_array`.
+      kind: one of `KINDS`; how factors of it are shown.
+      about: one line on what it is.
+      source: where it comes from.
+      licence: the terms it is under.
+      note: what to know before using it.
+      column_image: (height, width) where the n columns are the pixels, row by row, of
+        a picture: then a row of H is a picture.
+      row_image: (height, width) where the m rows are the pixels of a scene: then a
+        column of W is a map.
+      row_names: m names (samples), or None.
+      column_names: n names (words, genes, channels, titles), or None.
+      labels: (m,) integers, the class of each row, or None.
+      label_names: the class names that `labels` index.
+      wavelengths: (n,) in nm, or None.
+      frequencies: (n,) in Hz, or None.
+      times: (m,) in seconds, or None.
+      truth: planted or reference factors, or None.
+      rank: the rank its field uses, or None.
+      loss: the loss its field uses.
+
+    Raises:
+      ValueError: an attribute does not fit V's shape, or `kind` is unknown.
+    """
+
+    name: str
+    V: Any
+    kind: str
+    about: str
+    source: str
+    licence: str
+    note: str = ""
+    column_image: tuple[int, int] | None = None
+    row_image: tuple[int, int] | None = None
+    row_names: tuple[str, ...] | None = None
+    column_names: tuple[str, ...] | None = None
+    labels: np.ndarray | None = None
+    label_names: tuple[str, ...] | None = None
+    wavelengths: np.ndarray | None = None
+    frequencies: np.ndarray | None = None
+    times: np.ndarray | None = None
+    truth: Truth | None = None
+    rank: int | None = None
+    loss: str = "frobenius"
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"kind: {self.kind!r} is not one of {', '.join(KINDS)}")
+        m, n = self.shape
+        for size, axis, attributes in (
+            (m, "row", ("row_names", "labels", "times")),
+            (n, "column", ("column_names", "wavelengths", "frequencies")),
+        ):
+            for attribute in attributes:
+                found = getattr(self, attribute)
+                if found is not None and len(found) != size:
+                    raise ValueError(
+                        f"{attribute}: {len(found)} values do not fit V ({m}×{n}): "
+                        f"one a {axis}, {size}, would"
+                    )
+            image = getattr(self, f"{axis}_image")
+            if image is not None and image[0] * image[1] != size:
+                raise ValueError(
+                    f"{axis}_image: {image[0]}×{image[1]} pixels do not fit V "
+                    f"({m}×{n}): height × width must be {size}"
+                )
+
+    def __repr__(self) -> str:
+        m, n = self.shape
+        stored = f", {self.V.nnz} stored" if is_sparse(self.V) else ""
+        return f"Dataset({self.name!r}, {m}×{n} {self.V.dtype}{stored}, {self.kind})"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n)."""
+        return self.V.shape
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 over the shape, dtype and values of V (its CSR arrays if sparse)."""
+        parts = [self.V]
+        if is_sparse(self.V):
+            V = self.V
+            if not V.has_canonical_format:
+                V = V.copy()
+                V.sum_duplicates()
+            # SciPy picks the index width by its own rules: it is not data
+            parts = [V.indptr.astype(np.int64), V.indices.astype(np.int64), V.data]
+        digest = hashlib.sha256(f"{self.shape} {self.V.dtype.str}".encode())
+        for part in parts:
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What is known of a set before it is loaded: a line of a listing."""
+
+    name: str
+    shape: tuple[int, int] | None
+    kind: str
+    about: str
+    source: str
+    licence: str
+    rank: int | None = None
+    loss: str = "frobenius"
+
+    def dataset(self, V: Any, **attributes: Any) -> Dataset:
+        """The data set of this card, with V and the attributes loaded with it."""
+        known = {key: value for key, value in vars(self).items() if key != "shape"}
+        return Dataset(**{**known, "V": V, **attributes})
+
+
+def is_sparse(V: Any) -> bool:
+    """Whether V is a SciPy sparse array, asked without importing SciPy."""
+    return hasattr(V, "tocsr")
+
+
+def as_float(V: Any) -> Any:
+    """V in floating point: float32 where every value of it is exact, else float64."""
+    values = V.data if is_sparse(V) else V
+    if V.dtype.kind == "f":
+        exact = V.dtype.itemsize <= 4
+    else:
+        exact = not values.size or max(-int(values.min()), int(values.max())) <= 2**24
+    return V.astype(np.float32 if exact else np.float64, copy=False)

@@ -1,0 +1,116 @@
+"""Hydra's view of the product: schemas made from the registries, checked by type.
+
+Nothing here names a solver, a loss or a data set: each registry entry becomes a
+schema with its options, so a mistyped key, a wrong type or an unknown name is
+refused by name, and an outside package's solver can be configured like any other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from dataclasses import field, make_dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from jaxnmf import datasets, registry
+from jaxnmf.init import INITS
+
+
+@dataclasses.dataclass
+class StudyConfig:
+    """The root of every config: one job, and the runs inside it."""
+
+    dataset: Any = MISSING
+    loss: Any = MISSING
+    solver: Any = MISSING
+    init: Any = MISSING
+    stop: Any = MISSING
+    ranks: list[int] = field(default_factory=lambda: [8, 16, 32])
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    l1: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    l2: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    dtype: str = "float32"
+    record_every: int = 10
+    kkt: bool = False
+    name: str = "run"
+    folder: str | None = None
+
+
+_schemas: dict[str, Any] = {"StudyConfig": StudyConfig}
+
+
+def _schema(kind: str, name: str, options: Any) -> Any:
+    """An unfrozen dataclass: OmegaConf makes a frozen one read-only."""
+    fields: list[Any] = [("name", str, field(default=name))]
+    for option in options:
+        default = option.default
+        if isinstance(default, Mapping):
+            fields.append((option.name, Any, field(default_factory=dict)))
+            continue
+        if default is inspect.Parameter.empty:
+            fields.append((option.name, Any, field(default=MISSING)))
+            continue
+        hint = option.type if option.type in (bool, int, float, str) else Any
+        if default is None and hint is not Any:
+            hint = hint | None
+        if hint is float:
+            default = None if default is None else float(default)
+        fields.append((option.name, hint, field(default=default)))
+    title = f"{kind.capitalize()}_{name.replace('-', '_')}"
+    _schemas[title] = make_dataclass(title, fields)
+    return _schemas[title]
+
+
+def known_keys(schema: str) -> list[str]:
+    """The settings of a schema, by the class name that OmegaConf's errors give."""
+    return [f.name for f in dataclasses.fields(_schemas[schema])]
+
+
+def _dataset_options(name: str) -> list[registry.Option]:
+    return [
+        registry.Option(key, type(default), default, True)
+        for key, default in datasets.options(name).items()
+    ]
+
+
+def register_configs() -> None:
+    """Fill Hydra's config store from the registries."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=StudyConfig)
+    for name in registry.solvers():
+        options = registry.options(registry.solver_class(name))
+        store.store(group="solver", name=name, node=_schema("solver", name, options))
+    for name in registry.losses():
+        options = registry.options(registry.loss_class(name))
+        schema = _schema("loss", name, options)
+        for spelling in (name, *registry.loss_aliases(name)):
+            store.store(group="loss", name=spelling, node=schema)
+    for name in datasets.names():
+        schema = _schema("dataset", name, _dataset_options(name))
+        store.store(group="dataset", name=name, node=schema)
+    for name in INITS:
+        store.store(group="init", name=name, node=_schema("init", name, ()))
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """The config as a plain dict, every interpolation resolved."""
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def split_name(part: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """("hals", {"inner": 2}) from a group's config; an unset option is left out."""
+    options = {k: v for k, v in part.items() if k != "name" and v is not None}
+    return part["name"], options
+
+
+def label(part: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """A short name for people: "hals", or "hals inner=2" where an option differs."""
+    name, options = split_name(part)
+    changed = [f"{k}={v}" for k, v in options.items() if v != defaults.get(k)]
+    return " ".join([name, *changed])

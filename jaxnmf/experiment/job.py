@@ -1,0 +1,265 @@
+"""One job: a data set, a loss and a solver; a timed run for each rank and seed."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from jaxnmf import api, datasets, metrics, registry
+from jaxnmf._version import __version__
+from jaxnmf.datasets import Dataset
+from jaxnmf.experiment import config as configs
+from jaxnmf.experiment import store
+from jaxnmf.init import initial_factors
+from jaxnmf.matrix import as_matrix
+from jaxnmf.problem import Problem
+from jaxnmf.run import compiled, measure, timed
+from jaxnmf.types import Factors, Result
+
+RECORDED_VERSIONS = ("jax", "jaxlib", "optax", "numpy", "scipy", "hydra-core")
+WRITE_SECONDS = 10.0  # a job still running is made readable this often
+
+Report = Callable[[str, int, int], None]
+"""Called with (what runs now, runs done, runs in all)."""
+
+
+def job_key(config: Mapping[str, Any], checksum: str) -> str:
+    """The name of a job's result: what was asked for, of which data, by what code."""
+    asked = {k: v for k, v in config.items() if k not in ("folder", "name")}
+    text = json.dumps([asked, checksum, __version__], sort_keys=True)
+    name = "-".join(config[part]["name"] for part in ("dataset", "loss", "solver"))
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def run_job(
+    config: Mapping[str, Any], folder: Path, report: Report = lambda *_: None
+) -> Path:
+    """Run what the config asks for, or find that it was done, and store it.
+
+    Args:
+      config: a resolved `StudyConfig`.
+      folder: the study folder.
+      report: told of every run before it starts.
+
+    Returns:
+      The job's folder.
+
+    Raises:
+      ValueError: for a config that cannot be run, before anything is run.
+    """
+    begun = _now()
+    dataset_name, options = configs.split_name(config["dataset"])
+    dataset = datasets.load(dataset_name, **options)
+    checksum = dataset.checksum
+    key = job_key(config, checksum)
+    if store.has_job(folder, key):
+        job = store.read_job(folder / "jobs" / key)
+        if job.complete:
+            return job.path
+
+    solver_name, solver_options = configs.split_name(config["solver"])
+    solver = registry.make_solver(solver_name, solver_options)
+    loss_name, loss_options = configs.split_name(config["loss"])
+    loss = registry.make_loss(loss_name, loss_options)
+    _check_lists(config)
+    stop = api.make_stop(**config["stop"])
+    api.check_count("record_every", config["record_every"])
+
+    with api.precision(config["dtype"]) as dtype:
+        matrix = as_matrix(dataset.V, dtype)
+        penalties = api.make_penalties(config["l1"], config["l2"])
+        problem = Problem.of(matrix, loss, penalties=penalties)
+        api.check_problem(problem, solver)
+        reference = _reference(problem, dataset, dtype)
+
+        def row(rank: int, seed: int) -> tuple[dict[str, Any], pd.DataFrame, Result]:
+            factors = initial_factors(matrix, rank, config["init"]["name"], seed)
+            run = timed(
+                problem,
+                solver,
+                factors,
+                jax.random.key(seed),
+                stop,
+                record_every=config["record_every"],
+                kkt=config["kkt"],
+            )
+            result = api.to_result(run, problem)
+            name = f"r{rank}-s{seed}"
+            trace = pd.DataFrame(
+                {
+                    "run": name,
+                    "iteration": result.trace.iteration,
+                    "seconds": result.trace.seconds,
+                    "objective": result.trace.loss,
+                    "error": _error(loss, result.trace.loss, reference),
+                    "kkt": result.trace.kkt,
+                }
+            )
+            summary = {
+                "run": name,
+                "dataset": dataset.name,
+                "loss": configs.label(config["loss"], _defaults("loss", loss_name)),
+                "solver": configs.label(
+                    config["solver"], _defaults("solver", solver_name)
+                ),
+                "rank": rank,
+                "seed": seed,
+                "objective": result.loss,
+                "error": float(_error(loss, np.asarray(result.loss), reference)),
+                "relative_error": result.relative_error,
+                "iterations": result.iterations,
+                "seconds": result.seconds,
+                "compile_seconds": result.compile_seconds,
+                "kkt": result.kkt,
+                "status": str(result.status),
+                **_quality(dataset, result),
+            }
+            return summary, trace, result
+
+        rows, traces, factors = [], [], {}
+
+        def write(complete: bool) -> Path:
+            return store.write_job(
+                folder,
+                key,
+                config=dict(config),
+                manifest=_manifest(config, checksum, begun, complete),
+                trace=pd.concat(traces, ignore_index=True),
+                summary=pd.DataFrame(rows),
+                factors=factors,
+            )
+
+        pairs = [(r, s) for r in config["ranks"] for s in config["seeds"]]
+        written, complete = time.monotonic(), False
+        try:
+            for done, (rank, seed) in enumerate(pairs):
+                report(f"{solver_name}, p = {rank}, seed {seed}", done, len(pairs))
+                summary, trace, result = row(rank, seed)
+                rows.append(summary)
+                traces.append(trace)
+                factors[summary["run"]] = (result.W, result.H)
+                if time.monotonic() - written > WRITE_SECONDS:
+                    write(complete=False)
+                    written = time.monotonic()
+            complete = True
+        finally:
+            # Also on Ctrl-C: what was finished stays readable.
+            path = write(complete) if rows else folder
+        return path
+
+
+def _check_lists(config: Mapping[str, Any]) -> None:
+    for name, least in (("ranks", 1), ("seeds", 0)):
+        values = config[name]
+        if not values:
+            raise ValueError(f"{name} is empty; give at least one, such as {name}=[8]")
+        if len(set(values)) < len(values):
+            raise ValueError(f"{name}={values} names one twice")
+        for value in values:
+            api.check_count(name, value, least)
+
+
+def _reference(problem: Problem, dataset: Dataset, dtype: Any) -> float:
+    """What a loss is divided by to become an error without units.
+
+    ½‖V‖² for the Frobenius loss, so that the error is the square of the relative
+    error; for others the loss of the best matrix whose rows are constant.
+    """
+    V = dataset.V
+    m, n = V.shape
+    if problem.loss.quadratic:
+        data = V.data if hasattr(V, "nnz") else V
+        return 0.5 * float(np.sum(np.square(data, dtype=np.float64)))
+    means = np.asarray(V.mean(axis=1), dtype).reshape(1, m)
+    factors = Factors(means, np.ones((1, n), dtype))  # pyright: ignore
+    bare = Problem.of(problem.matrix, problem.loss)
+    look, _ = compiled(measure, bare, factors)
+    return float(look(bare, factors).loss)
+
+
+def _error(loss: Any, objective: np.ndarray, reference: float) -> np.ndarray:
+    ratio = np.asarray(objective, np.float64) / (reference or 1.0)
+    return np.sqrt(np.maximum(ratio, 0)) if loss.quadratic else ratio
+
+
+def _quality(dataset: Dataset, result: Result) -> dict[str, float]:
+    """Measures of the factors, where the data set holds what they need."""
+    found = {
+        "sparsity_W": float(np.mean(metrics.hoyer_sparsity(result.W, axis=0))),
+        "sparsity_H": float(np.mean(metrics.hoyer_sparsity(result.H, axis=1))),
+    }
+    if dataset.labels is not None:
+        clusters = metrics.cluster_by_component(result.W)
+        found["accuracy"] = metrics.clustering_accuracy(dataset.labels, clusters)
+        found["ari"] = metrics.adjusted_rand_index(dataset.labels, clusters)
+    truth = dataset.truth
+    if truth is not None and truth.W is not None and truth.H is not None:
+        found["match_score"] = metrics.factor_match_score(
+            result.W, result.H, truth.W, truth.H
+        )
+    return found
+
+
+def _defaults(kind: str, name: str) -> dict[str, Any]:
+    find = registry.solver_class if kind == "solver" else registry.loss_class
+    return {option.name: option.default for option in registry.options(find(name))}
+
+
+def _manifest(
+    config: Mapping[str, Any], checksum: str, begun: str, complete: bool
+) -> dict[str, Any]:
+    device = jax.devices()[0]
+    commit, dirty = _commit()
+    return {
+        "package_version": __version__,
+        "versions": {name: version(name) for name in RECORDED_VERSIONS},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": f"{device.platform}: {device.device_kind}",
+        "device_count": jax.device_count(),
+        "dtype": config["dtype"],
+        "precision": api.PRECISION,
+        "commit": commit,
+        "dirty": dirty,
+        "data_checksum": checksum,
+        "command": " ".join(["jaxnmf", *sys.argv[1:]]),
+        "started": begun,
+        "finished": _now(),
+        "complete": complete,
+    }
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """The commit of the checkout this package runs from, and whether it is changed."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(here), *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    tracked = git("ls-files", "--error-unmatch", Path(__file__).name)
+    if tracked is None:
+        return None, None
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return git("rev-parse", "HEAD"), None if status is None else bool(status)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

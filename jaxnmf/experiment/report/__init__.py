@@ -1,0 +1,7 @@
+"""Reports of a study: the page and the table on the terminal."""
+
+from jaxnmf.experiment.report.page import build_report
+from jaxnmf.experiment.report.statistics import comparison_table, curves, gather
+from jaxnmf.experiment.report.terminal import print_table
+
+__all__ = ["build_report", "comparison_table", "curves", "gather", "print_table"]

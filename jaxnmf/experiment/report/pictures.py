@@ -1,0 +1,412 @@
+"""Factors and residual in the data's own form: pictures, maps, spectra, words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from jaxnmf.experiment.report import figures
+from jaxnmf.experiment.report.figures import ACCENT, TRUTH, Scale
+from jaxnmf.experiment.report.words import listed, number
+
+MAX_PICTURES, MAX_PANELS, MAX_WORDS = 100, 12, 24
+SAMPLE = 2_000_000  # entries of V that a residual is computed for
+HEAT = 160  # rows and columns of a heat map
+
+
+@dataclass(frozen=True)
+class Card:
+    """One thing to look at: pictures (address, what is seen), panels, or words."""
+
+    caption: str
+    pictures: Sequence[tuple[str, str]] = ()
+    panels: Sequence[str] = ()
+    words: Sequence[tuple[str, str, float]] = ()
+
+
+@dataclass(frozen=True)
+class Block:
+    """Cards under one heading; ``layout`` names how the page sets them out."""
+
+    heading: str
+    note: str
+    layout: str
+    cards: Sequence[Card]
+
+
+def components(dataset: Any, W: np.ndarray, H: np.ndarray) -> list[Block]:
+    """The components, strongest first, as far as they can be shown."""
+    strength = np.linalg.norm(W, axis=0) * np.linalg.norm(H, axis=1)
+    order = np.argsort(-strength, kind="stable")
+    order = order[strength[order] > 0]
+    if dataset.column_image:
+        return _as_images(dataset, H, order)
+    if dataset.row_image:
+        return _as_maps(dataset, W, H, order)
+    if dataset.kind == "audio":
+        return _as_sound(dataset, W, H, order)
+    if dataset.kind == "genes":
+        card, note = _heat_of_W(dataset, W, order)
+        blocks = [Block("Samples", note, "panels", [card])]
+        if dataset.column_names:
+            share = H / np.maximum(H.sum(0), 1e-30)
+            note = "Genes by weight times the share this component has in them."
+            blocks.append(_as_words(dataset, H * share, order, "Top genes", note))
+        return blocks
+    if dataset.kind in ("text", "ratings") and dataset.column_names:
+        what = "Top words" if dataset.kind == "text" else "Top items"
+        note = "The largest weights of each row of H, as shares of that row."
+        return [_as_words(dataset, H, order, what, note)]
+    if H.shape[1] <= 512:
+        return [_as_profiles(dataset, W, H, order)]
+    return [_as_heat_maps(dataset, W, H, order)]
+
+
+def residual(dataset: Any, W: np.ndarray, H: np.ndarray) -> list[Block]:
+    """V, W H and U = V − W H for a few samples, and how U is distributed."""
+    V, X, rows = _sample(dataset, W, H)
+    U = V - X
+    if dataset.kind == "photo":
+        shown, which = [("whole", V, X, U)], "The whole picture"
+    elif dataset.column_image:
+        each = np.linspace(0, len(rows) - 1, min(6, len(rows))).astype(int)
+        shape = dataset.column_image
+        shown = [
+            (f"row {rows[i]}", *(A[i].reshape(shape) for A in (V, X, U))) for i in each
+        ]
+        which = f"Rows {listed(rows[each])}"
+    elif dataset.row_image:
+        shown = _bands(dataset, W, H)
+        which = f"Columns at {listed(name for name, *_ in shown)}"
+    else:
+        shown, which = [], ""
+    blocks = [_sampled(shown, which)] if shown else [_heats(dataset, V, X, U, rows)]
+    known = U[np.isfinite(U)]
+    m = len(W)
+    what = "stored entries" if dataset.kind == "ratings" else "entries"
+    of = f"all {what}" if len(rows) == m else f"the {what} of {len(rows)} of {m} rows"
+    note = (
+        f"Over {of}: standard deviation {number(known.std())}, largest size "
+        f"{number(np.abs(known).max(initial=0))}."
+    )
+    card = Card("", panels=[figures.histogram_panel(known, "U")])
+    return [*blocks, Block("Distribution of the residual", note, "panels", [card])]
+
+
+def _as_images(dataset: Any, H: np.ndarray, order: np.ndarray) -> list[Block]:
+    def grid(rows: np.ndarray, names: Sequence[str], what: str) -> list[Card]:
+        return [
+            Card(
+                name,
+                [(figures.picture(h.reshape(dataset.column_image)), f"{what} {name}")],
+            )
+            for name, h in zip(names, rows, strict=True)
+        ]
+
+    shown = order[:MAX_PICTURES]
+    cards = grid(H[shown], [str(k) for k in shown], "component")
+    blocks = [
+        Block("Components", _note(shown, order, "Rows of H"), "thumbnails", cards)
+    ]
+    truth = dataset.truth
+    if truth is not None and truth.H is not None:
+        names = truth.names or [str(k) for k in range(len(truth.H))]
+        cards = grid(truth.H, names, "true component")[:MAX_PICTURES]
+        note = f"The rows of the true H: {truth.note}." if truth.note else ""
+        blocks.append(Block("The truth", note, "thumbnails", cards))
+    return blocks
+
+
+def _as_maps(
+    dataset: Any, W: np.ndarray, H: np.ndarray, order: np.ndarray
+) -> list[Block]:
+    shown = order[:MAX_PANELS]
+    truth, matched = dataset.truth, _matched(dataset.truth, W, H)
+    cards = []
+    for k in shown:
+        pictures, series = [(_map(dataset, W[:, k]), f"map of component {k}")], [H[k]]
+        caption, true = str(k), matched.get(int(k))
+        if true is not None:
+            name = truth.names[true] if truth.names else str(true)
+            caption = f"{k}, matched to {name}"
+            if truth.W is not None:
+                pictures.append((_map(dataset, truth.W[:, true]), f"truth: {name}"))
+            if truth.H is not None:
+                series.append(truth.H[true])
+        panel = _spectra(dataset, series)
+        cards.append(Card(caption, pictures, [panel]))
+    note = _note(shown, order, "A column of W as a map, the row of H as a spectrum")
+    if matched:
+        note += f" Beside it, and dashed, the truth ({truth.note or 'as given'})."
+    return [Block("Components", note, "maps", cards)]
+
+
+def _as_sound(
+    dataset: Any, W: np.ndarray, H: np.ndarray, order: np.ndarray
+) -> list[Block]:
+    shown = order[:MAX_PANELS]
+    m, n = dataset.V.shape
+    times, when = _axis(dataset.times, m, "seconds", "frame")
+    frequencies, pitch = _axis(dataset.frequencies, n, "Hz", "bin")
+    cards = [
+        Card(
+            str(k),
+            panels=[
+                figures.line_panel(
+                    times, [(W[:, k], ACCENT)], when, title="W, activation"
+                ),
+                figures.line_panel(
+                    frequencies, [(H[k], ACCENT)], pitch, title="H, spectrum"
+                ),
+            ],
+        )
+        for k in shown
+    ]
+    note = _note(shown, order, "Columns of W over time and rows of H over frequency")
+    return [Block("Components", note, "panels", cards)]
+
+
+def _as_words(
+    dataset: Any, weights: np.ndarray, order: np.ndarray, heading: str, note: str
+) -> Block:
+    shown = order[:MAX_WORDS]
+    cards = []
+    for k in shown:
+        row = weights[k]
+        top = np.argsort(-row, kind="stable")[:8]
+        total, most = row.sum(), row[top[0]]
+        words = [
+            (dataset.column_names[j], f"{row[j] / total:.1%}", float(row[j] / most))
+            for j in top
+            if row[j] > 0
+        ]
+        cards.append(Card(str(k), words=words))
+    return Block(heading, f"{note} {_note(shown, order)}", "words", cards)
+
+
+def _as_profiles(
+    dataset: Any, W: np.ndarray, H: np.ndarray, order: np.ndarray
+) -> Block:
+    """Rows of H as curves or bars, then W as a heat map."""
+    n = H.shape[1]
+    shown, matched = order[:MAX_PANELS], _matched(dataset.truth, W, H)
+    cards = []
+    for k in shown:
+        series = [(H[k], ACCENT)]
+        true = matched.get(int(k))
+        if true is not None and dataset.truth.H is not None:
+            series = [(_scaled(H[k]), ACCENT), (_scaled(dataset.truth.H[true]), TRUTH)]
+        bars = len(series) == 1 and n <= 128
+        panel = figures.line_panel(np.arange(n), series, "column", bars=bars)
+        cards.append(Card(f"H, row {k}", panels=[panel]))
+    note = _note(shown, order, "Rows of H")
+    if matched:
+        note += " Dashed: the true row matched to it, both scaled to their largest."
+    card, of_W = _heat_of_W(dataset, W, order)
+    return Block("Components", f"{note} {of_W}", "panels", [*cards, card])
+
+
+def _as_heat_maps(
+    dataset: Any, W: np.ndarray, H: np.ndarray, order: np.ndarray
+) -> Block:
+    values = _shrunk(_scaled(H[order]), len(order), HEAT)
+    panel = figures.heat_panel(
+        values, Scale.of(values, "viridis"), "columns of V", "components"
+    )
+    card, note = _heat_of_W(dataset, W, order)
+    note = f"H, each row scaled to its largest entry. {note}"
+    return Block("Components", note, "panels", [Card("H", panels=[panel]), card])
+
+
+def _heat_of_W(dataset: Any, W: np.ndarray, order: np.ndarray) -> tuple[Card, str]:
+    """W as a heat map, its rows sorted by label where there are labels; a note."""
+    values = _scaled(W[:, order].T).T
+    note = "W, each column scaled to its largest entry, strongest component first"
+    ticks = None
+    if dataset.labels is not None:
+        values = values[np.argsort(dataset.labels, kind="stable")]
+        note += ", rows sorted by label"
+        ticks = _class_ticks(dataset)
+    if len(values) > 2 * HEAT:
+        ticks = ticks and [(at * HEAT / len(values), name) for at, name in ticks]
+        values = _shrunk(values, HEAT, values.shape[1])
+    panel = figures.heat_panel(
+        values, Scale.of(values, "viridis"), "components", "rows of V", ticks=ticks
+    )
+    return Card("W", panels=[panel]), note + "."
+
+
+def _bands(dataset: Any, W: np.ndarray, H: np.ndarray) -> list[tuple]:
+    """Three columns of V as maps: (caption, V, W H, U)."""
+    n = H.shape[1]
+    shown = []
+    for j in (n // 6, n // 2, 5 * n // 6):
+        v = dataset.V[:, [j]]
+        v = np.asarray(v.toarray() if hasattr(v, "toarray") else v, float).ravel()
+        x = W @ H[:, j]
+        name = f"band {j}"
+        if dataset.wavelengths is not None:
+            name = f"{dataset.wavelengths[j]:.0f} nm"
+        shown.append((name, *(a.reshape(dataset.row_image) for a in (v, x, v - x))))
+    return shown
+
+
+def _sampled(shown: list[tuple], which: str) -> Block:
+    names, V, X, U = zip(*shown, strict=True)
+    light = Scale.of([*map(np.nanmax, V), *map(np.nanmax, X)])
+    sign = Scale.of([*map(np.nanmin, U), *map(np.nanmax, U)], "RdBu_r", signed=True)
+    cards = []
+    for title, arrays, scale in (
+        ("V", V, light),
+        ("W H", X, light),
+        ("U = V − W H", U, sign),
+    ):
+        pictures = [
+            (figures.picture(_bounded(array), scale), f"{title}, {name}")
+            for name, array in zip(names, arrays, strict=True)
+        ]
+        cards.append(Card(title, pictures))
+    note = (
+        f"{which}. V and W H from 0 (black) to "
+        f"{number(light.high)} (white); {_signed_note(sign)}."
+    )
+    # One picture alone stands beside its reconstruction, not above it.
+    layout = "samples" if len(shown) > 1 else "panels"
+    return Block("Data, reconstruction and residual", note, layout, cards)
+
+
+def _heats(
+    dataset: Any, V: np.ndarray, X: np.ndarray, U: np.ndarray, rows: np.ndarray
+) -> Block:
+    note = "Rows and columns are averaged in blocks"
+    columns = np.arange(V.shape[1])
+    if hasattr(dataset.V, "tocsr"):
+        weight = np.nan_to_num(V).sum(0)
+        columns = np.argsort(-weight, kind="stable")[:HEAT]
+        note = f"The {len(columns)} columns with the largest sums"
+    if dataset.labels is not None:
+        into = np.argsort(np.asarray(dataset.labels)[rows], kind="stable")
+        V, X, U = V[into], X[into], U[into]
+        note += ", rows sorted by label"
+    V, X, U = (_shrunk(A[:, columns], HEAT, HEAT) for A in (V, X, U))
+    # A few large entries would leave the rest of the map dark.
+    high = float(np.nanpercentile(V, 99)) or float(np.nanmax(V)) or 1.0
+    light = Scale("viridis", 0.0, high)
+    reach = float(np.nanpercentile(np.abs(U), 99)) or float(np.nanmax(np.abs(U))) or 1.0
+    sign = Scale("RdBu_r", -reach, reach)
+    cards = [
+        Card(title, panels=[figures.heat_panel(A, scale, "columns", "rows")])
+        for title, A, scale in (
+            ("V", V, light),
+            ("W H", X, light),
+            ("U = V − W H", U, sign),
+        )
+    ]
+    note += (
+        f". V and W H from 0 (dark) to {number(high)} (light); {_signed_note(sign)}; "
+        "beyond the 99th percentile colours are cut."
+    )
+    return Block("Data, reconstruction and residual", note, "panels", cards)
+
+
+def _signed_note(scale: Scale) -> str:
+    return f"U from −{number(scale.high)} (blue) to {number(scale.high)} (red)"
+
+
+def _sample(
+    dataset: Any, W: np.ndarray, H: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(V, W H, row numbers) of evenly spaced rows, dense, unknown entries NaN."""
+    m, n = dataset.V.shape
+    most = min(m, max(1, SAMPLE // n))
+    rows = (
+        np.arange(m) if most == m else np.unique(np.linspace(0, m - 1, most, dtype=int))
+    )
+    V = dataset.V[rows]
+    X = np.asarray(W[rows], float) @ np.asarray(H, float)
+    if not hasattr(V, "toarray"):
+        return np.asarray(V, float), X, rows
+    dense = V.toarray().astype(float)
+    if dataset.kind == "ratings":
+        known = V.copy()
+        known.data = np.ones_like(known.data)
+        unknown = known.toarray() == 0
+        dense[unknown], X[unknown] = np.nan, np.nan
+    return dense, X, rows
+
+
+def _matched(truth: Any, W: np.ndarray, H: np.ndarray) -> dict[int, int]:
+    """Component → true component, by the cosines of H (of W where H is unknown)."""
+    if truth is None or (truth.H is None and truth.W is None):
+        return {}
+    ours, theirs = (H, truth.H) if truth.H is not None else (W.T, truth.W.T)
+    cosine = _unit(ours) @ _unit(theirs).T
+    return dict(zip(*map(list, linear_sum_assignment(-cosine)), strict=True))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+
+
+def _scaled(rows: np.ndarray) -> np.ndarray:
+    """Rows, or one row, divided by the largest entry."""
+    return rows / np.maximum(rows.max(axis=-1, keepdims=True), 1e-30)
+
+
+def _map(dataset: Any, column: np.ndarray) -> str:
+    values = _bounded(column.reshape(dataset.row_image))
+    return figures.picture(values, Scale.of(values, "viridis"))
+
+
+def _spectra(dataset: Any, series: list[np.ndarray]) -> str:
+    x, label = _axis(dataset.wavelengths, len(series[0]), "wavelength, nm", "band")
+    scaled = [
+        (_scaled(np.asarray(s)), c)
+        for s, c in zip(series, (ACCENT, TRUTH), strict=False)
+    ]
+    return figures.line_panel(x, scaled, label)
+
+
+def _axis(values: Any, size: int, unit: str, otherwise: str) -> tuple[Any, str]:
+    return (np.arange(size), otherwise) if values is None else (values, unit)
+
+
+def _class_ticks(dataset: Any) -> list[tuple[float, str]]:
+    """(middle row, name) of each class once the rows are sorted by label."""
+    classes, sizes = np.unique(dataset.labels, return_counts=True)
+    middles = np.cumsum(sizes) - (sizes + 1) / 2
+    names = dataset.label_names
+    return [
+        (float(at), names[c] if names else str(c))
+        for at, c in zip(middles, classes, strict=True)
+    ]
+
+
+def _note(shown: np.ndarray, order: np.ndarray, what: str = "") -> str:
+    text = f"{what}, strongest first" if what else "Strongest component first"
+    if len(shown) < len(order):
+        text += f", {len(shown)} of {len(order)}"
+    return text + "; numbers count the components from 0."
+
+
+def _bounded(image: np.ndarray, most: int = 480) -> np.ndarray:
+    height, width = image.shape
+    return _shrunk(image, min(height, most), min(width, most))
+
+
+def _shrunk(values: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Means over blocks, so that at most so many rows and columns are left."""
+    for axis, most in ((0, rows), (1, columns)):
+        size = values.shape[axis]
+        if size > most:
+            starts = np.linspace(0, size, most, endpoint=False).astype(int)
+            known = np.isfinite(values)
+            total = np.add.reduceat(np.where(known, values, 0), starts, axis)
+            count = np.add.reduceat(known.astype(float), starts, axis)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                values = total / count
+    return values

@@ -1,0 +1,257 @@
+"""The numbers of a comparison, from the store's two tables alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from jaxnmf.experiment.store import (
+    METRIC_COLUMNS,
+    SUMMARY_COLUMNS,
+    TRACE_COLUMNS,
+    StoredJob,
+)
+
+SETTING = ["dataset", "loss", "rank"]
+"""What is held fixed where solvers are compared."""
+
+TARGETS = {"seconds_to_1pct": 0.01, "seconds_to_0.1pct": 0.001}
+"""Column of the comparison table → how far above the best error counts as there."""
+
+
+MEASURES = [
+    "median_error",
+    "best_error",
+    *TARGETS,
+    "iterations",
+    "seconds",
+    "compile_seconds",
+    "kkt",
+]
+"""The columns of the comparison table of which less is better."""
+
+
+def gather(jobs: Sequence[StoredJob]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(summary, trace) of many jobs, each with a ``job`` column.
+
+    Run ids are unique only within a job.
+    """
+
+    def stacked(name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+        tables = [getattr(job, name).assign(job=job.key) for job in jobs]
+        tables = [table for table in tables if len(table)]
+        if not tables:
+            return pd.DataFrame(columns=["job", *columns])
+        return pd.concat(tables, ignore_index=True)
+
+    return stacked("summary", SUMMARY_COLUMNS), stacked("trace", TRACE_COLUMNS)
+
+
+def comparison_table(summary: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame:
+    """A row per data set, loss, rank and solver.
+
+    Columns: those four, ``runs``, ``median_error`` and ``best_error`` over the seeds,
+    ``seconds_to_1pct`` and ``seconds_to_0.1pct`` (median time to come that close to
+    the best error of any solver and seed in that setting; NaN when most seeds never
+    do), the medians of ``iterations``, ``seconds``, ``compile_seconds`` and ``kkt``,
+    and ``status``, such as ``"converged ×2, max_iter ×1"``.
+    """
+    rows = []
+    for setting, runs, traces in _settings(summary, trace):
+        best = _best_error(runs, traces)
+        for solver, of_solver in runs.groupby("solver", sort=True):
+            error = of_solver["error"].fillna(np.inf)
+            records = [traces.get(key, trace.iloc[:0]) for key in of_solver.index]
+            rows.append(
+                {
+                    **setting,
+                    "solver": solver,
+                    "runs": len(of_solver),
+                    "median_error": error.median(),
+                    "best_error": error.min(),
+                    **{
+                        column: _median_time(
+                            [_time_to(best + by * abs(best), r) for r in records]
+                        )
+                        for column, by in TARGETS.items()
+                    },
+                    "iterations": of_solver["iterations"].median(),
+                    "seconds": of_solver["seconds"].median(),
+                    "compile_seconds": of_solver["compile_seconds"].median(),
+                    "kkt": of_solver["kkt"].median(),
+                    "status": ", ".join(
+                        f"{status} ×{count}"
+                        for status, count in of_solver["status"].value_counts().items()
+                    ),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def best_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Which cells of a comparison table are the best of their column and setting.
+
+    Few iterations or seconds are no merit in a solver that stopped far from the best
+    error, so those two count only among solvers that came within 1 % of it. Where all
+    are equal, or one stands alone, none is best.
+    """
+    within = table["seconds_to_1pct"].notna()
+    best = pd.DataFrame(False, index=table.index, columns=table.columns)
+    for column in MEASURES:
+        values = table[column].astype(float)
+        if column in ("iterations", "seconds"):
+            values = values.where(within)
+        setting = values.groupby([table[key] for key in SETTING])
+        differ = np.greater(setting.transform("nunique", dropna=False), 1)
+        lowest = values <= setting.transform("min")
+        best[column] = differ & np.isfinite(values) & lowest
+    return best
+
+
+def quality_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Medians over the seeds of the metrics that were recorded; empty where none was.
+
+    A row per data set, loss, rank and solver.
+    """
+    recorded = set(summary.dropna(axis="columns", how="all").columns)
+    metrics = [column for column in METRIC_COLUMNS if column in recorded]
+    if not metrics:
+        return pd.DataFrame(columns=[*SETTING, "solver"])
+    medians = summary.groupby([*SETTING, "solver"])[metrics].median()
+    return medians.dropna(how="all").reset_index()
+
+
+def best_runs(summary: pd.DataFrame) -> pd.DataFrame:
+    """The run of lowest error of each data set, loss and rank, as rows of summary."""
+    finite = summary[np.isfinite(summary["error"].astype(float))]
+    return finite.loc[finite.groupby(SETTING)["error"].idxmin()]
+
+
+def curves(
+    summary: pd.DataFrame, trace: pd.DataFrame, *, points: int = 80
+) -> pd.DataFrame:
+    """Error minus the best error of the setting, over seconds and over iterations.
+
+    The grid is logarithmic and common to the solvers and seeds of a setting. Between
+    records the logarithm of the error is interpolated; a run that has stopped keeps
+    its last error, one that diverged counts as infinite from there on.
+
+    Returns:
+      dataset, loss, rank, solver, axis ("seconds" or "iterations"), x, and over the
+      seeds the median, low (min) and high (max).
+    """
+    parts = []
+    for setting, runs, traces in _settings(summary, trace):
+        best = _best_error(runs, traces)
+        for axis, column in (("seconds", "seconds"), ("iterations", "iteration")):
+            positive = [t[column][t[column] > 0] for t in traces.values()]
+            positive = [values for values in positive if len(values)]
+            if not positive:
+                continue
+            grid = np.geomspace(
+                min(values.min() for values in positive),
+                max(values.max() for values in positive),
+                points,
+            )
+            for solver, of_solver in runs.groupby("solver", sort=True):
+                records = [traces[key] for key in of_solver.index if key in traces]
+                if not records:
+                    continue
+                start = min(t[column][t[column] > 0].min() for t in records)
+                end = max(t[column].max() for t in records)
+                # The ends of its own records belong to each solver's curve.
+                inside = grid[(grid > start) & (grid < end)]
+                x = np.unique([start, *inside, end])
+                gap = np.array([_error_at(x, column, t) for t in records]) - best
+                parts.append(
+                    pd.DataFrame(
+                        {
+                            **setting,
+                            "solver": solver,
+                            "axis": axis,
+                            "x": x,
+                            "median": np.median(gap, axis=0),
+                            "low": gap.min(axis=0),
+                            "high": gap.max(axis=0),
+                        }
+                    )
+                )
+    if not parts:
+        columns = [*SETTING, "solver", "axis", "x", "median", "low", "high"]
+        return pd.DataFrame(columns=columns)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _settings(
+    summary: pd.DataFrame, trace: pd.DataFrame
+) -> Iterator[tuple[dict, pd.DataFrame, dict]]:
+    """(setting, its runs, their traces), the two keyed alike."""
+    within_jobs = "job" in summary and "job" in trace
+
+    def keys(table: pd.DataFrame) -> list[str]:
+        runs = map(str, table["run"])
+        if not within_jobs:
+            return list(runs)
+        return [f"{job}/{run}" for job, run in zip(table["job"], runs, strict=True)]
+
+    runs = summary.set_index(pd.Index(keys(summary), dtype=object))
+    by_run = trace.groupby(np.array(keys(trace), dtype=object))
+    traces = {run: records.sort_values("iteration") for run, records in by_run}
+    for _, group in runs.groupby(SETTING, sort=True):
+        setting = dict(group[SETTING].iloc[0])
+        there = {run: traces[run] for run in group.index if run in traces}
+        yield setting, group, there
+
+
+def _best_error(runs: pd.DataFrame, traces: dict) -> float:
+    """The lowest error met, at the end of a run or on its way."""
+    errors = [runs["error"], *(records["error"] for records in traces.values())]
+    values = np.concatenate([np.asarray(e, float) for e in errors])
+    return float(min(values[np.isfinite(values)], default=np.nan))
+
+
+def _time_to(target: float, records: pd.DataFrame) -> float:
+    """Seconds at which the error first reaches the target; infinite if never."""
+    error = records["error"].to_numpy(float)
+    seconds = records["seconds"].to_numpy(float)
+    there = np.flatnonzero(error <= target)
+    if not len(there):
+        return np.inf
+    after = there[0]
+    if after == 0:
+        return float(seconds[0])
+    high, low = error[after - 1], error[after]
+    if not (low > 0 and np.isfinite(high)):
+        return float(seconds[after])
+    passed = np.log(high / target) / np.log(high / low)
+    start = seconds[after - 1]
+    return float(start + passed * (seconds[after] - start))
+
+
+def _median_time(times: list[float]) -> float:
+    """The median with infinity for never, NaN when more than half are never.
+
+    When exactly half get there, the median is the last of them.
+    """
+    ordered = sorted(times)
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    if np.isinf(low):
+        return np.nan
+    return low if np.isinf(high) else (low + high) / 2
+
+
+def _error_at(x: np.ndarray, column: str, records: pd.DataFrame) -> np.ndarray:
+    at = records[column].to_numpy(float)
+    error = records["error"].to_numpy(float)
+    finite = np.isfinite(error)
+    if not finite.any():
+        return np.full(len(x), np.inf)
+    if (error[finite] > 0).all():
+        values = np.exp(np.interp(x, at[finite], np.log(error[finite])))
+    else:
+        values = np.interp(x, at[finite], error[finite])
+    if not finite[-1]:
+        values[x > at[finite][-1]] = np.inf
+    return values

@@ -1,0 +1,71 @@
+"""The comparison table on the terminal."""
+
+from __future__ import annotations
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jaxnmf.experiment.report.statistics import MEASURES, best_cells
+from jaxnmf.experiment.report.words import cell, loss_name
+
+# Heading and least width, so that the parts of a study stand in line.
+NARROW = {
+    "median_error": ("median\nerror", 8),
+    "best_error": ("best\nerror", 8),
+    "seconds_to_1pct": ("s to\n1 %", 7),
+    "seconds_to_0.1pct": ("s to\n0.1 %", 7),
+    "iterations": ("iter.", 5),
+    "seconds": ("s in\nall", 7),
+    "compile_seconds": ("s com-\npile", 6),
+    "kkt": ("KKT", 7),
+}
+
+
+def print_table(table: pd.DataFrame, console: Console) -> None:
+    """Print a comparison table, one part a data set and loss, within 100 columns.
+
+    The best of each column at a rank is bold (see `statistics.best_cells`).
+    """
+    best = best_cells(table)
+    for _, part in table.groupby(["dataset", "loss"], sort=True):
+        console.print(_part(part, best))
+
+
+def _part(part: pd.DataFrame, best: pd.DataFrame) -> Table:
+    title = f"{part['dataset'].iloc[0]}, {loss_name(part['loss'].iloc[0])} loss"
+    shown = Table(
+        title=Text(title, style="bold"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+    )
+    shown.add_column("p", justify="right", no_wrap=True, min_width=3)
+    shown.add_column("solver", overflow="fold", width=16)
+    for column in MEASURES:
+        heading, width = NARROW[column]
+        shown.add_column(heading, justify="right", no_wrap=True, min_width=width)
+    shown.add_column("stopped by", overflow="fold", width=13)
+    rank = None
+    for index, row in zip(part.index, part.to_dict("records"), strict=True):
+        if rank not in (None, row["rank"]):
+            shown.add_section()
+        first = "" if row["rank"] == rank else str(row["rank"])
+        rank = row["rank"]
+        # Text, not str: a label may hold brackets, which rich would take for markup.
+        shown.add_row(
+            first,
+            Text(str(row["solver"])),
+            *(
+                Text(
+                    cell(column, row[column]),
+                    style="bold" if best.at[index, column] else "",
+                )
+                for column in MEASURES
+            ),
+            Text(str(row["status"])),
+        )
+    return shown
