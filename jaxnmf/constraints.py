@@ -29,6 +29,10 @@ class NonNegative:
         """X with the rows of absent components set to 0."""
         return X if self.mask is None else X * self.mask[:, None]
 
+    def mean(self, X: Float[Array, "p q"]) -> jax.Array:
+        """The mean entry of the components that are there."""
+        return X.sum(1).sum() / (X.shape[1] * self.rank(X))
+
     def rank(self, X: Float[Array, "p q"]) -> jax.Array:
         """How many components are there."""
         if self.mask is None:

@@ -48,6 +48,11 @@ class Dense:
         return (c, r) if self.transposed else (r, c)
 
     @property
+    def entries(self) -> int:
+        """How many numbers a product reads."""
+        return self.array.size
+
+    @property
     def dtype(self) -> Any:
         return self.array.dtype
 
@@ -177,6 +182,11 @@ class Sparse:
     @property
     def shape(self) -> tuple[int, int]:
         return (self.csr_t.columns, self.csr.columns)
+
+    @property
+    def entries(self) -> int:
+        """How many numbers a product reads."""
+        return self.csr.data.shape[0]
 
     @property
     def dtype(self) -> Any:

@@ -185,7 +185,8 @@ def build(kind: str, name: str, cls: type, given: Mapping[str, Any]) -> Any:
                 f"{kind} {name!r} has no option {key!r}"
                 f"{suggestion(key, known)}; its options: {fit}"
             )
-        if not _fits(value, known[key].type):
+        unset = value is None and known[key].default is None
+        if not (unset or _fits(value, known[key].type)):
             want = getattr(known[key].type, "__name__", known[key].type)
             raise ValueError(
                 f"{kind} {name!r}: option {key}={value!r} must be of type {want}"

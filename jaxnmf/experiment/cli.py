@@ -106,7 +106,7 @@ def run_study(overrides: Sequence[str], config_dir: str | None = None) -> Path:
     arguments.append(f"folder={folder}")
     if config_dir is not None:
         arguments = ["--config-dir", config_dir, *arguments]
-    saved, sys.argv = sys.argv, ["jaxnmf run", *arguments]
+    saved, sys.argv = sys.argv, ["jaxnmf", *arguments]
     # Hydra would print a traceback of its own and exit; here errors are one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import json
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -235,7 +236,7 @@ def _manifest(
         "commit": commit,
         "dirty": dirty,
         "data_checksum": checksum,
-        "command": " ".join(["jaxnmf", *sys.argv[1:]]),
+        "command": shlex.join(["jaxnmf", "run", *sys.argv[1:]]),
         "started": begun,
         "finished": _now(),
         "complete": complete,

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from jaxnmf.constraints import NonNegative, Penalty
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
+from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports, inner_repeats
 from jaxnmf.types import static
 
 
@@ -26,7 +26,8 @@ class HALS(Alternating):
     Monotone; limit points are stationary while no component vanishes.
 
     Args:
-      inner: sweeps over the components for each G and B.
+      inner: sweeps over the components for each G and B; 1 is plain HALS, 0 lets
+        the sizes decide (`inner_repeats`).
 
     References: Cichocki & Phan, "Fast local algorithms for large scale nonnegative
     matrix and tensor factorizations", IEICE Trans. Fundamentals E92-A (2009);
@@ -36,15 +37,18 @@ class HALS(Alternating):
 
     supports: ClassVar[Supports] = QUADRATIC
     descends: ClassVar[bool] = True
-    inner: int = static(1)
+    inner: int = static(0)
 
     def half_step(
         self, problem: Problem, fixed: Any, free: Any, state: Any
     ) -> tuple[Any, Any]:
         gram, cross = problem.quadratic(fixed)
-        for _ in range(self.inner):
-            free = sweep(free, gram, cross, problem.project, problem.penalty)
-        return free, state
+
+        def again(_: Any, X: Any) -> Any:
+            return sweep(X, gram, cross, problem.project, problem.penalty)
+
+        count = inner_repeats(problem, free, self.inner)
+        return jax.lax.fori_loop(0, count, again, free), state
 
 
 def sweep(
@@ -59,10 +63,11 @@ def sweep(
     # A component whose partner is all zero has no curvature: it stays as it is.
     inverse = jnp.where(curvature > 0, 1 / jnp.where(curvature > 0, curvature, 1), 0)
 
-    def row(k: jax.Array, X: jax.Array) -> jax.Array:
+    def row(k: Any, X: jax.Array) -> jax.Array:
         x = X[k]
         # gram[k] @ X as one vector-matrix product: ten times faster than a sum.
         descent = cross[k] - gram[k] @ X - penalty.l1 - penalty.l2 * x
-        return X.at[k].set(project(x[None] + descent * inverse[k])[0])
+        return X.at[k].set(positive((x + descent * inverse[k])[None])[0])
 
-    return jax.lax.fori_loop(0, X.shape[0], row, X)
+    positive = NonNegative()  # of one row; absent rows are seen to at the end
+    return project.restrict(jax.lax.fori_loop(0, X.shape[0], row, X))

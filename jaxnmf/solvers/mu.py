@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import BETA, Alternating, Supports
+from jaxnmf.types import Factors, static
 
 
 @register_solver("mu")
@@ -18,37 +19,58 @@ class MU(Alternating):
     H ← max(floor, H ∘ (minus / plus)^γ), where the gradient is plus − minus;
     γ = 1/(2−β) for β < 1, 1 for 1 ≤ β ≤ 2, 1/(β−1) for β > 2.
 
+    ``joint`` (Kullback-Leibler only; other losses alternate all the same) takes both
+    numerators from one quotient V / WH, H ← H ∘ minus_H / W1, W ← W ∘ minus_W / H⁺1:
+    the minimum of one majoriser of both factors. A step is a quarter cheaper and
+    gains a little less.
+
     Cost: as many products as the split gradient takes: 4mnp an iteration for
-    Frobenius, 8mnp for Kullback-Leibler, 12mnp for other β. Monotone; the floor
-    keeps entries from locking at zero, which limit points need to be stationary.
+    Frobenius, 8mnp for Kullback-Leibler (6mnp joint), 12mnp for other β. Monotone;
+    the floor keeps entries from locking at zero, which limit points need to be
+    stationary.
 
     Args:
       floor: the smallest entry, in units of the factor's mean at the start.
+      joint: update both factors from one quotient.
 
     References: Lee & Seung, "Algorithms for non-negative matrix factorization", NIPS
     13 (2001); Févotte & Idier, Neural Computation 23 (2011); Gillis & Glineur,
-    Neural Computation 24 (2012), for the floor.
+    Neural Computation 24 (2012), for the floor; Marmin, Goulart & Févotte, "Joint
+    majorization-minimization for NMF with the β-divergence", Signal Processing 209
+    (2023).
     """
 
     supports: ClassVar[Supports] = BETA
     descends: ClassVar[bool] = True
     floor: float = 1e-10
+    joint: bool = static(False)
 
     def half_init(self, problem: Problem, fixed: Any, free: Any) -> Any:
         """The floor, fixed for the whole run so that the updates stay monotone."""
-        return (
-            self.floor
-            * free.sum(1).sum()
-            / (free.shape[1] * problem.project.rank(free))
-        )
+        return self.floor * problem.project.mean(free)
 
     def half_step(
         self, problem: Problem, fixed: Any, free: Any, state: Any
     ) -> tuple[Any, Any]:
         minus, plus = problem.gradient(fixed, free)
+        return self._update(problem, free, minus, plus, state), state
+
+    def step(
+        self, problem: Problem, factors: Factors, state: Any
+    ) -> tuple[Factors, Any]:
+        if not (self.joint and problem.loss.unit_plus):
+            return super().step(problem, factors, state)
+        (Wt, H), (floor_W, floor_H) = factors, state
+        minus, plus = problem.gradients(factors)
+        H = self._update(problem, H, minus.H, plus.H, floor_H)
+        plus_W = H.sum(1)[:, None] + problem.T.penalty.gradient(Wt)
+        Wt = self._update(problem, Wt, minus.Wt, plus_W, floor_W)
+        return Factors(Wt, H), state
+
+    def _update(self, problem: Problem, X: Any, minus: Any, plus: Any, floor: Any):
         # Where plus is 0 so is minus, and any value is as good: keep the entry.
         ratio = jnp.where(plus > 0, minus / jnp.where(plus > 0, plus, 1), 1)
         exponent = problem.loss.mu_exponent
         if exponent != 1:
             ratio = ratio**exponent
-        return problem.project(free * ratio, state), state
+        return problem.project(X * ratio, floor)

@@ -108,16 +108,11 @@ class Optax:
 
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
         del key
-        project = problem.project
-        scale = Factors(
-            *(X.sum(1).sum() / (X.shape[1] * project.rank(X)) for X in factors)
-        )
+        mean = problem.project.mean
+        scale = Factors(*(mean(X) for X in factors))
         scale = Factors(*(jnp.where(s > 0, s, 1) for s in scale))
         _, plus = problem.gradients(factors)
-        units = [
-            s * p.sum(1).sum() / (p.shape[1] * project.rank(p))
-            for s, p in zip(scale, plus, strict=True)
-        ]
+        units = [s * mean(p) for s, p in zip(scale, plus, strict=True)]
         unit = 0.5 * (units[0] + units[1])
         unit = jnp.where(unit > 0, unit, 1)
         raw = Factors(

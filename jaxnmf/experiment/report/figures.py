@@ -195,9 +195,10 @@ def histogram_panel(values: np.ndarray, label: str) -> str:
     reach = float(np.abs(values).max(initial=0)) or 1.0
     counts, edges = np.histogram(values, bins=61, range=(-reach, reach))
     axes.stairs(counts, edges, fill=True, color=ACCENT, alpha=0.75, baseline=0.5)
-    axes.set(yscale="log", ylim=(0.5, max(counts.max(), 1) * 2), xlabel=label)
+    high = 2 * float(counts.max(initial=1))
+    axes.set(yscale="log", ylim=(0.5, high), xlabel=label)
     _plain_ticks(axes.xaxis, 5)
-    _log_ticks(axes.yaxis, 0.5, counts.max() * 2)
+    _log_ticks(axes.yaxis, 0.5, high)
     return _svg(figure)
 
 

@@ -254,9 +254,8 @@ def _environment(
         add(f"SHA-256 of {dataset}", manifest.get("data_checksum"))
     seconds = [float(s) for s in summary["compile_seconds"] if s == s]
     if seconds:
-        low, high = words.duration(min(seconds)), words.duration(max(seconds))
-        span = low if low == high else f"{low} to {high}"
-        add("compilation", f"{span} a run, in no other time on this page")
+        longest = words.duration(max(seconds))
+        add("compilation", f"up to {longest} a run, in no other time on this page")
     return [(label, " · ".join(values)) for label, values in found.items()]
 
 

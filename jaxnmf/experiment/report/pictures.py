@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from jaxnmf.experiment.report import figures
 from jaxnmf.experiment.report.figures import ACCENT, TRUTH, Scale
 from jaxnmf.experiment.report.words import listed, number
+from jaxnmf.metrics import match_components
 
 MAX_PICTURES, MAX_PANELS, MAX_WORDS = 100, 12, 24
 SAMPLE = 2_000_000  # entries of V that a residual is computed for
@@ -340,16 +340,13 @@ def _sample(
 
 
 def _matched(truth: Any, W: np.ndarray, H: np.ndarray) -> dict[int, int]:
-    """Component → true component, by the cosines of H (of W where H is unknown)."""
+    """Component → true component, by what is known of the truth."""
     if truth is None or (truth.H is None and truth.W is None):
         return {}
-    ours, theirs = (H, truth.H) if truth.H is not None else (W.T, truth.W.T)
-    cosine = _unit(ours) @ _unit(theirs).T
-    return dict(zip(*map(list, linear_sum_assignment(-cosine)), strict=True))
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+    found, _ = match_components(
+        None if truth.W is None else W, None if truth.H is None else H, truth.W, truth.H
+    )
+    return {int(k): true for true, k in enumerate(found) if k >= 0}
 
 
 def _scaled(rows: np.ndarray) -> np.ndarray:

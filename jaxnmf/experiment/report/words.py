@@ -15,8 +15,8 @@ HEADINGS = {
     "runs": "runs",
     "median_error": "median error",
     "best_error": "best error",
-    "seconds_to_1pct": "s to 1 %",
-    "seconds_to_0.1pct": "s to 0.1 %",
+    "seconds_to_1pct": "s to 1\u00a0%",
+    "seconds_to_0.1pct": "s to 0.1\u00a0%",
     "iterations": "iterations",
     "seconds": "s in all",
     "compile_seconds": "s compile",
@@ -142,7 +142,13 @@ def findings(table: pd.DataFrame) -> list[str]:
         case = (tuple(_winners(here)), seeds, first, second)
         best = min(row["best_error"] for row in here)
         groups.setdefault(case, []).append({"rank": rank, "best": best, "times": times})
-    return [_finding(case, at) for case, at in groups.items()]
+    if len(groups) == 1 and len(_distinct(rows, "rank")) > 1:
+        ((case, at),) = groups.items()
+        return [_finding("every rank", case, at)]
+    return [
+        _finding(_ranks([each["rank"] for each in at]), case, at)
+        for case, at in groups.items()
+    ]
 
 
 def troubles(summary: pd.DataFrame) -> list[str]:
@@ -183,9 +189,8 @@ def _winners(rows: list[dict]) -> list[str]:
     return [r["solver"] for r in rows if r["best_error"] <= best + TIE * abs(best)]
 
 
-def _finding(case: tuple, at: list[dict]) -> str:
+def _finding(where: str, case: tuple, at: list[dict]) -> str:
     winners, seeds, first, second = case
-    where = _ranks([each["rank"] for each in at])
     if not winners:
         return f"At {where}, no run ended with a finite error."
     errors = _series([each["best"] for each in at])

@@ -1,0 +1,276 @@
+"""The run store: round trips, atomic replacement, refusal of what is damaged."""
+
+import os
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxnmf.experiment import store
+from jaxnmf.experiment.store import has_job, read_job, read_jobs, write_job
+
+
+def job(error=0.5, seeds=(0,), **changes):
+    """Arguments of write_job; runs of one rank that differ by ``error``."""
+    rng = np.random.default_rng(0)
+    runs = [f"r2-s{seed}" for seed in seeds]
+    summary = pd.DataFrame(
+        {
+            "run": runs,
+            "dataset": "digits",
+            "loss": "frobenius",
+            "solver": "hals",
+            "rank": 2,
+            "seed": list(seeds),
+            "objective": error**2,
+            "error": error,
+            "relative_error": error,
+            "iterations": 10,
+            "seconds": 0.1,
+            "compile_seconds": 1.0,
+            "kkt": np.nan,
+            "status": "converged",
+        }
+    )
+    trace = pd.DataFrame(
+        [
+            {
+                "run": run,
+                "iteration": i,
+                "seconds": i / 100,
+                "objective": 1.0,
+                "error": error + 1 / (i + 1),
+                "kkt": np.nan,
+            }
+            for run in runs
+            for i in (0, 10)
+        ]
+    )
+    factors = {
+        run: (rng.random((4, 2), np.float32), rng.random((2, 3), np.float32))
+        for run in runs
+    }
+    return {
+        "config": {"dataset": {"name": "digits"}, "ranks": [2], "tol": 1e-5},
+        "manifest": {"package_version": "0", "complete": True, "device": "CPU é"},
+        "trace": trace,
+        "summary": summary,
+        "factors": factors,
+        **changes,
+    }
+
+
+def error_of(folder, key="a"):
+    return read_job(folder / "jobs" / key).summary["error"].item()
+
+
+def test_round_trip(tmp_path):
+    given = job(seeds=(0, 1))
+    path = write_job(tmp_path / "study", "digits-hals.1", **given)
+    assert path == tmp_path / "study" / "jobs" / "digits-hals.1"
+    found = read_job(path)
+    assert found.config == given["config"]
+    assert found.manifest.items() >= given["manifest"].items()
+    assert set(found.manifest["files"]) == set(store.DATA_FILES)
+    pd.testing.assert_frame_equal(
+        found.summary, given["summary"], check_dtype=False, check_column_type=False
+    )
+    pd.testing.assert_frame_equal(
+        found.trace, given["trace"], check_dtype=False, check_column_type=False
+    )
+    for run, (W, H) in given["factors"].items():
+        for kept, asked in zip(found.factors(run), (W, H), strict=True):
+            assert kept.dtype == np.float32
+            np.testing.assert_array_equal(kept, asked)
+    with pytest.raises(ValueError, match=r"r2-s9.*r2-s0, r2-s1"):
+        found.factors("r2-s9")
+
+
+def test_a_running_job_is_readable_and_grows(tmp_path):
+    write_job(tmp_path, "a", **job(seeds=(0,), manifest={"complete": False}))
+    assert not read_job(tmp_path / "jobs" / "a").complete
+    write_job(tmp_path, "a", **job(seeds=(0, 1)))
+    grown = read_job(tmp_path / "jobs" / "a")
+    assert grown.complete
+    assert list(grown.summary["run"]) == ["r2-s0", "r2-s1"]
+    assert [path.name for path in (tmp_path / "jobs").iterdir()] == ["a"]
+
+
+def test_jobs_are_read_in_order_and_without_dot_folders(tmp_path):
+    assert read_jobs(tmp_path) == []
+    assert not has_job(tmp_path, "a")
+    for key in ("b", "a", "a.b"):
+        write_job(tmp_path, key, **job())
+    (tmp_path / "jobs" / ".a~0123").mkdir()
+    (tmp_path / "jobs" / "notes.txt").write_text("mine")
+    assert [each.key for each in read_jobs(tmp_path)] == ["a", "a.b", "b"]
+    assert has_job(tmp_path, "a")
+
+
+class Killed(BaseException):
+    """The process is no more: from here on nothing can be moved or removed."""
+
+
+@pytest.fixture
+def kill_at(monkeypatch):
+    """Die at the n-th move of a folder, before or after it is made."""
+
+    def arm(n, *, after):
+        made, moves, remove = [], os.replace, shutil.rmtree
+
+        def replace(source, target):
+            made.append(target)
+            if len(made) > n or (len(made) == n and not after):
+                raise Killed
+            moves(source, target)
+            if len(made) == n:
+                raise Killed
+
+        def rmtree(path, **kwargs):
+            if len(made) >= n:
+                raise Killed
+            remove(path, **kwargs)
+
+        monkeypatch.setattr(store.os, "replace", replace)
+        monkeypatch.setattr(store.shutil, "rmtree", rmtree)
+
+    return arm
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(("n", "new"), [(1, False), (2, True)])
+def test_killed_while_replacing_leaves_the_old_or_the_new(
+    tmp_path, kill_at, monkeypatch, n, new, after
+):
+    write_job(tmp_path, "a", **job(error=0.5))
+    kill_at(n, after=after)
+    with pytest.raises(Killed):
+        write_job(tmp_path, "a", **job(error=0.25))
+    monkeypatch.undo()
+    assert has_job(tmp_path, "a")
+    assert error_of(tmp_path) == (0.25 if new and after else 0.5)
+    (found,) = read_jobs(tmp_path)
+    assert found.key == "a"
+    found.factors("r2-s0")
+
+    write_job(tmp_path, "a", **job(error=0.125))
+    assert error_of(tmp_path) == 0.125
+    assert [path.name for path in (tmp_path / "jobs").iterdir()] == ["a"]
+
+
+def test_killed_before_the_first_job_stands_leaves_none(tmp_path, kill_at, monkeypatch):
+    kill_at(1, after=False)
+    with pytest.raises(Killed):
+        write_job(tmp_path, "a", **job())
+    monkeypatch.undo()
+    assert not has_job(tmp_path, "a")
+    assert read_jobs(tmp_path) == []
+
+
+def test_a_failure_in_the_middle_keeps_the_old_job(tmp_path, monkeypatch):
+    write_job(tmp_path, "a", **job(error=0.5))
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.np, "savez", full)
+    with pytest.raises(ValueError, match=r"^folder: .*No space left"):
+        write_job(tmp_path, "a", **job(error=0.25))
+    assert error_of(tmp_path) == 0.5
+    assert [path.name for path in (tmp_path / "jobs").iterdir()] == ["a"]
+
+
+def test_a_failed_move_puts_the_old_job_back(tmp_path, monkeypatch):
+    write_job(tmp_path, "a", **job(error=0.5))
+    moves = os.replace
+
+    def replace(source, target):
+        if "~old" not in str(source) and "~old" not in str(target):
+            raise OSError(5, "Input/output error")
+        moves(source, target)
+
+    monkeypatch.setattr(store.os, "replace", replace)
+    with pytest.raises(ValueError, match=r"^folder: .*Input/output error"):
+        write_job(tmp_path, "a", **job(error=0.25))
+    assert [path.name for path in (tmp_path / "jobs").iterdir()] == ["a"]
+    assert error_of(tmp_path) == 0.5
+
+
+@pytest.mark.parametrize("name", store.DATA_FILES)
+def test_a_changed_file_is_refused_by_name(tmp_path, name):
+    path = write_job(tmp_path, "a", **job())
+    content = bytearray((path / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name}: is not the file that was written"):
+        read_jobs(tmp_path)
+    (path / name).unlink()
+    with pytest.raises(ValueError, match=rf"{name}: is missing"):
+        read_job(path)
+
+
+def test_a_damaged_manifest_is_refused_by_name(tmp_path):
+    path = write_job(tmp_path, "a", **job())
+    (path / "manifest.json").write_text("{")
+    with pytest.raises(ValueError, match=r"manifest\.json: is malformed"):
+        read_job(path)
+    (path / "manifest.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"manifest\.json: has no checksums"):
+        read_job(path)
+    (path / "manifest.json").unlink()
+    with pytest.raises(ValueError, match=r"manifest\.json: cannot be read"):
+        read_jobs(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(ValueError, match=r"^folder: .*file.*Not a directory"):
+        write_job(tmp_path / "file", "a", **job())
+
+
+@pytest.mark.parametrize("key", ["", ".a", "a/b", "..", "a~b"])
+def test_a_key_is_a_plain_name(tmp_path, key):
+    with pytest.raises(ValueError, match=r"^key: "):
+        write_job(tmp_path, key, **job())
+
+
+def test_malformed_arguments_are_named_and_nothing_is_written(tmp_path):
+    good = job()
+    for changes, message in (
+        (
+            {"summary": good["summary"].drop(columns="kkt")},
+            "summary: has no column kkt",
+        ),
+        ({"trace": good["trace"].drop(columns="error")}, "trace: has no column error"),
+        ({"trace": good["trace"].assign(run="x")}, "trace: run 'x' is not in summary"),
+        (
+            {"factors": {"x": good["factors"]["r2-s0"]}},
+            "factors: run 'x' is not in summary",
+        ),
+        (
+            {"summary": pd.concat([good["summary"]] * 2)},
+            "summary: run 'r2-s0' stands there twice",
+        ),
+        ({"config": {"x": object()}}, "config: only plain values"),
+        ({"manifest": {"x": object()}}, "manifest: only plain values"),
+        ({"manifest": {"x": float("nan")}}, "manifest: only plain values"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_job(tmp_path, "a", **{**good, **changes})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_job_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    write_job(tmp_path, "a", **job(error=0.5))
+    digest, replaced = store._sha256, []
+
+    def slow(path):
+        # The old manifest is read; now the files change under it.
+        if not replaced:
+            replaced.append(path)
+            write_job(tmp_path, "a", **job(error=0.25))
+        return digest(path)
+
+    monkeypatch.setattr(store, "_sha256", slow)
+    assert error_of(tmp_path) == 0.25
