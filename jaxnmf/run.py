@@ -200,11 +200,13 @@ def timed(
     steps = np.int32(record_every)
     go, more = compiled(advance, problem, solver, factors, state, steps)
     compiling += seconds + more
+    # A program's first call pays for buffers and threads: one iteration, thrown away.
+    jax.block_until_ready(go(problem, solver, factors, state, np.int32(1)))
 
     first = last = on_host(look(problem, factors))
     status, iteration, seconds = int(initial_status(stop, first, np)), 0, 0.0
     start_factors = factors
-    rows: list[tuple[Any, ...]] = [(0, *first, 0.0)]
+    rows: list[list[Any]] = [[0, *first, 0.0]]
     limit = float(stop.seconds)
     while status == Status.RUNNING.code and iteration < int(stop.max_iter):
         steps = np.int32(min(record_every, int(stop.max_iter) - iteration))
@@ -218,7 +220,7 @@ def timed(
             factors = new
         if status == Status.RUNNING.code and seconds >= limit:
             status = Status.TIME.code
-        rows.append((iteration, *now, seconds))
+        rows.append([iteration, *now, seconds])
         last = now
         if on_record is not None:
             on_record(iteration, float(now.loss))
@@ -228,12 +230,7 @@ def timed(
         # At the start and at the end it is always told.
         for row, end in ((0, start_factors), (-1, factors)):
             look, more = compiled(measure_with_kkt, problem, end)
-            rows[row] = (
-                rows[row][0],
-                rows[row][1],
-                look(problem, end).kkt,
-                rows[row][3],
-            )
+            rows[row][2] = look(problem, end).kkt
             compiling += more
     columns = [np.asarray(column) for column in zip(*rows, strict=True)]
     return Run(factors, status, iteration, Trace(*columns), compiling)  # pyright: ignore

@@ -322,3 +322,7 @@ def _one_line(error: BaseException) -> str:
             + ", ".join(known)
         )
     return re.sub(r" full_key: .*", "", text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

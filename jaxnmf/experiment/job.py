@@ -119,7 +119,7 @@ def run_job(
                 "rank": rank,
                 "seed": seed,
                 "objective": result.loss,
-                "error": float(_error(loss, np.asarray(result.loss), reference)),
+                "error": trace["error"].iloc[-1],
                 "relative_error": result.relative_error,
                 "iterations": result.iterations,
                 "seconds": result.seconds,
@@ -192,6 +192,7 @@ def _reference(problem: Problem, dataset: Dataset, dtype: Any) -> float:
 
 
 def _error(loss: Any, objective: np.ndarray, reference: float) -> np.ndarray:
+    """The objective without units: see `_reference`."""
     ratio = np.asarray(objective, np.float64) / (reference or 1.0)
     return np.sqrt(np.maximum(ratio, 0)) if loss.quadratic else ratio
 

@@ -117,7 +117,7 @@ def _context(
             }
         )
     return {
-        "name": folder.resolve().name,
+        "name": _name(folder, jobs),
         "overview": words.overview(summary, table),
         "facts": _facts(jobs, summary),
         "problems": problems,
@@ -125,6 +125,12 @@ def _context(
         "jobs": [_job(folder, job) for job in jobs],
         "style": Markup((Path(__file__).parent / "page.css").read_text("utf-8")),
     }
+
+
+def _name(folder: Path, jobs: Sequence[StoredJob]) -> str:
+    """What the study was called, or the folder's name."""
+    names = {job.config.get("name") for job in jobs} - {None, "run"}
+    return " and ".join(sorted(names)) or folder.resolve().name  # pyright: ignore
 
 
 def _table(

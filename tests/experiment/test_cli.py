@@ -1,0 +1,244 @@
+"""The command line: a study from one command, and errors that a person can mend."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+
+import jaxnmf
+from jaxnmf import datasets, registry
+from jaxnmf.experiment import store
+from jaxnmf.experiment.cli import main
+from jaxnmf.experiment.config import register_configs, resolved, split_name
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SMALL = ["dataset=synthetic", "dataset.m=30", "dataset.n=20", "dataset.rank=3"]
+QUICK = [*SMALL, "ranks=[2,3]", "seeds=[0,1]", "stop.max_iter=20"]
+
+
+def run(folder, *overrides):
+    return main(["run", *QUICK, f"folder={folder}", *overrides])
+
+
+def test_a_study_leaves_tables_factors_and_a_page(tmp_path, capsys):
+    assert run(tmp_path / "study") == 0
+    jobs = store.read_jobs(tmp_path / "study")
+    assert {job.config["solver"]["name"] for job in jobs} == {
+        "hals",
+        "mu",
+        "optax",
+        "pgd",
+    }
+    V = datasets.load("synthetic", m=30, n=20, rank=3).V
+    for job in jobs:
+        assert job.complete
+        assert list(job.summary["run"]) == ["r2-s0", "r2-s1", "r3-s0", "r3-s1"]
+        W, H = job.factors("r3-s1")
+        row = job.summary.set_index("run").loc["r3-s1"]
+        error = np.linalg.norm(V - W @ H) / np.linalg.norm(V)
+        assert error == pytest.approx(row["relative_error"], rel=1e-4)
+        assert error == pytest.approx(row["error"], rel=1e-4)
+        assert np.isfinite(row["kkt"])
+        assert row["match_score"] <= 1
+    page = (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
+    assert "hals" in page
+    printed = capsys.readouterr().out
+    assert "report.html" in printed
+    assert "converged" in printed or "max_iter" in printed
+
+
+def test_solvers_of_a_study_start_from_the_same_factors(tmp_path):
+    run(tmp_path, "solver=hals,mu,pgd")
+    starts = {
+        tuple(job.trace.query("iteration == 0")["objective"])
+        for job in store.read_jobs(tmp_path)
+    }
+    assert len(starts) == 1
+
+
+def test_a_finished_job_is_not_run_again(tmp_path, monkeypatch):
+    run(tmp_path, "solver=hals")
+    before = store.read_jobs(tmp_path)[0].manifest
+    monkeypatch.setattr(
+        "jaxnmf.experiment.job.timed", lambda *_, **__: pytest.fail("was run again")
+    )
+    assert run(tmp_path, "solver=hals") == 0
+    assert store.read_jobs(tmp_path)[0].manifest == before
+
+
+def test_a_solver_that_cannot_take_the_loss_is_left_out(tmp_path, capsys):
+    assert run(tmp_path, "loss=kl", "solver=hals,mu") == 0
+    assert [j.config["solver"]["name"] for j in store.read_jobs(tmp_path)] == ["mu"]
+    assert "left out: solver 'hals'" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_environment_is_recorded(tmp_path):
+    run(tmp_path, "solver=hals", "ranks=[2]", "seeds=[0]")
+    (job,) = store.read_jobs(tmp_path)
+    manifest = job.manifest
+    assert manifest["package_version"] == jaxnmf.__version__
+    assert manifest["versions"]["jax"]
+    assert manifest["precision"] == "highest"
+    assert manifest["command"].startswith("jaxnmf run dataset=synthetic")
+    assert len(manifest["data_checksum"]) == 64
+
+
+def test_a_users_file_and_an_optax_optimiser(tmp_path):
+    path = tmp_path / "mine.csv"
+    V = np.random.default_rng(0).random((12, 9))
+    pd.DataFrame(V, columns=list("abcdefghi")).to_csv(path, index=False)
+    code = main(
+        [
+            "run",
+            "dataset=file",
+            f"dataset.path={path}",
+            "solver=optax",
+            "solver.optimizer=sgd",
+            "+solver.options.momentum=0.9",
+            "ranks=[2]",
+            "seeds=[0]",
+            "stop.max_iter=20",
+            f"folder={tmp_path / 'study'}",
+        ]
+    )
+    assert code == 0
+    (job,) = store.read_jobs(tmp_path / "study")
+    assert job.config["solver"]["options"] == {"momentum": 0.9}
+    assert job.factors("r2-s0")[0].shape == (12, 2)
+
+
+ERRORS = {
+    "unknown solver": (["solver=halls"], ["solver=halls", "'hals'", "mu"]),
+    "unknown data set": (["dataset=digit"], ["dataset=digit", "'digits'"]),
+    "unknown loss": (["loss=frobenus"], ["'frobenius'"]),
+    "unknown experiment": (["experiment=fases"], ["'faces'"]),
+    "mistyped key": (["solver=hals", "solver.iner=2"], ["solver.iner", "'inner'"]),
+    "mistyped root key": (["rank=3"], ["rank", "'ranks'"]),
+    "wrong type": (["solver=hals", "solver.inner=2.5"], ["solver.inner=2.5"]),
+    "rank of 0": (["ranks=[0]"], ["ranks=0", "≥ 1"]),
+    "no ranks": (["ranks=[]"], ["ranks is empty"]),
+    "a rank twice": (["ranks=[2,2]"], ["names one twice"]),
+    "rank above the SVD's": (["init=nndsvd", "ranks=[30]"], ["min(m, n) = 20"]),
+    "loss a solver cannot take": (["solver=hals", "loss=kl"], ["solvers that can: mu"]),
+    "file that is not there": (
+        ["dataset=file", "dataset.path=nowhere.npy"],
+        ["nowhere.npy", "does not exist"],
+    ),
+    "no path": (["dataset=file"], ["dataset.path is missing"]),
+    "no such optimiser": (
+        ["solver=optax", "solver.optimizer=sdg"],
+        ["'sdg'", "did you mean 'sgd'"],
+    ),
+    "max_iter of -1": (["stop.max_iter=-1"], ["max_iter=-1", "≥ 1"]),
+    "dtype": (["dtype=float16"], ["float16", "float32"]),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_are_one_line_and_exit_code_2(case, tmp_path, capsys):
+    overrides, words = ERRORS[case]
+    base = [] if any(x.startswith("dataset=") for x in overrides) else QUICK[:-3]
+    folder = tmp_path / "study"
+    assert main(["run", *base, *overrides, f"folder={folder}"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("jaxnmf: error: ")
+    assert told.count("\n") == 1
+    assert "Traceback" not in told
+    for word in words:
+        assert word in told
+    assert not folder.exists()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "taken").write_text("a file")
+    assert main(["run", *QUICK, f"folder={tmp_path / 'taken'}"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "nowhere")]) == 2
+
+
+def test_lists(capsys):
+    assert main(["list", "solvers"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in jaxnmf.solvers())  # pyright: ignore
+    for what, word in (
+        ("losses", "kullback-leibler"),
+        ("datasets", "digits"),
+        ("experiments", "faces"),
+    ):
+        assert main(["list", what]) == 0
+        assert word in capsys.readouterr().out
+
+
+EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_study_composes_and_builds(name, shared_data):
+    register_configs()
+    GlobalHydra.instance().clear()
+    with initialize_config_module("jaxnmf.configs", version_base="1.3"):
+        chosen = [f"experiment={name}"]
+        raw = compose("config", overrides=chosen, return_hydra_config=True)
+        sweep = raw.hydra.sweeper.params
+        for solver in sweep.solver.split(","):
+            config = resolved(
+                compose("config", overrides=[*chosen, f"solver={solver}"])
+            )
+            built = registry.make_solver(*split_name(config["solver"]))
+            loss = registry.make_loss(*split_name(config["loss"]))
+            assert built.supports.takes(loss)
+    assert config["dataset"]["name"] in datasets.names()
+    assert config["name"] == name
+
+
+def test_an_interrupted_study_keeps_its_finished_runs(tmp_path):
+    """Ctrl-C in the second run: the first is readable, and a second call goes on."""
+    script = (
+        "import os, signal, sys\n"
+        "import jaxnmf.experiment.job as job\n"
+        "from jaxnmf.experiment.cli import main\n"
+        "timed, calls = job.timed, []\n"
+        "def interrupted(*args, **kwargs):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == 2:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return timed(*args, **kwargs)\n"
+        "job.timed = interrupted\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    arguments = ["run", *QUICK, "solver=hals", f"folder={tmp_path}"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 130, done.stderr
+    (job,) = store.read_jobs(tmp_path)
+    assert list(job.summary["run"]) == ["r2-s0"]
+    assert not job.complete
+    assert main(arguments) == 0
+    (job,) = store.read_jobs(tmp_path)
+    assert job.complete
+    assert len(job.summary) == 4
+
+
+def test_a_killed_study_leaves_nothing_half_written(tmp_path):
+    arguments = [*QUICK, "stop.max_iter=2000", "stop.tol=0", f"folder={tmp_path}"]
+    command = [sys.executable, "-m", "jaxnmf.experiment.cli", "run", *arguments]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("jobs/*/manifest.json")):
+        assert time.monotonic() < deadline, "nothing was written in a minute"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for job in store.read_jobs(tmp_path):  # each verified against its checksums
+        assert json.loads((job.path / "manifest.json").read_text())["files"]
