@@ -137,24 +137,34 @@ class Problem:
     ) -> jax.Array:
         """objective(new) − objective(free), with the digits that a difference of two
         objectives loses: the entries' changes are summed, not the entries."""
-        loss = self.loss
+        if self.loss.quadratic:
+            return self.quadratic_change(*self.quadratic(fixed), free, new)
+        fit = self.matrix.sum(
+            lambda v, x, y: self._pointwise(v, y) - self._pointwise(v, x),
+            fixed,
+            free,
+            new,
+        )
         delta = new - free
-        if loss.quadratic:
-            gram, cross = self.quadratic(fixed)
-            slope = gram @ (free + 0.5 * delta) - cross
-            fit = (slope * delta).sum(1).sum()
-        else:
-            fit = self.matrix.sum(
-                lambda v, x, y: self._pointwise(v, y) - self._pointwise(v, x),
-                fixed,
-                free,
-                new,
-            )
-            if self._zeros_apart:
-                # Linear in the free factor, for every loss but the quadratic.
-                fit = fit + loss.zero_total(fixed, delta)
+        if self._zeros_apart:
+            # Linear in the free factor, for every loss but the quadratic.
+            fit = fit + self.loss.zero_total(fixed, delta)
         penalty = self.penalty.gradient(free + 0.5 * delta) * delta
         return fit + penalty.sum(1).sum()
+
+    def quadratic_change(
+        self,
+        gram: Float[Array, "p p"],
+        cross: Float[Array, "p n"],
+        free: Float[Array, "p n"],
+        new: Float[Array, "p n"],
+    ) -> jax.Array:
+        """`change` for a quadratic loss, ⟨∇, Δ⟩ + ½⟨Δ, (G + l2) Δ⟩, from the Gram and
+        cross product of the fixed factor."""
+        delta = new - free
+        middle = free + 0.5 * delta
+        slope = gram @ middle - cross + self.penalty.gradient(middle)
+        return (slope * delta).sum(1).sum()
 
     def kkt(self, factors: Factors) -> jax.Array:
         """How far the factors are from a stationary point; 0 exactly at one.

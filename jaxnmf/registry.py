@@ -177,6 +177,8 @@ def options(cls: Any) -> tuple[Option, ...]:
 
 def build(kind: str, name: str, cls: type, given: Mapping[str, Any]) -> Any:
     """An instance of a listed class, its options checked by name and type."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{kind}_options={given!r} must be a mapping of name to value")
     known = {option.name: option for option in options(cls)}
     for key, value in given.items():
         if key not in known:
@@ -250,7 +252,7 @@ def _fits(value: Any, kind: Any) -> bool:
         # An array is a float setting too: that is how settings become lanes.
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number or hasattr(value, "dtype")
-    return isinstance(value, kind) if isinstance(kind, type) else True
+    return kind is Any or not isinstance(kind, type) or isinstance(value, kind)
 
 
 # `jaxnmf.losses()` lists the names, though losses themselves know of no registry.

@@ -8,9 +8,15 @@ from jaxnmf.solvers.base import QUADRATIC as QUADRATIC
 from jaxnmf.solvers.base import Alternating as Alternating
 from jaxnmf.solvers.base import Solver as Solver
 from jaxnmf.solvers.base import Supports as Supports
+from jaxnmf.solvers.extrapolated import Extrapolated as Extrapolated
 from jaxnmf.solvers.hals import HALS as HALS
 from jaxnmf.solvers.mu import MU as MU
+from jaxnmf.solvers.nesterov import NeNMF as NeNMF
 from jaxnmf.solvers.optax import Optax as Optax
+from jaxnmf.solvers.palm import IPALM as IPALM
+from jaxnmf.solvers.palm import PALM as PALM
 from jaxnmf.solvers.pgd import PGD as PGD
+from jaxnmf.solvers.pgd_bb import SpectralPGD as SpectralPGD
+from jaxnmf.solvers.pgd_lin import LinPGD as LinPGD
 
 make_callable(__name__, _names)

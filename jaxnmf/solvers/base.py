@@ -45,10 +45,14 @@ class Solver(Protocol):
     Attributes:
       supports: losses and operands it takes; others are refused by name.
       descends: claims that no step raises the objective; tested.
+      variant: minimises something else than the problem's objective (a constraint or
+        penalty of its own, a sketch of V), so its fixed points are not the problem's;
+        False where a class does not say.
     """
 
     supports: ClassVar[Supports]
     descends: ClassVar[bool]
+    variant: ClassVar[bool]
 
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Any:
         """The state that the first step takes: any pytree."""
@@ -64,11 +68,13 @@ class Solver(Protocol):
 class Alternating:
     """A solver that improves H with W fixed, then W with H fixed, by one function.
 
-    A subclass gives ``half_step``, and ``half_init`` where it keeps a state.
+    A subclass gives ``half_step``, or for a quadratic loss ``nnls`` alone, which
+    starts from the Gram and cross product; and ``half_init`` where it keeps a state.
     """
 
     supports: ClassVar[Supports] = ANY
     descends: ClassVar[bool] = False
+    variant: ClassVar[bool] = False
 
     def half_init(
         self, problem: Problem, fixed: Float[Array, "p m"], free: Float[Array, "p n"]
@@ -84,6 +90,18 @@ class Alternating:
         state: Any,
     ) -> tuple[Float[Array, "p n"], Any]:
         """An improved ``free`` factor of V ≈ fixedᵀ free, and its next state."""
+        return self.nnls(problem, *problem.quadratic(fixed), free, state)
+
+    def nnls(
+        self,
+        problem: Problem,
+        gram: Float[Array, "p p"],
+        cross: Float[Array, "p n"],
+        free: Float[Array, "p n"],
+        state: Any,
+    ) -> tuple[Float[Array, "p n"], Any]:
+        """A smaller ½⟨X, gram X⟩ − ⟨cross, X⟩ + penalty(X) over X ≥ 0, from X = free:
+        what a half-step is for the Frobenius loss."""
         raise NotImplementedError
 
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Any:
@@ -102,17 +120,59 @@ class Alternating:
 
 
 def inner_repeats(
-    problem: Problem, free: Float[Array, "p q"], inner: int, share: float = 0.3
+    problem: Problem,
+    free: Float[Array, "p q"],
+    inner: int,
+    share: float = 0.3,
+    most: int = 8,
 ) -> jax.Array | int:
     """How often a half-step may use its Gram and cross product again.
 
     ``inner`` where it is given; for 0 the rule of Gillis & Glineur (2012),
-    1 + share × (cost of the products) / (cost of a sweep), here at most 8. The share
-    and the bound were measured on a CPU (`experiments/benchmarks`). It counts the
+    1 + share × (cost of the products) / (cost of a sweep), here at most ``most``. The
+    share and the bound were measured on a CPU (`experiments/benchmarks`). It counts the
     components that are there, so that a padded run repeats as often as a bare one.
     """
     if inner:
         return inner
     rank = problem.project.rank(free)
     ratio = problem.matrix.entries / (free.shape[1] * rank)
-    return jnp.clip(1 + jnp.floor(share * ratio), 1, 8).astype(jnp.int32)
+    return jnp.clip(1 + jnp.floor(share * ratio), 1, most).astype(jnp.int32)
+
+
+def gradient_step(problem: Problem, gram: Float[Array, "p p"]) -> jax.Array:
+    """1/L, with L = `largest_eigenvalue_bound` + l2 no less than the Lipschitz constant
+    of the Frobenius loss's gradient; 0 where L is 0, and so is the gradient."""
+    lipschitz = largest_eigenvalue_bound(gram) + problem.penalty.l2
+    return jnp.where(lipschitz > 0, 1 / jnp.where(lipschitz > 0, lipschitz, 1), 0)
+
+
+def first_step(
+    problem: Problem, fixed: Float[Array, "p m"], free: Float[Array, "p n"]
+) -> jax.Array:
+    """A step to try first where no Lipschitz constant is known: the size of an entry
+    over the size of ``plus``."""
+    _, plus = problem.gradient(fixed, free)
+    scale = plus.sum(1).sum()
+    size = free.sum(1).sum()
+    return jnp.where(scale > 0, size / jnp.where(scale > 0, scale, 1), 1)
+
+
+def largest_eigenvalue_bound(gram: Float[Array, "p p"], steps: int = 8) -> jax.Array:
+    """An upper bound of λ_max of a non-negative symmetric matrix.
+
+    Collatz-Wielandt: λ_max ≤ max_i (Gx)_i / x_i for every x > 0; a few power
+    iterations make x nearly the eigenvector and the bound tight. Only p×p products,
+    where LAPACK would stall a compiled loop on busy cores.
+    """
+    tiny = jnp.finfo(gram.dtype).tiny
+    scale = jnp.maximum(gram.max(), tiny)
+    matrix = gram / scale
+    x = jnp.ones_like(gram[0])
+
+    def power(_, x):
+        y = matrix @ x
+        return jnp.maximum(y / jnp.maximum(y.max(), tiny), 1e-6)
+
+    x = jax.lax.fori_loop(0, steps, power, x)
+    return jnp.where(gram.max() > 0, scale * ((matrix @ x) / x).max(), 0)

@@ -39,11 +39,9 @@ class HALS(Alternating):
     descends: ClassVar[bool] = True
     inner: int = static(0)
 
-    def half_step(
-        self, problem: Problem, fixed: Any, free: Any, state: Any
+    def nnls(
+        self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
     ) -> tuple[Any, Any]:
-        gram, cross = problem.quadratic(fixed)
-
         def again(_: Any, X: Any) -> Any:
             return sweep(X, gram, cross, problem.project, problem.penalty)
 

@@ -1,0 +1,127 @@
+"""Extrapolation with restarts, around any alternating Frobenius solver."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxnmf.problem import Problem
+from jaxnmf.registry import make_solver, register_solver
+from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
+from jaxnmf.types import Factors
+
+
+class State(NamedTuple):
+    """Where the next step starts from, and what it is compared with."""
+
+    ahead: Factors  # the extrapolated factors
+    H: jax.Array  # the inner solver's last accepted H, before extrapolation
+    inner: tuple[Any, Any]
+    beta: jax.Array
+    last_beta: jax.Array  # of the last accepted step
+    ceiling: jax.Array  # β̄, what β may grow to
+    moved: jax.Array  # change of the objective by extrapolating W
+
+
+@register_solver("extrapolated")
+class Extrapolated:
+    """Ang & Gillis's extrapolation of an alternating solver, with restarts.
+
+    With the inner half-step N: H⁺ = N(W_y, H_y), H_y⁺ = P(H⁺ + β (H⁺ − H));
+    W⁺ = N(H_y⁺, W_y), W_y⁺ = P(W⁺ + β (W⁺ − W)). If the objective at (W⁺, H_y⁺) did
+    not rise: β ← min(β̄, growth·β), β̄ ← min(1, ceiling_growth·β̄). Else the step is
+    undone, W_y, H_y ← W, H, and β̄ ← the last good β, β ← β / decay.
+
+    The objective is followed by its changes, ⟨∇, Δ⟩ + ½⟨Δ, GΔ⟩ for each of the three
+    moves of a step, with the G and B that the half-steps need anyway: from two
+    objectives, each of them rounded in float32, the sign of their difference is lost
+    long before the end. The factors returned are those it was judged at, so the
+    objective descends.
+
+    Cost: the inner solver's and 2p²(m + n). Monotone; no proof of convergence.
+
+    Args:
+      inner: an alternating solver for the Frobenius loss, or its name.
+      beta: the first β. growth, ceiling_growth, decay: as above.
+
+    Reference: Ang & Gillis, "Accelerating nonnegative matrix factorization algorithms
+    using extrapolation", Neural Computation 31 (2019).
+    """
+
+    supports: ClassVar[Supports] = QUADRATIC
+    descends: ClassVar[bool] = True
+    inner: Any = "hals"
+    beta: float = 0.5
+    growth: float = 1.05
+    ceiling_growth: float = 1.01
+    decay: float = 1.5
+
+    def __post_init__(self) -> None:
+        if isinstance(self.inner, str):
+            object.__setattr__(self, "inner", make_solver(self.inner))
+        if not isinstance(self.inner, Alternating):
+            raise ValueError(
+                f"solver 'extrapolated': inner={self.inner!r} is not an alternating "
+                "solver, such as 'hals'"
+            )
+
+    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
+        dtype = problem.matrix.dtype
+        beta = jnp.asarray(self.beta, dtype)
+        return State(
+            ahead=factors,
+            H=factors.H,
+            inner=self.inner.init(problem, factors, key),
+            beta=beta,
+            last_beta=beta,
+            ceiling=jnp.ones((), dtype),
+            moved=jnp.zeros((), dtype),
+        )
+
+    def step(
+        self, problem: Problem, factors: Factors, state: State
+    ) -> tuple[Factors, State]:
+        W, H = factors
+        Wy, Hy = state.ahead
+        state_W, state_H = state.inner
+        project, beta = problem.project, state.beta
+
+        gram, cross = problem.quadratic(Wy)
+        next_H, state_H = self.inner.nnls(problem, gram, cross, Hy, state_H)
+        next_Hy = project(next_H + beta * (next_H - state.H))
+        by_H = problem.quadratic_change(gram, cross, H, next_Hy)
+
+        gram, cross = problem.T.quadratic(next_Hy)
+        next_W, state_W = self.inner.nnls(problem.T, gram, cross, Wy, state_W)
+        next_Wy = project(next_W + beta * (next_W - W))
+        by_W = problem.T.quadratic_change(gram, cross, Wy, next_W)
+        moved = problem.T.quadratic_change(gram, cross, next_W, next_Wy)
+
+        # From (W, H), where the objective was last judged, to (next_W, next_Hy).
+        accept = state.moved + by_H + by_W <= 0
+        grown = jnp.minimum(state.ceiling, self.growth * beta)
+        good = State(
+            ahead=Factors(next_Wy, next_Hy),
+            H=next_H,
+            inner=(state_W, state_H),
+            beta=grown,
+            last_beta=beta,
+            ceiling=jnp.minimum(1, self.ceiling_growth * state.ceiling),
+            moved=moved,
+        )
+        undone = State(
+            ahead=Factors(W, state.H),
+            H=state.H,
+            inner=(state_W, state_H),
+            beta=beta / self.decay,
+            last_beta=state.last_beta,
+            ceiling=state.last_beta,
+            moved=jnp.zeros_like(state.moved),
+        )
+
+        def choose(yes: Any, no: Any) -> Any:
+            return jax.tree.map(lambda a, b: jnp.where(accept, a, b), yes, no)
+
+        return choose(Factors(next_W, next_Hy), factors), choose(good, undone)

@@ -1,0 +1,89 @@
+"""What every test runs under; set before jax is imported.
+
+Four forced CPU devices (for tests of sharding), types and shapes checked by beartype,
+strict dtype promotion, compiled programs kept between sessions, and the example
+plugin installed, so that the contract covers a third party's solver too.
+"""
+
+import os
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+DEVICES = 4
+
+flags = os.environ.get("XLA_FLAGS", "")
+if "xla_force_host_platform_device_count" not in flags:
+    flags = f"{flags} --xla_force_host_platform_device_count={DEVICES}".strip()
+    os.environ["XLA_FLAGS"] = flags
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+install_import_hook("jaxnmf", "typecheck.check")
+
+import absl.logging  # noqa: E402
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+# Hydra, when it configures logging, closes every handler there is. optax's absl has one
+# on the stream that was standard error at its import, which is pytest's own by now.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_compilation_cache_dir", str(TESTS.parent / ".jax_cache"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def install_plugin(target: Path) -> None:
+    """Leave in ``target`` what an installer leaves of tests/plugin.
+
+    Its metadata is written from its pyproject.toml without pip: a build needs a
+    backend, and may need the network.
+    """
+    source = TESTS / "plugin"
+    with (source / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    package = project["name"].replace("-", "_")
+    info = target / f"{package}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\n"
+        f"Version: {project['version']}\n"
+    )
+    lines = []
+    for group, points in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {to}" for name, to in points.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    (target / package).symlink_to(source / package, target_is_directory=True)
+
+
+# Kept by its name to the end of the process, when it is removed.
+_plugin_site = tempfile.TemporaryDirectory(prefix="jaxnmf-plugin-")
+install_plugin(Path(_plugin_site.name))
+# Before collection: the contract is parametrised by what the registry lists.
+sys.path.insert(0, _plugin_site.name)
+
+
+@pytest.fixture(scope="session")
+def plugin_site() -> Path:
+    """The folder the example plugin is installed in, for a subprocess's PYTHONPATH."""
+    return Path(_plugin_site.name)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of shared data sets; skips where there is none."""
+    folder = os.environ.get("JAXNMF_DATA", "")
+    if not (Path(folder) / "manifest.json").is_file() or not folder:
+        pytest.skip("JAXNMF_DATA names no folder of data sets with a manifest.json")
+    return Path(folder)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """The same numbers for every test, whatever ran before it."""
+    return np.random.default_rng(20240607)

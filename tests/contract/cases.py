@@ -1,0 +1,245 @@
+"""What the contract is run on: every solver of the registry with every loss it takes.
+
+One size of data for all, so that tests of one solver share compiled programs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.optimize
+import scipy.sparse
+import sklearn.decomposition
+
+import jaxnmf
+from jaxnmf import registry, run
+from jaxnmf.constraints import Penalty
+from jaxnmf.init import initial_factors
+from jaxnmf.losses import Loss
+from jaxnmf.matrix import as_matrix
+from jaxnmf.problem import Problem
+from jaxnmf.types import Factors
+
+# Both sides divide over four devices.
+M, N, RANK, PADDED_RANK = 16, 12, 3, 5
+
+
+def pseudo_huber(v: jax.Array, x: jax.Array) -> jax.Array:
+    """A loss of a user's own: a square near 0, a distance far from it."""
+    return jnp.sqrt(1 + (v - x) ** 2) - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A solver and a loss by name; the loss "own" is `pseudo_huber`."""
+
+    solver: str
+    loss: str
+
+    def __str__(self) -> str:
+        return f"{self.solver}-{self.loss}"
+
+    @property
+    def solver_class(self) -> Any:
+        return registry.solver_class(self.solver)
+
+    def make_loss(self) -> Loss:
+        return registry.make_loss(pseudo_huber if self.loss == "own" else self.loss)
+
+    def takes(self, kind: str) -> bool:
+        """Whether the solver takes this loss on data of that kind."""
+        supports = self.solver_class.supports
+        loss = self.make_loss()
+        # A sparse V costs its stored entries only where Σφ(0, x) has a closed form.
+        fits = kind != "sparse" or loss.separable_zeros
+        return supports.takes(loss) and kind in supports.operands and fits
+
+
+SOLVERS = jaxnmf.solvers()
+CASES = [
+    case
+    for solver in SOLVERS
+    for loss in (*jaxnmf.losses(), "own")
+    if (case := Case(solver, loss)).takes("dense")
+]
+SPARSE_CASES = [case for case in CASES if case.takes("sparse")]
+ZERO_CASES = [case for case in CASES if not case.make_loss().positive_data]
+# Tracing is slow, and a solver has few branches: its first and its last loss.
+TRACED_CASES = [
+    case
+    for solver in SOLVERS
+    for own in [[case for case in CASES if case.solver == solver]]
+    for case in own[:: max(len(own) - 1, 1)]
+]
+# A variant minimises something else than the problem's objective.
+PLAIN_CASES = [
+    case for case in CASES if not getattr(case.solver_class, "variant", False)
+]
+MONOTONE_CASES = [case for case in CASES if case.solver_class.descends]
+
+
+def truth() -> tuple[np.ndarray, np.ndarray]:
+    """Positive factors of the data."""
+    rng = np.random.default_rng(1)
+    return rng.gamma(1.0, size=(M, RANK)) + 0.05, rng.gamma(1.0, size=(RANK, N)) + 0.05
+
+
+def data(*, zeros: bool = False) -> np.ndarray:
+    """A product of factors times noise; with zeros also an empty row and column."""
+    rng = np.random.default_rng(2)
+    W, H = truth()
+    V = W @ H * rng.uniform(0.6, 1.4, (M, N))
+    if zeros:
+        V *= rng.random((M, N)) < 0.7
+        V[2], V[:, 3] = 0, 0
+    return V
+
+
+class Setup(NamedTuple):
+    """A run before its first step."""
+
+    problem: Problem
+    solver: Any
+    factors: Factors
+    key: jax.Array
+
+    def begin(self) -> Any:
+        """The solver's first state."""
+        return begin(*self)
+
+
+def setup(
+    case: Case,
+    V: Any = None,
+    *,
+    dtype: str = "float64",
+    penalties: tuple[Penalty, Penalty] | None = None,
+    padded: bool = False,
+    init: Any = "random",
+    seed: int = 0,
+    options: Any = None,
+) -> Setup:
+    """A run of a case from random or given (W, H), at RANK or padded to PADDED_RANK."""
+    matrix = as_matrix(data() if V is None else V, dtype)
+    factors = initial_factors(matrix, RANK, init, seed)
+    mask = None
+    if padded:
+        extra = PADDED_RANK - RANK
+        mask = np.array([1.0] * RANK + [0.0] * extra)
+        factors = Factors(*(np.pad(X, ((0, extra), (0, 0))) for X in factors))  # pyright: ignore
+    problem = Problem.of(matrix, case.make_loss(), mask=mask, penalties=penalties)
+    solver = run.as_leaves(registry.make_solver(case.solver, options), matrix.dtype)
+    factors = jax.tree.map(jnp.asarray, factors)
+    return Setup(problem, solver, factors, jax.random.key(seed))
+
+
+# LLVM unoptimised, which halves the time to compile. What users run, optimised, is
+# `timed` and `factorize`: the contract holds both against these.
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@jit
+def begin(problem: Any, solver: Any, factors: Any, key: Any) -> Any:
+    return solver.init(problem, factors, key)
+
+
+advance = jit(run.advance)
+look = jit(run.measure_with_kkt)
+RECORDS, RECORD_EVERY = 30, 10
+whole_run = partial(run.solve, records=RECORDS, record_every=RECORD_EVERY, kkt=True)
+solve = jit(whole_run)
+solve_lanes = jit(jax.vmap(whole_run, in_axes=(None, 0, 0, 0, None)))
+
+
+def iterate(start: Setup, steps: int) -> Factors:
+    """The factors after that many steps."""
+    problem, solver, factors, _ = start
+    return advance(problem, solver, factors, start.begin(), np.int32(steps))[0]
+
+
+def product(factors: Factors) -> np.ndarray:
+    """W H."""
+    return np.asarray(factors.Wt).T @ np.asarray(factors.H)
+
+
+def one_repeat(cls: Any) -> dict[str, Any]:
+    """Options with which a half-step uses each product once.
+
+    How often by default is decided by what a product costs, and sparse ones are
+    cheaper.
+    """
+    for option in registry.options(cls):
+        if option.name == "inner" and option.type is int:
+            return {"inner": 1}
+        if option.name == "inner":
+            return {"inner": registry.make_solver(option.default, {"inner": 1})}
+    return {}
+
+
+# --- Answers that owe nothing to jaxnmf ---------------------------------------------
+
+BETAS = {"frobenius": 2.0, "kullback-leibler": 1.0, "itakura-saito": 0.0, "beta": 1.5}
+
+
+def objective(loss: str, V: np.ndarray, X: np.ndarray) -> float:
+    """Σφ(v, x) in NumPy."""
+    if loss == "own":
+        return float((np.sqrt(1 + (V - X) ** 2) - 1).sum())
+    if loss == "frobenius":
+        return float(0.5 * ((V - X) ** 2).sum())
+    if loss == "kullback-leibler":
+        return float((V * np.log(V / X) - V + X).sum())
+    if loss == "itakura-saito":
+        return float((V / X - np.log(V / X) - 1).sum())
+    b = BETAS[loss]
+    terms = V**b + (b - 1) * X**b - b * V * X ** (b - 1)
+    return float(terms.sum() / (b * (b - 1)))
+
+
+def independent_answer(loss: str, V: np.ndarray, W: Any, H: Any) -> float:
+    """The loss that another library reaches from (W, H), run long.
+
+    scikit-learn for the β-divergences (coordinate descent for Frobenius, its
+    multiplicative updates for the others), SciPy's L-BFGS-B for a loss of one's own.
+    """
+    if loss == "own":
+        return _by_lbfgs(V, W, H)
+    model = sklearn.decomposition.NMF(
+        W.shape[1],
+        init="custom",
+        solver="cd" if loss == "frobenius" else "mu",
+        beta_loss=BETAS[loss],
+        tol=0,
+        max_iter=3000,
+    )
+    W = model.fit_transform(V, W=W.copy(), H=H.copy())
+    return objective(loss, V, W @ model.components_)
+
+
+def _by_lbfgs(V: np.ndarray, W: np.ndarray, H: np.ndarray) -> float:
+    (m, p), n = W.shape, H.shape[1]
+
+    def unpack(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return z[: m * p].reshape(m, p), z[m * p :].reshape(p, n)
+
+    def fun(z: np.ndarray) -> tuple[float, np.ndarray]:
+        W, H = unpack(z)
+        difference = W @ H - V
+        slope = difference / np.sqrt(1 + difference**2)
+        gradient = np.concatenate([(slope @ H.T).ravel(), (W.T @ slope).ravel()])
+        return objective("own", V, W @ H), gradient
+
+    found = scipy.optimize.minimize(
+        fun,
+        np.concatenate([W.ravel(), H.ravel()]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=scipy.optimize.Bounds(0, np.inf),
+        options={"maxiter": 5000, "ftol": 0, "gtol": 1e-8},
+    )
+    return float(found.fun)
