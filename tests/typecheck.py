@@ -6,6 +6,10 @@ from typing import Any
 import beartype
 
 
+# An int is a float to a reader, as PEP 484 has it.
+_checked = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+
+
 def check(function: Callable[..., Any]) -> Callable[..., Any]:
     """beartype, but for constructors.
 
@@ -14,4 +18,4 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     if function.__name__ == "__init__":
         return function
-    return beartype.beartype(function)
+    return _checked(function)

@@ -29,7 +29,7 @@ class StudyConfig:
     solver: Any = MISSING
     init: Any = MISSING
     stop: Any = MISSING
-    ranks: list[int] = field(default_factory=lambda: [8, 16, 32])
+    ranks: list[int] | None = field(default_factory=lambda: [8, 16, 32])
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     l1: list[float] = field(default_factory=lambda: [0.0, 0.0])
     l2: list[float] = field(default_factory=lambda: [0.0, 0.0])

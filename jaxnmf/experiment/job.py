@@ -71,11 +71,16 @@ def run_job(
         if job.complete:
             return job.path
 
+    ranks = config["ranks"]
+    if ranks is None:
+        # What the data set's own field uses.
+        ranks = [dataset.rank] if dataset.rank else []
+    _check_list("ranks", ranks, 1)
+    _check_list("seeds", config["seeds"], 0)
     solver_name, solver_options = configs.split_name(config["solver"])
     solver = registry.make_solver(solver_name, solver_options)
     loss_name, loss_options = configs.split_name(config["loss"])
     loss = registry.make_loss(loss_name, loss_options)
-    _check_lists(config)
     stop = api.make_stop(**config["stop"])
     api.check_count("record_every", config["record_every"])
 
@@ -143,7 +148,7 @@ def run_job(
                 factors=factors,
             )
 
-        pairs = [(r, s) for r in config["ranks"] for s in config["seeds"]]
+        pairs = [(rank, seed) for rank in ranks for seed in config["seeds"]]
         written, complete = time.monotonic(), False
         try:
             for done, (rank, seed) in enumerate(pairs):
@@ -162,15 +167,13 @@ def run_job(
         return path
 
 
-def _check_lists(config: Mapping[str, Any]) -> None:
-    for name, least in (("ranks", 1), ("seeds", 0)):
-        values = config[name]
-        if not values:
-            raise ValueError(f"{name} is empty; give at least one, such as {name}=[8]")
-        if len(set(values)) < len(values):
-            raise ValueError(f"{name}={values} names one twice")
-        for value in values:
-            api.check_count(name, value, least)
+def _check_list(name: str, values: list[int], least: int) -> None:
+    if not values:
+        raise ValueError(f"{name} is empty; give at least one, such as {name}=[8]")
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name}={values} names one twice")
+    for value in values:
+        api.check_count(name, value, least)
 
 
 def _reference(problem: Problem, dataset: Dataset, dtype: Any) -> float:

@@ -32,7 +32,8 @@ class Extrapolated:
     With the inner half-step N: H⁺ = N(W_y, H_y), H_y⁺ = P(H⁺ + β (H⁺ − H));
     W⁺ = N(H_y⁺, W_y), W_y⁺ = P(W⁺ + β (W⁺ − W)). If the objective at (W⁺, H_y⁺) did
     not rise: β ← min(β̄, growth·β), β̄ ← min(1, ceiling_growth·β̄). Else the step is
-    undone, W_y, H_y ← W, H, and β̄ ← the last good β, β ← β / decay.
+    undone, W_y, H_y ← the last pair (W, H_y) that was good, and β̄ ← the last good β,
+    β ← β / decay.
 
     The objective is followed by its changes, ⟨∇, Δ⟩ + ½⟨Δ, GΔ⟩ for each of the three
     moves of a step, with the G and B that the half-steps need anyway: from two
@@ -112,8 +113,10 @@ class Extrapolated:
             moved=moved,
         )
         undone = State(
-            ahead=Factors(W, state.H),
-            H=state.H,
+            # From the pair that was judged, where a bare inner step must descend:
+            # from W and an unextrapolated H it need not, and could be undone for ever.
+            ahead=factors,
+            H=H,
             inner=(state_W, state_H),
             beta=beta / self.decay,
             last_beta=state.last_beta,

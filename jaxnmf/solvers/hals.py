@@ -28,6 +28,9 @@ class HALS(Alternating):
     Args:
       inner: sweeps over the components for each G and B; 1 is plain HALS, 0 lets
         the sizes decide (`inner_repeats`).
+      delta: stop repeating when a sweep moves H by less than delta times what the
+        first moved it (Gillis & Glineur's 0.1). 0, the default, does not look: on a
+        CPU the norms cost as much as the sweeps they save.
 
     References: Cichocki & Phan, "Fast local algorithms for large scale nonnegative
     matrix and tensor factorizations", IEICE Trans. Fundamentals E92-A (2009);
@@ -38,15 +41,32 @@ class HALS(Alternating):
     supports: ClassVar[Supports] = QUADRATIC
     descends: ClassVar[bool] = True
     inner: int = static(0)
+    delta: float = static(0.0)
 
     def nnls(
         self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
     ) -> tuple[Any, Any]:
-        def again(_: Any, X: Any) -> Any:
+        count = inner_repeats(problem, free, self.inner)
+
+        def once(X: Any) -> Any:
             return sweep(X, gram, cross, problem.project, problem.penalty)
 
-        count = inner_repeats(problem, free, self.inner)
-        return jax.lax.fori_loop(0, count, again, free), state
+        if not self.delta:
+            return jax.lax.fori_loop(0, count, lambda _, X: once(X), free), state
+
+        def worth_it(carry: Any) -> Any:
+            done, _, first, last = carry
+            return (done < count) & (last > self.delta**2 * first)
+
+        def again(carry: Any) -> Any:
+            done, X, first, _ = carry
+            new = once(X)
+            moved = ((new - X) ** 2).sum(1).sum()
+            return done + 1, new, jnp.where(done == 0, moved, first), moved
+
+        one = jnp.ones((), free.dtype)
+        start = (jnp.zeros((), jnp.int32), free, one, one)
+        return jax.lax.while_loop(worth_it, again, start)[1], state
 
 
 def sweep(
