@@ -17,7 +17,7 @@ from jaxnmf.losses import Loss
 from jaxnmf.matrix import as_matrix
 from jaxnmf.metrics import relative_error
 from jaxnmf.problem import Problem
-from jaxnmf.registry import make_loss, make_solver, solver_class, solvers
+from jaxnmf.registry import make_loss, make_solver, solver_class, solvers, suggestion
 from jaxnmf.run import RECORD_EVERY, Run, Stop, timed
 from jaxnmf.types import Result, Status
 
@@ -122,11 +122,14 @@ def precision(dtype: Any) -> Iterator[np.dtype]:
     """
     known = {name: np.dtype(name) for name in ("float32", "float64")}
     try:
-        name = np.dtype(dtype).name
+        name = None if dtype is None else np.dtype(dtype).name  # NumPy's is float64
     except TypeError:
         name = None
     if name not in known:
-        raise ValueError(f"dtype={dtype!r} is not one of {', '.join(known)}")
+        raise ValueError(
+            f"dtype={dtype!r} is not one of {', '.join(known)}"
+            f"{suggestion(str(dtype), known)}"
+        )
     with jax.default_matmul_precision(PRECISION), jax.enable_x64(name == "float64"):
         yield known[name]
 
@@ -144,6 +147,8 @@ def make_stop(
     check_amount("kkt_tol", kkt_tol)
     if time_budget is not None:
         check_amount("time_budget", time_budget)
+    if target is not None and not (is_number(target) and np.isfinite(target)):
+        raise ValueError(f"target={target!r} must be a finite number or None")
     return Stop(
         max_iter=max_iter,
         tol=tol,
@@ -179,9 +184,14 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
 
 def check_amount(name: str, value: Any) -> None:
     """Raise a ValueError unless value is a finite number ≥ 0."""
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not number or not np.isfinite(value) or value < 0:
+    if not is_number(value) or not np.isfinite(value) or value < 0:
         raise ValueError(f"{name}={value!r} must be a finite number ≥ 0")
+
+
+def is_number(value: Any) -> bool:
+    """Whether value is a real number; a bool is none."""
+    real = int | float | np.integer | np.floating
+    return isinstance(value, real) and not isinstance(value, bool)
 
 
 def check_problem(problem: Problem, solver: Any) -> None:
@@ -235,7 +245,8 @@ def progress_bar(
         TextColumn("{task.completed}/{task.total}  loss {task.fields[loss]:.6g}"),
         TimeRemainingColumn(),
     )
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True, force_terminal=show)
+    bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task(label, total=total, loss=float("nan"))
     begun, patience = time.perf_counter(), 0.0 if show else 2.0
 

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from jaxnmf.matrix import Dense, Matrix
+from jaxnmf.registry import suggestion
+from jaxnmf.separable import nonnegative_fit, snpa, spa, xray
 from jaxnmf.types import Factors
 
-INITS = ("random", "nndsvd", "nndsvda", "nndsvdar")
+SEPARABLE = {"spa": spa, "snpa": snpa, "xray": xray}
+INITS = ("random", "nndsvd", "nndsvda", "nndsvdar", *SEPARABLE)
 
 
 def initial_factors(
@@ -24,25 +27,28 @@ def initial_factors(
     Args:
       matrix: the operand V, (m, n).
       rank: p.
-      init: "random", "nndsvd", "nndsvda", "nndsvdar", or a pair (W, H) of shapes
-        (m, p) and (p, n), both non-negative.
+      init: "random", "nndsvd", "nndsvda", "nndsvdar"; "spa", "snpa", "xray" (rows
+        of V for H, see `jaxnmf.separable`, and the best W ≥ 0 for them); or a pair
+        (W, H) of shapes (m, p) and (p, n), both non-negative.
       seed: of "random" and of the noise of "nndsvdar".
 
     Raises:
-      ValueError: for an unknown name, a p that the SVD cannot give, or factors of
-        the wrong shape or sign.
+      ValueError: for an unknown name, a p that the SVD or the rows of V cannot give,
+        a V without a row to choose, or factors of the wrong shape or sign.
     """
     m, n = matrix.shape
     if not isinstance(init, str):
         W, H = _custom(init, (m, rank), (rank, n))
     elif init == "random":
         W, H = _random(matrix, rank, seed)
+    elif init in SEPARABLE:
+        W, H = _from_rows(matrix, rank, init)
     elif init in INITS:
         W, H = _nndsvd(matrix, rank, init, seed)
     else:
         raise ValueError(
-            f"init={init!r} is not known; it must be one of {', '.join(INITS)}, or a "
-            "pair (W, H)"
+            f"init={init!r} is not known{suggestion(init, INITS)}; it must be one of "
+            f"{', '.join(INITS)}, or a pair (W, H)"
         )
     dtype = np.dtype(matrix.dtype)
     return Factors(
@@ -110,9 +116,21 @@ def _nndsvd(
     return W, H
 
 
+def _from_rows(matrix: Matrix, rank: int, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """H of rows of V, and W as the best non-negative fit to it."""
+    V = matrix.to_host()
+    H: Any = V[SEPARABLE[method](V, rank)]
+    H = np.asarray(H.toarray() if hasattr(H, "toarray") else H, np.float64)
+    return nonnegative_fit(V, H), H
+
+
 def _custom(
     init: Sequence[Any], W_shape: tuple[int, int], H_shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
+    if not hasattr(init, "__len__"):
+        raise ValueError(
+            f"init={init!r} is neither one of {', '.join(INITS)} nor a pair (W, H)"
+        )
     if len(init) != 2:
         raise ValueError(f"init has {len(init)} entries; a pair (W, H) is needed")
     found = []

@@ -298,7 +298,13 @@ def as_matrix(V: Any, dtype: Any = np.float32) -> Matrix:
 
 def _as_dense(V: Any, dtype: Any) -> Dense:
     # A JAX array stays on its devices; anything else is looked at by NumPy.
-    array = V if isinstance(V, jax.Array) else np.asarray(V)
+    try:
+        array = V if isinstance(V, jax.Array) else np.asarray(V)
+    except ValueError:
+        raise ValueError(
+            f"V is a {type(V).__name__} that makes no array (rows of different "
+            "lengths?); it must be a matrix of shape (m, n)"
+        ) from None
     _check_form(array.shape, array.dtype)
     # min and max carry a NaN through, so no m×n temporary is needed to find one.
     _check_values(float(array.min()), float(array.max()), array.shape)

@@ -305,14 +305,18 @@ def orthogonality(H: ArrayLike) -> float:
     return float(np.linalg.norm(cosines))
 
 
-def cluster_by_component(W: ArrayLike) -> Int[np.ndarray, " m"]:
+def cluster_by_component(
+    W: ArrayLike, H: ArrayLike | None = None
+) -> Int[np.ndarray, " m"]:
     r"""Put each row of V into the cluster of its largest component.
 
-    argmax_k W_ik / ‖W[:, k]‖₂: the columns are normalised because their scale is
-    arbitrary (it may be moved into H).
+    With H: argmax_k W_ik Σ_j H_kj, the component that makes the largest part of the
+    row's sum, as Brunet et al. do. Without: argmax_k W_ik / ‖W[:, k]‖₂. Either way a
+    component's scale, which may be moved between W and H, has no say.
 
     Args:
       W: (m, p).
+      H: (p, n), or None.
 
     Returns:
       (m,) components, counted from 0.
@@ -321,15 +325,24 @@ def cluster_by_component(W: ArrayLike) -> Int[np.ndarray, " m"]:
       ValueError: W is not 2-D or has no column.
 
     References:
-      Xu, Liu & Gong, Document clustering based on non-negative matrix factorization,
-      SIGIR (2003).
+      Brunet, Tamayo, Golub & Mesirov, Metagenes and molecular pattern discovery using
+      matrix factorization, PNAS 101 (2004); Xu, Liu & Gong, Document clustering based
+      on non-negative matrix factorization, SIGIR (2003).
     """
     W = _matrix("W", W, "(m, p)")
     if not W.shape[1]:
         raise ValueError(
             f"W: shape {W.shape} has no component; (m, p) with p ≥ 1 would"
         )
-    return np.argmax(_unit_rows(W.T), axis=0)
+    if H is None:
+        return np.argmax(_unit_rows(W.T), axis=0)
+    H = _matrix("H", H, "(p, n)")
+    if len(H) != W.shape[1]:
+        raise ValueError(
+            f"H: shape {H.shape} does not fit W of shape {W.shape}; "
+            f"({W.shape[1]}, n) would"
+        )
+    return np.argmax(W * H.sum(1), axis=1)
 
 
 def clustering_accuracy(labels: ArrayLike, predicted: ArrayLike) -> float:

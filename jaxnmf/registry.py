@@ -80,7 +80,7 @@ def register_loss(name: str) -> Callable[[Any], Any]:
         if isinstance(loss, type) and issubclass(loss, Loss):
             _losses[name] = pytree(loss)
             loss.name = name
-        elif callable(loss) and len(inspect.signature(loss).parameters) == 2:
+        elif _is_function(loss) and len(inspect.signature(loss).parameters) == 2:
             _losses[name] = loss
         else:
             raise ValueError(f"loss {name!r} is neither a Loss nor a function φ(v, x)")
@@ -144,7 +144,7 @@ def make_loss(loss: Any, options: Mapping[str, Any] | None = None) -> Loss:
         raise ValueError("loss_options go with a loss's name, not an instance")
     if isinstance(loss, Loss):
         return loss
-    if callable(loss) and not isinstance(loss, type):
+    if _is_function(loss):
         return OwnLoss(function=loss)  # pyright: ignore
     raise ValueError(
         f"loss={loss!r} is neither a name ({', '.join(losses())}), a Loss, nor a "
@@ -209,6 +209,10 @@ def lookup(kind: str, name: str, known: Mapping[str, T]) -> T:
 def suggestion(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _is_function(loss: Any) -> bool:
+    return callable(loss) and not isinstance(loss, type)
 
 
 def _load_entry_points() -> None:

@@ -31,7 +31,28 @@ def static(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
 def pytree(cls: type[T]) -> type[T]:
     """Make a class a frozen, keyword-only dataclass and a JAX pytree."""
     cls = dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
-    return jax.tree_util.register_dataclass(cls)
+    fields = [f for f in dataclasses.fields(cls) if f.init]  # pyright: ignore
+    statics = tuple(f.name for f in fields if f.metadata.get("static"))
+    leaves = tuple(f.name for f in fields if f.name not in statics)
+    keys = tuple(jax.tree_util.GetAttrKey(name) for name in leaves)
+
+    def flatten(x: Any) -> tuple[Any, Any]:
+        children = tuple(getattr(x, name) for name in leaves)
+        return children, tuple(getattr(x, name) for name in statics)
+
+    def flatten_with_keys(x: Any) -> tuple[Any, Any]:
+        children, aux = flatten(x)
+        return tuple(zip(keys, children, strict=True)), aux
+
+    def unflatten(aux: Any, children: Any) -> T:
+        named = zip(leaves + statics, (*children, *aux), strict=True)
+        return cls(**dict(named))
+
+    # Not jax's register_dataclass: under it (jax 0.10) the trees of two classes with
+    # the same fields compare equal, and jit now and then serves one class with the
+    # program of the other.
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
 
 
 class Factors(NamedTuple):

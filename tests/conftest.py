@@ -1,14 +1,16 @@
 """What every test runs under; set before jax is imported.
 
 Four forced CPU devices (for tests of sharding), types and shapes checked by beartype,
-strict dtype promotion, compiled programs kept between sessions, and the example
-plugin installed, so that the contract covers a third party's solver too.
+strict dtype promotion, and the example plugin installed, so that the contract covers
+a third party's solver too.
 """
 
+import gc
 import os
 import sys
 import tempfile
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parent
@@ -28,14 +30,13 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+from jaxnmf import run  # noqa: E402
+
 # Hydra, when it configures logging, closes every handler there is. optax's absl has one
 # on the stream that was standard error at its import, which is pytest's own by now.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_compilation_cache_dir", str(TESTS.parent / ".jax_cache"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
-jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def install_plugin(target: Path) -> None:
@@ -87,3 +88,18 @@ def shared_data() -> Path:
 def rng() -> np.random.Generator:
     """The same numbers for every test, whatever ran before it."""
     return np.random.default_rng(20240607)
+
+
+@pytest.fixture(autouse=True)
+def _room_for_programs() -> Iterator[None]:
+    """Drop compiled programs before the process runs out of memory mappings.
+
+    Each program on a CPU holds several, a process may have 65530, and thousands of
+    programs are compiled here: past the limit the compiler crashes.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 25_000:
+        run._programs.clear()
+        jax.clear_caches()
+        gc.collect()

@@ -5,7 +5,6 @@ from typing import Any
 
 import beartype
 
-
 # An int is a float to a reader, as PEP 484 has it.
 _checked = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 

@@ -1,4 +1,4 @@
-"""The picture of the README: four solvers on the digits, and what the best run found."""
+"""The picture of the README: four solvers on the digits, and what the best found."""
 
 from pathlib import Path
 

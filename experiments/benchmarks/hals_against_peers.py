@@ -22,6 +22,8 @@ from common import (
     time_to,
 )
 
+EVERY = 2  # iterations between looks
+
 
 def cases() -> list[Case]:
     return [
@@ -40,12 +42,11 @@ def main(repeats: int = 5) -> None:
         ours = Ours(case, "hals")
         *_, (_, reached) = sklearn_cd(case, 300, 50)
         target = reached * 1.001**2  # the loss is the square of the error
-        every = 2
         seconds = alternate(
             repeats,
-            lambda case=case, t=target: time_to(t, sklearn_cd(case, 300, every)),
-            lambda case=case, t=target: time_to(t, numpy_hals(case, 600, every)),
-            lambda ours=ours, t=target: time_to(t, ours.curve(600, every, t)),
+            lambda case=case, t=target: time_to(t, sklearn_cd(case, 300, EVERY)),
+            lambda case=case, t=target: time_to(t, numpy_hals(case, 600, EVERY)),
+            lambda ours=ours, t=target: time_to(t, ours.curve(600, EVERY, t)),
         )
         sklearn, numpy, hals = (float(np.median(s)) for s in seconds)
         ratios.append(sklearn / hals)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 import numpy as np
 from common import Case, Ours, alternate, real, synthetic
@@ -17,11 +18,13 @@ ITERATIONS = 20
 
 def sklearn_seconds(case: Case) -> float:
     """Seconds of an iteration: scikit-learn's inner function, no input checks."""
-    from sklearn.decomposition._nmf import _fit_multiplicative_update
+    from sklearn.decomposition import _nmf
+
+    update: Any = _nmf._fit_multiplicative_update
 
     W, H = case.start()
     begin = time.perf_counter()
-    _fit_multiplicative_update(
+    update(
         case.V, W, H, beta_loss=1, max_iter=ITERATIONS, tol=0, l1_reg_W=0, l1_reg_H=0,
         l2_reg_W=0, l2_reg_H=0, update_H=True, verbose=0,
     )  # fmt: skip

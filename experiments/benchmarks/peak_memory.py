@@ -22,7 +22,8 @@ def status(key):
 
 solver, loss, kind = sys.argv[1:]
 m, n, p = 20000, 5000, 20
-jaxnmf.factorize(np.ones((64, 32), np.float32), 3, solver=solver, loss=loss, max_iter=11)
+small = np.ones((64, 32), np.float32)
+jaxnmf.factorize(small, 3, solver=solver, loss=loss, max_iter=11)
 if kind == "jax":
     V = jax.block_until_ready(jax.random.uniform(jax.random.key(0), (m, n)))
 else:

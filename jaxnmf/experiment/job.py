@@ -207,7 +207,7 @@ def _quality(dataset: Dataset, result: Result) -> dict[str, float]:
         "sparsity_H": float(np.mean(metrics.hoyer_sparsity(result.H, axis=1))),
     }
     if dataset.labels is not None:
-        clusters = metrics.cluster_by_component(result.W)
+        clusters = metrics.cluster_by_component(result.W, result.H)
         found["accuracy"] = metrics.clustering_accuracy(dataset.labels, clusters)
         found["ari"] = metrics.adjusted_rand_index(dataset.labels, clusters)
     truth = dataset.truth

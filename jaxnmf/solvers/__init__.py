@@ -2,15 +2,27 @@
 
 from jaxnmf._callable import make_callable
 from jaxnmf.registry import solvers as _names
+from jaxnmf.solvers.admm import ALS as ALS
+from jaxnmf.solvers.admm import AOADMM as AOADMM
 from jaxnmf.solvers.base import ANY as ANY
 from jaxnmf.solvers.base import BETA as BETA
+from jaxnmf.solvers.base import KL as KL
 from jaxnmf.solvers.base import QUADRATIC as QUADRATIC
 from jaxnmf.solvers.base import Alternating as Alternating
 from jaxnmf.solvers.base import Solver as Solver
 from jaxnmf.solvers.base import Supports as Supports
+from jaxnmf.solvers.bpp import ANLSBPP as ANLSBPP
+from jaxnmf.solvers.constrained import MinVol as MinVol
+from jaxnmf.solvers.constrained import Orthogonal as Orthogonal
+from jaxnmf.solvers.constrained import Smooth as Smooth
+from jaxnmf.solvers.constrained import SparseHoyer as SparseHoyer
+from jaxnmf.solvers.coordinate import GCD as GCD
 from jaxnmf.solvers.extrapolated import Extrapolated as Extrapolated
 from jaxnmf.solvers.hals import HALS as HALS
+from jaxnmf.solvers.kl import KLCoordinateDescent as KLCoordinateDescent
+from jaxnmf.solvers.kl import ScalarNewtonMU as ScalarNewtonMU
 from jaxnmf.solvers.mu import MU as MU
+from jaxnmf.solvers.mu_extrapolated import ExtrapolatedMU as ExtrapolatedMU
 from jaxnmf.solvers.nesterov import NeNMF as NeNMF
 from jaxnmf.solvers.optax import Optax as Optax
 from jaxnmf.solvers.palm import IPALM as IPALM

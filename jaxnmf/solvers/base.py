@@ -15,8 +15,9 @@ from jaxnmf.types import Factors
 class Supports(NamedTuple):
     """What a solver can take.
 
-    ``losses``: "quadratic" (Frobenius), "beta" (any β-divergence), "split" (any with
-    a split gradient) or "any" (also a user's own). ``operands``: kinds of V.
+    ``losses``: "quadratic" (Frobenius), "kl" (Kullback-Leibler), "beta" (any
+    β-divergence), "split" (any with a split gradient) or "any" (also a user's own).
+    ``operands``: kinds of V.
     """
 
     losses: str = "any"
@@ -25,6 +26,7 @@ class Supports(NamedTuple):
     def takes(self, loss: Any) -> bool:
         return {
             "quadratic": loss.quadratic,
+            "kl": loss.beta == 1,
             "beta": loss.beta is not None,
             "split": loss.has_split,
             "any": True,
@@ -32,6 +34,7 @@ class Supports(NamedTuple):
 
 
 QUADRATIC = Supports("quadratic")
+KL = Supports("kl")
 BETA = Supports("beta")
 ANY = Supports("any")
 

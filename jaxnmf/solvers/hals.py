@@ -64,8 +64,8 @@ class HALS(Alternating):
             moved = ((new - X) ** 2).sum(1).sum()
             return done + 1, new, jnp.where(done == 0, moved, first), moved
 
-        one = jnp.ones((), free.dtype)
-        start = (jnp.zeros((), jnp.int32), free, one, one)
+        far = jnp.full((), jnp.inf, free.dtype)
+        start = (jnp.zeros((), jnp.int32), free, jnp.zeros_like(far), far)
         return jax.lax.while_loop(worth_it, again, start)[1], state
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import BETA, Alternating, Supports
+from jaxnmf.solvers.base import BETA, Alternating, Supports, inner_repeats
 from jaxnmf.types import Factors, static
 
 
@@ -17,7 +18,8 @@ class MU(Alternating):
     """The multiplicative update of Lee & Seung, generalised to the β-divergence.
 
     H ← max(floor, H ∘ (minus / plus)^γ), where the gradient is plus − minus;
-    γ = 1/(2−β) for β < 1, 1 for 1 ≤ β ≤ 2, 1/(β−1) for β > 2.
+    γ = 1/(2−β) for β < 1, 1 for 1 ≤ β ≤ 2, 1/(β−1) for β > 2; with an l2 penalty and
+    β < 2 it is 1/(3−β), for x² grows faster than every term of the loss.
 
     ``joint`` (Kullback-Leibler only; other losses alternate all the same) takes both
     numerators from one quotient V / WH, H ← H ∘ minus_H / W1, W ← W ∘ minus_W / H⁺1:
@@ -25,25 +27,28 @@ class MU(Alternating):
     gains a little less.
 
     Cost: as many products as the split gradient takes: 4mnp an iteration for
-    Frobenius, 8mnp for Kullback-Leibler (6mnp joint), 12mnp for other β. Monotone;
-    the floor keeps entries from locking at zero, which limit points need to be
-    stationary.
+    Frobenius, and 2np² for each of ``inner`` repeats; 8mnp for Kullback-Leibler (6mnp
+    joint), 12mnp for other β. Monotone; the floor keeps entries from locking at zero,
+    which limit points need to be stationary.
 
     Args:
       floor: the smallest entry, in units of the factor's mean at the start.
       joint: update both factors from one quotient.
+      inner: updates of a factor for each Gram and cross product (Frobenius); 1 is the
+        classic update, 0 lets the sizes decide (`inner_repeats`).
 
     References: Lee & Seung, "Algorithms for non-negative matrix factorization", NIPS
     13 (2001); Févotte & Idier, Neural Computation 23 (2011); Gillis & Glineur,
-    Neural Computation 24 (2012), for the floor; Marmin, Goulart & Févotte, "Joint
-    majorization-minimization for NMF with the β-divergence", Signal Processing 209
-    (2023).
+    Neural Computation 24 (2012), for the floor and the repeats; Marmin, Goulart &
+    Févotte, "Joint majorization-minimization for NMF with the β-divergence", Signal
+    Processing 209 (2023).
     """
 
     supports: ClassVar[Supports] = BETA
     descends: ClassVar[bool] = True
     floor: float = 1e-10
     joint: bool = static(False)
+    inner: int = static(1)
 
     def half_init(self, problem: Problem, fixed: Any, free: Any) -> Any:
         """The floor, fixed for the whole run so that the updates stay monotone."""
@@ -52,8 +57,20 @@ class MU(Alternating):
     def half_step(
         self, problem: Problem, fixed: Any, free: Any, state: Any
     ) -> tuple[Any, Any]:
+        if problem.loss.quadratic:
+            return self.nnls(problem, *problem.quadratic(fixed), free, state)
         minus, plus = problem.gradient(fixed, free)
         return self._update(problem, free, minus, plus, state), state
+
+    def nnls(
+        self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
+    ) -> tuple[Any, Any]:
+        def again(_: Any, X: Any) -> Any:
+            plus = gram @ X + problem.penalty.gradient(X)
+            return self._update(problem, X, cross, plus, state)
+
+        count = inner_repeats(problem, free, self.inner)
+        return jax.lax.fori_loop(0, count, again, free), state
 
     def step(
         self, problem: Problem, factors: Factors, state: Any
@@ -64,13 +81,15 @@ class MU(Alternating):
         minus, plus = problem.gradients(factors)
         H = self._update(problem, H, minus.H, plus.H, floor_H)
         plus_W = H.sum(1)[:, None] + problem.T.penalty.gradient(Wt)
-        Wt = self._update(problem, Wt, minus.Wt, plus_W, floor_W)
+        Wt = self._update(problem.T, Wt, minus.Wt, plus_W, floor_W)
         return Factors(Wt, H), state
 
     def _update(self, problem: Problem, X: Any, minus: Any, plus: Any, floor: Any):
         # Where plus is 0 so is minus, and any value is as good: keep the entry.
         ratio = jnp.where(plus > 0, minus / jnp.where(plus > 0, plus, 1), 1)
-        exponent = problem.loss.mu_exponent
-        if exponent != 1:
-            ratio = ratio**exponent
-        return problem.project(X * ratio, floor)
+        beta, exponent = problem.loss.beta, problem.loss.mu_exponent
+        step = ratio**exponent if exponent != 1 else ratio
+        if beta < 2:
+            # x² grows faster than what γ was made for: with it 1/(3−β) descends.
+            step = jnp.where(problem.penalty.l2 > 0, ratio ** (1 / (3 - beta)), step)
+        return problem.project(X * step, floor)

@@ -6,11 +6,10 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import ANY, Alternating, Supports
+from jaxnmf.solvers.base import ANY, Alternating, Supports, first_step, gradient_step
 from jaxnmf.types import static
 
 
@@ -51,22 +50,20 @@ class PGD(Alternating):
         """The first trial step: the size of an entry over the size of ``plus``."""
         if problem.loss.quadratic:
             return ()
-        _, plus = problem.gradient(fixed, free)
-        scale = plus.sum(1).sum()
-        mean = free.sum(1).sum()
-        return self.step_size * jnp.where(scale > 0, mean / scale, 1)
+        return self.step_size * first_step(problem, fixed, free)
 
     def half_step(
         self, problem: Problem, fixed: Any, free: Any, state: Any
     ) -> tuple[Any, Any]:
         if not problem.loss.quadratic:
             return self._backtrack(problem, fixed, free, state)
-        gram, cross = problem.quadratic(fixed)
+        return self.nnls(problem, *problem.quadratic(fixed), free, state)
+
+    def nnls(
+        self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
+    ) -> tuple[Any, Any]:
         penalty = problem.penalty
-        lipschitz = largest_eigenvalue_bound(gram) + penalty.l2
-        step = jnp.where(
-            lipschitz > 0, self.step_size / jnp.where(lipschitz > 0, lipschitz, 1), 0
-        )
+        step = self.step_size * gradient_step(problem, gram)
         for _ in range(self.inner):
             gradient = gram @ free - cross + penalty.gradient(free)
             free = problem.project(free - step * gradient)
@@ -98,23 +95,3 @@ class PGD(Alternating):
         )
         # A half-step given up leaves H; the next starts from a small step anew.
         return jnp.where(accepted, new, free), step
-
-
-def largest_eigenvalue_bound(gram: Float[Array, "p p"], steps: int = 8) -> jax.Array:
-    """An upper bound of λ_max of a non-negative symmetric matrix.
-
-    Collatz-Wielandt: λ_max ≤ max_i (Gx)_i / x_i for every x > 0; a few power
-    iterations make x nearly the eigenvector and the bound tight. Only p×p products,
-    where LAPACK would stall a compiled loop on busy cores.
-    """
-    tiny = jnp.finfo(gram.dtype).tiny
-    scale = jnp.maximum(gram.max(), tiny)
-    matrix = gram / scale
-    x = jnp.ones_like(gram[0])
-
-    def power(_, x):
-        y = matrix @ x
-        return jnp.maximum(y / jnp.maximum(y.max(), tiny), 1e-6)
-
-    x = jax.lax.fori_loop(0, steps, power, x)
-    return jnp.where(gram.max() > 0, scale * ((matrix @ x) / x).max(), 0)

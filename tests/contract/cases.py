@@ -83,6 +83,22 @@ PLAIN_CASES = [
 MONOTONE_CASES = [case for case in CASES if case.solver_class.descends]
 
 
+def other_settings(cls: Any) -> list[dict[str, Any]]:
+    """Every flag turned and every count raised, one at a time."""
+    settings = []
+    for option in registry.options(cls):
+        if option.type is bool:
+            settings.append({option.name: not option.default})
+        elif option.type is int:
+            settings.append({option.name: option.default + 2})
+    return settings
+
+
+SETTINGS = [
+    (case, setting) for case in CASES for setting in other_settings(case.solver_class)
+]
+
+
 def truth() -> tuple[np.ndarray, np.ndarray]:
     """Positive factors of the data."""
     rng = np.random.default_rng(1)

@@ -20,6 +20,7 @@ from cases import (
     MONOTONE_CASES,
     PLAIN_CASES,
     RANK,
+    SETTINGS,
     SOLVERS,
     SPARSE_CASES,
     TRACED_CASES,
@@ -296,6 +297,24 @@ def test_sharded_equals_single(case, grid, axis_type):
 # --- What it converges to -------------------------------------------------------------
 
 
+def step_by_step(start: cases.Setup, steps: int) -> tuple[Factors, np.ndarray]:
+    """The factors at the end, and the loss before and after every step."""
+    problem, solver, factors, _ = start
+    state = start.begin()
+    losses = [float(cases.look(problem, factors).loss)]
+    for _ in range(steps):
+        factors, state = cases.advance(problem, solver, factors, state, np.int32(1))
+        losses.append(float(cases.look(problem, factors).loss))
+    return factors, np.array(losses)
+
+
+def assert_descends(losses: np.ndarray, dtype: str = "float64") -> None:
+    """That no step raises the loss by more than rounding."""
+    rise = np.diff(losses) / losses[:-1]
+    rounding = {"float32": 3e-6, "float64": 1e-13}[dtype]
+    assert rise.max() <= rounding, f"at step {rise.argmax()}"
+
+
 @each_dtype
 @pytest.mark.parametrize(
     "penalties", [None, PENALTIES, HEAVY], ids=["bare", "penalised", "heavy"]
@@ -304,17 +323,29 @@ def test_sharded_equals_single(case, grid, axis_type):
 def test_a_claimed_descent_descends(case, penalties, dtype):
     with precision(dtype):
         start = cases.setup(case, dtype=dtype, penalties=penalties)
-        problem, solver, factors, _ = start
-        state = start.begin()
-        losses = [cases.look(problem, factors).loss]
-        for _ in range(100):
-            factors, state = cases.advance(problem, solver, factors, state, np.int32(1))
-            losses.append(cases.look(problem, factors).loss)
-        losses = np.array(losses, np.float64)
-        rounding = {"float32": 3e-6, "float64": 1e-13}[dtype]
-        rise = np.diff(losses) / losses[:-1]
-        assert rise.max() <= rounding, f"at step {rise.argmax()}"
+        _, losses = step_by_step(start, 100)
+        assert_descends(losses, dtype)
         assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("scale", [0.01, 100.0])
+@each_monotone_case
+def test_a_claimed_descent_descends_from_afar(case, scale):
+    """From a start far too small or too large, under penalties that rule the loss."""
+    W, H = (scale * X for X in cases.truth())
+    heavy = Penalty(l1=0.0, l2=1e3)
+    start = cases.setup(case, init=(W, H), penalties=(heavy, heavy))
+    assert_descends(step_by_step(start, 30)[1])
+
+
+@pytest.mark.parametrize(("case", "setting"), SETTINGS, ids=str)
+def test_another_setting_keeps_the_contract(case, setting):
+    """Counts and flags, which are other programs, one at a time."""
+    factors, losses = step_by_step(cases.setup(case, options=setting), 30)
+    assert_feasible(factors)
+    assert losses[-1] < losses[0]
+    if case.solver_class.descends:
+        assert_descends(losses)
 
 
 @each_plain_case

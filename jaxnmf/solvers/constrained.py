@@ -1,0 +1,391 @@
+"""Frobenius factorisations under one more constraint or penalty.
+
+Each minimises its own objective, told in its docstring; l1 and l2 come on top.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxnmf.constraints import NonNegative
+from jaxnmf.problem import Problem
+from jaxnmf.registry import register_solver
+from jaxnmf.solvers.base import (
+    QUADRATIC,
+    Alternating,
+    Supports,
+    largest_eigenvalue_bound,
+)
+from jaxnmf.types import Factors, static
+
+
+@register_solver("minvol")
+class MinVol(Alternating):
+    """Minimum-volume NMF: the smallest simplex of components that holds the samples.
+
+    min ½‖V − WH‖² + ½λ logdet(HHᵀ/τ + δI) over W, H ≥ 0, Σ_k w_ik ≤ 1, with
+    τ = ‖H₀‖² / p and λ = weight · ‖V − W₀H₀‖² / p, W₀ being the best W for the first
+    H₀ in this set: neither depends on the scale of V. A concave logdet lies below its
+    tangent, logdet(X) ≤ logdet(X̃) + ⟨X̃⁻¹, X − X̃⟩: H takes ``inner`` HALS sweeps
+    on the Gram matrix WᵀW + λA, A = (HHᵀ/τ + δI)⁻¹/τ; W takes accelerated projected
+    gradient steps, with restarts.
+
+    With no pixel pure, ‖V − WH‖² alone does not tell the components apart; with the
+    samples sufficiently scattered, the smallest simplex is the true one. Start from
+    init="snpa", where the first fit, and so λ, is in proportion to what is to gain.
+
+    Cost: the two products, 2mnp each; 2np² a sweep and 2mp² a step of the inner ones;
+    a p×p Cholesky factor. The half-step of H descends; W's is inexact. Limit points
+    are stationary for exact half-steps (block successive upper bounds).
+
+    Args:
+      weight: of the volume, against the first fit.
+      delta: δ, what keeps the logarithm of a flat simplex finite; in units of τ.
+      inner: sweeps of H, and a fifth of the steps of W, for each Gram matrix.
+
+    Reference: Leplat, Ang & Gillis, "Minimum-volume rank-deficient nonnegative matrix
+    factorizations", ICASSP (2019), where λ is over |logdet| in place of p.
+    """
+
+    supports: ClassVar[Supports] = QUADRATIC
+    variant: ClassVar[bool] = True
+    weight: float = 0.1
+    delta: float = 0.1
+    inner: int = static(4)
+
+    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Any:
+        """(τ, λ) for the whole run, and what the first step divides W by."""
+        del key
+        Wt, H = factors
+        rank = problem.project.rank(H)
+        # The scale at which W is in its set: that of V, whatever the start's is.
+        largest = Wt.sum(0).max()
+        stretch = jnp.where(largest > 0, largest, 1)
+        Wt, H = Wt / stretch, H * stretch
+        size = (H * H).sum(1).sum() / rank
+        scale = jnp.where(size > 0, size, 1)
+        gram, cross = problem.T.quadratic(H)
+        Wt = _simplex_fit(problem.T, gram, cross, Wt, steps=100)
+        bare = Problem.of(problem.matrix, problem.loss)
+        weight = jnp.asarray(self.weight, problem.matrix.dtype)
+        return scale, weight * 2 * bare.value(Factors(Wt, H)) / rank, stretch
+
+    def step(
+        self, problem: Problem, factors: Factors, state: Any
+    ) -> tuple[Factors, Any]:
+        scale, weight, stretch = state
+        Wt, H = factors.Wt / stretch, factors.H * stretch
+        gram, cross = problem.T.quadratic(H)
+        Wt = _simplex_fit(problem.T, gram, cross, Wt, steps=5 * self.inner)
+        identity = jnp.eye(len(gram), dtype=gram.dtype)
+        volume = gram / scale + self.delta * identity
+        root = jnp.linalg.cholesky(volume)
+        inverse = jax.scipy.linalg.cho_solve((root, True), identity)
+        gram, cross = problem.quadratic(Wt)
+        gram = gram + weight / scale * inverse
+
+        def again(_: Any, X: Any) -> Any:
+            return _sweep(problem, gram, cross, X)
+
+        H = jax.lax.fori_loop(0, self.inner, again, H)
+        return Factors(Wt, H), (scale, weight, jnp.ones_like(stretch))
+
+
+@register_solver("orthogonal")
+class Orthogonal(Alternating):
+    """Orthogonal NMF: every row of V belongs to one component, a spherical k-means.
+
+    min ½‖V − WH‖² over W, H ≥ 0 with one entry at most in a row of W, so that WᵀW is
+    diagonal. Exact in W: row i goes to k = argmax_k ⟨v_i, h_k⟩/‖h_k‖, with
+    w_ik = ⟨v_i, h_k⟩/‖h_k‖². Exact in H: h_k = Σ_i w_ik v_i / Σ_i w_ik². A component
+    that no row chose takes the row that is fitted worst.
+
+    Cost: the two products, 4mnp. The objective falls at each step after the first, so
+    the assignment settles in finitely many: a local minimum of a combinatorial
+    problem. Run several seeds, or start from init="snpa".
+
+    Args:
+      revive: give the row of the worst fit to a component that has none.
+
+    Reference: Pompili, Gillis, Absil & Glineur, "Two algorithms for orthogonal
+    nonnegative matrix factorization with application to clustering", Neurocomputing
+    141 (2014).
+    """
+
+    supports: ClassVar[Supports] = QUADRATIC
+    variant: ClassVar[bool] = True
+    revive: bool = static(True)
+
+    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Any:
+        """‖v_i‖² (m,)."""
+        del key
+        Wt, H = factors
+        rows, columns = jnp.ones_like(Wt[:1]), jnp.ones_like(H[:1])
+        (squares,) = problem.T.matrix.pull(lambda v, _: (v * v,), columns, rows)
+        return squares[0]
+
+    def step(
+        self, problem: Problem, factors: Factors, state: Any
+    ) -> tuple[Factors, Any]:
+        H = factors.H
+        gram, cross = problem.T.quadratic(H)
+        best, inverse = _separate(problem.T, gram, cross)
+        root = jnp.sqrt(inverse)[:, None]
+        # Of absent components -1, so that a row of V that is 0 does not go to one.
+        gains = problem.project.restrict(best * root + 1) - 1
+        owner, gain = gains.argmax(0), gains.max(0)
+        owns = owner[None] == jnp.arange(len(H), dtype=owner.dtype)[:, None]
+        Wt = problem.project.restrict(jnp.where(owns, best * inverse[:, None], 0))
+        if self.revive:
+            Wt = self._revived(problem, Wt, state - gain**2, state)
+        gram, cross = problem.quadratic(Wt)
+        best, inverse = _separate(problem, gram, cross)
+        # Without rows the component waits as it is for a row to take.
+        used = jnp.diagonal(gram)[:, None] > 0
+        return Factors(Wt, jnp.where(used, best * inverse[:, None], H)), state
+
+    def _revived(self, problem: Problem, Wt: Any, residual: Any, norms: Any) -> Any:
+        """Wt with the worst-fitted rows given to the components that have none."""
+        p, m = Wt.shape
+        present = problem.project.restrict(jnp.ones_like(Wt[:, :1]))[:, 0] > 0
+        empty = present & (Wt.sum(1) == 0)
+        worst, rows = jax.lax.top_k(residual, min(p, m))
+        turn = jnp.clip(jnp.cumsum(empty, dtype=jnp.int32) - 1, 0, min(p, m) - 1)
+        # A row that is fitted up to rounding has nothing to give.
+        resolution = jnp.sqrt(jnp.finfo(Wt.dtype).eps)
+        takes = empty & (worst[turn] > resolution * norms[rows[turn]])
+        every = jnp.arange(m, dtype=rows.dtype)
+        taken = takes[:, None] & (rows[turn][:, None] == every[None])
+        return jnp.where(taken, 1, jnp.where(taken.any(0), 0, Wt)).astype(Wt.dtype)
+
+
+@register_solver("sparse-hoyer")
+class SparseHoyer(Alternating):
+    """Components of a given sparseness, on Hoyer's scale.
+
+    min ½‖V − WH‖² over W, H ≥ 0 with (√n − ‖h_k‖₁/‖h_k‖₂)/(√n − 1) = sparseness for
+    every k (and alike for the columns of W, by ``factor``). Coordinate descent by
+    component: the best h_k without the constraint, (b_k − G_k H)/G_kk + h_k, is
+    projected on the cone of vectors of that sparseness, which is exact, since the
+    objective has circular level sets in h_k. The projection is r (x − t)₊ with t from
+    a quadratic equation on the entries that stay, dropping those it makes negative
+    until none is: Hoyer's algorithm, here with the length r free as well.
+
+    Cost: 4mnp, and a few passes over n numbers for each component of the constrained
+    factor. Once a component of each has been visited the objective falls at every
+    step; the set is not convex, so limit points are stationary at best.
+
+    Args:
+      sparseness: from 0 (all entries equal) to 1 (one entry is not 0).
+      factor: "H", "W" or "both".
+
+    Reference: Hoyer, "Non-negative matrix factorization with sparseness constraints",
+    JMLR 5 (2004), whose steps are projected gradients.
+    """
+
+    supports: ClassVar[Supports] = QUADRATIC
+    variant: ClassVar[bool] = True
+    sparseness: float = 0.7
+    factor: str = static("H")
+
+    def __post_init__(self) -> None:
+        _check_factor("sparse-hoyer", self.factor, ("H", "W", "both"))
+
+    def step(
+        self, problem: Problem, factors: Factors, state: Any
+    ) -> tuple[Factors, Any]:
+        Wt, H = factors
+
+        def hoyer(x: jax.Array) -> jax.Array:
+            return onto_sparseness(x, self.sparseness)
+
+        # The constrained factor first, so that the other is fitted to it.
+        for name in ("W", "H") if self.factor == "W" else ("H", "W"):
+            project = hoyer if self.factor in (name, "both") else None
+            if name == "H":
+                H = _sweep(problem, *problem.quadratic(Wt), H, project)
+            else:
+                Wt = _sweep(problem.T, *problem.T.quadratic(H), Wt, project)
+        return Factors(Wt, H), state
+
+
+@register_solver("smooth")
+class Smooth(Alternating):
+    """Components that change slowly from one sample, or one feature, to the next.
+
+    min ½‖V − WH‖² + ½ weight Σ_k ‖h_k‖² ‖D w_k‖² over W, H ≥ 0, D the differences of
+    neighbours along the samples (``factor`` "W") or, with W and H exchanged, along the
+    features ("H"). The term is the roughness of the component's part of V, w_k h_k: it
+    does not depend on how a component's scale is shared between W and H.
+
+    The smooth factor takes HALS steps on a majoriser, since ‖D x‖² has curvature 4 at
+    most: x ← max(0, x + (b_k − G_k X − weight G_kk DᵀD x) / (G_kk (1 + 4 weight))).
+    The other takes HALS sweeps with a ridge of weight ‖D w_k‖² for component k.
+
+    Cost: as HALS. The objective falls at every step; a weight ≫ 1 makes steps small.
+
+    Args:
+      weight: of the roughness.
+      factor: "W" or "H", the one that is smooth.
+      inner: sweeps for each Gram and cross product.
+
+    References: Virtanen, "Monaural sound source separation by nonnegative matrix
+    factorization with temporal continuity and sparseness criteria", IEEE Trans. Audio,
+    Speech and Language Processing 15 (2007), for the term without scale; Essid &
+    Févotte, "Smooth nonnegative matrix factorization for unsupervised audiovisual
+    document structuring", IEEE Trans. Multimedia 15 (2013).
+    """
+
+    supports: ClassVar[Supports] = QUADRATIC
+    variant: ClassVar[bool] = True
+    weight: float = 1.0
+    factor: str = static("W")
+    inner: int = static(2)
+
+    def __post_init__(self) -> None:
+        _check_factor("smooth", self.factor, ("W", "H"))
+
+    def step(
+        self, problem: Problem, factors: Factors, state: Any
+    ) -> tuple[Factors, Any]:
+        if self.factor == "W":
+            problem, factors = problem.T, factors.T
+        other, X = factors  # V (or Vᵀ) ≈ otherᵀ X with X smooth
+        weight = jnp.asarray(self.weight, X.dtype)
+        gram, cross = problem.quadratic(other)
+        sizes = weight * jnp.diagonal(gram)
+
+        def smoother(_: Any, X: Any) -> Any:
+            return _sweep(problem, gram, cross, X, rough=sizes)
+
+        X = jax.lax.fori_loop(0, self.inner, smoother, X)
+        gram_X, cross_X = problem.T.quadratic(X)
+        gram_X = gram_X + weight * jnp.diag((jnp.diff(X, axis=1) ** 2).sum(1))
+
+        def fit(_: Any, Y: Any) -> Any:
+            return _sweep(problem.T, gram_X, cross_X, Y)
+
+        factors = Factors(jax.lax.fori_loop(0, self.inner, fit, other), X)
+        return (factors.T if self.factor == "W" else factors), state
+
+
+def onto_sparseness(x: Float[Array, " n"], sparseness: Any) -> Float[Array, " n"]:
+    """The nearest y ≥ 0 with (√n − ‖y‖₁/‖y‖₂)/(√n − 1) = sparseness, or 0."""
+    n = x.shape[0]
+    root = jnp.sqrt(jnp.asarray(n, x.dtype))
+    ratio = root - sparseness * (root - 1)  # ‖y‖₁ / ‖y‖₂
+
+    def excess(kept: Any) -> Any:
+        """x − t with t such that the entries kept have that ratio."""
+        count = kept.sum().astype(x.dtype)
+        mean = jnp.where(kept, x, 0).sum() / count
+        spread = jnp.where(kept, (x - mean) ** 2, 0).sum()
+        divisor = count * (count - ratio**2)
+        squared = spread / jnp.where(divisor > 0, divisor, 1)
+        return x - mean + jnp.where(divisor > 0, ratio * jnp.sqrt(squared), 0)
+
+    def dropped(kept: Any) -> Any:
+        fewer = kept & (excess(kept) > 0)
+        # With all that are left equal, they are the answer.
+        return jnp.where(fewer.any(), fewer, kept)
+
+    def settling(carry: Any) -> Any:
+        return carry[1]
+
+    def drop(carry: Any) -> Any:
+        fewer = dropped(carry[0])
+        return fewer, (fewer != carry[0]).any()
+
+    every = jnp.ones(x.shape, bool)
+    kept, _ = jax.lax.while_loop(settling, drop, (every, jnp.asarray(True)))
+    direction = NonNegative()(jnp.where(kept, excess(kept), 0)[None])[0]
+    direction = jnp.where(direction.sum() > 0, direction, kept.astype(x.dtype))
+    direction = direction / jnp.sqrt((direction * direction).sum())
+    length = (x * direction).sum()
+    return jnp.where(length > 0, length, 0) * direction
+
+
+def _sweep(
+    problem: Problem,
+    gram: Float[Array, "p p"],
+    cross: Float[Array, "p q"],
+    X: Float[Array, "p q"],
+    project: Any = None,
+    rough: Float[Array, " p"] | None = None,
+) -> Float[Array, "p q"]:
+    """One pass of coordinate descent over the rows of X: each is set to the best for
+    the others, projected by ``project`` (on x ≥ 0 by default); with ``rough`` weights
+    of ½‖D x_k‖² too, by a majoriser."""
+    penalty = problem.penalty
+    curvature = jnp.diagonal(gram) + penalty.l2
+    if rough is not None:
+        curvature = curvature + 4 * rough
+    # A component whose partner is all zero has no curvature: it stays as it is.
+    inverse = jnp.where(curvature > 0, 1 / jnp.where(curvature > 0, curvature, 1), 0)
+
+    def positive(x: jax.Array) -> jax.Array:
+        return NonNegative()(x[None])[0]
+
+    def row(k: Any, X: jax.Array) -> jax.Array:
+        x = X[k]
+        descent = cross[k] - gram[k] @ X - penalty.l1 - penalty.l2 * x
+        if rough is not None:
+            step = jnp.pad(jnp.diff(x), 1)
+            descent = descent + rough[k] * jnp.diff(step)
+        return X.at[k].set((project or positive)(x + descent * inverse[k]))
+
+    return problem.project.restrict(jax.lax.fori_loop(0, X.shape[0], row, X))
+
+
+def _separate(problem: Problem, gram: Any, cross: Any) -> tuple[Any, Any]:
+    """(b, 1/g) with max(0, b)/g the best entry, one component at a time."""
+    curvature = jnp.diagonal(gram) + problem.penalty.l2
+    inverse = jnp.where(curvature > 0, 1 / jnp.where(curvature > 0, curvature, 1), 0)
+    return problem.project(cross - problem.penalty.l1), inverse
+
+
+def _simplex_fit(problem: Problem, gram: Any, cross: Any, X: Any, steps: int) -> Any:
+    """A smaller ½⟨X, GX⟩ − ⟨B, X⟩ + penalty over X ≥ 0 with columns of sum ≤ 1."""
+    penalty = problem.penalty
+    lipschitz = largest_eigenvalue_bound(gram) + penalty.l2
+    length = jnp.where(lipschitz > 0, 1 / jnp.where(lipschitz > 0, lipschitz, 1), 0)
+    one = jnp.ones((), X.dtype)
+
+    def iterate(_: Any, carry: Any) -> Any:
+        X, Y, t = carry
+        gradient = gram @ Y - cross + penalty.gradient(Y)
+        new = _onto_simplex(problem.project, Y - length * gradient)
+        moved = new - X
+        # Momentum that leads uphill is dropped (O'Donoghue & Candès 2015).
+        t = jnp.where(((Y - new) * moved).sum(1).sum() > 0, 1, t)
+        after = 0.5 * (1 + jnp.sqrt(1 + 4 * t * t))
+        return new, new + (t - 1) / after * moved, after
+
+    start = _onto_simplex(problem.project, X)
+    return jax.lax.fori_loop(0, steps, iterate, (start, start, one))[0]
+
+
+def _onto_simplex(project: NonNegative, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
+    """The nearest X ≥ 0 with columns of sum ≤ 1, (X − θ)₊: θ by Newton's method from
+    below, which drops an entry a step until it is exact."""
+    X = project(X)
+
+    def newton(_: Any, shift: Any) -> Any:
+        over = NonNegative()(X - shift)
+        count = jnp.maximum((over > 0).sum(0), 1).astype(X.dtype)
+        return shift + jnp.maximum(over.sum(0) - 1, 0) / count
+
+    first = jnp.maximum(X.max(0) - 1, 0)
+    shift = jax.lax.fori_loop(0, min(len(X), 12), newton, first)
+    return project(X - shift)
+
+
+def _check_factor(name: str, factor: str, known: tuple[str, ...]) -> None:
+    if factor not in known:
+        raise ValueError(
+            f"solver {name!r}: factor={factor!r} is not one of {', '.join(known)}"
+        )

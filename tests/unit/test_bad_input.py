@@ -1,0 +1,219 @@
+"""What does not fit is refused in words, before anything is compiled.
+
+The refusals are collected in a process of its own, where `factorize` is as users meet
+it: the type checker of the tests would be the first to refuse a value of a wrong type.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+M, N, RANK = 8, 6, 2
+V = np.random.default_rng(0).random((M, N)) + 0.1
+W0, H0 = V[:, :RANK], V[:RANK]
+
+
+def with_entry(x: float) -> np.ndarray:
+    """V with one entry replaced."""
+    A = V.copy()
+    A[2, 3] = x
+    return A
+
+
+def one_by_one(v: Any, x: Any) -> Any:
+    """A loss of one's own."""
+    return (v - x) ** 2
+
+
+# Name: what differs from a good call, and the words of its refusal: the argument, what
+# was found, what would fit.
+CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    # --- V
+    "V negative": ({"V": with_entry(-1)}, ["V", "negative", "-1", "≥ 0"]),
+    "V NaN": ({"V": with_entry(np.nan)}, ["V", "(8, 6)", "NaN", "≥ 0"]),
+    "V infinite": ({"V": with_entry(np.inf)}, ["V", "infinite", "finite"]),
+    "V minus infinite": ({"V": with_entry(-np.inf)}, ["V", "infinite", "finite"]),
+    "V empty": ({"V": np.zeros((0, 3))}, ["V", "empty", "(0, 3)", "m ≥ 1"]),
+    "V scalar": ({"V": 3.0}, ["V", "0 dimension(s)", "(m, n)"]),
+    "V 1-D": ({"V": V[0]}, ["V", "1 dimension(s)", "(6,)", "(m, n)"]),
+    "V 3-D": ({"V": V[None]}, ["V", "3 dimension(s)", "(1, 8, 6)", "(m, n)"]),
+    "V complex": ({"V": V + 0j}, ["V", "complex128", "real"]),
+    "V of strings": ({"V": V.astype(str)}, ["V", "<U32", "real"]),
+    "V a string": ({"V": "digits"}, ["V", "<U6", "real"]),
+    "V of objects": ({"V": V.astype(object)}, ["V", "object", "real"]),
+    "V None": ({"V": None}, ["V", "object", "real"]),
+    "V ragged": ({"V": [[1, 2], [3]]}, ["V", "list", "lengths", "(m, n)"]),
+    "sparse negative": ({"V": sp.csr_array(with_entry(-2))}, ["V", "-2", "≥ 0"]),
+    "sparse NaN": ({"V": sp.csc_array(with_entry(np.nan))}, ["V", "NaN", "≥ 0"]),
+    "sparse infinite": ({"V": sp.coo_array(with_entry(np.inf))}, ["V", "infinite"]),
+    "sparse complex": ({"V": sp.csr_array(V + 0j)}, ["V", "complex128", "real"]),
+    "sparse empty": ({"V": sp.csr_array((0, 3))}, ["V", "empty", "m ≥ 1"]),
+    "sparse 1-D": ({"V": sp.coo_array(np.ones(5))}, ["V", "(5,)", "(m, n)"]),
+    # --- rank
+    **{
+        f"rank {rank!r}": ({"rank": rank}, [f"rank={rank!r}", "integer ≥ 1"])
+        for rank in (0, -1, 2.5, True, "3", None)
+    },
+    "rank above the SVD's": (
+        {"rank": 7, "init": "nndsvd"},
+        ["'nndsvd'", "rank=7", "min(m, n) = 6", "'random'"],
+    ),
+    # --- when to stop, what to record
+    **{
+        f"{name} {value!r}": (
+            {name: value},
+            [f"{name}={value!r}", f"integer ≥ {least}"],
+        )
+        for name, least, values in (
+            ("max_iter", 1, (0, -5, 1.5, "10", None, True)),
+            ("record_every", 1, (0, 2.0, None)),
+            ("seed", 0, (-1, 0.5, None, "a")),
+        )
+        for value in values
+    },
+    **{
+        f"{name} {value!r}": ({name: value}, [f"{name}={value!r}", "finite number"])
+        for name, values in (
+            ("tol", (-1, np.nan, np.inf, "small", None, True)),
+            ("kkt_tol", (-1e-3, "small")),
+            ("time_budget", (-1, np.inf, "1 s")),
+            ("target", (np.nan, "low", [1.0])),
+            ("l1", (-1, None, "x")),
+            ("l2", (-0.5, np.nan, np.inf, True)),
+        )
+        for value in values
+    },
+    "l1 of one factor": ({"l1": (1, -2)}, ["l1=-2", "≥ 0"]),
+    "l1 of three": ({"l1": (1, 2, 3)}, ["l1", "3 values", "a pair"]),
+    "l2 of one": ({"l2": [1.0]}, ["l2", "1 values", "a pair"]),
+    # --- init
+    "init name": ({"init": "nndvsd"}, ["init='nndvsd'", "'nndsvd'?", "random"]),
+    "init None": ({"init": None}, ["init=None", "nndsvda", "(W, H)"]),
+    "init number": ({"init": 3}, ["init=3", "(W, H)"]),
+    "init of one": ({"init": (W0,)}, ["init", "1 entries", "(W, H)"]),
+    "init of three": ({"init": (W0, H0, H0)}, ["init", "3 entries", "(W, H)"]),
+    "init W shape": ({"init": (V, H0)}, ["init", "W", "(8, 6)", "(8, 2)"]),
+    "init H shape": ({"init": (W0, H0.T)}, ["init", "H", "(6, 2)", "(2, 6)"]),
+    "init negative": ({"init": (W0, -H0)}, ["init", "H", "negative", "≥ 0"]),
+    "init NaN": ({"init": (W0 * np.nan, H0)}, ["init", "W", "finite", "≥ 0"]),
+    "init strings": ({"init": (W0.astype(str), H0)}, ["init", "W", "numbers"]),
+    # --- solver and loss
+    "solver name": ({"solver": "halls"}, ["'halls'", "'hals'?", "mu", "pgd"]),
+    "solver without step": ({"solver": object()}, ["solver=", "hals", "instance"]),
+    "solver None": ({"solver": None}, ["solver=None", "hals", "instance"]),
+    "solver a class": ({"solver": dict}, ["solver=", "dict", "instance"]),
+    "loss name": ({"loss": "frobenus"}, ["'frobenus'", "'frobenius'?", "beta"]),
+    "loss None": ({"loss": None}, ["loss=None", "frobenius", "φ(v, x)"]),
+    "loss a number": ({"loss": 2}, ["loss=2", "frobenius", "φ(v, x)"]),
+    "loss a class": ({"loss": dict}, ["loss=", "frobenius", "φ(v, x)"]),
+    "solver option": (
+        {"solver_options": {"iner": 1}},
+        ["'hals'", "'iner'", "'inner'?", "options: inner"],
+    ),
+    "solver option's type": (
+        {"solver_options": {"inner": 1.5}},
+        ["'hals'", "inner=1.5", "int"],
+    ),
+    "solver options no mapping": ({"solver_options": 3}, ["solver_options=3"]),
+    "loss option": (
+        {"loss": "beta", "solver": "mu", "loss_options": {"bata": 1.5}},
+        ["'beta'", "'bata'", "'beta'?"],
+    ),
+    "loss option's type": (
+        {"loss": "beta", "solver": "mu", "loss_options": {"beta": "x"}},
+        ["'beta'", "beta='x'", "float"],
+    ),
+    "loss without options": ({"loss_options": {"beta": 1.0}}, ["'beta'", "none"]),
+    "options of an instance": (
+        {"loss": one_by_one, "solver": "pgd", "loss_options": {"a": 1}},
+        ["loss_options", "name"],
+    ),
+    "optimiser": (
+        {"solver": "optax", "solver_options": {"optimizer": "sdg"}},
+        ["optimizer", "'sdg'", "'sgd'?", "adam"],
+    ),
+    # --- combinations
+    "KL by hals": (
+        {"loss": "kl"},
+        ["'hals'", "'kullback-leibler'", "solvers that can: ", "mu", "pgd"],
+    ),
+    "own loss by mu": (
+        {"loss": one_by_one, "solver": "mu"},
+        ["'mu'", "'own'", "solvers that can: ", "pgd"],
+    ),
+    "IS with zeros": (
+        {"V": with_entry(0), "loss": "is", "solver": "mu"},
+        ["V", "zeros", "'itakura-saito'", "> 0", "'kullback-leibler'"],
+    ),
+    "β-loss on sparse": (
+        {"V": sp.csr_array(V), "loss": "beta", "solver": "mu"},
+        ["'beta'", "sparse V", "V.toarray()", "GB", "'frobenius'"],
+    ),
+    # --- dtype
+    **{
+        f"dtype {dtype!r}": ({"dtype": dtype}, [f"dtype={dtype!r}", "float32"])
+        for dtype in ("float16", int, None, "complex64")
+    },
+    "dtype mistyped": ({"dtype": "flaot32"}, ["'flaot32'", "'float32'?"]),
+}
+
+GOOD: dict[str, Any] = {"V": V, "rank": RANK}
+
+
+def main() -> None:
+    """Print, of each case, the type and words of its refusal and what was compiled."""
+    import jaxnmf.api
+    import jaxnmf.run
+
+    begun: list[str] = []
+
+    def timed(*_: Any, **__: Any) -> Any:
+        begun.append("timed")
+        raise RuntimeError("the run was begun")
+
+    def compiled(*_: Any, **__: Any) -> Any:
+        begun.append("compiled")
+        raise RuntimeError("was compiled")
+
+    jaxnmf.api.timed, jaxnmf.run.compiled = timed, compiled
+    told = {}
+    for name, (changes, _) in {"good": ({}, []), **CASES}.items():
+        begun.clear()
+        try:
+            jaxnmf.api.factorize(**{**GOOD, **changes})
+        except Exception as error:
+            kind = "ValueError" if isinstance(error, ValueError) else repr(error)
+            told[name] = [kind, str(error), list(begun)]
+    print(json.dumps(told))
+
+
+@pytest.fixture(scope="module")
+def refusals() -> dict[str, Any]:
+    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_good_call_gets_as_far_as_the_run(refusals):
+    assert refusals["good"][2] == ["timed"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_is_refused_in_words_before_compiling(case, refusals):
+    kind, message, begun = refusals[case]
+    assert begun == []
+    assert kind == "ValueError"
+    assert "\n" not in message
+    for word in CASES[case][1]:
+        assert word in message
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Initial factors against scikit-learn, and against what they promise."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.decomposition import _nmf
+
+from jaxnmf.api import precision
+from jaxnmf.init import INITS, initial_factors
+from jaxnmf.matrix import as_matrix
+
+M, N, RANK = 20, 14, 4
+RNG = np.random.default_rng(3)
+V = RNG.gamma(0.5, size=(M, N)) * (RNG.random((M, N)) < 0.6)
+W0, H0 = RNG.random((M, RANK)), RNG.random((RANK, N))
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    with precision("float64"):
+        yield
+
+
+def start(init="random", rank=RANK, seed=0, data=V, dtype="float64"):
+    """W and H as a user sees them."""
+    Wt, H = initial_factors(as_matrix(data, dtype), rank, init, seed)
+    return np.asarray(Wt).T, np.asarray(H)
+
+
+# --- Random --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_first_components_of_a_larger_start_are_those_of_a_smaller(seed):
+    small, large = start(rank=RANK, seed=seed), start(rank=RANK + 3, seed=seed)
+    shares = [
+        large[0][:, :RANK] / small[0],
+        large[1][:RANK] / small[1],
+    ]
+    # One number for every entry of both factors: the common scale of ΣWH = ΣV.
+    expected = shares[0][0, 0]
+    assert expected < 1
+    for share in shares:
+        np.testing.assert_allclose(share, expected, rtol=1e-12)
+
+
+def test_components_factors_and_seeds_differ():
+    W, H = start(data=np.ones((N, N)))
+    other, _ = start(data=np.ones((N, N)), seed=1)
+    columns = np.stack([*W.T, *H, *other.T])
+    correlations = np.corrcoef(columns) - np.eye(len(columns))
+    assert np.abs(correlations).max() < 0.95
+
+
+def test_random_entries_are_half_normal():
+    W, _ = start(rank=1, data=np.ones((20_000, 1)))
+    # Of |N(0, 1)|: E x = √(2/π) and E x² = 1.
+    assert (W.mean() ** 2 / (W**2).mean()) == pytest.approx(2 / np.pi, rel=0.02)
+    assert W.min() >= 0
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sparse.csr_array], ids=["dense", "csr"])
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
+def test_random_start_has_the_sum_of_v(layout, scale):
+    W, H = start(data=layout(scale * V))
+    assert (W @ H).sum() == pytest.approx(scale * V.sum(), rel=1e-12)
+
+
+def test_random_start_is_the_same_whatever_holds_the_data():
+    for x, y in zip(start(), start(data=sparse.coo_array(V)), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-13)
+    single = start(dtype="float32")
+    assert {x.dtype for x in single} == {np.dtype("float32")}
+    for x, y in zip(start(), single, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-6)
+
+
+# --- From the SVD --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sparse.csr_array], ids=["dense", "csr"])
+@pytest.mark.parametrize("init", ["nndsvd", "nndsvda"])
+def test_nndsvd_is_that_of_scikit_learn(init, layout):
+    expected = _nmf._initialize_nmf(layout(V), RANK, init, random_state=0)
+    found = start(init, data=layout(V))
+    for x, y in zip(found, expected, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-9)
+    assert ((found[0] == 0).any() or (found[1] == 0).any()) == (init == "nndsvd")
+
+
+def test_nndsvdar_is_nndsvd_with_small_noise_for_its_zeros():
+    plain, filled = start("nndsvd"), start("nndsvdar", seed=1)
+    for x, y in zip(plain, filled, strict=True):
+        assert (y > 0).all()
+        np.testing.assert_array_equal(y[x > 0], x[x > 0])
+        noise = y[x == 0]
+        # |N(0, 1)| in hundredths of the mean of V.
+        assert noise.max() < 5 * V.mean() / 100
+        assert np.unique(noise).size == noise.size
+    assert any((x == 0).sum() > 10 for x in plain)
+
+
+def test_nndsvdar_follows_its_seed():
+    first, again, other = (start("nndsvdar", seed=seed) for seed in (1, 1, 2))
+    for x, y, z in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(x, y)
+        assert (x != z).any()
+
+
+def test_a_matrix_of_rank_one_is_met_by_the_first_component():
+    w, h = RNG.random((M, 1)), RNG.random((1, N))
+    W, H = start("nndsvd", data=w @ h)
+    np.testing.assert_allclose(W[:, :1] @ H[:1], w @ h, rtol=1e-10)
+    assert np.isfinite(W).all()
+    assert np.isfinite(H).all()
+
+
+# --- One's own -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pair", [tuple, list], ids=["tuple", "list"])
+def test_own_start_is_taken_as_it_is(pair):
+    Wt, H = initial_factors(as_matrix(V, "float64"), RANK, pair((W0, H0.tolist())))
+    np.testing.assert_array_equal(Wt, W0.T)
+    np.testing.assert_array_equal(H, H0)
+    Wt, H = initial_factors(as_matrix(V, "float32"), RANK, (W0 > 0.5, 10 * H0 // 1))
+    assert Wt.dtype == H.dtype == np.float32
+    np.testing.assert_array_equal(Wt, (W0 > 0.5).T)
+
+
+# --- Refused -------------------------------------------------------------------------
+
+
+def test_unknown_start_is_refused_with_the_names_there_are():
+    with pytest.raises(ValueError, match=r"init='svd' is not known") as error:
+        start("svd")
+    assert all(name in str(error.value) for name in INITS)
+
+
+@pytest.mark.parametrize("init", ["nndsvd", "nndsvda", "nndsvdar"])
+def test_svd_start_refuses_a_rank_beyond_the_matrix(init):
+    with pytest.raises(ValueError, match=rf"init='{init}'.*rank ≤ .*14.*rank=15"):
+        start(init, rank=N + 1)
+    assert start("random", rank=N + 1)[0].shape == (M, N + 1)
+
+
+@pytest.mark.parametrize(
+    ("init", "message"),
+    [
+        ((W0, H0, H0), r"init has 3 entries; a pair \(W, H\)"),
+        ((W0.T, H0), r"W has shape \(4, 20\).*must be \(20, 4\)"),
+        ((W0, H0.T), r"H has shape \(14, 4\).*must be \(4, 14\)"),
+        ((W0[:, 1:], H0), r"W has shape \(20, 3\).*must be \(20, 4\)"),
+        ((-W0, H0), r"W holds entries that are negative"),
+        ((W0, H0 - 0.5), r"H holds entries that are negative"),
+        ((np.full_like(W0, np.inf), H0), r"W holds.*not finite"),
+        ((W0, np.full_like(H0, np.nan)), r"H holds.*not finite"),
+        ((W0.astype(complex), H0), r"W holds.*not numbers"),
+    ],
+)
+def test_own_start_that_does_not_fit_is_refused_by_name(init, message):
+    with pytest.raises(ValueError, match=r"^init") as error:
+        start(init)
+    assert error.match(message)
