@@ -127,7 +127,10 @@ ERRORS = {
     "no ranks": (["ranks=[]"], ["ranks is empty"]),
     "a rank twice": (["ranks=[2,2]"], ["names one twice"]),
     "rank above the SVD's": (["init=nndsvd", "ranks=[30]"], ["min(m, n) = 20"]),
-    "loss a solver cannot take": (["solver=hals", "loss=kl"], ["solvers that can: ", " mu,"]),
+    "loss a solver cannot take": (
+        ["solver=hals", "loss=kl"],
+        ["solvers that can: ", " mu,"],
+    ),
     "file that is not there": (
         ["dataset=file", "dataset.path=nowhere.npy"],
         ["nowhere.npy", "does not exist"],
