@@ -8,7 +8,6 @@ difference, the KKT residual both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import jax
@@ -180,6 +179,3 @@ class OwnLoss(Loss):
         first, second = jax.jvp(derivative, (x,), (jnp.ones_like(x),))
         size = jnp.abs(second) * x
         return size + jnp.maximum(-first, 0), size + jnp.maximum(first, 0)
-
-
-LossLike = str | Loss | Callable[..., jax.Array]

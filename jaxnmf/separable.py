@@ -83,9 +83,7 @@ def snpa(V: Any, rank: int, *, normalise: bool = False) -> Int[np.ndarray, " p"]
     for _ in range(rank):
         chosen.append(_largest(residual, chosen))
         H = _rows(V, chosen)
-        cross = np.vstack([cross, V @ H[-1]])
-        W = _hull_fit(H @ H.T, cross, np.vstack([W, np.zeros((1, V.shape[0]))]))
-        residual = norms - ((2 * cross - H @ H.T @ W) * W).sum(0)
+        cross, W, residual = _with_last(V, H, cross, W, norms, _hull_fit)
     return np.array(chosen)
 
 
@@ -118,9 +116,7 @@ def xray(V: Any, rank: int) -> Int[np.ndarray, " p"]:
         np.divide(outward, sums, out=score, where=sums > 0)
         chosen.append(_largest(score, chosen))
         H = _rows(V, chosen)
-        cross = np.vstack([cross, V @ H[-1]])
-        W = _cone_fit(H @ H.T, cross, np.vstack([W, np.zeros((1, V.shape[0]))]))
-        residual = norms - ((2 * cross - H @ H.T @ W) * W).sum(0)
+        cross, W, residual = _with_last(V, H, cross, W, norms, _cone_fit)
     return np.array(chosen)
 
 
@@ -133,6 +129,14 @@ def nonnegative_fit(V: Any, H: Float[np.ndarray, "p n"]) -> Float[np.ndarray, "m
     """
     cross = np.asarray((V @ H.T).T, np.float64)
     return _cone_fit(H @ H.T, cross, np.zeros_like(cross)).T
+
+
+def _with_last(V: Any, H: Any, cross: Any, W: Any, norms: Any, fit: Any):
+    """(H Vᵀ, W, ‖v_i − w_i H‖²) with the last row of H new to the other two."""
+    cross = np.vstack([cross, V @ H[-1]])
+    gram = H @ H.T
+    W = fit(gram, cross, np.vstack([W, np.zeros((1, V.shape[0]))]))
+    return cross, W, norms - ((2 * cross - gram @ W) * W).sum(0)
 
 
 def _cone_fit(gram: Any, cross: Any, W: Any, tol: float = 1e-9, sweeps: int = 500):

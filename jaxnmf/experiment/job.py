@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import json
 import platform
@@ -247,6 +248,7 @@ def _manifest(
     }
 
 
+@functools.cache
 def _commit() -> tuple[str | None, bool | None]:
     """The commit of the checkout this package runs from, and whether it is changed."""
     here = Path(__file__).parent

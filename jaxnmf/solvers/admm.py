@@ -6,11 +6,16 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports, gradient_step
+from jaxnmf.solvers.base import (
+    QUADRATIC,
+    Alternating,
+    Supports,
+    column_changes,
+    gradient_step,
+)
 from jaxnmf.types import static
 
 
@@ -71,8 +76,8 @@ class AOADMM(Alternating):
 
         X, U = jax.lax.fori_loop(0, self.inner, again, (free, state / rho))
         plain = project(free - step * (gram @ free - cross))
-        better = changes(gram, cross, free, X) <= changes(gram, cross, free, plain)
-        return jnp.where(better, X, plain), rho * U
+        by_X, by_plain = (column_changes(gram, cross, free, new) for new in (X, plain))
+        return jnp.where(by_X <= by_plain, X, plain), rho * U
 
 
 @register_solver("als")
@@ -116,14 +121,3 @@ class ALS(Alternating):
         X = solve(cross)
         X = X + solve(cross - gram @ X)  # takes the ridge's effect off again
         return problem.project(jnp.where(live, X, free)), state
-
-
-def changes(
-    gram: Float[Array, "p p"],
-    cross: Float[Array, "p q"],
-    old: Float[Array, "p q"],
-    new: Float[Array, "p q"],
-) -> Float[Array, " q"]:
-    """What each column's ½⟨x, gram x⟩ − ⟨cross, x⟩ changes by from old to new."""
-    delta = new - old
-    return ((gram @ (old + 0.5 * delta) - cross) * delta).sum(0)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxnmf.constraints import NonNegative
 from jaxnmf.problem import Problem
 from jaxnmf.types import Factors
 
@@ -143,11 +144,63 @@ def inner_repeats(
     return jnp.clip(1 + jnp.floor(share * ratio), 1, most).astype(jnp.int32)
 
 
+def inverse(x: jax.Array) -> jax.Array:
+    """1/x, and 0 where x is 0: a component without curvature stays as it is."""
+    return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1), 0)
+
+
+def quotient(minus: jax.Array, plus: jax.Array) -> jax.Array:
+    """minus / plus, the factor of a multiplicative update. Where plus is 0 so is
+    minus, and any value is as good: 1 keeps the entry."""
+    return jnp.where(plus > 0, minus / jnp.where(plus > 0, plus, 1), 1)
+
+
+def sweep(
+    problem: Problem,
+    gram: Float[Array, "p p"],
+    cross: Float[Array, "p q"],
+    X: Float[Array, "p q"],
+    project: Any = None,
+    rough: Float[Array, " p"] | None = None,
+) -> Float[Array, "p q"]:
+    """One pass of coordinate descent over the rows of X: each is set to the best for
+    the others, projected by ``project`` (on x ≥ 0 by default); with ``rough`` weights
+    of ½‖D x_k‖² too, D the differences of neighbours, by a majoriser."""
+    penalty = problem.penalty
+    curvature = jnp.diagonal(gram) + penalty.l2
+    if rough is not None:
+        curvature = curvature + 4 * rough
+    steps = inverse(curvature)
+
+    def positive(x: jax.Array) -> jax.Array:
+        return NonNegative()(x[None])[0]  # absent rows are seen to at the end
+
+    def row(k: Any, X: jax.Array) -> jax.Array:
+        x = X[k]
+        # gram[k] @ X as one vector-matrix product: ten times faster than a sum.
+        descent = cross[k] - gram[k] @ X - penalty.l1 - penalty.l2 * x
+        if rough is not None:
+            descent = descent + rough[k] * jnp.diff(jnp.pad(jnp.diff(x), 1))
+        return X.at[k].set((project or positive)(x + descent * steps[k]))
+
+    return problem.project.restrict(jax.lax.fori_loop(0, X.shape[0], row, X))
+
+
+def column_changes(
+    gram: Float[Array, "p p"],
+    cross: Float[Array, "p q"],
+    old: Float[Array, "p q"],
+    new: Float[Array, "p q"],
+) -> Float[Array, " q"]:
+    """What each column's ½⟨x, gram x⟩ − ⟨cross, x⟩ changes by from old to new."""
+    delta = new - old
+    return ((gram @ (old + 0.5 * delta) - cross) * delta).sum(0)
+
+
 def gradient_step(problem: Problem, gram: Float[Array, "p p"]) -> jax.Array:
     """1/L, with L = `largest_eigenvalue_bound` + l2 no less than the Lipschitz constant
     of the Frobenius loss's gradient; 0 where L is 0, and so is the gradient."""
-    lipschitz = largest_eigenvalue_bound(gram) + problem.penalty.l2
-    return jnp.where(lipschitz > 0, 1 / jnp.where(lipschitz > 0, lipschitz, 1), 0)
+    return inverse(largest_eigenvalue_bound(gram) + problem.penalty.l2)
 
 
 def first_step(

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxnmf.constraints import NonNegative
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
+from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports, column_changes
 from jaxnmf.types import static
 
 PATIENCE = 3  # full exchanges that may bring no gain, as Kim & Park have it
@@ -159,9 +159,7 @@ def nnls(
     )
     X = jax.lax.while_loop(unfinished, exchange, first).X
     new = jnp.where(live, NonNegative()(scale * X), old)
-    delta = new - old
-    change = ((gram @ (old + 0.5 * delta) - cross) * delta).sum(0)
-    return jnp.where(change <= 0, new, old)
+    return jnp.where(column_changes(gram, cross, old, new) <= 0, new, old)
 
 
 def masked_solve(

@@ -18,7 +18,9 @@ from jaxnmf.solvers.base import (
     QUADRATIC,
     Alternating,
     Supports,
-    largest_eigenvalue_bound,
+    gradient_step,
+    inverse,
+    sweep,
 )
 from jaxnmf.types import Factors, static
 
@@ -84,12 +86,12 @@ class MinVol(Alternating):
         identity = jnp.eye(len(gram), dtype=gram.dtype)
         volume = gram / scale + self.delta * identity
         root = jnp.linalg.cholesky(volume)
-        inverse = jax.scipy.linalg.cho_solve((root, True), identity)
+        slope = jax.scipy.linalg.cho_solve((root, True), identity)
         gram, cross = problem.quadratic(Wt)
-        gram = gram + weight / scale * inverse
+        gram = gram + weight / scale * slope
 
         def again(_: Any, X: Any) -> Any:
-            return _sweep(problem, gram, cross, X)
+            return sweep(problem, gram, cross, X)
 
         H = jax.lax.fori_loop(0, self.inner, again, H)
         return Factors(Wt, H), (scale, weight, jnp.ones_like(stretch))
@@ -133,20 +135,20 @@ class Orthogonal(Alternating):
     ) -> tuple[Factors, Any]:
         H = factors.H
         gram, cross = problem.T.quadratic(H)
-        best, inverse = _separate(problem.T, gram, cross)
-        root = jnp.sqrt(inverse)[:, None]
+        best, scale = _separate(problem.T, gram, cross)
+        root = jnp.sqrt(scale)[:, None]
         # Of absent components -1, so that a row of V that is 0 does not go to one.
         gains = problem.project.restrict(best * root + 1) - 1
         owner, gain = gains.argmax(0), gains.max(0)
         owns = owner[None] == jnp.arange(len(H), dtype=owner.dtype)[:, None]
-        Wt = problem.project.restrict(jnp.where(owns, best * inverse[:, None], 0))
+        Wt = problem.project.restrict(jnp.where(owns, best * scale[:, None], 0))
         if self.revive:
             Wt = self._revived(problem, Wt, state - gain**2, state)
         gram, cross = problem.quadratic(Wt)
-        best, inverse = _separate(problem, gram, cross)
+        best, scale = _separate(problem, gram, cross)
         # Without rows the component waits as it is for a row to take.
         used = jnp.diagonal(gram)[:, None] > 0
-        return Factors(Wt, jnp.where(used, best * inverse[:, None], H)), state
+        return Factors(Wt, jnp.where(used, best * scale[:, None], H)), state
 
     def _revived(self, problem: Problem, Wt: Any, residual: Any, norms: Any) -> Any:
         """Wt with the worst-fitted rows given to the components that have none."""
@@ -207,9 +209,9 @@ class SparseHoyer(Alternating):
         for name in ("W", "H") if self.factor == "W" else ("H", "W"):
             project = hoyer if self.factor in (name, "both") else None
             if name == "H":
-                H = _sweep(problem, *problem.quadratic(Wt), H, project)
+                H = sweep(problem, *problem.quadratic(Wt), H, project)
             else:
-                Wt = _sweep(problem.T, *problem.T.quadratic(H), Wt, project)
+                Wt = sweep(problem.T, *problem.T.quadratic(H), Wt, project)
         return Factors(Wt, H), state
 
 
@@ -260,14 +262,14 @@ class Smooth(Alternating):
         sizes = weight * jnp.diagonal(gram)
 
         def smoother(_: Any, X: Any) -> Any:
-            return _sweep(problem, gram, cross, X, rough=sizes)
+            return sweep(problem, gram, cross, X, rough=sizes)
 
         X = jax.lax.fori_loop(0, self.inner, smoother, X)
         gram_X, cross_X = problem.T.quadratic(X)
         gram_X = gram_X + weight * jnp.diag((jnp.diff(X, axis=1) ** 2).sum(1))
 
         def fit(_: Any, Y: Any) -> Any:
-            return _sweep(problem.T, gram_X, cross_X, Y)
+            return sweep(problem.T, gram_X, cross_X, Y)
 
         factors = Factors(jax.lax.fori_loop(0, self.inner, fit, other), X)
         return (factors.T if self.factor == "W" else factors), state
@@ -309,50 +311,16 @@ def onto_sparseness(x: Float[Array, " n"], sparseness: Any) -> Float[Array, " n"
     return jnp.where(length > 0, length, 0) * direction
 
 
-def _sweep(
-    problem: Problem,
-    gram: Float[Array, "p p"],
-    cross: Float[Array, "p q"],
-    X: Float[Array, "p q"],
-    project: Any = None,
-    rough: Float[Array, " p"] | None = None,
-) -> Float[Array, "p q"]:
-    """One pass of coordinate descent over the rows of X: each is set to the best for
-    the others, projected by ``project`` (on x ≥ 0 by default); with ``rough`` weights
-    of ½‖D x_k‖² too, by a majoriser."""
-    penalty = problem.penalty
-    curvature = jnp.diagonal(gram) + penalty.l2
-    if rough is not None:
-        curvature = curvature + 4 * rough
-    # A component whose partner is all zero has no curvature: it stays as it is.
-    inverse = jnp.where(curvature > 0, 1 / jnp.where(curvature > 0, curvature, 1), 0)
-
-    def positive(x: jax.Array) -> jax.Array:
-        return NonNegative()(x[None])[0]
-
-    def row(k: Any, X: jax.Array) -> jax.Array:
-        x = X[k]
-        descent = cross[k] - gram[k] @ X - penalty.l1 - penalty.l2 * x
-        if rough is not None:
-            step = jnp.pad(jnp.diff(x), 1)
-            descent = descent + rough[k] * jnp.diff(step)
-        return X.at[k].set((project or positive)(x + descent * inverse[k]))
-
-    return problem.project.restrict(jax.lax.fori_loop(0, X.shape[0], row, X))
-
-
 def _separate(problem: Problem, gram: Any, cross: Any) -> tuple[Any, Any]:
     """(b, 1/g) with max(0, b)/g the best entry, one component at a time."""
     curvature = jnp.diagonal(gram) + problem.penalty.l2
-    inverse = jnp.where(curvature > 0, 1 / jnp.where(curvature > 0, curvature, 1), 0)
-    return problem.project(cross - problem.penalty.l1), inverse
+    return problem.project(cross - problem.penalty.l1), inverse(curvature)
 
 
 def _simplex_fit(problem: Problem, gram: Any, cross: Any, X: Any, steps: int) -> Any:
     """A smaller ½⟨X, GX⟩ − ⟨B, X⟩ + penalty over X ≥ 0 with columns of sum ≤ 1."""
     penalty = problem.penalty
-    lipschitz = largest_eigenvalue_bound(gram) + penalty.l2
-    length = jnp.where(lipschitz > 0, 1 / jnp.where(lipschitz > 0, lipschitz, 1), 0)
+    length = gradient_step(problem, gram)
     one = jnp.ones((), X.dtype)
 
     def iterate(_: Any, carry: Any) -> Any:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxnmf.constraints import NonNegative
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
+from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports, inverse
 from jaxnmf.types import static
 
 
@@ -49,16 +49,14 @@ class GCD(Alternating):
         penalty, project = problem.penalty, problem.project
         gram = gram + penalty.l2 * jnp.eye(gram.shape[0], dtype=gram.dtype)
         curvature = jnp.diagonal(gram)[:, None]
-        # A component whose partner is all zero has no curvature: it stays as it is.
-        safe = jnp.where(curvature > 0, curvature, 1)
-        inverse = jnp.where(curvature > 0, 1 / safe, 0)
+        length = inverse(curvature)
         positive = NonNegative()
         rows = jnp.arange(free.shape[0], dtype=jnp.int32)[:, None]
         most = self.inner or (2 * project.rank(free)).astype(jnp.int32)
 
         def best(X: Any, D: Any) -> tuple[Any, Any, Any]:
             """(gain, which entry, by how much) of every column."""
-            move = positive(X - D * inverse) - X
+            move = positive(X - D * length) - X
             gain = -move * (D + 0.5 * curvature * move)
             k = gain.argmax(0).astype(jnp.int32)[None]
             take = [jnp.take_along_axis(x, k, axis=0) for x in (gain, move)]

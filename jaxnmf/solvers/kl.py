@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jaxnmf.constraints import NonNegative
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import KL, Alternating, Supports
+from jaxnmf.solvers.base import KL, Alternating, Supports, quotient
 from jaxnmf.types import static
 
 DENSE_KL = KL._replace(operands=frozenset({"dense"}))
@@ -93,8 +93,7 @@ class ScalarNewtonMU(Alternating):
 
         def multiplicative(free: Any) -> Any:
             minus, plus = problem.gradient(fixed, free)
-            ratio = jnp.where(plus > 0, minus / jnp.where(plus > 0, plus, 1), 1)
-            return problem.project(free * ratio)
+            return problem.project(free * quotient(minus, plus))
 
         turn = state.count < self.newton
         new = jax.lax.cond(turn, scalar, multiplicative, free)

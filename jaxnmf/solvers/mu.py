@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import BETA, Alternating, Supports, inner_repeats
+from jaxnmf.solvers.base import BETA, Alternating, Supports, inner_repeats, quotient
 from jaxnmf.types import Factors, static
 
 
@@ -85,8 +85,7 @@ class MU(Alternating):
         return Factors(Wt, H), state
 
     def _update(self, problem: Problem, X: Any, minus: Any, plus: Any, floor: Any):
-        # Where plus is 0 so is minus, and any value is as good: keep the entry.
-        ratio = jnp.where(plus > 0, minus / jnp.where(plus > 0, plus, 1), 1)
+        ratio = quotient(minus, plus)
         beta, exponent = problem.loss.beta, problem.loss.mu_exponent
         step = ratio**exponent if exponent != 1 else ratio
         if beta < 2:

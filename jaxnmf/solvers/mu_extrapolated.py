@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import BETA, Alternating, Supports
+from jaxnmf.solvers.base import BETA, Alternating, Supports, quotient
 
 
 class State(NamedTuple):
@@ -68,8 +68,7 @@ class ExtrapolatedMU(Alternating):
         ahead = free + b * grown
 
         minus, plus = problem.gradient(fixed, ahead)
-        # Where plus is 0 so is minus, and any value is as good: keep the entry.
-        ratio = jnp.where(plus > 0, minus / jnp.where(plus > 0, plus, 1), 1)
+        ratio = quotient(minus, plus)
         exponent = problem.loss.mu_exponent
         if exponent != 1:
             ratio = ratio**exponent
