@@ -10,6 +10,9 @@ from jaxnmf import losses as losses
 from jaxnmf import solvers as solvers
 from jaxnmf._version import __version__ as __version__
 from jaxnmf.api import factorize as factorize
+from jaxnmf.constraints import Box as Box
+from jaxnmf.constraints import NonNegative as NonNegative
+from jaxnmf.constraints import Simplex as Simplex
 from jaxnmf.registry import register_loss as register_loss
 from jaxnmf.registry import register_solver as register_solver
 from jaxnmf.types import Result as Result

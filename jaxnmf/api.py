@@ -11,14 +11,22 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnmf.constraints import Penalty
+from jaxnmf.constraints import CONSTRAINTS, Box, NonNegative, Penalty
 from jaxnmf.init import initial_factors
 from jaxnmf.losses import Loss
 from jaxnmf.matrix import as_matrix
 from jaxnmf.metrics import relative_error
 from jaxnmf.problem import Problem
-from jaxnmf.registry import make_loss, make_solver, solver_class, solvers, suggestion
+from jaxnmf.registry import (
+    lookup,
+    make_loss,
+    make_solver,
+    solver_class,
+    solvers,
+    suggestion,
+)
 from jaxnmf.run import RECORD_EVERY, Run, Stop, timed
+from jaxnmf.solvers.base import constraints_of
 from jaxnmf.types import Result, Status
 
 PRECISION = "highest"
@@ -43,6 +51,7 @@ def factorize(
     time_budget: float | None = None,
     l1: float | tuple[float, float] = 0.0,
     l2: float | tuple[float, float] = 0.0,
+    constraints: Any = "nonnegative",
     dtype: Any = "float32",
     record_every: int = RECORD_EVERY,
     kkt: bool = True,
@@ -65,6 +74,9 @@ def factorize(
         first: iterations; change of the loss over ten iterations against the first
         loss; KKT residual against the first; loss; seconds of iterating.
       l1, l2: penalties, for both factors or as a pair (for W, for H).
+      constraints: what W and H are held to, for both or as a pair: "nonnegative",
+        "box" (entries ≤ 1; another bound by `jaxnmf.Box`) or "simplex" (the components'
+        shares in a row of W, or in a column of H, sum to one).
       dtype: "float32" or "float64", to work in.
       record_every: iterations between records of loss and KKT residual.
       kkt: whether to record the KKT residual (as costly as half an iteration).
@@ -91,6 +103,7 @@ def factorize(
             matrix,
             make_loss(loss, loss_options),
             penalties=make_penalties(l1, l2),
+            constraints=make_constraints(constraints),
         )
         made = make_solver(solver, solver_options)
         check_count("rank", rank)
@@ -98,7 +111,7 @@ def factorize(
         stop = make_stop(max_iter, tol, kkt_tol, target, time_budget)
         check_count("record_every", record_every)
         check_count("seed", seed, least=0)
-        factors = initial_factors(matrix, rank, init, seed)
+        factors = problem.start(initial_factors(matrix, rank, init, seed))
         with progress_bar(max_iter, progress) as on_record:
             run = timed(
                 problem,
@@ -175,6 +188,32 @@ def make_penalties(l1: Any, l2: Any) -> tuple[Penalty, Penalty]:
     return Penalty(l1=l1_W, l2=l2_W), Penalty(l1=l1_H, l2=l2_H)
 
 
+def make_constraints(constraints: Any) -> tuple[NonNegative, NonNegative]:
+    """The constraints of W and H, each given for both or as a pair, by name or made."""
+    single = not isinstance(constraints, list | tuple)
+    pair = (constraints, constraints) if single else constraints
+    if len(pair) != 2:
+        raise ValueError(
+            f"constraints has {len(pair)} values; give one for both factors or a pair "
+            "(for W, for H)"
+        )
+    made = []
+    for one in pair:
+        if isinstance(one, str):
+            one = lookup("constraint", one, CONSTRAINTS)()
+        elif one is None:
+            one = NonNegative()
+        if not isinstance(one, NonNegative) or one.mask is not None:
+            raise ValueError(
+                f"constraints={one!r} is neither a name ({', '.join(CONSTRAINTS)}) nor "
+                "a constraint such as jaxnmf.Box(upper=2.0)"
+            )
+        if isinstance(one, Box) and not (is_number(one.upper) and one.upper > 0):
+            raise ValueError(f"Box: upper={one.upper!r} must be a number > 0")
+        made.append(one)
+    return made[0], made[1]
+
+
 def check_count(name: str, value: Any, least: int = 1) -> None:
     """Raise a ValueError unless value is an integer ≥ least."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
@@ -211,6 +250,17 @@ def check_problem(problem: Problem, solver: Any) -> None:
             f"solver {name!r} cannot minimise the loss {loss_name!r} on {matrix.kind} "
             f"data; solvers that can: {', '.join(fit)}"
         )
+    for project in problem.projects:
+        if project.name not in constraints_of(solver):
+            fit = [
+                other
+                for other in solvers()
+                if project.name in constraints_of(solver_class(other))
+            ]
+            raise Unsupported(
+                f"solver {name!r} cannot hold a factor to the constraint "
+                f"{project.name!r}; solvers that can: {', '.join(fit)}"
+            )
     if matrix.kind == "sparse" and not loss.separable_zeros:
         m, n = matrix.shape
         raise ValueError(

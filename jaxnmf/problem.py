@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from jaxnmf.types import Factors, pytree
 
 @pytree
 class Problem:
-    """min D(V | WH) + penalty(W) + penalty(H) over W, H ≥ 0.
+    """min D(V | WH) + penalty(W) + penalty(H) over feasible W, H: W, H ≥ 0, or less.
 
     Methods that take ``(fixed, free)`` treat V ≈ fixedᵀ free with ``free`` the factor
     to improve, (p, n). ``problem.T`` is the same problem for Vᵀ, so one half-step
@@ -25,7 +26,7 @@ class Problem:
 
     matrix: Any  # Matrix; a pytree may hold tracers or shardings in its place
     loss: Any
-    project: NonNegative
+    projects: tuple[NonNegative, ...]  # on W's feasible set, on H's
     penalties: tuple[Penalty, ...]  # on W, on H
 
     @classmethod
@@ -36,30 +37,46 @@ class Problem:
         *,
         mask: Any = None,
         penalties: tuple[Penalty, Penalty] | None = None,
+        constraints: tuple[NonNegative, NonNegative] | None = None,
     ) -> Problem:
         """A problem whose every number has the matrix's precision.
 
         Args:
           mask: (p,), 1 for a component that is there, 0 for one that pads.
           penalties: on W and on H.
+          constraints: of W and of H; non-negativity alone by default.
         """
-        numbers = (NonNegative(mask=mask), *(penalties or (Penalty(), Penalty())))
-        project, *pair = jax.tree.map(lambda x: jnp.asarray(x, matrix.dtype), numbers)
-        return cls(matrix=matrix, loss=loss, project=project, penalties=tuple(pair))
+        projects = tuple(
+            dataclasses.replace(constraint, mask=mask)
+            for constraint in constraints or (NonNegative(), NonNegative())
+        )
+        numbers = (projects, penalties or (Penalty(), Penalty()))
+        projects, pair = jax.tree.map(lambda x: jnp.asarray(x, matrix.dtype), numbers)
+        return cls(matrix=matrix, loss=loss, projects=projects, penalties=pair)
 
     @property
     def T(self) -> Problem:
         return Problem(
             matrix=self.matrix.T,
             loss=self.loss,
-            project=self.project,
+            projects=self.projects[::-1],
             penalties=self.penalties[::-1],
         )
+
+    @property
+    def project(self) -> NonNegative:
+        """The projection on the free factor's feasible set."""
+        return self.projects[1]
 
     @property
     def penalty(self) -> Penalty:
         """The penalty on the free factor."""
         return self.penalties[1]
+
+    def start(self, factors: Factors) -> Factors:
+        """Feasible factors to begin from, of the same directions as these."""
+        pairs = zip(self.projects, factors, strict=True)
+        return Factors(*(project.start(jnp.asarray(X)) for project, X in pairs))
 
     def value(self, factors: Factors) -> jax.Array:
         """The objective, summed from the entries themselves.
@@ -169,20 +186,16 @@ class Problem:
     def kkt(self, factors: Factors) -> jax.Array:
         """How far the factors are from a stationary point; 0 exactly at one.
 
-        The natural residual min(x, g) of the conditions x ≥ 0, g ≥ 0, x·g = 0, with
-        each component's entries x in units of their mean and its gradient g in units
-        of the mean of its positive part ``plus``: the root mean square over both
-        factors. Without units, it changes neither with the scale of V nor with how
-        a component's scale is shared between W and H.
+        The natural residual x − P(x − g), for x ≥ 0 the min(x, g) of the conditions
+        x ≥ 0, g ≥ 0, x·g = 0, with each component's entries x in units of their mean
+        and its gradient g in units of the mean of its positive part ``plus``: the root
+        mean square over both factors. Without units, it changes neither with the scale
+        of V nor with how a component's scale is shared between W and H.
         """
         minus, plus = self.gradients(factors)
         total, count = 0.0, 0.0
-        for X, m, p in zip(factors, minus, plus, strict=True):
-            size, unit = X.mean(1, keepdims=True), p.mean(1, keepdims=True)
-            # A component that is all zero may be revived: judge it as all ones.
-            x = jnp.where(size > 0, X / jnp.where(size > 0, size, 1), 1)
-            g = jnp.where(unit > 0, (p - m) / jnp.where(unit > 0, unit, 1), 0)
-            r = self.project.restrict(jnp.minimum(x, g) ** 2)
-            total = total + r.sum(1).sum()
-            count = count + X.shape[1] * self.project.rank(X)
+        for project, X, m, p in zip(self.projects, factors, minus, plus, strict=True):
+            r = project.natural_residual(X, p - m, p.mean(1, keepdims=True))
+            total = total + (r * r).sum(1).sum()
+            count = count + X.shape[1] * project.rank(X)
         return jnp.sqrt(total / count)

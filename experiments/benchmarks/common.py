@@ -29,10 +29,11 @@ class Case:
     name: str
     V: np.ndarray
     rank: int
+    seed: int = 0
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
         """scikit-learn's random start: |N(0, 1)| √(mean V / p), float32."""
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(self.seed)
         scale = np.sqrt(self.V.mean() / self.rank)
         W = scale * np.abs(rng.standard_normal((self.V.shape[0], self.rank)))
         H = scale * np.abs(rng.standard_normal((self.rank, self.V.shape[1])))
@@ -46,9 +47,9 @@ def synthetic(m: int, n: int, rank: int) -> Case:
     return Case(f"synthetic {m}×{n}", V.astype(np.float32), rank)
 
 
-def real(name: str, rank: int) -> Case:
+def real(name: str, rank: int, seed: int = 0) -> Case:
     """A set of the folder JAXNMF_DATA (or a bundled one), float32."""
-    return Case(name, np.asarray(datasets.load(name).V, np.float32), rank)
+    return Case(name, np.asarray(datasets.load(name).V, np.float32), rank, seed)
 
 
 class Ours:
@@ -79,8 +80,14 @@ class Ours:
         self, iterations: int, every: int, target: float = -np.inf
     ) -> Iterator[tuple[float, float]]:
         """(seconds, loss) along a run to the target loss."""
+        yield from self._run(Stop(max_iter=iterations, tol=0.0, target=target), every)
+
+    def until(self, seconds: float, every: int) -> Iterator[tuple[float, float]]:
+        """(seconds, loss) along a run of so many seconds."""
+        yield from self._run(Stop(max_iter=10**6, tol=0.0, seconds=seconds), every)
+
+    def _run(self, stop: Stop, every: int) -> Iterator[tuple[float, float]]:
         with api.precision("float32"):
-            stop = Stop(max_iter=iterations, tol=0.0, target=target)
             run = timed(
                 self.problem,
                 self.solver,

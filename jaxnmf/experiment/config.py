@@ -33,6 +33,7 @@ class StudyConfig:
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     l1: list[float] = field(default_factory=lambda: [0.0, 0.0])
     l2: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    constraints: list[str] = field(default_factory=lambda: ["nonnegative"] * 2)
     dtype: str = "float32"
     record_every: int = 10
     kkt: bool = False

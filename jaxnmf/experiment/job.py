@@ -88,12 +88,14 @@ def run_job(
     with api.precision(config["dtype"]) as dtype:
         matrix = as_matrix(dataset.V, dtype)
         penalties = api.make_penalties(config["l1"], config["l2"])
-        problem = Problem.of(matrix, loss, penalties=penalties)
+        constraints = api.make_constraints(config["constraints"])
+        problem = Problem.of(matrix, loss, penalties=penalties, constraints=constraints)
         api.check_problem(problem, solver)
         reference = _reference(problem, dataset, dtype)
 
         def row(rank: int, seed: int) -> tuple[dict[str, Any], pd.DataFrame, Result]:
             factors = initial_factors(matrix, rank, config["init"]["name"], seed)
+            factors = problem.start(factors)
             run = timed(
                 problem,
                 solver,

@@ -12,7 +12,6 @@ from jaxnmf.solvers.base import Alternating as Alternating
 from jaxnmf.solvers.base import Solver as Solver
 from jaxnmf.solvers.base import Supports as Supports
 from jaxnmf.solvers.bpp import ANLSBPP as ANLSBPP
-from jaxnmf.solvers.constrained import MinVol as MinVol
 from jaxnmf.solvers.constrained import Orthogonal as Orthogonal
 from jaxnmf.solvers.constrained import Smooth as Smooth
 from jaxnmf.solvers.constrained import SparseHoyer as SparseHoyer
@@ -21,6 +20,7 @@ from jaxnmf.solvers.extrapolated import Extrapolated as Extrapolated
 from jaxnmf.solvers.hals import HALS as HALS
 from jaxnmf.solvers.kl import KLCoordinateDescent as KLCoordinateDescent
 from jaxnmf.solvers.kl import ScalarNewtonMU as ScalarNewtonMU
+from jaxnmf.solvers.minvol import MinVol as MinVol
 from jaxnmf.solvers.mu import MU as MU
 from jaxnmf.solvers.mu_extrapolated import ExtrapolatedMU as ExtrapolatedMU
 from jaxnmf.solvers.nesterov import NeNMF as NeNMF

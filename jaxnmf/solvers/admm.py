@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
+    PROJECTED,
     QUADRATIC,
     Alternating,
     Supports,
@@ -46,7 +47,7 @@ class AOADMM(Alternating):
     Processing 64 (2016).
     """
 
-    supports: ClassVar[Supports] = QUADRATIC
+    supports: ClassVar[Supports] = QUADRATIC._replace(constraints=PROJECTED)
     descends: ClassVar[bool] = True
     inner: int = static(5)
     penalty: float = 1.0

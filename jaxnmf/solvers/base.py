@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnmf.constraints import NonNegative
 from jaxnmf.problem import Problem
 from jaxnmf.types import Factors
 
@@ -18,11 +17,12 @@ class Supports(NamedTuple):
 
     ``losses``: "quadratic" (Frobenius), "kl" (Kullback-Leibler), "beta" (any
     β-divergence), "split" (any with a split gradient) or "any" (also a user's own).
-    ``operands``: kinds of V.
+    ``operands``: kinds of V. ``constraints``: what the factors may be held to.
     """
 
     losses: str = "any"
     operands: frozenset[str] = frozenset({"dense", "sparse"})
+    constraints: frozenset[str] = frozenset({"nonnegative"})
 
     def takes(self, loss: Any) -> bool:
         return {
@@ -38,6 +38,18 @@ QUADRATIC = Supports("quadratic")
 KL = Supports("kl")
 BETA = Supports("beta")
 ANY = Supports("any")
+
+# A solver that calls the projection on whole factors takes every constraint; one that
+# moves single entries takes those that tie no entries together.
+PROJECTED = frozenset({"nonnegative", "box", "simplex"})
+ENTRYWISE = frozenset({"nonnegative", "box"})
+
+
+def constraints_of(solver: Any) -> frozenset[str]:
+    """What a solver can hold factors to: a wrapper no more than the solver inside."""
+    taken = solver.supports.constraints
+    inner = getattr(getattr(solver, "inner", None), "supports", solver.supports)
+    return taken & inner.constraints
 
 
 class Solver(Protocol):
@@ -164,16 +176,16 @@ def sweep(
     rough: Float[Array, " p"] | None = None,
 ) -> Float[Array, "p q"]:
     """One pass of coordinate descent over the rows of X: each is set to the best for
-    the others, projected by ``project`` (on x ≥ 0 by default); with ``rough`` weights
-    of ½‖D x_k‖² too, D the differences of neighbours, by a majoriser."""
+    the others, projected by ``project`` (on the feasible set, entry by entry, by
+    default); with ``rough`` weights of ½‖D x_k‖² too, D the differences of neighbours,
+    by a majoriser."""
     penalty = problem.penalty
     curvature = jnp.diagonal(gram) + penalty.l2
     if rough is not None:
         curvature = curvature + 4 * rough
     steps = inverse(curvature)
-
-    def positive(x: jax.Array) -> jax.Array:
-        return NonNegative()(x[None])[0]  # absent rows are seen to at the end
+    # Absent rows are seen to at the end.
+    project = project or problem.project.entrywise
 
     def row(k: Any, X: jax.Array) -> jax.Array:
         x = X[k]
@@ -181,7 +193,7 @@ def sweep(
         descent = cross[k] - gram[k] @ X - penalty.l1 - penalty.l2 * x
         if rough is not None:
             descent = descent + rough[k] * jnp.diff(jnp.pad(jnp.diff(x), 1))
-        return X.at[k].set((project or positive)(x + descent * steps[k]))
+        return X.at[k].set(project(x + descent * steps[k]))
 
     return problem.project.restrict(jax.lax.fori_loop(0, X.shape[0], row, X))
 

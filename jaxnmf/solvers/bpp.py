@@ -11,11 +11,20 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxnmf.constraints import NonNegative
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports, column_changes
+from jaxnmf.solvers.base import (
+    QUADRATIC,
+    Alternating,
+    Supports,
+    column_changes,
+    inverse,
+)
 from jaxnmf.types import static
 
 PATIENCE = 3  # full exchanges that may bring no gain, as Kim & Park have it
-TILE_ENTRIES = 2**19  # of the Gram matrices that are factorised at once
+CG_STEPS = 6  # of conjugate gradients for each exchange
+CG_ROUNDS = 20  # exchanges by conjugate gradients at most
+CG_ENOUGH = 0.02  # of the columns left: Cholesky factors cost them less than all a step
+TILE_ENTRIES = 2**15  # of the Gram matrices that are factorised at once
 
 
 @register_solver("anls-bpp")
@@ -82,10 +91,13 @@ def nnls(
     ends after finitely many rounds. A column without any satisfies the KKT
     conditions.
 
-    gram_FF is factorised as M G M + I − M, with M the mask of F and G the Gram matrix
-    scaled to a unit diagonal, plus a ridge of 100 machine epsilons so that
-    dependent columns stay solvable; a step of iterative refinement takes the ridge's
-    effect off again.
+    First all columns at once by conjugate gradients, ``CG_STEPS`` from the last X for
+    each exchange: products of matrices, and most signs are right long before X_F is.
+    A column is finished when gram_FF X_F = cross_F up to rounding, too. For the few
+    that are then left, or all where G is near singular, gram_FF is factorised as
+    M G M + I − M, with M the mask of F and G the Gram matrix scaled to a unit diagonal,
+    plus a ridge of 100 machine epsilons so that dependent columns stay solvable; a step
+    of iterative refinement takes the ridge's effect off again.
 
     Args:
       gram: (p, p), symmetric positive semidefinite.
@@ -112,54 +124,98 @@ def nnls(
     size = jnp.abs(B).max(0)
     rows = jnp.arange(p, dtype=jnp.int32)[:, None]
 
-    def solve(order: Any, passive: Any, i: Any, X: Any) -> Any:
-        chosen = jax.lax.dynamic_slice_in_dim(order, i * width, width)
-        return X.at[:, chosen].set(
-            masked_solve(G, B[:, chosen], passive[:, chosen], 100 * epsilon)
-        )
-
-    def exchange(now: _Columns) -> _Columns:
+    def factorised(now: _Columns) -> jax.Array:
         # Unfinished columns first, in tiles, so that the rest costs nothing. The last
         # tile is moved back to fit; what it solves twice comes out the same.
         order = jnp.argsort(now.finished)
         count = (~now.finished).sum(dtype=jnp.int32)
-        X = jax.lax.fori_loop(
-            jnp.zeros((), jnp.int32),
-            (count + width - 1) // width,
-            lambda i, X: solve(order, now.passive, i, X),
-            now.X,
-        )
+
+        def solve(i: Any, X: Any) -> Any:
+            chosen = jax.lax.dynamic_slice_in_dim(order, i * width, width)
+            passive = now.passive[:, chosen]
+            x = masked_solve(G, B[:, chosen], passive, 100 * epsilon)
+            return X.at[:, chosen].set(x)
+
+        first = jnp.zeros((), jnp.int32)
+        return jax.lax.fori_loop(first, (count + width - 1) // width, solve, now.X)
+
+    def iterated(now: _Columns) -> jax.Array:
+        X = conjugate_gradients(G, B, now.passive, now.X, CG_STEPS)
+        return jnp.where(now.finished, now.X, X)
+
+    def exchange(now: _Columns, solve: Any) -> _Columns:
+        X = solve(now)
         Y = G @ X - B
         # Signs of zeros are noise; a NaN counts as infeasible.
         noise = 8 * epsilon * (size + jnp.abs(X).sum(0))
         infeasible = ~jnp.where(now.passive, X >= 0, -noise <= Y) & live
         number = infeasible.sum(0, dtype=jnp.int32)
+        solved = jnp.where(now.passive & live, jnp.abs(Y), 0) <= 4 * noise
+        # What is factorised is solved as well as can be.
+        solved = solved.all(0) | (solve is factorised)
         fewer = number < now.fewest
         last = infeasible & (rows == jnp.where(infeasible, rows, -1).max(0))
         change = jnp.where(fewer | (now.patience > 0), infeasible, last)
         return _Columns(
             passive=now.passive ^ change,
             X=X,
-            finished=number == 0,
+            finished=(number == 0) & solved,
             fewest=jnp.minimum(number, now.fewest),
             patience=jnp.where(fewer, PATIENCE, now.patience - 1),
             rounds=now.rounds + 1,
         )
 
-    def unfinished(now: _Columns) -> Any:
+    def many_left(now: _Columns) -> Any:
+        left = (~now.finished).sum(dtype=jnp.int32)
+        return (now.rounds < min(CG_ROUNDS, exchanges)) & (left > int(CG_ENOUGH * q))
+
+    def any_left(now: _Columns) -> Any:
         return (now.rounds < exchanges) & ~now.finished.all()
 
-    first = _Columns(
-        passive=(old > 0) & live,
-        X=jnp.zeros_like(cross),
+    start_X = jnp.where(live, old / jnp.where(live, scale, 1), 0)
+    now = _Columns(
+        # From zero the first exchange is known without a solve.
+        passive=jnp.where((old > 0).any(0), old > 0, B > 0) & live,
+        X=start_X,
         finished=jnp.zeros(q, bool),
         fewest=jnp.full(q, p + 1, jnp.int32),
         patience=jnp.full(q, PATIENCE, jnp.int32),
         rounds=jnp.zeros((), jnp.int32),
     )
-    X = jax.lax.while_loop(unfinished, exchange, first).X
+    now = jax.lax.while_loop(many_left, lambda now: exchange(now, iterated), now)
+    now = now._replace(
+        fewest=jnp.full_like(now.fewest, p + 1),
+        patience=jnp.full_like(now.patience, PATIENCE),
+        rounds=jnp.zeros_like(now.rounds),
+    )
+    X = jax.lax.while_loop(any_left, lambda now: exchange(now, factorised), now).X
     new = jnp.where(live, NonNegative()(scale * X), old)
     return jnp.where(column_changes(gram, cross, old, new) <= 0, new, old)
+
+
+def conjugate_gradients(
+    G: Float[Array, "p p"],
+    B: Float[Array, "p q"],
+    mask: Bool[Array, "p q"],
+    X: Float[Array, "p q"],
+    steps: int,
+) -> Float[Array, "p q"]:
+    """For every column, G_FF x_F ≈ b_F on its mask F, and 0 elsewhere: so many steps
+    of conjugate gradients from X."""
+    X = jnp.where(mask, X, 0)
+    residual = jnp.where(mask, B - G @ X, 0)
+
+    def step(_: Any, carry: Any) -> Any:
+        X, residual, direction, squared = carry
+        curved = jnp.where(mask, G @ direction, 0)
+        length = squared * inverse((direction * curved).sum(0))
+        residual = residual - length * curved
+        after = (residual * residual).sum(0)
+        new = residual + after * inverse(squared) * direction
+        return X + length * direction, residual, new, after
+
+    start = (X, residual, residual, (residual * residual).sum(0))
+    return jax.lax.fori_loop(0, steps, step, start)[0]
 
 
 def masked_solve(

@@ -7,10 +7,9 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.constraints import NonNegative
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports, inverse
+from jaxnmf.solvers.base import ENTRYWISE, QUADRATIC, Alternating, Supports, inverse
 from jaxnmf.types import static
 
 
@@ -38,7 +37,7 @@ class GCD(Alternating):
     selection for non-negative matrix factorization", KDD (2011).
     """
 
-    supports: ClassVar[Supports] = QUADRATIC
+    supports: ClassVar[Supports] = QUADRATIC._replace(constraints=ENTRYWISE)
     descends: ClassVar[bool] = True
     inner: int = static(0)
     ratio: float = 1e-3
@@ -50,13 +49,12 @@ class GCD(Alternating):
         gram = gram + penalty.l2 * jnp.eye(gram.shape[0], dtype=gram.dtype)
         curvature = jnp.diagonal(gram)[:, None]
         length = inverse(curvature)
-        positive = NonNegative()
         rows = jnp.arange(free.shape[0], dtype=jnp.int32)[:, None]
         most = self.inner or (2 * project.rank(free)).astype(jnp.int32)
 
         def best(X: Any, D: Any) -> tuple[Any, Any, Any]:
             """(gain, which entry, by how much) of every column."""
-            move = positive(X - D * length) - X
+            move = project.entrywise(X - D * length) - X
             gain = -move * (D + 0.5 * curvature * move)
             k = gain.argmax(0).astype(jnp.int32)[None]
             take = [jnp.take_along_axis(x, k, axis=0) for x in (gain, move)]
@@ -69,7 +67,7 @@ class GCD(Alternating):
         def step(carry: Any) -> Any:
             X, D, (gain, k, move), count = carry
             move = jnp.where((rows == k) & (gain > least), move, 0)
-            X = positive(X + move)
+            X = project.entrywise(X + move)
             D = D + gram @ move
             return X, D, best(X, D), count + 1
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import make_solver, register_solver
-from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
+from jaxnmf.solvers.base import PROJECTED, QUADRATIC, Alternating, Supports
 from jaxnmf.types import Factors
 
 
@@ -51,7 +51,7 @@ class Extrapolated:
     using extrapolation", Neural Computation 31 (2019).
     """
 
-    supports: ClassVar[Supports] = QUADRATIC
+    supports: ClassVar[Supports] = QUADRATIC._replace(constraints=PROJECTED)
     descends: ClassVar[bool] = True
     inner: Any = "hals"
     beta: float = 0.5
@@ -87,16 +87,16 @@ class Extrapolated:
         W, H = factors
         Wy, Hy = state.ahead
         state_W, state_H = state.inner
-        project, beta = problem.project, state.beta
+        beta = state.beta
 
         gram, cross = problem.quadratic(Wy)
         next_H, state_H = self.inner.nnls(problem, gram, cross, Hy, state_H)
-        next_Hy = project(next_H + beta * (next_H - state.H))
+        next_Hy = problem.project(next_H + beta * (next_H - state.H))
         by_H = problem.quadratic_change(gram, cross, H, next_Hy)
 
         gram, cross = problem.T.quadratic(next_Hy)
         next_W, state_W = self.inner.nnls(problem.T, gram, cross, Wy, state_W)
-        next_Wy = project(next_W + beta * (next_W - W))
+        next_Wy = problem.T.project(next_W + beta * (next_W - W))
         by_W = problem.T.quadratic_change(gram, cross, Wy, next_W)
         moved = problem.T.quadratic_change(gram, cross, next_W, next_Wy)
 

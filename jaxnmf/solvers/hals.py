@@ -9,7 +9,14 @@ import jax.numpy as jnp
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports, inner_repeats, sweep
+from jaxnmf.solvers.base import (
+    ENTRYWISE,
+    QUADRATIC,
+    Alternating,
+    Supports,
+    inner_repeats,
+    sweep,
+)
 from jaxnmf.types import static
 
 
@@ -36,7 +43,7 @@ class HALS(Alternating):
     Neural Computation 24 (2012).
     """
 
-    supports: ClassVar[Supports] = QUADRATIC
+    supports: ClassVar[Supports] = QUADRATIC._replace(constraints=ENTRYWISE)
     descends: ClassVar[bool] = True
     inner: int = static(0)
     delta: float = static(0.0)

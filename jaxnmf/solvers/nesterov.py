@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
+    PROJECTED,
     QUADRATIC,
     Alternating,
     Supports,
@@ -45,7 +46,7 @@ class NeNMF(Alternating):
     Foundations of Computational Mathematics 15 (2015).
     """
 
-    supports: ClassVar[Supports] = QUADRATIC
+    supports: ClassVar[Supports] = QUADRATIC._replace(constraints=PROJECTED)
     descends: ClassVar[bool] = True
     inner: int = static(0)
 

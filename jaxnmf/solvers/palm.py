@@ -8,7 +8,13 @@ import jax.numpy as jnp
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports, gradient_step
+from jaxnmf.solvers.base import (
+    PROJECTED,
+    QUADRATIC,
+    Alternating,
+    Supports,
+    gradient_step,
+)
 from jaxnmf.types import static
 
 
@@ -30,7 +36,7 @@ class PALM(Alternating):
     for nonconvex and nonsmooth problems", Mathematical Programming 146 (2014).
     """
 
-    supports: ClassVar[Supports] = QUADRATIC
+    supports: ClassVar[Supports] = QUADRATIC._replace(constraints=PROJECTED)
     descends: ClassVar[bool] = True
     gamma: float = 1.01
 
@@ -66,7 +72,7 @@ class IPALM(Alternating):
     (iPALM) for nonconvex and nonsmooth problems", SIAM J. Imaging Sciences 9 (2016).
     """
 
-    supports: ClassVar[Supports] = QUADRATIC
+    supports: ClassVar[Supports] = QUADRATIC._replace(constraints=PROJECTED)
     inertia: float = 0.25
     gamma: float = 1.01
     dynamic: bool = static(False)

@@ -9,7 +9,14 @@ import jax.numpy as jnp
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import ANY, Alternating, Supports, first_step, gradient_step
+from jaxnmf.solvers.base import (
+    ANY,
+    PROJECTED,
+    Alternating,
+    Supports,
+    first_step,
+    gradient_step,
+)
 from jaxnmf.types import static
 
 
@@ -39,7 +46,7 @@ class PGD(Alternating):
     factorization", Neural Computation 19 (2007).
     """
 
-    supports: ClassVar[Supports] = ANY
+    supports: ClassVar[Supports] = ANY._replace(constraints=PROJECTED)
     descends: ClassVar[bool] = True
     step_size: float = 1.0
     inner: int = static(1)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
+    PROJECTED,
     QUADRATIC,
     Alternating,
     Supports,
@@ -48,7 +49,7 @@ class SpectralPGD(Alternating):
     matrix factorization", ETNA 36 (2009).
     """
 
-    supports: ClassVar[Supports] = QUADRATIC
+    supports: ClassVar[Supports] = QUADRATIC._replace(constraints=PROJECTED)
     descends: ClassVar[bool] = True
     inner: int = static(0)
     longest: float = 1e4

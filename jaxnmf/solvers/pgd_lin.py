@@ -12,6 +12,7 @@ from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
     ANY,
+    PROJECTED,
     Alternating,
     Supports,
     first_step,
@@ -53,7 +54,7 @@ class LinPGD(Alternating):
     Neural Computation 19 (2007).
     """
 
-    supports: ClassVar[Supports] = ANY
+    supports: ClassVar[Supports] = ANY._replace(constraints=PROJECTED)
     descends: ClassVar[bool] = True
     step_size: float = 1.0
     sigma: float = 0.01

@@ -18,11 +18,13 @@ import sklearn.decomposition
 
 import jaxnmf
 from jaxnmf import registry, run
+from jaxnmf.api import make_constraints
 from jaxnmf.constraints import Penalty
 from jaxnmf.init import initial_factors
 from jaxnmf.losses import Loss
 from jaxnmf.matrix import as_matrix
 from jaxnmf.problem import Problem
+from jaxnmf.solvers.base import constraints_of
 from jaxnmf.types import Factors
 
 # Both sides divide over four devices.
@@ -79,6 +81,12 @@ TRACED_CASES = [
 # A variant minimises something else than the problem's objective.
 PLAIN_CASES = [
     case for case in CASES if not getattr(case.solver_class, "variant", False)
+]
+CONSTRAINED_CASES = [
+    (case, constraint)
+    for case in TRACED_CASES
+    for constraint in sorted(constraints_of(registry.make_solver(case.solver)))
+    if constraint != "nonnegative"
 ]
 MONOTONE_CASES = [case for case in CASES if case.solver_class.descends]
 
@@ -139,6 +147,7 @@ def setup(
     init: Any = "random",
     seed: int = 0,
     options: Any = None,
+    constraints: Any = "nonnegative",
 ) -> Setup:
     """A run of a case from random or given (W, H), at RANK or padded to PADDED_RANK."""
     matrix = as_matrix(data() if V is None else V, dtype)
@@ -148,7 +157,14 @@ def setup(
         extra = PADDED_RANK - RANK
         mask = np.array([1.0] * RANK + [0.0] * extra)
         factors = Factors(*(np.pad(X, ((0, extra), (0, 0))) for X in factors))  # pyright: ignore
-    problem = Problem.of(matrix, case.make_loss(), mask=mask, penalties=penalties)
+    problem = Problem.of(
+        matrix,
+        case.make_loss(),
+        mask=mask,
+        penalties=penalties,
+        constraints=make_constraints(constraints),
+    )
+    factors = problem.start(factors)
     solver = run.as_leaves(registry.make_solver(case.solver, options), matrix.dtype)
     factors = jax.tree.map(jnp.asarray, factors)
     return Setup(problem, solver, factors, jax.random.key(seed))

@@ -17,6 +17,7 @@ import pytest
 import scipy.sparse
 from cases import (
     CASES,
+    CONSTRAINED_CASES,
     MONOTONE_CASES,
     PLAIN_CASES,
     RANK,
@@ -399,6 +400,27 @@ def test_the_loss_is_that_of_an_independent_answer(case):
     # Relative to that answer's loss, which is far from that of a perfect fit.
     answer = cases.independent_answer(case.loss, V, Wt.T, H)
     assert losses.min() == pytest.approx(answer, rel=1e-3)
+
+
+# --- Other constraints than x ≥ 0 -----------------------------------------------------
+
+
+@pytest.mark.parametrize(("case", "constraint"), CONSTRAINED_CASES, ids=str)
+def test_a_constraint_is_kept_and_solved_for(case, constraint):
+    start = cases.setup(case, constraints=(constraint, "box"))
+    padded = cases.setup(case, constraints=(constraint, "box"), padded=True)
+    bare, padded_factors = cases.iterate(start, 5), cases.iterate(padded, 5)
+    factors, losses = step_by_step(start, 30)
+    for Wt, H in (factors, padded_factors):
+        assert_feasible(Factors(Wt, H))
+        assert max(Wt.max(), H.max()) <= 1 + 1e-12
+        if constraint == "simplex":
+            np.testing.assert_allclose(Wt.sum(0), 1, rtol=1e-12)
+    assert_allclose(Factors(*(X[:RANK] for X in padded_factors)), bare, rtol=1e-8)
+    if case.solver_class.descends:
+        assert_descends(losses)
+    _, residuals = long_run(start)
+    assert residuals.min() <= 1e-3 * residuals[0]
 
 
 # --- The registry: its schema and its words -------------------------------------------
