@@ -71,8 +71,9 @@ CASES = [
 ]
 SPARSE_CASES = [case for case in CASES if case.takes("sparse")]
 ZERO_CASES = [case for case in CASES if not case.make_loss().positive_data]
-# Tracing is slow, and a solver has few branches: its first and its last loss.
-TRACED_CASES = [
+# What only depends on how a solver is written as a program is slow to test, and a
+# solver has few branches: its first and its last loss.
+PROGRAM_CASES = [
     case
     for solver in SOLVERS
     for own in [[case for case in CASES if case.solver == solver]]
@@ -84,7 +85,7 @@ PLAIN_CASES = [
 ]
 CONSTRAINED_CASES = [
     (case, constraint)
-    for case in TRACED_CASES
+    for case in PROGRAM_CASES
     for constraint in sorted(constraints_of(registry.make_solver(case.solver)))
     if constraint != "nonnegative"
 ]

@@ -20,11 +20,11 @@ from cases import (
     CONSTRAINED_CASES,
     MONOTONE_CASES,
     PLAIN_CASES,
+    PROGRAM_CASES,
     RANK,
     SETTINGS,
     SOLVERS,
     SPARSE_CASES,
-    TRACED_CASES,
     ZERO_CASES,
     Case,
 )
@@ -44,6 +44,7 @@ each_monotone_case = pytest.mark.parametrize("case", MONOTONE_CASES, ids=str)
 each_plain_case = pytest.mark.parametrize("case", PLAIN_CASES, ids=str)
 each_sparse_case = pytest.mark.parametrize("case", SPARSE_CASES, ids=str)
 each_zero_case = pytest.mark.parametrize("case", ZERO_CASES, ids=str)
+each_program_case = pytest.mark.parametrize("case", PROGRAM_CASES, ids=str)
 each_solver = pytest.mark.parametrize("name", SOLVERS)
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
@@ -156,7 +157,7 @@ def test_precision_is_kept(case, dtype):
                 assert x.dtype == dtype
 
 
-@each_case
+@each_program_case
 def test_jit_equals_eager(case):
     start = cases.setup(case)
     jitted = cases.iterate(start, 3)
@@ -184,7 +185,7 @@ def lane_and_single(case: Case, V: Any) -> None:
         np.testing.assert_allclose(lane.trace.loss, single.trace.loss, rtol=1e-10)
 
 
-@each_case
+@each_program_case
 def test_a_lane_equals_its_single_run(case):
     lane_and_single(case, cases.data())
 
@@ -204,7 +205,7 @@ def test_a_padded_rank_equals_the_rank(case):
         assert (np.asarray(X[RANK:]) == 0).all()
 
 
-@pytest.mark.parametrize("case", TRACED_CASES, ids=str)
+@each_program_case
 def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case):
     cls, calls = case.solver_class, []
 
@@ -240,7 +241,7 @@ def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case):
     assert len(calls) == 3
 
 
-@each_case
+@each_program_case
 def test_timed_and_solve_agree(case):
     start = cases.setup(case)
     stop = run.Stop(max_iter=75, tol=1e-3)  # no multiple of the record's distance
@@ -284,7 +285,7 @@ def test_sparse_equals_dense(case):
 
 @pytest.mark.parametrize("axis_type", list(AxisType)[:2], ids=lambda x: x.name)
 @pytest.mark.parametrize("grid", [(2,), (2, 2)], ids=["two", "four"])
-@each_case
+@each_program_case
 def test_sharded_equals_single(case, grid, axis_type):
     names = ("rows", "columns")[: len(grid)]
     mesh = jax.make_mesh(grid, names, axis_types=(axis_type,) * len(grid))

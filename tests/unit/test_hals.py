@@ -7,6 +7,7 @@ from sklearn.decomposition._nmf import _fit_coordinate_descent
 import jaxnmf
 from jaxnmf import datasets
 from jaxnmf.solvers import HALS, MU, Extrapolated
+from jaxnmf.solvers.base import TILE, TILED_FROM
 
 
 @pytest.fixture
@@ -26,6 +27,20 @@ def test_a_plain_sweep_is_scikit_learns_coordinate_descent(start):
     )
     assert_allclose(result.W, Wt.T, rtol=1e-9)
     assert_allclose(result.H, Ht.T, rtol=1e-9)
+
+
+def test_a_sweep_in_tiles_is_the_same_sweep(rng):
+    """With so many components that a sweep works on tiles, the last one smaller."""
+    rank = TILED_FROM + TILE // 2
+    V, W, H = (rng.random(shape) for shape in ((150, 140), (150, rank), (rank, 140)))
+    result = jaxnmf.factorize(
+        V, rank, solver=HALS(inner=1), init=(W, H), dtype="float64", max_iter=3, tol=0
+    )
+    Ht, Wt, _ = _fit_coordinate_descent(
+        V.T, H.T.copy(), W.T.copy(), tol=0, max_iter=3, l1_reg_W=0, l2_reg_W=0
+    )
+    assert_allclose(result.W, Wt.T, rtol=1e-8, atol=1e-10)
+    assert_allclose(result.H, Ht.T, rtol=1e-8, atol=1e-10)
 
 
 def test_penalties_are_scikit_learns_too(start):
