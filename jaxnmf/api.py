@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxnmf.constraints import CONSTRAINTS, Box, NonNegative, Penalty
+from jaxnmf.constraints import CONSTRAINTS, Box, Free, NonNegative, Penalty
 from jaxnmf.init import initial_factors
 from jaxnmf.losses import Loss
 from jaxnmf.matrix import as_matrix
@@ -64,7 +64,8 @@ def factorize(
     min over W, H ≥ 0 of D(V | WH) + l1·ΣW + l1·ΣH + ½ l2·‖W‖² + ½ l2·‖H‖².
 
     Args:
-      V: (m, n), non-negative and finite: a NumPy or JAX array, or SciPy sparse.
+      V: (m, n), non-negative and finite (of any sign for solvers such as "semi"): a
+        NumPy or JAX array, or SciPy sparse.
       rank: p, the number of components.
       solver: a name (`jaxnmf.solvers()`) or an instance.
       loss: a name (`jaxnmf.losses()`), an instance, or your own entrywise φ(v, x).
@@ -98,20 +99,15 @@ def factorize(
       ((30, 4), (4, 20))
     """
     with precision(dtype) as dtype:
-        matrix = as_matrix(V, dtype)
-        problem = Problem.of(
-            matrix,
-            make_loss(loss, loss_options),
-            penalties=make_penalties(l1, l2),
-            constraints=make_constraints(constraints),
-        )
         made = make_solver(solver, solver_options)
+        problem = make_problem(
+            V, dtype, made, make_loss(loss, loss_options), l1, l2, constraints
+        )
         check_count("rank", rank)
-        check_problem(problem, made)
         stop = make_stop(max_iter, tol, kkt_tol, target, time_budget)
         check_count("record_every", record_every)
         check_count("seed", seed, least=0)
-        factors = problem.start(initial_factors(matrix, rank, init, seed))
+        factors = problem.start(initial_factors(problem.matrix, rank, init, seed))
         with progress_bar(max_iter, progress) as on_record:
             run = timed(
                 problem,
@@ -124,6 +120,21 @@ def factorize(
                 on_record=on_record,
             )
         return to_result(run, problem)
+
+
+def make_problem(
+    V: Any, dtype: Any, solver: Any, loss: Loss, l1: Any, l2: Any, constraints: Any
+) -> Problem:
+    """The problem that a solver is to work on, everything checked."""
+    signed = solver.supports.signed
+    problem = Problem.of(
+        as_matrix(V, dtype, signed=bool(signed)),
+        loss,
+        penalties=make_penalties(l1, l2),
+        constraints=make_constraints(constraints, signed),
+    )
+    check_problem(problem, solver)
+    return problem
 
 
 @contextlib.contextmanager
@@ -188,8 +199,11 @@ def make_penalties(l1: Any, l2: Any) -> tuple[Penalty, Penalty]:
     return Penalty(l1=l1_W, l2=l2_W), Penalty(l1=l1_H, l2=l2_H)
 
 
-def make_constraints(constraints: Any) -> tuple[NonNegative, NonNegative]:
-    """The constraints of W and H, each given for both or as a pair, by name or made."""
+def make_constraints(
+    constraints: Any, signed: Set[str] = frozenset()
+) -> tuple[NonNegative, NonNegative]:
+    """The constraints of W and H, each given for both or as a pair, by name or made;
+    a factor that is ``signed`` has none by default."""
     single = not isinstance(constraints, list | tuple)
     pair = (constraints, constraints) if single else constraints
     if len(pair) != 2:
@@ -198,7 +212,7 @@ def make_constraints(constraints: Any) -> tuple[NonNegative, NonNegative]:
             "(for W, for H)"
         )
     made = []
-    for one in pair:
+    for factor, one in zip("WH", pair, strict=True):
         if isinstance(one, str):
             one = lookup("constraint", one, CONSTRAINTS)()
         elif one is None:
@@ -210,7 +224,8 @@ def make_constraints(constraints: Any) -> tuple[NonNegative, NonNegative]:
             )
         if isinstance(one, Box) and not (is_number(one.upper) and one.upper > 0):
             raise ValueError(f"Box: upper={one.upper!r} must be a number > 0")
-        made.append(one)
+        plain = type(one) is NonNegative
+        made.append(Free() if plain and factor in signed else one)
     return made[0], made[1]
 
 
@@ -251,7 +266,7 @@ def check_problem(problem: Problem, solver: Any) -> None:
             f"data; solvers that can: {', '.join(fit)}"
         )
     for project in problem.projects:
-        if project.name not in constraints_of(solver):
+        if project.name not in constraints_of(solver) | {"free"}:
             fit = [
                 other
                 for other in solvers()
@@ -273,6 +288,9 @@ def check_problem(problem: Problem, solver: Any) -> None:
             f"V holds zeros, where the loss {loss_name!r} is infinite; every entry "
             "must be > 0 (add a small constant, or use 'kullback-leibler')"
         )
+    # What else a solver asks of the data.
+    if hasattr(solver, "check"):
+        solver.check(problem)
 
 
 @contextlib.contextmanager

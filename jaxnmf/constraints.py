@@ -155,6 +155,23 @@ class Simplex(NonNegative):
         return self.rank(X) * (X - self(X - g))
 
 
+@pytree
+class Free(NonNegative):
+    """No bound on the sign: rows of absent components 0. What a solver that allows
+    negative entries of a factor has in place of `NonNegative`."""
+
+    name: ClassVar[str] = "free"
+
+    def entrywise(self, x: jax.Array, floor: jax.Array | float = 0.0) -> jax.Array:
+        del floor
+        return x
+
+    def natural_residual(
+        self, X: Float[Array, "p q"], gradient: Float[Array, "p q"], unit: jax.Array
+    ) -> Float[Array, "p q"]:
+        return self.restrict(_without_units(X, gradient, unit)[1])
+
+
 CONSTRAINTS = {cls.name: cls for cls in (NonNegative, Box, Simplex)}
 
 

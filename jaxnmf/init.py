@@ -68,7 +68,7 @@ def component_normals(seed: int, factor: int, component: int, size: int) -> np.n
 
 
 def _random(matrix: Matrix, rank: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """|N(0, 1)| entries, scaled alike in both factors so that ΣWH = ΣV."""
+    """|N(0, 1)| entries, scaled alike in both factors so that ΣWH = Σ|V|."""
     m, n = matrix.shape
     W = np.abs([component_normals(seed, 0, k, m) for k in range(rank)]).T
     H = np.abs([component_normals(seed, 1, k, n) for k in range(rank)])
@@ -151,6 +151,6 @@ def _custom(
 
 
 def _total(matrix: Matrix) -> float:
-    """ΣV."""
+    """Σ|V|."""
     data = matrix.array if isinstance(matrix, Dense) else matrix.csr.data
-    return float(np.asarray(data.sum(-1)).sum(dtype=np.float64))
+    return float(np.asarray(abs(data).sum(-1)).sum(dtype=np.float64))

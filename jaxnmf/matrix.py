@@ -15,6 +15,7 @@ quotient v/x stays finite.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -64,6 +65,15 @@ class Dense:
             transposed=not self.transposed,
             block=self.block,
         )
+
+    def rows(self, index: Int[Array, " b"]) -> Dense:
+        """The rows of V at ``index``, (b, n); all ``floor`` where it is no row's."""
+        axis = 1 if self.transposed else 0
+        there = index < self.array.shape[axis]
+        taken = jnp.take(self.array, index, axis, mode="clip")
+        array = jnp.where(jnp.expand_dims(there, 1 - axis), taken, self.floor)
+        block = min(self.block, array.shape[0])
+        return dataclasses.replace(self, array=array, block=block)
 
     def to_host(self) -> np.ndarray:
         """V as NumPy sees it, without a copy where the memory is shared."""
@@ -280,23 +290,28 @@ def _csr_matmul(data: Any, indices: Any, indptr: Any, right: Any, columns: int) 
 # --- From what a user has to an operand -------------------------------------------
 
 
-def as_matrix(V: Any, dtype: Any = np.float32) -> Matrix:
+def as_matrix(V: Any, dtype: Any = np.float32, *, signed: bool = False) -> Matrix:
     """Check V on the host and make an operand of it.
 
     Args:
       V: (m, n), non-negative and finite: a NumPy or JAX array (sharded or not),
         anything `numpy.asarray` takes, or a SciPy sparse matrix or array.
       dtype: the precision to work in, float32 or float64.
+      signed: allow negative entries, of V and of W H: no floor under the latter.
 
     Raises:
       ValueError: for anything else, naming what was found and what would fit.
     """
     if hasattr(V, "tocsr") and hasattr(V, "nnz"):
-        return _as_sparse(V, dtype)
-    return _as_dense(V, dtype)
+        matrix = _as_sparse(V, dtype, signed)
+    else:
+        matrix = _as_dense(V, dtype, signed)
+    if signed:
+        return dataclasses.replace(matrix, floor=jnp.full_like(matrix.floor, -jnp.inf))
+    return matrix
 
 
-def _as_dense(V: Any, dtype: Any) -> Dense:
+def _as_dense(V: Any, dtype: Any, signed: bool) -> Dense:
     # A JAX array stays on its devices; anything else is looked at by NumPy.
     try:
         array = V if isinstance(V, jax.Array) else np.asarray(V)
@@ -307,7 +322,7 @@ def _as_dense(V: Any, dtype: Any) -> Dense:
         ) from None
     _check_form(array.shape, array.dtype)
     # min and max carry a NaN through, so no m×n temporary is needed to find one.
-    _check_values(float(array.min()), float(array.max()), array.shape)
+    _check_values(float(array.min()), float(array.max()), array.shape, signed)
     mean = float(array.mean(dtype=None if isinstance(V, jax.Array) else np.float64))
     array = _placed(jnp.asarray(array, dtype))
     m, n = array.shape
@@ -318,14 +333,14 @@ def _as_dense(V: Any, dtype: Any) -> Dense:
     return Dense(array=array, floor=floor, transposed=False, block=block)
 
 
-def _as_sparse(V: Any, dtype: Any) -> Sparse:
+def _as_sparse(V: Any, dtype: Any, signed: bool) -> Sparse:
     _check_form(V.shape, V.dtype)
     csr = V.tocsr()
     if not csr.has_canonical_format:
         csr = csr.copy()
         csr.sum_duplicates()
     low, high = (csr.data.min(), csr.data.max()) if csr.nnz else (0.0, 0.0)
-    _check_values(float(low), float(high), V.shape)
+    _check_values(float(low), float(high), V.shape, signed)
     mean = float(csr.sum(dtype=np.float64)) / (V.shape[0] * V.shape[1])
     floor = jnp.asarray(1e-10 * mean, dtype)
     return Sparse(csr=_csr(csr, dtype), csr_t=_csr(csr.T.tocsr(), dtype), floor=floor)
@@ -376,13 +391,15 @@ def _check_form(shape: tuple[int, ...], dtype: Any) -> None:
         raise ValueError(f"V is empty, shape {tuple(shape)}; it needs m ≥ 1 and n ≥ 1")
 
 
-def _check_values(low: float, high: float, shape: tuple[int, ...]) -> None:
+def _check_values(
+    low: float, high: float, shape: tuple[int, ...], signed: bool
+) -> None:
     what = f"V of shape {tuple(shape)}"
     if np.isnan(low) or np.isnan(high):
         raise ValueError(f"{what} holds NaN; every entry must be a number ≥ 0")
     if np.isinf(low) or np.isinf(high):
         raise ValueError(f"{what} holds an infinite entry; every entry must be finite")
-    if low < 0:
+    if low < 0 and not signed:
         raise ValueError(
             f"{what} holds negative entries, the smallest is {low:g}; every entry "
             "must be ≥ 0"

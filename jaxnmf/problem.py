@@ -195,7 +195,8 @@ class Problem:
         minus, plus = self.gradients(factors)
         total, count = 0.0, 0.0
         for project, X, m, p in zip(self.projects, factors, minus, plus, strict=True):
-            r = project.natural_residual(X, p - m, p.mean(1, keepdims=True))
+            unit = jnp.abs(p).mean(1, keepdims=True)
+            r = project.natural_residual(X, p - m, unit)
             total = total + (r * r).sum(1).sum()
             count = count + X.shape[1] * project.rank(X)
         return jnp.sqrt(total / count)

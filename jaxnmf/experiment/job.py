@@ -26,7 +26,6 @@ from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment import store
 from jaxnmf.init import initial_factors
-from jaxnmf.matrix import as_matrix
 from jaxnmf.problem import Problem
 from jaxnmf.run import compiled, measure, timed
 from jaxnmf.types import Factors, Result
@@ -86,15 +85,14 @@ def run_job(
     api.check_count("record_every", config["record_every"])
 
     with api.precision(config["dtype"]) as dtype:
-        matrix = as_matrix(dataset.V, dtype)
-        penalties = api.make_penalties(config["l1"], config["l2"])
-        constraints = api.make_constraints(config["constraints"])
-        problem = Problem.of(matrix, loss, penalties=penalties, constraints=constraints)
-        api.check_problem(problem, solver)
+        given = (config[name] for name in ("l1", "l2", "constraints"))
+        problem = api.make_problem(dataset.V, dtype, solver, loss, *given)
         reference = _reference(problem, dataset, dtype)
 
         def row(rank: int, seed: int) -> tuple[dict[str, Any], pd.DataFrame, Result]:
-            factors = initial_factors(matrix, rank, config["init"]["name"], seed)
+            factors = initial_factors(
+                problem.matrix, rank, config["init"]["name"], seed
+            )
             factors = problem.start(factors)
             run = timed(
                 problem,

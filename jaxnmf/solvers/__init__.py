@@ -12,6 +12,7 @@ from jaxnmf.solvers.base import Alternating as Alternating
 from jaxnmf.solvers.base import Solver as Solver
 from jaxnmf.solvers.base import Supports as Supports
 from jaxnmf.solvers.bpp import ANLSBPP as ANLSBPP
+from jaxnmf.solvers.compressed import Compressed as Compressed
 from jaxnmf.solvers.constrained import Orthogonal as Orthogonal
 from jaxnmf.solvers.constrained import Smooth as Smooth
 from jaxnmf.solvers.constrained import SparseHoyer as SparseHoyer
@@ -30,5 +31,8 @@ from jaxnmf.solvers.palm import PALM as PALM
 from jaxnmf.solvers.pgd import PGD as PGD
 from jaxnmf.solvers.pgd_bb import SpectralPGD as SpectralPGD
 from jaxnmf.solvers.pgd_lin import LinPGD as LinPGD
+from jaxnmf.solvers.semi import ConvexNMF as ConvexNMF
+from jaxnmf.solvers.semi import SemiNMF as SemiNMF
+from jaxnmf.solvers.symmetric import SymmetricNMF as SymmetricNMF
 
 make_callable(__name__, _names)

@@ -18,11 +18,15 @@ class Supports(NamedTuple):
     ``losses``: "quadratic" (Frobenius), "kl" (Kullback-Leibler), "beta" (any
     β-divergence), "split" (any with a split gradient) or "any" (also a user's own).
     ``operands``: kinds of V. ``constraints``: what the factors may be held to.
+    ``signed``: which of "V", "W" and "H" may hold negative entries. ``symmetric``: V
+    must be a symmetric matrix.
     """
 
     losses: str = "any"
     operands: frozenset[str] = frozenset({"dense", "sparse"})
     constraints: frozenset[str] = frozenset({"nonnegative"})
+    signed: frozenset[str] = frozenset()
+    symmetric: bool = False
 
     def takes(self, loss: Any) -> bool:
         return {
@@ -82,6 +86,9 @@ class Solver(Protocol):
     ) -> tuple[Factors, Any]:
         """One iteration: new factors and a state of the same structure."""
         ...
+
+    # Where the data must be of a kind of its own, `check(problem)` as well: on the
+    # host, before any compilation, it raises a ValueError for what does not fit.
 
 
 class Alternating:

@@ -108,6 +108,15 @@ SETTINGS = [
 ]
 
 
+def for_solver(solver: str, V: Any) -> Any:
+    """V, or for a solver that wants symmetric data V Vᵀ at the scale of V."""
+    if not registry.solver_class(solver).supports.symmetric:
+        return V
+    square = V @ V.T if scipy.sparse.issparse(V) else np.asarray(V) @ np.asarray(V).T
+    square = square / V.mean()
+    return jax.device_put(square, V.sharding) if isinstance(V, jax.Array) else square
+
+
 def truth() -> tuple[np.ndarray, np.ndarray]:
     """Positive factors of the data."""
     rng = np.random.default_rng(1)
@@ -151,7 +160,11 @@ def setup(
     constraints: Any = "nonnegative",
 ) -> Setup:
     """A run of a case from random or given (W, H), at RANK or padded to PADDED_RANK."""
-    matrix = as_matrix(data() if V is None else V, dtype)
+    supports = case.solver_class.supports
+    V = for_solver(case.solver, data() if V is None else V)
+    matrix = as_matrix(V, dtype, signed=bool(supports.signed))
+    if supports.symmetric and not isinstance(init, str):
+        init = init[0], init[0].T
     factors = initial_factors(matrix, RANK, init, seed)
     mask = None
     if padded:
@@ -163,7 +176,7 @@ def setup(
         case.make_loss(),
         mask=mask,
         penalties=penalties,
-        constraints=make_constraints(constraints),
+        constraints=make_constraints(constraints, supports.signed),
     )
     factors = problem.start(factors)
     solver = run.as_leaves(registry.make_solver(case.solver, options), matrix.dtype)
