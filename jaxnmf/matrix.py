@@ -329,7 +329,7 @@ def _as_dense(V: Any, dtype: Any, signed: bool) -> Dense:
     limit = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
     # Slices along a sharded axis would move data: there a block is all rows.
     block = m if len(array.devices()) > 1 else max(1, min(m, limit // n))
-    floor = jnp.asarray(1e-10 * mean, dtype)
+    floor = _floor(mean, dtype)
     return Dense(array=array, floor=floor, transposed=False, block=block)
 
 
@@ -342,8 +342,13 @@ def _as_sparse(V: Any, dtype: Any, signed: bool) -> Sparse:
     low, high = (csr.data.min(), csr.data.max()) if csr.nnz else (0.0, 0.0)
     _check_values(float(low), float(high), V.shape, signed)
     mean = float(csr.sum(dtype=np.float64)) / (V.shape[0] * V.shape[1])
-    floor = jnp.asarray(1e-10 * mean, dtype)
+    floor = _floor(mean, dtype)
     return Sparse(csr=_csr(csr, dtype), csr_t=_csr(csr.T.tocsr(), dtype), floor=floor)
+
+
+def _floor(mean: float, dtype: Any) -> jax.Array:
+    """What values of WH are kept above; not 0 where V is, or 0/0 would follow."""
+    return jnp.asarray(max(1e-10 * mean, float(jnp.finfo(dtype).tiny)), dtype)
 
 
 def _csr(matrix: Any, dtype: Any) -> CSR:

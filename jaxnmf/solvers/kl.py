@@ -64,7 +64,8 @@ class ScalarNewtonMU(Alternating):
     ``newton`` iterations of coordinate descent as in `kl-cd`, with d = max(0, h −
     g/c) − h taken in full where g ≤ 0 or λ = θ √c |d| ≤ 0.683802, else divided by
     1 + λ. Here θ = max 1/√v over the positive v of the column is the constant by which
-    the loss is self-concordant. Then one H ← H ∘ minus / plus.
+    the loss is self-concordant. Then one H ← H ∘ minus / plus, with an l2 penalty the
+    square root of that quotient.
 
     Cost: that of `kl-cd`; 8mnp in a multiplicative iteration. Monotone; limit points
     are stationary while no component vanishes.
@@ -93,7 +94,10 @@ class ScalarNewtonMU(Alternating):
 
         def multiplicative(free: Any) -> Any:
             minus, plus = problem.gradient(fixed, free)
-            return problem.project(free * quotient(minus, plus))
+            ratio = quotient(minus, plus)
+            # As in `mu`: x² grows faster than every term of the loss.
+            ratio = jnp.where(problem.penalty.l2 > 0, jnp.sqrt(ratio), ratio)
+            return problem.project(free * ratio)
 
         turn = state.count < self.newton
         new = jax.lax.cond(turn, scalar, multiplicative, free)

@@ -69,8 +69,10 @@ class ExtrapolatedMU(Alternating):
 
         minus, plus = problem.gradient(fixed, ahead)
         ratio = quotient(minus, plus)
-        exponent = problem.loss.mu_exponent
-        if exponent != 1:
-            ratio = ratio**exponent
-        new = problem.project(ahead * ratio, state.floor)
+        beta, exponent = problem.loss.beta, problem.loss.mu_exponent
+        step = ratio**exponent if exponent != 1 else ratio
+        if beta < 2:
+            # As in `mu`: x² grows faster than what γ was made for.
+            step = jnp.where(problem.penalty.l2 > 0, ratio ** (1 / (3 - beta)), step)
+        new = problem.project(ahead * step, state.floor)
         return new, State(free, state.floor, momentum, state.count + 1)

@@ -1,0 +1,118 @@
+"""Data that real life brings: empty and equal rows, ranks too high, any magnitude.
+
+Every solver must end with finite, feasible factors and a status that is true. One
+program a solver, loss, shape and precision: hypothesis draws the numbers alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cases
+import numpy as np
+import pytest
+from cases import PROGRAM_CASES, Case
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jaxnmf import registry, run
+from jaxnmf.api import precision
+from jaxnmf.init import initial_factors
+from jaxnmf.matrix import as_matrix
+from jaxnmf.problem import Problem
+from jaxnmf.types import Factors, Status
+
+STOP = run.Stop(max_iter=25, tol=1e-4)
+# (m, n, rank): a plain one, the rank at its largest, a single row of one component.
+SHAPES = {"plain": (6, 5, 2), "full rank": (6, 5, 5), "one row": (1, 7, 1)}
+hard = settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@st.composite
+def hard_data(draw: Any, m: int, n: int, *, zeros: bool) -> np.ndarray:
+    """Entries from 1e-12 to 1e12, with rows and columns empty or alike."""
+    low = draw(st.integers(-12, 12), label="smallest power of ten")
+    high = draw(st.integers(low, 12), label="largest")
+    rng = np.random.default_rng(draw(st.integers(0, 99), label="seed"))
+    V = 10.0 ** rng.uniform(low, high, (m, n))
+    if draw(st.booleans(), label="equal columns"):
+        V[:, 1:3] = V[:, :1]
+    if draw(st.booleans(), label="equal rows"):
+        V[:] = V[:1]
+    if zeros:
+        if draw(st.booleans(), label="empty column"):
+            V[:, -1] = 0
+        if draw(st.booleans(), label="empty row"):
+            V[-1] = 0
+        V *= rng.random((m, n)) < draw(st.sampled_from([1.0, 0.5]), label="density")
+    return V
+
+
+def solved(case: Case, V: np.ndarray, rank: int, dtype: str) -> Any:
+    supports = case.solver_class.supports
+    matrix = as_matrix(V, dtype, signed=bool(supports.signed))
+    constraints = cases.make_constraints("nonnegative", supports.signed)
+    problem = Problem.of(matrix, case.make_loss(), constraints=constraints)
+    solver = run.as_leaves(registry.make_solver(case.solver), matrix.dtype)
+    factors = Factors(*map(np.asarray, initial_factors(matrix, rank, "random", 0)))
+    key = cases.jax.random.key(0)
+    return cases.solve(problem, solver, factors, key, STOP)
+
+
+def assert_truthful(case: Case, V: np.ndarray, rank: int, dtype: str) -> None:
+    result = solved(case, V, rank, dtype)
+    Wt, H = (np.asarray(X, np.float64) for X in result.factors)
+    for name, X in zip("WH", (Wt, H), strict=True):
+        assert np.isfinite(X).all()
+        assert name in case.solver_class.supports.signed or (X >= 0).all()
+    status, iterations = Status.from_code(int(result.status)), int(result.iterations)
+    losses = np.asarray(result.trace.loss, np.float64)
+    losses = losses[: 1 + int(np.isfinite(result.trace.iteration)[1:].sum())]
+    if status == Status.DIVERGED:
+        assert not np.isfinite(losses[-1])
+        return
+    assert np.isfinite(losses).all()
+    if status == Status.MAX_ITER:
+        assert iterations == STOP.max_iter
+    elif status == Status.KKT:
+        assert result.trace.kkt[len(losses) - 1] == 0  # to the last bit
+    elif len(losses) > 1:
+        assert status == Status.CONVERGED
+        assert abs(losses[-1] - losses[-2]) <= 3 * STOP.tol * losses[0]
+    else:
+        assert losses[0] == 0
+    if case.loss == "frobenius":
+        told = 0.5 * ((V - Wt.T @ H) ** 2).sum()
+        rounding = {"float32": 1e-5, "float64": 1e-13}[dtype]
+        size = 0.5 * (V**2).sum() + 0.5 * ((Wt.T @ H) ** 2).sum()
+        assert abs(losses[-1] - told) <= 1e-3 * told + rounding * size
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("case", PROGRAM_CASES, ids=str)
+def test_hard_data_ends_finite_feasible_and_truthful(case, shape, dtype):
+    if dtype == "float64" and shape != "plain":
+        pytest.skip("the shapes are tried in single precision, the harder one")
+    m, n, rank = SHAPES[shape]
+    if case.solver_class.supports.symmetric:
+        m = n = 5
+
+    @hard
+    @given(hard_data(m, n, zeros=not case.make_loss().positive_data))
+    def check(V: np.ndarray) -> None:
+        if case.solver_class.supports.symmetric:
+            V = (V + V.T) / 2
+        assert_truthful(case, V, rank, dtype)
+
+    with precision(dtype):
+        check()
+        if not case.make_loss().positive_data:
+            nothing = np.zeros((m, n))
+            assert_truthful(case, nothing, rank, dtype)
+            assert solved(case, nothing, rank, dtype).trace.loss[0] < 1e-30
