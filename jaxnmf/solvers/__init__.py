@@ -25,6 +25,8 @@ from jaxnmf.solvers.minvol import MinVol as MinVol
 from jaxnmf.solvers.mu import MU as MU
 from jaxnmf.solvers.mu_extrapolated import ExtrapolatedMU as ExtrapolatedMU
 from jaxnmf.solvers.nesterov import NeNMF as NeNMF
+from jaxnmf.solvers.online import MinibatchMU as MinibatchMU
+from jaxnmf.solvers.online import OnlineHALS as OnlineHALS
 from jaxnmf.solvers.optax import Optax as Optax
 from jaxnmf.solvers.palm import IPALM as IPALM
 from jaxnmf.solvers.palm import PALM as PALM

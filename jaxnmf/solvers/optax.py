@@ -10,13 +10,16 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Int
 
+from jaxnmf.constraints import Penalty
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver, suggestion
 from jaxnmf.solvers.base import ANY, Supports
 from jaxnmf.types import Factors, static
 
 TRANSFORMS = ("projection", "softplus", "square")
+LINE_SEARCH = ("lbfgs",)
 
 
 @jax.tree_util.register_pytree_node_class
@@ -55,6 +58,7 @@ class State(NamedTuple):
     optimiser: Any
     scale: Factors  # the mean entry of each factor at the start
     unit: jax.Array  # the objective's unit: makes a raw gradient of order one
+    key: jax.Array  # draws the batches
 
 
 @register_solver("optax")
@@ -67,7 +71,11 @@ class Optax:
     "projection" clips after each update; "softplus" and "square" optimise r with
     x = log(1 + eʳ) or x = r² (which adds saddle points at 0).
 
-    Cost: one gradient of both factors an iteration, 8mnp. Not monotone.
+    With ``batch`` an iteration is an epoch: rows of V are dealt anew into batches, and
+    each gives an optimiser's step by the gradient of its rows, times m / batch for H.
+
+    Cost: one gradient of both factors an iteration, 8mnp, and with batches as many
+    optimiser's steps as there are. Not monotone.
 
     Args:
       optimizer: the name of an optax optimiser ("adam", "sgd", "lbfgs", …).
@@ -75,6 +83,7 @@ class Optax:
         optimiser's own default where it has one, else 0.1.
       schedule: the name of an optax schedule ("cosine_decay_schedule", …), or "".
       options, schedule_options: their further arguments.
+      batch: rows to a gradient (dense V); 0 for all of them at once.
 
     Reference: DeepMind et al., "The DeepMind JAX ecosystem" (2020); Kingma & Ba,
     "Adam", ICLR 2015, for the default.
@@ -85,6 +94,7 @@ class Optax:
     optimizer: str = static("adam")
     learning_rate: float | None = None
     schedule: str = static("")
+    batch: int = static(0)
     transform: str = static("projection")
     options: Mapping[str, Any] = dataclasses.field(default_factory=Options)
     schedule_options: Mapping[str, Any] = dataclasses.field(default_factory=Options)
@@ -94,6 +104,12 @@ class Optax:
         if self.schedule:
             _check_name("schedule", self.schedule, _schedules())
         _check_name("transform", self.transform, TRANSFORMS)
+        if self.batch < 0 or (self.batch and self.optimizer in LINE_SEARCH):
+            raise ValueError(
+                f"solver 'optax': batch={self.batch} with {self.optimizer!r}; it must "
+                f"be ≥ 0, and 0 for a line search ({', '.join(LINE_SEARCH)}), which "
+                "compares values of all of V"
+            )
         for name, function in (
             ("options", self.optimizer),
             ("schedule_options", self.schedule),
@@ -107,7 +123,6 @@ class Optax:
                 object.__setattr__(self, name, Options(given))
 
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
-        del key
         mean = problem.project.mean
         scale = Factors(*(mean(X) for X in factors))
         scale = Factors(*(jnp.where(s > 0, s, 1) for s in scale))
@@ -118,20 +133,46 @@ class Optax:
         raw = Factors(
             *(self._to_raw(X / s) for X, s in zip(factors, scale, strict=True))
         )
-        return State(raw, self._optimiser().init(raw), scale, unit)
+        return State(raw, self._optimiser().init(raw), scale, unit, key)
+
+    def check(self, problem: Problem) -> None:
+        if self.batch and problem.matrix.kind != "dense":
+            raise ValueError(
+                f"solver 'optax': batch={self.batch} takes rows of a dense V; for a "
+                f"{problem.matrix.kind} V use batch=0, or pass V.toarray()"
+            )
 
     def step(
         self, problem: Problem, factors: Factors, state: State
     ) -> tuple[Factors, State]:
         del factors
+        m = problem.matrix.shape[0]
+        count = -(-m // self.batch) if self.batch else 1
+        if count == 1:
+            state = self._update(problem, state, problem.gradients)
+            return self._to_factors(problem, state), state
+        size = -(-m // count)
+        key, draw = jax.random.split(state.key)
+        rows = jax.random.permutation(draw, jnp.arange(m, dtype=jnp.int32))
+        rows = jnp.pad(rows, (0, count * size - m), constant_values=m)
 
-        def to_factors(raw: Factors) -> Factors:
-            return Factors(
-                *(
-                    problem.project(s * self._from_raw(r))
-                    for r, s in zip(raw, state.scale, strict=True)
-                )
-            )
+        def visit(i: Any, state: State) -> State:
+            batch = jax.lax.dynamic_slice_in_dim(rows, i * size, size)
+
+            def gradients(factors: Factors) -> tuple[Factors, Factors]:
+                return batch_gradients(problem, factors, batch)
+
+            return self._update(problem, state, gradients)
+
+        state = jax.lax.fori_loop(0, count, visit, state._replace(key=key))
+        return self._to_factors(problem, state), state
+
+    def _to_factors(self, problem: Problem, state: State) -> Factors:
+        pairs = zip(state.raw, state.scale, strict=True)  # pyright: ignore
+        return Factors(*(problem.project(s * self._from_raw(r)) for r, s in pairs))
+
+    def _update(self, problem: Problem, state: State, gradients: Any) -> State:
+        """The state after one step of the optimiser, by ``gradients`` of factors."""
 
         @jax.custom_vjp
         def value(factors: Factors) -> jax.Array:
@@ -141,14 +182,14 @@ class Optax:
             return value(factors), factors
 
         def value_backward(factors: Factors, cotangent: jax.Array) -> Any:
-            minus, plus = problem.gradients(factors)
+            minus, plus = gradients(factors)
             factor = cotangent / state.unit
             return (jax.tree.map(lambda p, m: factor * (p - m), plus, minus),)
 
         value.defvjp(value_forward, value_backward)
 
         def objective(raw: Factors) -> jax.Array:
-            return value(to_factors(raw))
+            return value(self._to_factors(problem, state._replace(raw=raw)))
 
         # The value is dead code, and not computed, for optimisers that ignore it.
         loss, gradient = jax.value_and_grad(objective)(state.raw)
@@ -169,7 +210,7 @@ class Optax:
             keep = 0.0 if problem.loss.quadratic else 0.1
             pairs = zip(raw, state.raw, strict=True)  # pyright: ignore
             raw = Factors(*(problem.project(new, keep * old) for new, old in pairs))
-        return to_factors(raw), state._replace(raw=raw, optimiser=optimiser)  # pyright: ignore
+        return state._replace(raw=raw, optimiser=optimiser)  # pyright: ignore
 
     def _optimiser(self) -> Any:
         make = getattr(optax, self.optimizer)
@@ -198,6 +239,31 @@ class Optax:
             return x + jnp.log(-jnp.expm1(-x))
         # A square's derivative vanishes at 0, which would lock an entry there.
         return jnp.sqrt(jnp.maximum(x, 1e-6)) if self.transform == "square" else x
+
+
+def batch_gradients(
+    problem: Problem, factors: Factors, rows: Int[Array, " b"]
+) -> tuple[Factors, Factors]:
+    """(minus, plus) of both factors from some rows of V, an index of m for none: the
+    rows' own for W, 0 for all others, and m/b times the rows' for H."""
+    m = problem.matrix.shape[0]
+    there = (rows < m).sum().astype(problem.matrix.dtype)
+    part = dataclasses.replace(
+        problem,
+        matrix=problem.matrix.rows(rows),
+        penalties=(problem.penalties[0], Penalty()),
+    )
+    codes = factors.Wt.at[:, rows].get(mode="fill", fill_value=0)
+    sides = part.gradients(Factors(codes, factors.H))
+    (minus_W, minus_H), (plus_W, plus_H) = sides
+
+    def spread(columns: Any) -> Any:
+        return jnp.zeros_like(factors.Wt).at[:, rows].set(columns, mode="drop")
+
+    scale = m / there
+    plus_H = scale * plus_H + problem.penalty.gradient(factors.H)
+    minus = Factors(spread(minus_W), scale * minus_H)
+    return minus, Factors(spread(plus_W), plus_H)
 
 
 def _optimizers() -> list[str]:

@@ -1,0 +1,286 @@
+"""Batches of rows in turn: online dictionary learning and multiplicative updates."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxnmf.constraints import Penalty
+from jaxnmf.problem import Problem
+from jaxnmf.registry import register_solver
+from jaxnmf.solvers.base import (
+    BETA,
+    QUADRATIC,
+    Supports,
+    inner_repeats,
+    inverse,
+    quotient,
+    sweep,
+)
+from jaxnmf.types import Factors, static
+
+
+class State(NamedTuple):
+    """What the batches left, and how much of it still counts."""
+
+    rows: jax.Array  # (batches, size): the rows of each batch, m where it has fewer
+    statistics: Any  # of each batch when it was last visited, stacked
+    weights: jax.Array  # (batches,): what H still takes of them
+    forgetting: jax.Array  # 1 − the weight that is kept through this epoch
+    constants: Any  # the solver's own, fixed for the whole run
+    key: jax.Array
+
+
+class Minibatch:
+    """Visits batches of rows of V; a subclass says what is done at each.
+
+    The rows are dealt at random into batches once, and the order of the batches anew
+    in every step, which is an epoch. For each batch b: H ← the best for Σ_c w_c S_c,
+    with S_c the statistics that batch c left when it was last visited; then the codes
+    of the rows, columns of Wt; then S_b of the new codes in place of the old, with
+    w_b = 1 and every other weight multiplied by ρ.
+    """
+
+    descends: ClassVar[bool] = False
+    variant: ClassVar[bool] = False
+    batch: int
+    forget: float
+    settle: float
+
+    def constants(self, problem: Problem, factors: Factors) -> Any:
+        """What is fixed for the whole run; nothing by default."""
+        return ()
+
+    def statistics(self, part: Problem, codes: Any, H: Any) -> Any:
+        """What a batch leaves for H: sums over its rows, without the penalty."""
+        raise NotImplementedError
+
+    def update_H(
+        self, problem: Problem, part: Problem, total: Any, H: Any, constants: Any
+    ) -> Any:
+        """H improved for the whole problem, whose statistics are ``total``."""
+        raise NotImplementedError
+
+    def update_codes(self, part: Problem, H: Any, codes: Any, constants: Any) -> Any:
+        """The codes of a batch improved for fixed H."""
+        raise NotImplementedError
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(
+                f"solver {self.name!r}: batch={self.batch} must be ≥ 1"  # pyright: ignore
+            )
+
+    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
+        m, dtype = problem.matrix.shape[0], problem.matrix.dtype
+        key, draw = jax.random.split(key)
+        count = -(-m // self.batch)
+        size = -(-m // count)
+        rows = jnp.arange(m, dtype=jnp.int32)
+        if count > 1:
+            rows = jax.random.permutation(draw, rows)
+        rows = jnp.pad(rows, (0, count * size - m), constant_values=m)
+        rows = rows.reshape(count, size)
+
+        def left_by(rows: jax.Array) -> Any:
+            part = _part(problem, rows, count)
+            return self.statistics(part, _codes(factors.Wt, rows, count), factors.H)
+
+        return State(
+            rows=rows,
+            statistics=jax.lax.map(left_by, rows),
+            weights=jnp.ones((count,), dtype),
+            forgetting=jnp.asarray(self.forget, dtype),
+            constants=self.constants(problem, factors),
+            key=key,
+        )
+
+    def step(
+        self, problem: Problem, factors: Factors, state: State
+    ) -> tuple[Factors, State]:
+        m, dtype = problem.matrix.shape[0], problem.matrix.dtype
+        count = state.rows.shape[0]
+        key, draw = jax.random.split(state.key)
+        order = jax.random.permutation(draw, count)
+        sizes = (state.rows < m).sum(1).astype(dtype)
+        rho = (1 - state.forgetting) ** (1 / count)
+        # Summed anew in every epoch, so that rounding does not pile up.
+        total = jax.tree.map(
+            lambda S: jnp.tensordot(state.weights, S, 1), state.statistics
+        )
+
+        def visit(i: Any, carry: Any) -> Any:
+            (Wt, H), total, statistics, weights = carry
+            b = order[i]
+            rows = state.rows[b]
+            part = _part(problem, rows, count)
+            # To the size of all m rows: what the penalty on H is weighed against.
+            scale = m / (weights * sizes).sum()
+            H = self.update_H(
+                problem,
+                part,
+                jax.tree.map(lambda S: scale * S, total),
+                H,
+                state.constants,
+            )
+            codes = _codes(Wt, rows, count)
+            codes = self.update_codes(part, H, codes, state.constants)
+            codes = jnp.where(rows < m, codes, 0)
+            Wt = codes if count == 1 else Wt.at[:, rows].set(codes, mode="drop")
+            new = self.statistics(part, codes, H)
+            total = jax.tree.map(
+                lambda T, S, s: rho * (T - weights[b] * S[b]) + s,
+                total,
+                statistics,
+                new,
+            )
+            statistics = jax.tree.map(lambda S, s: S.at[b].set(s), statistics, new)
+            return Factors(Wt, H), total, statistics, (rho * weights).at[b].set(1)
+
+        carry = (factors, total, state.statistics, state.weights)
+        factors, _, statistics, weights = jax.lax.fori_loop(0, count, visit, carry)
+        return factors, state._replace(
+            statistics=statistics,
+            weights=weights,
+            forgetting=self.settle * state.forgetting,
+            key=key,
+        )
+
+
+def _part(problem: Problem, rows: jax.Array, count: int) -> Problem:
+    """The problem of these rows for the codes: no penalty on H."""
+    return Problem(
+        matrix=problem.matrix if count == 1 else problem.matrix.rows(rows),
+        loss=problem.loss,
+        projects=problem.projects,
+        penalties=(problem.penalties[0], Penalty()),
+    )
+
+
+def _codes(Wt: jax.Array, rows: jax.Array, count: int) -> jax.Array:
+    """The columns of Wt for these rows, 0 for a row that is none."""
+    return Wt if count == 1 else Wt.at[:, rows].get(mode="fill", fill_value=0)
+
+
+@register_solver("hals-online")
+class OnlineHALS(Minibatch):
+    """HALS on batches of rows: online dictionary learning, one step an epoch.
+
+    For each batch b of rows v_b: H takes HALS sweeps on (Σ_c w_c A_c, Σ_c w_c B_c),
+    with A_c = W_cᵀW_c and B_c = W_cᵀV_c of every batch's codes when they were last
+    computed; then the codes W_b take sweeps on (HHᵀ, v_b Hᵀ). The weight of a batch is
+    1 when it is visited and falls by (1 − forget) an epoch, for its codes were made
+    for an older H; ``forget`` itself falls by ``settle`` an epoch, so that in the end
+    all rows count alike and the solution is that of all of V. With one batch it is
+    HALS.
+
+    Cost: 4mnp an epoch as HALS, and 2np² a batch and sweep; in memory p(p + n) numbers
+    for each batch, p/batch of V. Not monotone; in expectation, and with a ρ that tends
+    to 1, it converges to stationary points.
+
+    Args:
+      batch: rows at a time.
+      inner: sweeps for each Gram and cross product; 0 lets the sizes decide.
+      forget: how much less a batch counts an epoch after its visit.
+      settle: what is left of ``forget`` after an epoch.
+
+    References: Mairal, Bach, Ponce & Sapiro, "Online learning for matrix factorization
+    and sparse coding", JMLR 11 (2010); Schmidt, Le Roux & Bach, "Minimizing finite sums
+    with the stochastic average gradient", Mathematical Programming 162 (2017), for
+    replacing a batch's share in the sums.
+    """
+
+    supports: ClassVar[Supports] = QUADRATIC._replace(operands=frozenset({"dense"}))
+    batch: int = static(256)
+    inner: int = static(0)
+    forget: float = 0.3
+    settle: float = 0.7
+
+    def statistics(self, part: Problem, codes: Any, H: Any) -> Any:
+        return part.quadratic(codes)
+
+    def update_H(
+        self, problem: Problem, part: Problem, total: Any, H: Any, constants: Any
+    ) -> Any:
+        gram, cross = total
+        repeats = inner_repeats(part, H, self.inner)
+        return jax.lax.fori_loop(
+            0, repeats, lambda _, X: sweep(problem, gram, cross, X), H
+        )
+
+    def update_codes(self, part: Problem, H: Any, codes: Any, constants: Any) -> Any:
+        part = part.T
+        gram, cross = part.quadratic(H)
+        repeats = inner_repeats(part, codes, self.inner)
+        return jax.lax.fori_loop(
+            0, repeats, lambda _, X: sweep(part, gram, cross, X), codes
+        )
+
+
+@register_solver("mu-minibatch")
+class MinibatchMU(Minibatch):
+    """Multiplicative updates on batches of rows, for every β-divergence.
+
+    For each batch b: H ← max(floor, H ∘ (Σ_c w_c M_c / H^(1/γ) / Σ_c w_c P_c)^γ), where
+    plus_c − minus_c is the gradient that batch c gave at its last visit, P_c = plus_c
+    and M_c = H^(1/γ) minus_c with the H of that visit: the minimum of the batches'
+    majorisers together. Then the codes of the batch take ``inner`` multiplicative
+    updates. Weights fall and settle as in `hals-online`; γ, and the floor, are those
+    of `mu`. With one batch it is `mu`.
+
+    Cost: that of `mu` an epoch, and 2np a batch; in memory 2np numbers for each batch.
+    Not monotone; no proof of convergence.
+
+    Args:
+      batch: rows at a time.
+      inner: updates of the codes for each visit.
+      forget: how much less a batch counts an epoch after its visit.
+      settle: what is left of ``forget`` after an epoch.
+      floor: the smallest entry, in units of the factor's mean at the start.
+
+    References: Lefèvre, Bach & Févotte, "Online algorithms for nonnegative matrix
+    factorization with the Itakura-Saito divergence", WASPAA (2011); Mairal, "Stochastic
+    majorization-minimization algorithms for large-scale optimization", NIPS 26 (2013).
+    """
+
+    supports: ClassVar[Supports] = BETA._replace(operands=frozenset({"dense"}))
+    batch: int = static(256)
+    inner: int = static(1)
+    forget: float = 0.3
+    settle: float = 0.7
+    floor: float = 1e-10
+
+    def constants(self, problem: Problem, factors: Factors) -> Factors:
+        return Factors(*(self.floor * problem.project.mean(X) for X in factors))
+
+    def statistics(self, part: Problem, codes: Any, H: Any) -> Any:
+        minus, plus = part.gradient(codes, H)
+        return H ** (1 / part.loss.mu_exponent) * minus, plus
+
+    def update_H(
+        self, problem: Problem, part: Problem, total: Any, H: Any, constants: Any
+    ) -> Any:
+        pulled, plus = total
+        plus = plus + problem.penalty.gradient(H)
+        minus = pulled * inverse(H ** (1 / problem.loss.mu_exponent))
+        return _multiplied(problem, H, minus, plus, constants.H)
+
+    def update_codes(self, part: Problem, H: Any, codes: Any, constants: Any) -> Any:
+        def again(_: Any, codes: Any) -> Any:
+            minus, plus = part.T.gradient(H, codes)
+            return _multiplied(part.T, codes, minus, plus, constants.Wt)
+
+        return jax.lax.fori_loop(0, self.inner, again, codes)
+
+
+def _multiplied(problem: Problem, X: Any, minus: Any, plus: Any, floor: Any) -> Any:
+    """max(floor, X ∘ (minus / plus)^γ), with an exponent that an l2 penalty allows."""
+    ratio = quotient(minus, plus)
+    beta, exponent = problem.loss.beta, problem.loss.mu_exponent
+    step = ratio**exponent if exponent != 1 else ratio
+    if beta < 2:
+        # x² grows faster than what γ was made for: with it 1/(3−β) descends.
+        step = jnp.where(problem.penalty.l2 > 0, ratio ** (1 / (3 - beta)), step)
+    return problem.project(X * step, floor)
