@@ -21,6 +21,8 @@ from jaxnmf.solvers.extrapolated import Extrapolated as Extrapolated
 from jaxnmf.solvers.hals import HALS as HALS
 from jaxnmf.solvers.kl import KLCoordinateDescent as KLCoordinateDescent
 from jaxnmf.solvers.kl import ScalarNewtonMU as ScalarNewtonMU
+from jaxnmf.solvers.kl_first_order import KLMirror as KLMirror
+from jaxnmf.solvers.kl_newton import KLNewton as KLNewton
 from jaxnmf.solvers.minvol import MinVol as MinVol
 from jaxnmf.solvers.mu import MU as MU
 from jaxnmf.solvers.mu_extrapolated import ExtrapolatedMU as ExtrapolatedMU

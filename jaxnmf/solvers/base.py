@@ -177,6 +177,23 @@ def quotient(minus: jax.Array, plus: jax.Array) -> jax.Array:
     return jnp.where(plus > 0, minus / jnp.where(plus > 0, plus, 1), 1)
 
 
+def multiplied(
+    problem: Problem,
+    X: Float[Array, "p q"],
+    minus: Float[Array, "p q"],
+    plus: Float[Array, "p q"],
+    floor: jax.Array | float = 0.0,
+) -> Float[Array, "p q"]:
+    """The multiplicative update max(floor, X ∘ (minus / plus)^γ) of a β-divergence."""
+    ratio = quotient(minus, plus)
+    beta, exponent = problem.loss.beta, problem.loss.mu_exponent
+    step = ratio**exponent if exponent != 1 else ratio
+    if beta < 2:
+        # x² grows faster than what γ was made for: with it 1/(3−β) descends.
+        step = jnp.where(problem.penalty.l2 > 0, ratio ** (1 / (3 - beta)), step)
+    return problem.project(X * step, floor)
+
+
 def sweep(
     problem: Problem,
     gram: Float[Array, "p p"],

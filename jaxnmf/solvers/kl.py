@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jaxnmf.constraints import NonNegative
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import KL, Alternating, Supports, quotient
+from jaxnmf.solvers.base import KL, Alternating, Supports, multiplied
 from jaxnmf.types import static
 
 DENSE_KL = KL._replace(operands=frozenset({"dense"}))
@@ -94,10 +94,7 @@ class ScalarNewtonMU(Alternating):
 
         def multiplicative(free: Any) -> Any:
             minus, plus = problem.gradient(fixed, free)
-            ratio = quotient(minus, plus)
-            # As in `mu`: x² grows faster than every term of the loss.
-            ratio = jnp.where(problem.penalty.l2 > 0, jnp.sqrt(ratio), ratio)
-            return problem.project(free * ratio)
+            return multiplied(problem, free, minus, plus)
 
         turn = state.count < self.newton
         new = jax.lax.cond(turn, scalar, multiplicative, free)
@@ -149,9 +146,11 @@ def coordinate_pass(
             X, WH = carry
             k = i % p
             w, h = fixed[k], X[k]
-            quotient = v / WH
+            # Not v/x/x: compiled, it becomes v/(x·x), whose square may underflow.
+            over = 1 / WH
+            quotient = v * over
             g = w.sum() - dot(w, quotient) + penalty.l1 + penalty.l2 * h
-            c = dot(w * w, quotient / WH) + penalty.l2
+            c = dot(w * w, quotient * over) + penalty.l2
             new = scalar(h, g, c, theta)
             WH = jnp.maximum(WH + outer(w, new - h), matrix.floor)
             return X.at[k].set(new), WH

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import BETA, Alternating, Supports, inner_repeats, quotient
+from jaxnmf.solvers.base import BETA, Alternating, Supports, inner_repeats, multiplied
 from jaxnmf.types import Factors, static
 
 
@@ -60,14 +59,14 @@ class MU(Alternating):
         if problem.loss.quadratic:
             return self.nnls(problem, *problem.quadratic(fixed), free, state)
         minus, plus = problem.gradient(fixed, free)
-        return self._update(problem, free, minus, plus, state), state
+        return multiplied(problem, free, minus, plus, state), state
 
     def nnls(
         self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
     ) -> tuple[Any, Any]:
         def again(_: Any, X: Any) -> Any:
             plus = gram @ X + problem.penalty.gradient(X)
-            return self._update(problem, X, cross, plus, state)
+            return multiplied(problem, X, cross, plus, state)
 
         count = inner_repeats(problem, free, self.inner)
         return jax.lax.fori_loop(0, count, again, free), state
@@ -79,16 +78,7 @@ class MU(Alternating):
             return super().step(problem, factors, state)
         (Wt, H), (floor_W, floor_H) = factors, state
         minus, plus = problem.gradients(factors)
-        H = self._update(problem, H, minus.H, plus.H, floor_H)
+        H = multiplied(problem, H, minus.H, plus.H, floor_H)
         plus_W = H.sum(1)[:, None] + problem.T.penalty.gradient(Wt)
-        Wt = self._update(problem.T, Wt, minus.Wt, plus_W, floor_W)
+        Wt = multiplied(problem.T, Wt, minus.Wt, plus_W, floor_W)
         return Factors(Wt, H), state
-
-    def _update(self, problem: Problem, X: Any, minus: Any, plus: Any, floor: Any):
-        ratio = quotient(minus, plus)
-        beta, exponent = problem.loss.beta, problem.loss.mu_exponent
-        step = ratio**exponent if exponent != 1 else ratio
-        if beta < 2:
-            # x² grows faster than what γ was made for: with it 1/(3−β) descends.
-            step = jnp.where(problem.penalty.l2 > 0, ratio ** (1 / (3 - beta)), step)
-        return problem.project(X * step, floor)

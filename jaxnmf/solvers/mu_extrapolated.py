@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import BETA, Alternating, Supports, quotient
+from jaxnmf.solvers.base import BETA, Alternating, Supports, multiplied
 
 
 class State(NamedTuple):
@@ -33,7 +33,8 @@ class ExtrapolatedMU(Alternating):
 
     Cost: a multiplicative update's products (8mnp for Kullback-Leibler) and one more
     factor in memory for each. Not monotone. For 1 ≤ β ≤ 2 limit points of the iterates
-    are stationary; other β use the exponent γ of `mu` and have no proof.
+    are stationary; other β use the exponent γ of `mu` and have no proof. With an l2
+    penalty γ is that of `mu` too, without which the updates swing for ever.
 
     Args:
       floor: the smallest entry, in units of the factor's mean at the start.
@@ -68,11 +69,5 @@ class ExtrapolatedMU(Alternating):
         ahead = free + b * grown
 
         minus, plus = problem.gradient(fixed, ahead)
-        ratio = quotient(minus, plus)
-        beta, exponent = problem.loss.beta, problem.loss.mu_exponent
-        step = ratio**exponent if exponent != 1 else ratio
-        if beta < 2:
-            # As in `mu`: x² grows faster than what γ was made for.
-            step = jnp.where(problem.penalty.l2 > 0, ratio ** (1 / (3 - beta)), step)
-        new = problem.project(ahead * step, state.floor)
+        new = multiplied(problem, ahead, minus, plus, state.floor)
         return new, State(free, state.floor, momentum, state.count + 1)

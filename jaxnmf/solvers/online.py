@@ -16,7 +16,7 @@ from jaxnmf.solvers.base import (
     Supports,
     inner_repeats,
     inverse,
-    quotient,
+    multiplied,
     sweep,
 )
 from jaxnmf.types import Factors, static
@@ -265,22 +265,11 @@ class MinibatchMU(Minibatch):
         pulled, plus = total
         plus = plus + problem.penalty.gradient(H)
         minus = pulled * inverse(H ** (1 / problem.loss.mu_exponent))
-        return _multiplied(problem, H, minus, plus, constants.H)
+        return multiplied(problem, H, minus, plus, constants.H)
 
     def update_codes(self, part: Problem, H: Any, codes: Any, constants: Any) -> Any:
         def again(_: Any, codes: Any) -> Any:
             minus, plus = part.T.gradient(H, codes)
-            return _multiplied(part.T, codes, minus, plus, constants.Wt)
+            return multiplied(part.T, codes, minus, plus, constants.Wt)
 
         return jax.lax.fori_loop(0, self.inner, again, codes)
-
-
-def _multiplied(problem: Problem, X: Any, minus: Any, plus: Any, floor: Any) -> Any:
-    """max(floor, X ∘ (minus / plus)^γ), with an exponent that an l2 penalty allows."""
-    ratio = quotient(minus, plus)
-    beta, exponent = problem.loss.beta, problem.loss.mu_exponent
-    step = ratio**exponent if exponent != 1 else ratio
-    if beta < 2:
-        # x² grows faster than what γ was made for: with it 1/(3−β) descends.
-        step = jnp.where(problem.penalty.l2 > 0, ratio ** (1 / (3 - beta)), step)
-    return problem.project(X * step, floor)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
@@ -200,6 +201,22 @@ def test_every_study_composes_and_builds(name, shared_data):
             assert built.supports.takes(loss)
     assert config["dataset"]["name"] in datasets.names()
     assert config["name"] == name
+
+
+@pytest.mark.parametrize("loss", ["frobenius", "kullback-leibler"])
+def test_a_shootout_has_every_solver_that_applies(loss):
+    """All that minimise the plain loss of dense data, and the classic baseline."""
+    short = {"frobenius": "frobenius", "kullback-leibler": "kl"}[loss]
+    text = (CONFIGS / "experiment" / f"{short}_shootout.yaml").read_text()
+    chosen = yaml.safe_load(text)["hydra"]["sweeper"]["params"]["solver"].split(",")
+    wanted = {
+        name
+        for name in jaxnmf.solvers()
+        if registry.solver_class(name).__module__.startswith("jaxnmf.")
+        and registry.solver_class(name).supports.takes(registry.make_loss(loss))
+        and not getattr(registry.solver_class(name), "variant", False)
+    }
+    assert set(chosen) - {"als"} == wanted
 
 
 def test_an_interrupted_study_keeps_its_finished_runs(tmp_path):

@@ -5,15 +5,19 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
+import scipy.optimize
 from numpy.testing import assert_allclose
 
 import jaxnmf
 from jaxnmf import datasets, metrics
 from jaxnmf.api import precision
+from jaxnmf.constraints import Penalty
 from jaxnmf.matrix import as_matrix
 from jaxnmf.problem import Problem
-from jaxnmf.registry import make_loss
+from jaxnmf.registry import make_loss, make_solver
 from jaxnmf.solvers.kl import coordinate_pass, damped_newton, newton
+from jaxnmf.solvers.kl_newton import newton_step
 
 
 @pytest.fixture
@@ -70,7 +74,106 @@ def test_the_damping_is_needed(start):
     assert not np.allclose(one_pass(V, Wt, far, True), one_pass(V, Wt, far, False))
 
 
-@pytest.mark.parametrize("solver", ["kl-cd", "kl-sn-mu", "mu-extrapolated"])
+def divergence(V, X):
+    """Of each column, entry by entry."""
+    safe = np.where(V > 0, V, 1)
+    return (np.where(V > 0, V * np.log(safe / X), 0) - V + X).sum(0)
+
+
+def column_newton(V, Wt, H, l1, l2):
+    """H + d with each column's exact d, by SciPy's active sets."""
+    found = np.empty_like(H)
+    for j in range(H.shape[1]):
+        v, h, x = V[:, j], H[:, j], Wt.T @ H[:, j]
+        slope = (Wt * (1 - v / x)).sum(1) + l1 + l2 * h
+        curvature = (Wt * (v / x**2)) @ Wt.T + l2 * np.eye(len(h))
+        root = scipy.linalg.cholesky(curvature)
+        target = scipy.linalg.solve(root.T, curvature @ h - slope)
+        found[:, j] = scipy.optimize.nnls(root, target)[0]
+    return found
+
+
+@pytest.mark.parametrize("side", ["H", "W"])
+@pytest.mark.parametrize("block", [None, 2], ids=["whole", "blocks"])
+def test_a_newton_step_is_that_of_each_column(start, block, side):
+    V, Wt, H = start
+    # Near enough to the solution that full steps descend.
+    near = jaxnmf.factorize(V, 3, loss="kl", solver="mu", max_iter=50, tol=0)
+    Wt, H = np.float64(near.W.T) + 1e-3, np.float64(near.H) + 1e-3
+    l1, l2 = 0.1, 0.2
+    with precision("float64") as dtype:
+        matrix = as_matrix(V, dtype)
+        if block is not None:
+            matrix = dataclasses.replace(matrix, block=block)
+        both = (Penalty(l1=l1, l2=l2),) * 2
+        problem = Problem.of(matrix, make_loss("kl"), penalties=both)
+        fixed, free = jnp.asarray(Wt), jnp.asarray(H)
+        if side == "H":
+            found = newton_step(problem, fixed, free, 500)
+            expected = column_newton(V, Wt, H, l1, l2)
+        else:
+            found = newton_step(problem.T, free, fixed, 500)
+            expected = column_newton(V.T, H, Wt, l1, l2)
+    assert_allclose(np.asarray(found), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [0.01, 20.0])
+def test_a_newton_step_raises_no_column(start, scale):
+    """From afar, where full steps of the quadratic model do."""
+    V, Wt, H = start
+    far = scale * H
+    before = divergence(V, Wt.T @ far)
+    bare = np.maximum(column_newton(V, Wt, far, 0, 0), 1e-12)
+    if scale > 1:
+        assert (divergence(V, Wt.T @ bare) > before).any()
+    with precision("float64") as dtype:
+        problem = Problem.of(as_matrix(V, dtype), make_loss("kl"))
+        found = newton_step(problem, jnp.asarray(Wt), jnp.asarray(far), 3)
+    assert (divergence(V, Wt.T @ np.asarray(found)) <= before * (1 + 1e-13)).all()
+
+
+@pytest.mark.parametrize(("l1", "l2"), [(0.0, 0.0), (0.3, 0.7)])
+def test_a_mirror_step_minimises_its_model(start, l1, l2):
+    V, Wt, H = start
+    with precision("float64") as dtype:
+        both = (Penalty(l1=l1, l2=l2),) * 2
+        problem = Problem.of(as_matrix(V, dtype), make_loss("kl"), penalties=both)
+        solver = make_solver("kl-mirror", {"accelerated": False})
+        fixed, free = jnp.asarray(Wt), jnp.asarray(H)
+        state = solver.half_init(problem, fixed, free)
+        found = np.asarray(solver.half_step(problem, fixed, free, state)[0])
+    slope = Wt @ (1 - V / (Wt.T @ H))
+    L = V.sum(0)
+    for (k, j), h in np.ndenumerate(H):
+
+        def model(z, k=k, j=j, h=h):
+            penalty = l1 * z + 0.5 * l2 * z * z
+            return slope[k, j] * z + penalty + L[j] * (z / h - np.log(z))
+
+        best = scipy.optimize.minimize_scalar(
+            model, bounds=(1e-6, 10 * h), method="bounded", options={"xatol": 1e-10}
+        )
+        assert found[k, j] == pytest.approx(best.x, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("solver", "options"), [("kl-sn-mu", {"newton": 0}), ("mu-extrapolated", {})]
+)
+def test_updates_settle_under_a_heavy_square_penalty(start, solver, options):
+    """With the exponent 1 they swing between two points for ever."""
+    with precision("float64"):
+        found = jaxnmf.factorize(
+            start[0], 3, loss="kl", solver=make_solver(solver, options), l2=1e3,
+            max_iter=60, tol=0, record_every=1, dtype="float64",
+        )  # fmt: skip
+    losses = np.asarray(found.trace.loss)
+    assert np.diff(losses).max() <= 1e-6 * losses[-1]
+    assert losses[-1] < 0.1 * losses[0]
+
+
+@pytest.mark.parametrize(
+    "solver", ["kl-cd", "kl-newton", "kl-sn-mu", "mu-extrapolated"]
+)
 def test_it_is_sooner_than_multiplicative_updates(solver):
     data = datasets.load("synthetic", m=60, n=40, rank=4, noise="poisson").V
     plain = jaxnmf.factorize(data, 4, loss="kl", solver="mu", max_iter=300, tol=0)
@@ -82,7 +185,7 @@ def test_it_is_sooner_than_multiplicative_updates(solver):
     assert found.iterations <= 200
 
 
-@pytest.mark.parametrize("solver", ["mu", "mu-extrapolated"])
+@pytest.mark.parametrize("solver", ["mu", "mu-extrapolated", "kl-newton"])
 def test_leukaemia_types_are_found(solver, shared_data):
     """Brunet et al. (2004): p = 3 tells ALL-B, ALL-T and AML apart."""
     data = datasets.load("all_aml")
@@ -97,7 +200,10 @@ def test_leukaemia_types_are_found(solver, shared_data):
     assert metrics.adjusted_rand_index(data.labels, clusters) >= 0.9
 
 
-def test_faces_reach_the_divergence_known(shared_data):
+@pytest.mark.parametrize(
+    ("solver", "max_iter"), [("mu-extrapolated", 1500), ("kl-newton", 150)]
+)
+def test_faces_reach_the_divergence_known(solver, max_iter, shared_data):
     """CBCL, p = 10: extrapolation passes 0.1839 of D(V | row means), where plain
     updates stood at 0.1877 after 30 s."""
     V = (256 - datasets.load("cbcl_faces").V) / 256  # the reference has it inverted
@@ -107,6 +213,6 @@ def test_faces_reach_the_divergence_known(shared_data):
     )
     assert normaliser == pytest.approx(41109, rel=2e-3)
     found = jaxnmf.factorize(
-        V, 10, loss="kl", solver="mu-extrapolated", max_iter=1500, tol=0, kkt=False
+        V, 10, loss="kl", solver=solver, max_iter=max_iter, tol=0, kkt=False
     )
     assert found.loss / normaliser <= 0.1839

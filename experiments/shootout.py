@@ -1,0 +1,113 @@
+"""What came out of a shoot-out: its table, and the picture of its curves.
+
+    python experiments/shootout.py STUDY_FOLDER TARGET_FOLDER
+
+Reads the store of a finished `jaxnmf run experiment=…_shootout` and leaves in the
+target ``table.md`` (median seconds to within 1 % and 0.1 % of the best error of any
+solver and seed, a row per solver, a column per data set), ``curves.png``, and the
+study's ``report.html``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from jaxnmf.experiment.report import comparison_table, gather
+from jaxnmf.experiment.report.figures import solver_lines
+from jaxnmf.experiment.store import read_jobs
+
+WITHIN = {"1 %": "seconds_to_1pct", "0.1 %": "seconds_to_0.1pct"}
+
+
+def spelled(seconds: float) -> str:
+    """Two digits, in milliseconds; a dash for never."""
+    return "–" if not np.isfinite(seconds) else f"{1e3 * float(f'{seconds:.2g}'):g}"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table for each nearness, solvers by their geometric mean over the data sets."""
+    parts = []
+    for name, column in WITHIN.items():
+        wide = table.pivot_table(
+            index="solver", columns="dataset", values=column, dropna=False
+        )
+        # A set that a solver never solves counts as ten times the slowest that did.
+        ranked = wide.fillna(10 * wide.max()).fillna(1.0)
+        score = np.exp(np.log(ranked / ranked.min()).mean(axis=1)).sort_values()
+        best = wide.min()
+        head = ["solver", *wide.columns, "geometric mean over the fastest"]
+        lines = [
+            f"Milliseconds to within {name} of the best error, median over the seeds:",
+            "",
+            "| " + " | ".join(head) + " |",
+            "|---" * len(head) + "|",
+        ]
+        for solver in score.index:
+            cells = [
+                f"**{spelled(x)}**" if x == best[dataset] else spelled(x)
+                for dataset, x in wide.loc[solver].items()
+            ]
+            lines.append(f"| `{solver}` | {' | '.join(cells)} | {score[solver]:.1f} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def draw(summary: pd.DataFrame, trace: pd.DataFrame, path: Path) -> None:
+    """Relative distance to the best error against seconds, a panel a data set."""
+    lines = solver_lines(summary["solver"].unique())
+    datasets = sorted(summary["dataset"].unique())
+    columns = 3
+    rows = -(-len(datasets) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(13, 3.6 * rows), layout="constrained", squeeze=False
+    )
+    for ax in axes.flat[len(datasets) :]:
+        ax.axis("off")
+    for ax, dataset in zip(axes.flat, datasets, strict=False):
+        runs = summary[summary["dataset"] == dataset]
+        best = runs["error"].min()
+        every = trace.merge(runs[["job", "run", "solver"]], on=["job", "run"])
+        grid = np.geomspace(1e-3, max(every["seconds"].max(), 2e-3), 120)
+        for solver, of_solver in every.groupby("solver", sort=True):
+            gaps = []
+            for _, one in of_solver.groupby(["job", "run"]):
+                # What the run had reached by then; nothing before its first record.
+                lowest = np.minimum.accumulate(one["error"].to_numpy(float))
+                at = np.searchsorted(one["seconds"], grid, side="right") - 1
+                gaps.append(lowest[at] / best - 1)
+            line = lines[str(solver)]
+            ax.plot(
+                grid,
+                np.clip(np.median(gaps, axis=0), 1e-6, None),
+                color=line.colour,
+                linestyle=line.pattern,
+                linewidth=1.4,
+                label=solver,
+            )
+        ax.set(xscale="log", yscale="log", ylim=(1e-5, 10), title=dataset)
+        ax.set_xlabel("seconds")
+        ax.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("error over the best, − 1")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=8, frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def main(study: str, target: str) -> None:
+    jobs = read_jobs(Path(study))
+    summary, trace = gather(jobs)
+    where = Path(target)
+    where.mkdir(parents=True, exist_ok=True)
+    (where / "table.md").write_text(markdown(comparison_table(summary, trace)))
+    draw(summary, trace, where / "curves.png")
+    shutil.copy(Path(study) / "report.html", where / "report.html")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

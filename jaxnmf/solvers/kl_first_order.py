@@ -1,0 +1,88 @@
+"""Mirror descent for the Kullback-Leibler divergence."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxnmf.problem import Problem
+from jaxnmf.registry import register_solver
+from jaxnmf.solvers.base import KL, Alternating, Supports, inverse
+from jaxnmf.types import static
+
+
+class State(NamedTuple):
+    """What one factor's half-step remembers."""
+
+    smooth: jax.Array  # (1, q), the column sums of V
+    last: jax.Array  # the factor before its last update
+    floor: jax.Array
+    momentum: jax.Array  # Nesterov's t
+
+
+@register_solver("kl-mirror")
+class KLMirror(Alternating):
+    """Block mirror descent with the kernel −Σ log h, extrapolated, with restarts.
+
+    The loss of a column is smooth relative to that kernel with the constant
+    L = Σᵢ v_ij. With Ĥ the extrapolated H, 1/Ĥ = max(1/H + b (1/H − 1/H₋), 1/(2H)),
+    each new h minimises ⟨∇(ĥ), h⟩ + l1 h + ½ l2 h² + L (h/ĥ − log h):
+    h⁺ = 2L / (a + √(a² + 4 l2 L)) with a = L/ĥ + ∇(ĥ) + l1. b = (t − 1) / t⁺ with
+    t⁺ = (1 + √(1 + 4t²)) / 2 from t = 1; where the objective would rise H stays and
+    t ← max(1, restart·t). Not ``accelerated``, it is b = 0, the method of the first
+    reference.
+
+    Cost: 8mnp as `mu`, and 8mnp to know the change of the objective. Monotone; with
+    b = 0 limit points are stationary. A step is shorter than that of `mu`, whose
+    majoriser has h ∘ minus ≤ L in place of L.
+
+    Args:
+      floor: the smallest entry, in units of the factor's mean at the start.
+      restart: what is kept of t where a step was not taken.
+      accelerated: extrapolate.
+
+    References: Hien & Gillis, "Algorithms for nonnegative matrix factorization with
+    the Kullback-Leibler divergence", Journal of Scientific Computing 87 (2021);
+    Hanzely, Richtárik & Xiao, "Accelerated Bregman proximal gradient methods for
+    relatively smooth convex optimization", Computational Optimization and Applications
+    79 (2021), for extrapolation between mirror steps.
+    """
+
+    supports: ClassVar[Supports] = KL
+    descends: ClassVar[bool] = True
+    floor: float = 1e-10
+    restart: float = 0.7
+    accelerated: bool = static(True)
+
+    def half_init(self, problem: Problem, fixed: Any, free: Any) -> State:
+        return State(
+            smooth=problem.matrix.dot(jnp.ones_like(fixed[:1])),
+            last=free,
+            floor=self.floor * problem.project.mean(free),
+            momentum=jnp.ones((), problem.matrix.dtype),
+        )
+
+    def half_step(
+        self, problem: Problem, fixed: Any, free: Any, state: State
+    ) -> tuple[Any, State]:
+        L, l2 = state.smooth, problem.penalty.l2
+        momentum = 0.5 * (1 + jnp.sqrt(1 + 4 * state.momentum**2))
+        ahead = free
+        if self.accelerated:
+            b = (state.momentum - 1) / momentum
+            here, before = inverse(free), inverse(state.last)
+            ahead = inverse(jnp.maximum(here + b * (here - before), 0.5 * here))
+
+        minus, plus = problem.gradient(fixed, ahead)
+        slope = plus - l2 * ahead - minus  # l2 is left to the step
+        a = jnp.maximum(L * inverse(ahead) + slope, 0)
+        new = 2 * L * inverse(a + jnp.sqrt(a * a + 4 * l2 * L))
+        new = problem.project(new, state.floor)
+
+        good = problem.change(fixed, free, new) <= 0
+        kept = jnp.maximum(1, self.restart * state.momentum)
+        return jnp.where(good, new, free), state._replace(
+            last=free, momentum=jnp.where(good, momentum, kept)
+        )
