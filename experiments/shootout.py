@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -72,7 +73,8 @@ def draw(summary: pd.DataFrame, trace: pd.DataFrame, path: Path) -> None:
     for ax, dataset in zip(axes.flat, datasets, strict=False):
         runs = summary[summary["dataset"] == dataset]
         best = runs["error"].min()
-        every = trace.merge(runs[["job", "run", "solver"]], on=["job", "run"])
+        names: Any = runs[["job", "run", "solver"]]
+        every = trace.merge(names, on=["job", "run"])
         grid = np.geomspace(1e-3, max(every["seconds"].max(), 2e-3), 120)
         for solver, of_solver in every.groupby("solver", sort=True):
             gaps = []
