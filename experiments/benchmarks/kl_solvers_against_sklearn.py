@@ -33,7 +33,7 @@ SOLVERS: list[tuple[str, dict[str, Any], int]] = [
     ("kl-sn-mu", {}, 2),
     ("kl-newton", {}, 2),
 ]
-LIMIT = 10.0  # seconds of iterations
+LIMIT = 6.0  # seconds of iterations
 
 Curve = Iterator[tuple[float, float]]
 

@@ -177,8 +177,8 @@ class OnlineHALS(Minibatch):
     HALS.
 
     Cost: 4mnp an epoch as HALS, and 2np² a batch and sweep; in memory p(p + n) numbers
-    for each batch, p/batch of V. Not monotone; in expectation, and with a ρ that tends
-    to 1, it converges to stationary points.
+    for each batch, p/batch of V. Not monotone, but as ``forget`` falls to 0 each move
+    becomes coordinate descent on the whole objective.
 
     Args:
       batch: rows at a time.
@@ -195,8 +195,8 @@ class OnlineHALS(Minibatch):
     supports: ClassVar[Supports] = QUADRATIC._replace(operands=frozenset({"dense"}))
     batch: int = static(256)
     inner: int = static(0)
-    forget: float = 0.3
-    settle: float = 0.7
+    forget: float = 0.9
+    settle: float = 0.97
 
     def statistics(self, part: Problem, codes: Any, H: Any) -> Any:
         return part.quadratic(codes)
@@ -225,10 +225,11 @@ class MinibatchMU(Minibatch):
 
     For each batch b: H ← max(floor, H ∘ (Σ_c w_c M_c / H^(1/γ) / Σ_c w_c P_c)^γ), where
     plus_c − minus_c is the gradient that batch c gave at its last visit, P_c = plus_c
-    and M_c = H^(1/γ) minus_c with the H of that visit: the minimum of the batches'
-    majorisers together. Then the codes of the batch take ``inner`` multiplicative
-    updates. Weights fall and settle as in `hals-online`; γ, and the floor, are those
-    of `mu`. With one batch it is `mu`.
+    and M_c = H^(1/γ) minus_c with the H of that visit: for β ≤ 1 the minimum of the
+    batches' majorisers together, for others an update of the same fixed points. Then
+    the codes of the batch take ``inner`` multiplicative updates. Weights fall and
+    settle as in `hals-online`; γ, and the floor, are those of `mu`. With one batch it
+    is `mu`.
 
     Cost: that of `mu` an epoch, and 2np a batch; in memory 2np numbers for each batch.
     Not monotone; no proof of convergence.
@@ -248,8 +249,8 @@ class MinibatchMU(Minibatch):
     supports: ClassVar[Supports] = BETA._replace(operands=frozenset({"dense"}))
     batch: int = static(256)
     inner: int = static(1)
-    forget: float = 0.3
-    settle: float = 0.7
+    forget: float = 0.9
+    settle: float = 0.97
     floor: float = 1e-10
 
     def constants(self, problem: Problem, factors: Factors) -> Factors:
