@@ -115,9 +115,14 @@ class ALS(Alternating):
         live = diagonal > 0
         scale = jnp.where(live, jax.lax.rsqrt(jnp.where(live, diagonal, 1)), 0)
         ridge = jnp.where(live, 100 * jnp.finfo(gram.dtype).eps, 1)
-        inverse = scale * scale.T * inverted(gram * scale * scale.T + ridge * identity)
-        X = inverse @ cross
-        X = X + inverse @ (cross - gram @ X)  # takes the ridge's effect off again
+        root = jnp.linalg.cholesky(gram * scale * scale.T + ridge * identity)
+
+        # Solved, not inverted: near a singular WᵀW an inverse has no digits left.
+        def solve(right: jax.Array) -> jax.Array:
+            return scale * jax.scipy.linalg.cho_solve((root, True), scale * right)
+
+        X = solve(cross)
+        X = X + solve(cross - gram @ X)  # takes the ridge's effect off again
         return problem.project(jnp.where(live, X, free)), state
 
 

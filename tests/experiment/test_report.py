@@ -197,6 +197,18 @@ def test_findings_say_who_won_and_by_how_much():
     assert "hals and mu reached the same lowest error" in words.findings(same)[0]
 
 
+def test_of_many_solvers_those_that_met_a_limit_are_counted():
+    rows = [
+        {"solver": f"s{i}", "status": status}
+        for i in range(8)
+        for status in ("time", "max_iter" if i else "diverged")
+    ]
+    assert words.troubles(pd.DataFrame(rows)) == [
+        "Of 16 runs 7 ran out of iterations and 8 ran out of time.",
+        "s0 diverged in 1 of 2 runs.",
+    ]
+
+
 def test_overview_names_what_went_wrong():
     gone = [(0, 0, 1.0), (10, 1, np.nan)]
     summary, trace = runs(("a", 0, LINE), ("b", 0, gone), ("b", 1, LINE))

@@ -64,7 +64,7 @@ def test_batches_end_where_all_rows_at_once_do(rng):
     common = {"max_iter": 400, "tol": 0, "dtype": "float64"}
     online = jaxnmf.factorize(V, 4, solver=OnlineHALS(batch=16), **common)
     full = jaxnmf.factorize(V, 4, solver="hals", **common)
-    assert online.loss <= 1.001 * full.loss
+    assert online.loss <= 1.005 * full.loss
     assert online.kkt < 1e-3
 
 

@@ -44,6 +44,10 @@ TROUBLES = {
     "interrupted": "was interrupted",
 }
 
+LIMITS = ("max_iter", "time")
+MANY = 6
+"""Solvers, beyond which those that only met a limit are counted and not named."""
+
 TIE = 1e-4
 """Errors that differ by less, relatively, are called the same in words."""
 
@@ -157,11 +161,20 @@ def troubles(summary: pd.DataFrame) -> list[str]:
     every = {str(row["status"]) for row in rows}
     if len(every) == 1 and (words := TROUBLES.get(*every)):
         return [f"Every run {words}."]
-    sentences = []
+    sentences, named = [], dict(TROUBLES)
+    if len(_distinct(rows, "solver")) > MANY:
+        limits = {status: named.pop(status) for status in LIMITS}
+        met = [
+            f"{times} {words}"
+            for status, words in limits.items()
+            if (times := sum(str(row["status"]) == status for row in rows))
+        ]
+        if met:
+            sentences.append(f"Of {count(len(rows), 'run')} {listed(met)}.")
     for solver in _distinct(rows, "solver"):
         statuses = [str(row["status"]) for row in rows if row["solver"] == solver]
         told = []
-        for status, words in TROUBLES.items():
+        for status, words in named.items():
             if times := statuses.count(status):
                 of = f"{times} of {count(len(statuses), 'run')}"
                 if times == len(statuses):
