@@ -35,8 +35,8 @@ class ANLSBPP(Alternating):
     `nnls`. It starts from the passive sets {k : h_kj > 0} of the last H, which near
     the end are already the right ones.
 
-    Cost: the two products, 2mnp, and p³/3 + 4p² a column and exchange; only columns
-    whose passive set is not yet right take part. The memory is bounded: Gram matrices
+    Cost: the two products, 2mnp, and 14p² a column and exchange by conjugate gradients,
+    p³/3 + 4p² for the few columns that are then left. The memory is bounded: Gram matrices
     are factorised a tile of columns at a time. Monotone; every limit point is
     stationary (two blocks, each solved exactly).
 
