@@ -36,8 +36,8 @@ class ANLSBPP(Alternating):
     the end are already the right ones.
 
     Cost: the two products, 2mnp, and 14p² a column and exchange by conjugate gradients,
-    p³/3 + 4p² for the few columns that are then left. The memory is bounded: Gram matrices
-    are factorised a tile of columns at a time. Monotone; every limit point is
+    p³/3 + 4p² for the few columns that are then left. The memory is bounded: Gram
+    matrices are factorised a tile of columns at a time. Monotone; every limit point is
     stationary (two blocks, each solved exactly).
 
     Args:
