@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
@@ -250,6 +251,42 @@ def sweep(
     return problem.project.restrict(X)
 
 
+def sweeps(
+    problem: Problem,
+    gram: Float[Array, "p p"],
+    cross: Float[Array, "p q"],
+    X: Float[Array, "p q"],
+    inner: int,
+) -> Float[Array, "p q"]:
+    """``inner`` sweeps, or for 0 as many as the sizes decide (`inner_repeats`)."""
+    count = inner_repeats(problem, X, inner)
+    return jax.lax.fori_loop(0, count, lambda _, X: sweep(problem, gram, cross, X), X)
+
+
+def by_column_blocks(
+    problem: Problem,
+    free: Float[Array, "p n"],
+    columns: Callable[[jax.Array, Float[Array, "p b"]], Float[Array, "p b"]],
+) -> Float[Array, "p n"]:
+    """``columns(v, X)``, the new columns X of the free factor that belong to the
+    columns v of a dense V, a block at a time. v is as stored: turning it would copy."""
+    matrix = problem.matrix
+    array, axis = matrix.array, 0 if matrix.transposed else 1
+    m, n = matrix.shape
+    size = min(n, max(1, matrix.block * array.shape[1] // m))
+    if size == n:
+        return columns(array, free)
+
+    def block(i: Any, done: Any) -> Any:
+        # The last block reaches back and finds the same columns again.
+        start = jnp.minimum(i * size, n - size)
+        v = jax.lax.dynamic_slice_in_dim(array, start, size, axis)
+        X = jax.lax.dynamic_slice_in_dim(free, start, size, 1)
+        return jax.lax.dynamic_update_slice_in_dim(done, columns(v, X), start, 1)
+
+    return jax.lax.fori_loop(0, -(-n // size), block, free)
+
+
 def column_changes(
     gram: Float[Array, "p p"],
     cross: Float[Array, "p q"],
@@ -259,6 +296,36 @@ def column_changes(
     """What each column's ½⟨x, gram x⟩ − ⟨cross, x⟩ changes by from old to new."""
     delta = new - old
     return ((gram @ (old + 0.5 * delta) - cross) * delta).sum(0)
+
+
+class Momentum(NamedTuple):
+    """The β of an extrapolation, with restarts (Ang & Gillis 2019)."""
+
+    beta: jax.Array
+    last: jax.Array  # of the last accepted step
+    ceiling: jax.Array  # β̄, what β may grow to
+
+    @classmethod
+    def start(cls, beta: Any, dtype: Any) -> Momentum:
+        beta = jnp.asarray(beta, dtype)
+        return cls(beta, beta, jnp.ones((), dtype))
+
+    def grown(self, growth: Any, ceiling_growth: Any) -> Momentum:
+        """After a step that was accepted."""
+        return Momentum(
+            beta=jnp.minimum(self.ceiling, growth * self.beta),
+            last=self.beta,
+            ceiling=jnp.minimum(1, ceiling_growth * self.ceiling),
+        )
+
+    def shrunk(self, decay: Any) -> Momentum:
+        """After a step that was undone."""
+        return Momentum(beta=self.beta / decay, last=self.last, ceiling=self.last)
+
+
+def choose(which: jax.Array, yes: Any, no: Any) -> Any:
+    """One of two trees."""
+    return jax.tree.map(lambda a, b: jnp.where(which, a, b), yes, no)
 
 
 def gradient_step(problem: Problem, gram: Float[Array, "p p"]) -> jax.Array:

@@ -9,7 +9,14 @@ import jax.numpy as jnp
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import make_solver, register_solver
-from jaxnmf.solvers.base import PROJECTED, QUADRATIC, Alternating, Supports
+from jaxnmf.solvers.base import (
+    PROJECTED,
+    QUADRATIC,
+    Alternating,
+    Momentum,
+    Supports,
+    choose,
+)
 from jaxnmf.types import Factors
 
 
@@ -19,9 +26,7 @@ class State(NamedTuple):
     ahead: Factors  # the extrapolated factors
     H: jax.Array  # the inner solver's last accepted H, before extrapolation
     inner: tuple[Any, Any]
-    beta: jax.Array
-    last_beta: jax.Array  # of the last accepted step
-    ceiling: jax.Array  # β̄, what β may grow to
+    momentum: Momentum
     moved: jax.Array  # change of the objective by extrapolating W
 
 
@@ -70,14 +75,11 @@ class Extrapolated:
 
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
         dtype = problem.matrix.dtype
-        beta = jnp.asarray(self.beta, dtype)
         return State(
             ahead=factors,
             H=factors.H,
             inner=self.inner.init(problem, factors, key),
-            beta=beta,
-            last_beta=beta,
-            ceiling=jnp.ones((), dtype),
+            momentum=Momentum.start(self.beta, dtype),
             moved=jnp.zeros((), dtype),
         )
 
@@ -87,7 +89,7 @@ class Extrapolated:
         W, H = factors
         Wy, Hy = state.ahead
         state_W, state_H = state.inner
-        beta = state.beta
+        beta = state.momentum.beta
 
         gram, cross = problem.quadratic(Wy)
         next_H, state_H = self.inner.nnls(problem, gram, cross, Hy, state_H)
@@ -102,14 +104,11 @@ class Extrapolated:
 
         # From (W, H), where the objective was last judged, to (next_W, next_Hy).
         accept = state.moved + by_H + by_W <= 0
-        grown = jnp.minimum(state.ceiling, self.growth * beta)
         good = State(
             ahead=Factors(next_Wy, next_Hy),
             H=next_H,
             inner=(state_W, state_H),
-            beta=grown,
-            last_beta=beta,
-            ceiling=jnp.minimum(1, self.ceiling_growth * state.ceiling),
+            momentum=state.momentum.grown(self.growth, self.ceiling_growth),
             moved=moved,
         )
         undone = State(
@@ -118,13 +117,9 @@ class Extrapolated:
             ahead=factors,
             H=H,
             inner=(state_W, state_H),
-            beta=beta / self.decay,
-            last_beta=state.last_beta,
-            ceiling=state.last_beta,
+            momentum=state.momentum.shrunk(self.decay),
             moved=jnp.zeros_like(state.moved),
         )
 
-        def choose(yes: Any, no: Any) -> Any:
-            return jax.tree.map(lambda a, b: jnp.where(accept, a, b), yes, no)
-
-        return choose(Factors(next_W, next_Hy), factors), choose(good, undone)
+        new = Factors(next_W, next_Hy)
+        return choose(accept, new, factors), choose(accept, good, undone)

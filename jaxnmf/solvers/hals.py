@@ -16,6 +16,7 @@ from jaxnmf.solvers.base import (
     Supports,
     inner_repeats,
     sweep,
+    sweeps,
 )
 from jaxnmf.types import static
 
@@ -51,13 +52,9 @@ class HALS(Alternating):
     def nnls(
         self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
     ) -> tuple[Any, Any]:
-        count = inner_repeats(problem, free, self.inner)
-
-        def once(X: Any) -> Any:
-            return sweep(problem, gram, cross, X)
-
         if not self.delta:
-            return jax.lax.fori_loop(0, count, lambda _, X: once(X), free), state
+            return sweeps(problem, gram, cross, free, self.inner), state
+        count = inner_repeats(problem, free, self.inner)
 
         def worth_it(carry: Any) -> Any:
             done, _, first, last = carry
@@ -65,7 +62,7 @@ class HALS(Alternating):
 
         def again(carry: Any) -> Any:
             done, X, first, _ = carry
-            new = once(X)
+            new = sweep(problem, gram, cross, X)
             moved = ((new - X) ** 2).sum(1).sum()
             return done + 1, new, jnp.where(done == 0, moved, first), moved
 

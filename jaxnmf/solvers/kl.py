@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jaxnmf.constraints import NonNegative
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import KL, Alternating, Supports, multiplied
+from jaxnmf.solvers.base import KL, Alternating, Supports, by_column_blocks, multiplied
 from jaxnmf.types import static
 
 DENSE_KL = KL._replace(operands=frozenset({"dense"}))
@@ -126,10 +126,8 @@ def coordinate_pass(
 ) -> Float[Array, "p n"]:
     """``inner`` passes of coordinate descent over the rows of ``free``, dense V."""
     matrix, penalty = problem.matrix, problem.penalty
-    array, by_rows = matrix.array, matrix.transposed
-    (m, n), p = matrix.shape, free.shape[0]
+    p, by_rows = free.shape[0], matrix.transposed
 
-    # A block of columns, kept as stored: turning it would copy it.
     def dot(w: Any, y: Any) -> Any:
         return y @ w if by_rows else w @ y
 
@@ -157,16 +155,4 @@ def coordinate_pass(
 
         return jax.lax.fori_loop(0, inner * p, coordinate, (X, WH))[0]
 
-    size = min(n, max(1, matrix.block * array.shape[1] // m))
-    if size == n:
-        return problem.project.restrict(columns(array, free))
-
-    def block(i: Any, done: Any) -> Any:
-        # The last block reaches back and finds the same columns again.
-        start = jnp.minimum(i * size, n - size)
-        v = jax.lax.dynamic_slice_in_dim(array, start, size, 0 if by_rows else 1)
-        X = jax.lax.dynamic_slice_in_dim(free, start, size, 1)
-        return jax.lax.dynamic_update_slice_in_dim(done, columns(v, X), start, 1)
-
-    found = jax.lax.fori_loop(0, -(-n // size), block, free)
-    return problem.project.restrict(found)
+    return problem.project.restrict(by_column_blocks(problem, free, columns))

@@ -11,7 +11,15 @@ from jaxtyping import Array, Float
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import KL, Supports, inverse, quotient
+from jaxnmf.solvers.base import (
+    KL,
+    Momentum,
+    Supports,
+    by_column_blocks,
+    choose,
+    inverse,
+    multiplied,
+)
 from jaxnmf.types import Factors, static
 
 
@@ -20,9 +28,7 @@ class State(NamedTuple):
 
     ahead: Factors  # the extrapolated factors
     H: jax.Array  # the last accepted H, before extrapolation
-    beta: jax.Array
-    last_beta: jax.Array  # of the last accepted step
-    ceiling: jax.Array  # β̄, what β may grow to
+    momentum: Momentum
     loss: jax.Array  # the objective at the factors
 
 
@@ -63,14 +69,10 @@ class KLNewton:
     decay: float = 1.5
 
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
-        dtype = problem.matrix.dtype
-        beta = jnp.asarray(self.beta, dtype)
         return State(
             ahead=factors,
             H=factors.H,
-            beta=beta,
-            last_beta=beta,
-            ceiling=jnp.ones((), dtype),
+            momentum=Momentum.start(self.beta, problem.matrix.dtype),
             loss=problem.value(factors),
         )
 
@@ -79,7 +81,7 @@ class KLNewton:
     ) -> tuple[Factors, State]:
         W, H = factors
         Wy, Hy = state.ahead
-        beta = state.beta
+        beta = state.momentum.beta
         next_H = newton_step(problem, Wy, Hy, self.sweeps)
         next_Hy = problem.project(next_H + beta * (next_H - state.H))
         next_W = newton_step(problem.T, next_Hy, Wy, self.sweeps)
@@ -91,25 +93,18 @@ class KLNewton:
         good = State(
             ahead=Factors(next_Wy, next_Hy),
             H=next_H,
-            beta=jnp.minimum(state.ceiling, self.growth * beta),
-            last_beta=beta,
-            ceiling=jnp.minimum(1, self.ceiling_growth * state.ceiling),
+            momentum=state.momentum.grown(self.growth, self.ceiling_growth),
             loss=loss,
         )
         undone = State(
             # From the pair that was judged, where a bare step must descend.
             ahead=factors,
             H=H,
-            beta=beta / self.decay,
-            last_beta=state.last_beta,
-            ceiling=state.last_beta,
+            momentum=state.momentum.shrunk(self.decay),
             loss=state.loss,
         )
 
-        def choose(yes: Any, no: Any) -> Any:
-            return jax.tree.map(lambda a, b: jnp.where(accept, a, b), yes, no)
-
-        return choose(new, factors), choose(good, undone)
+        return choose(accept, new, factors), choose(accept, good, undone)
 
 
 def newton_step(
@@ -117,15 +112,13 @@ def newton_step(
 ) -> Float[Array, "p n"]:
     """A better ``free`` factor, column by column, for a dense V."""
     matrix, penalty = problem.matrix, problem.penalty
-    array, by_rows = matrix.array, matrix.transposed
-    (m, n), p = matrix.shape, free.shape[0]
+    p, by_rows = free.shape[0], matrix.transposed
     first, second = np.triu_indices(p)
     packed = np.zeros((p, p), int)
     packed[first, second] = packed[second, first] = np.arange(len(first))
     pairs, total = fixed[first] * fixed[second], fixed.sum(1)[:, None]
-    eps = jnp.finfo(array.dtype).eps
+    eps = jnp.finfo(matrix.dtype).eps
 
-    # A block of columns, kept as stored: turning it would copy it.
     def product(X: Any) -> Any:
         return X.T @ fixed if by_rows else fixed.T @ X
 
@@ -157,28 +150,15 @@ def newton_step(
             return fit.sum(1 if by_rows else 0) + cost.sum(0)
 
         def shorter(full: Any) -> Any:
-            factor = quotient(minus, plus)
-            # As in `mu`: x² grows faster than every term of the loss.
-            factor = jnp.where(penalty.l2 > 0, jnp.sqrt(factor), factor)
-            quarter = jnp.where(rise(0.25) <= 0, H + 0.25 * d, H * factor)
+            safe = multiplied(problem, H, minus, plus)
+            quarter = jnp.where(rise(0.25) <= 0, H + 0.25 * d, safe)
             return jnp.where(full, H + d, quarter)
 
         full = rise(1.0) <= 0
         new = jax.lax.cond(full.all(), lambda _: H + d, shorter, full)
         return problem.project(new)
 
-    size = min(n, max(1, matrix.block * array.shape[1] // m))
-    if size == n:
-        return columns(array, free)
-
-    def block(i: Any, done: Any) -> Any:
-        # The last block reaches back and finds the same columns again.
-        start = jnp.minimum(i * size, n - size)
-        v = jax.lax.dynamic_slice_in_dim(array, start, size, 0 if by_rows else 1)
-        X = jax.lax.dynamic_slice_in_dim(free, start, size, 1)
-        return jax.lax.dynamic_update_slice_in_dim(done, columns(v, X), start, 1)
-
-    return jax.lax.fori_loop(0, -(-n // size), block, free)
+    return by_column_blocks(problem, free, columns)
 
 
 def descent(

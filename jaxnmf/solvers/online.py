@@ -18,6 +18,7 @@ from jaxnmf.solvers.base import (
     inverse,
     multiplied,
     sweep,
+    sweeps,
 )
 from jaxnmf.types import Factors, static
 
@@ -205,6 +206,7 @@ class OnlineHALS(Minibatch):
         self, problem: Problem, part: Problem, total: Any, H: Any, constants: Any
     ) -> Any:
         gram, cross = total
+        # As often as the batch's products are worth.
         repeats = inner_repeats(part, H, self.inner)
         return jax.lax.fori_loop(
             0, repeats, lambda _, X: sweep(problem, gram, cross, X), H
@@ -213,10 +215,7 @@ class OnlineHALS(Minibatch):
     def update_codes(self, part: Problem, H: Any, codes: Any, constants: Any) -> Any:
         part = part.T
         gram, cross = part.quadratic(H)
-        repeats = inner_repeats(part, codes, self.inner)
-        return jax.lax.fori_loop(
-            0, repeats, lambda _, X: sweep(part, gram, cross, X), codes
-        )
+        return sweeps(part, gram, cross, codes, self.inner)
 
 
 @register_solver("mu-minibatch")

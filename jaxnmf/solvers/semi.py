@@ -13,9 +13,8 @@ from jaxnmf.solvers.base import (
     QUADRATIC,
     Alternating,
     Supports,
-    inner_repeats,
     inverse,
-    sweep,
+    sweeps,
 )
 from jaxnmf.types import Factors, static
 
@@ -67,9 +66,7 @@ class SemiNMF(Alternating):
             Wt - jax.scipy.linalg.cho_solve((root, True), slope)
         )
         gram, cross = problem.quadratic(Wt)
-        count = inner_repeats(problem, H, self.inner)
-        H = jax.lax.fori_loop(0, count, lambda _, X: sweep(problem, gram, cross, X), H)
-        return Factors(Wt, H), state
+        return Factors(Wt, sweeps(problem, gram, cross, H, self.inner)), state
 
 
 class Combination(NamedTuple):
@@ -119,10 +116,7 @@ class ConvexNMF(Alternating):
         A, Wt = state.A, factors.Wt
         H = problem.matrix.dot(A)
         gram, cross = problem.T.quadratic(H)
-        count = inner_repeats(problem, Wt, self.inner)
-        Wt = jax.lax.fori_loop(
-            0, count, lambda _, X: sweep(problem.T, gram, cross, X), Wt
-        )
+        Wt = sweeps(problem.T, gram, cross, Wt, self.inner)
         gram, cross = problem.quadratic(Wt)
         slope = problem.T.matrix.dot(gram @ H - cross + problem.penalty.gradient(H))
         # As long as the entries of A, where no step is known.

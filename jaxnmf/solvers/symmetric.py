@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports, inner_repeats, sweep
+from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports, sweeps
 from jaxnmf.types import Factors, static
 
 POWER_STEPS = 20
@@ -90,7 +90,4 @@ class SymmetricNMF(Alternating):
         gram, cross = problem.quadratic(fixed)
         gram = gram + mu * jnp.eye(len(gram), dtype=gram.dtype)
         cross = cross + mu * fixed
-        count = inner_repeats(problem, free, self.inner)
-        return jax.lax.fori_loop(
-            0, count, lambda _, X: sweep(problem, gram, cross, X), free
-        )
+        return sweeps(problem, gram, cross, free, self.inner)
