@@ -10,7 +10,6 @@ study's ``report.html``.
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -130,7 +129,10 @@ def main(study: str, target: str) -> None:
     table = with_exact(comparison_table(summary, trace), summary, trace)
     (where / "table.md").write_text(markdown(table))
     draw(summary, trace, where / "curves.png")
-    shutil.copy(Path(study) / "report.html", where / "report.html")
+    # What the page says of the folder it was made in holds on that machine alone.
+    page = (Path(study) / "report.html").read_text()
+    page = page.replace(str(Path(study).resolve()), f"runs/{where.name}")
+    (where / "report.html").write_text(page)
 
 
 if __name__ == "__main__":
