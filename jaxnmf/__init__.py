@@ -13,8 +13,9 @@ from jaxnmf.api import factorize as factorize
 from jaxnmf.constraints import Box as Box
 from jaxnmf.constraints import NonNegative as NonNegative
 from jaxnmf.constraints import Simplex as Simplex
+from jaxnmf.operand import Observed as Observed
 from jaxnmf.registry import register_loss as register_loss
 from jaxnmf.registry import register_solver as register_solver
-from jaxnmf.types import Result as Result
+from jaxnmf.result import Result as Result
 from jaxnmf.types import Status as Status
 from jaxnmf.types import Trace as Trace

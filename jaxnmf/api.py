@@ -14,8 +14,9 @@ import numpy as np
 from jaxnmf.constraints import CONSTRAINTS, Box, Free, NonNegative, Penalty
 from jaxnmf.init import initial_factors
 from jaxnmf.losses import Loss
-from jaxnmf.matrix import as_matrix
-from jaxnmf.metrics import relative_error
+from jaxnmf.matrix import Dense, Matrix
+from jaxnmf.offsets import OFFSET_WEIGHTS, TOWARD, with_prior
+from jaxnmf.operand import as_matrix
 from jaxnmf.problem import Problem
 from jaxnmf.registry import (
     lookup,
@@ -23,13 +24,13 @@ from jaxnmf.registry import (
     make_solver,
     solver_class,
     solvers,
-    suggestion,
 )
-from jaxnmf.run import RECORD_EVERY, Run, Stop, timed
-from jaxnmf.solvers.base import constraints_of
-from jaxnmf.types import Result, Status
-
-PRECISION = "highest"
+from jaxnmf.result import Result, to_result
+from jaxnmf.run import PRECISION as PRECISION
+from jaxnmf.run import RECORD_EVERY, Stop, timed
+from jaxnmf.run import precision as precision
+from jaxnmf.solvers.base import constraints_of, operands_of
+from jaxnmf.types import Factors
 
 
 class Unsupported(ValueError):
@@ -52,6 +53,9 @@ def factorize(
     l1: float | tuple[float, float] = 0.0,
     l2: float | tuple[float, float] = 0.0,
     constraints: Any = "nonnegative",
+    mask: Any = None,
+    offsets: Any = False,
+    toward: str = "zero",
     dtype: Any = "float32",
     record_every: int = RECORD_EVERY,
     kkt: bool = True,
@@ -65,7 +69,8 @@ def factorize(
 
     Args:
       V: (m, n), non-negative and finite (of any sign for solvers such as "semi"): a
-        NumPy or JAX array, or SciPy sparse.
+        NumPy or JAX array, SciPy sparse (what is not stored is zero), or
+        `jaxnmf.Observed` (what is not given is unknown).
       rank: p, the number of components.
       solver: a name (`jaxnmf.solvers()`) or an instance.
       loss: a name (`jaxnmf.losses()`), an instance, or your own entrywise φ(v, x).
@@ -78,6 +83,15 @@ def factorize(
       constraints: what W and H are held to, for both or as a pair: "nonnegative",
         "box" (entries ≤ 1; another bound by `jaxnmf.Box`) or "simplex" (the components'
         shares in a row of W, or in a column of H, sum to one).
+      mask: what is known of V: (m, n), true or a weight > 0 for a known entry, an array
+        or SciPy sparse; or "nan", everything that is not NaN. The loss is then over the
+        known entries alone, each times its weight.
+      offsets: for data observed in part, add an offset for each row and column,
+        V_ij ≈ b_i + c_j + (WH)_ij with b, c ≥ 0 (`jaxnmf.offsets`). A number is the l2
+        weight by which they are pulled to half the mean of V each, a pair one for b
+        and one for c; True takes a weight that suits ratings.
+      toward: where l2 pulls the factors' entries of such data: "zero", or "mean", the
+        constant at which the model predicts the mean of V.
       dtype: "float32" or "float64", to work in.
       record_every: iterations between records of loss and KKT residual.
       kkt: whether to record the KKT residual (as costly as half an iteration).
@@ -101,13 +115,13 @@ def factorize(
     with precision(dtype) as dtype:
         made = make_solver(solver, solver_options)
         problem = make_problem(
-            V, dtype, made, make_loss(loss, loss_options), l1, l2, constraints
+            V, dtype, made, make_loss(loss, loss_options), l1, l2, constraints, mask
         )
         check_count("rank", rank)
         stop = make_stop(max_iter, tol, kkt_tol, target, time_budget)
         check_count("record_every", record_every)
         check_count("seed", seed, least=0)
-        factors = problem.start(initial_factors(problem.matrix, rank, init, seed))
+        problem, factors = begin(problem, rank, init, seed, offsets, toward)
         with progress_bar(max_iter, progress) as on_record:
             run = timed(
                 problem,
@@ -123,12 +137,19 @@ def factorize(
 
 
 def make_problem(
-    V: Any, dtype: Any, solver: Any, loss: Loss, l1: Any, l2: Any, constraints: Any
+    V: Any,
+    dtype: Any,
+    solver: Any,
+    loss: Loss,
+    l1: Any,
+    l2: Any,
+    constraints: Any,
+    mask: Any = None,
 ) -> Problem:
     """The problem that a solver is to work on, everything checked."""
     signed = solver.supports.signed
     problem = Problem.of(
-        as_matrix(V, dtype, signed=bool(signed)),
+        as_matrix(V, dtype, mask=mask, signed=bool(signed)),
         loss,
         penalties=make_penalties(l1, l2),
         constraints=make_constraints(constraints, signed),
@@ -137,25 +158,46 @@ def make_problem(
     return problem
 
 
-@contextlib.contextmanager
-def precision(dtype: Any) -> Iterator[np.dtype]:
-    """Work in float32 or float64 with exact products, whatever the global settings.
+def begin(
+    problem: Problem,
+    rank: int,
+    init: Any,
+    seed: int,
+    offsets: Any = False,
+    toward: str = "zero",
+) -> tuple[Problem, Factors]:
+    """The problem at a rank, with what offsets it is to have, and feasible factors to
+    begin from."""
+    factors = initial_factors(problem.matrix, rank, init, seed)
+    weights = make_offsets(offsets)
+    if toward not in TOWARD:
+        raise ValueError(f"toward={toward!r} must be one of {', '.join(TOWARD)}")
+    if weights is not None or toward != "zero":
+        if problem.matrix.kind != "observed":
+            raise ValueError(
+                f"offsets={offsets!r}, toward={toward!r} are for data observed in "
+                "part; pass a mask (of ones, if all is known) or jaxnmf.Observed"
+            )
+        drawn = isinstance(init, str) and init == "random"
+        problem, factors = with_prior(problem, factors, weights, toward, drawn=drawn)
+    return problem, problem.start(factors)
 
-    Yields the dtype. Accelerators would else round float32 products to TF32 or
-    bfloat16, and results would differ between devices in the third digit.
-    """
-    known = {name: np.dtype(name) for name in ("float32", "float64")}
-    try:
-        name = None if dtype is None else np.dtype(dtype).name  # NumPy's is float64
-    except TypeError:
-        name = None
-    if name not in known:
+
+def make_offsets(offsets: Any) -> tuple[float, float] | None:
+    """The l2 weights of row and column offsets, None for no offsets."""
+    if offsets is False or offsets is None:
+        return None
+    if offsets is True:
+        return OFFSET_WEIGHTS
+    pair = (offsets, offsets) if np.ndim(offsets) == 0 else tuple(offsets)
+    if len(pair) != 2:
         raise ValueError(
-            f"dtype={dtype!r} is not one of {', '.join(known)}"
-            f"{suggestion(str(dtype), known)}"
+            f"offsets has {len(pair)} values; give True, one l2 weight for both or a "
+            "pair (for rows, for columns)"
         )
-    with jax.default_matmul_precision(PRECISION), jax.enable_x64(name == "float64"):
-        yield known[name]
+    for x in pair:
+        check_amount("offsets", x)
+    return pair
 
 
 def make_stop(
@@ -254,12 +296,12 @@ def check_problem(problem: Problem, solver: Any) -> None:
     name = getattr(solver, "name", type(solver).__name__)
     loss_name = type(loss).name or type(loss).__name__
     supports = solver.supports
-    if not supports.takes(loss) or matrix.kind not in supports.operands:
+    if not supports.takes(loss) or matrix.kind not in operands_of(solver):
         fit = [
             other
             for other in solvers()
             if solver_class(other).supports.takes(loss)  # pyright: ignore
-            and matrix.kind in solver_class(other).supports.operands  # pyright: ignore
+            and matrix.kind in operands_of(solver_class(other))
         ]
         raise Unsupported(
             f"solver {name!r} cannot minimise the loss {loss_name!r} on {matrix.kind} "
@@ -283,7 +325,7 @@ def check_problem(problem: Problem, solver: Any) -> None:
             f"zero: pass V.toarray() ({m * n * 4 / 1e9:.2g} GB in float32), or use "
             "'frobenius' or 'kullback-leibler'"
         )
-    if loss.positive_data and matrix.kind == "dense" and not matrix.array.min() > 0:
+    if loss.positive_data and not _smallest(matrix) > 0:
         raise ValueError(
             f"V holds zeros, where the loss {loss_name!r} is infinite; every entry "
             "must be > 0 (add a small constant, or use 'kullback-leibler')"
@@ -291,6 +333,11 @@ def check_problem(problem: Problem, solver: Any) -> None:
     # What else a solver asks of the data.
     if hasattr(solver, "check"):
         solver.check(problem)
+
+
+def _smallest(matrix: Matrix) -> jax.Array:
+    """The smallest entry that counts."""
+    return (matrix.array if isinstance(matrix, Dense) else matrix.csr.data).min()
 
 
 @contextlib.contextmanager
@@ -327,21 +374,3 @@ def progress_bar(
         yield on_record
     finally:
         bar.stop()
-
-
-def to_result(run: Run, problem: Problem) -> Result:
-    """What a user sees of a run: NumPy arrays, W (m, p)."""
-    W, H = np.ascontiguousarray(np.asarray(run.factors.Wt).T), np.asarray(run.factors.H)
-    trace = run.trace
-    return Result(
-        W=W,
-        H=H,
-        loss=float(trace.loss[-1]),
-        relative_error=relative_error(problem.matrix.to_host(), W, H),
-        kkt=float(trace.kkt[-1]),
-        iterations=int(run.iterations),
-        status=Status.from_code(int(run.status)),
-        trace=trace,
-        seconds=float(trace.seconds[-1]),
-        compile_seconds=run.compile_seconds,
-    )

@@ -17,11 +17,13 @@ class NonNegative:
     """Projection on {X ≥ 0, rows of absent components 0}.
 
     ``mask`` (p,) is 1 for a component that is there and 0 for one that only pads
-    the factor to a common size; None where all are there.
+    the factor to a common size; None where all are there. ``pinned`` (p,) is the value
+    that a row is held at, NaN for a row that is free; None where all are free.
     """
 
     name: ClassVar[str] = "nonnegative"
     mask: Float[Array, " p"] | None = None
+    pinned: Float[Array, " p"] | None = None
 
     def __call__(
         self, X: Float[Array, "p q"], floor: jax.Array | float = 0.0
@@ -35,8 +37,20 @@ class NonNegative:
         return jnp.maximum(x, jnp.asarray(floor, x.dtype))
 
     def restrict(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
+        """X with the rows of absent components set to 0, and pinned ones to their
+        value."""
+        if self.pinned is not None:
+            X = jnp.where(self.moves, X, self.pinned[:, None])
+        return self.present(X)
+
+    def present(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
         """X with the rows of absent components set to 0."""
         return X if self.mask is None else X * self.mask[:, None]
+
+    @property
+    def moves(self) -> jax.Array | bool:
+        """Which rows are free, (p, 1)."""
+        return True if self.pinned is None else jnp.isnan(self.pinned)[:, None]
 
     def start(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
         """A feasible point to begin from, of the same direction as X ≥ 0."""
@@ -49,7 +63,7 @@ class NonNegative:
         component's entries x in units of their mean and its gradient g in units of
         ``unit`` (p, 1)."""
         x, g, _ = _without_units(X, gradient, unit)
-        return self.restrict(jnp.minimum(x, g))
+        return self.present(jnp.where(self.moves, jnp.minimum(x, g), 0))
 
     def mean(self, X: Float[Array, "p q"]) -> jax.Array:
         """The mean entry of the components that are there."""
@@ -86,7 +100,7 @@ class Box(NonNegative):
         x, g, size = _without_units(X, gradient, unit)
         upper = self.upper / size
         x = jnp.minimum(x, upper)
-        return self.restrict(x - jnp.clip(x - g, 0, upper))
+        return self.present(x - jnp.clip(x - g, 0, upper))
 
 
 @pytree
@@ -110,10 +124,10 @@ class Simplex(NonNegative):
     def __call__(
         self, X: Float[Array, "p q"], floor: jax.Array | float = 0.0
     ) -> Float[Array, "p q"]:
-        floor = self.restrict(jnp.broadcast_to(jnp.asarray(floor, X.dtype), X.shape))
+        floor = self.present(jnp.broadcast_to(jnp.asarray(floor, X.dtype), X.shape))
         mass = jnp.maximum(1 - floor.sum(0), 0)
         shifted = X - floor
-        present = self.restrict(jnp.ones_like(X))
+        present = self.present(jnp.ones_like(X))
         # From the mean of all or from the largest alone, whichever is nearer.
         mean = ((present * shifted).sum(0) - mass) / self.rank(X)
         largest = jnp.where(present > 0, shifted, -jnp.inf).max(0)
@@ -143,7 +157,7 @@ class Simplex(NonNegative):
         total = X.sum(0)
         if self.at_most:
             return X / jnp.maximum(total, 1)
-        even = self.restrict(jnp.ones_like(X)) / self.rank(X)
+        even = self.present(jnp.ones_like(X)) / self.rank(X)
         return jnp.where(total > 0, X / jnp.where(total > 0, total, 1), even)
 
     def natural_residual(
@@ -169,7 +183,7 @@ class Free(NonNegative):
     def natural_residual(
         self, X: Float[Array, "p q"], gradient: Float[Array, "p q"], unit: jax.Array
     ) -> Float[Array, "p q"]:
-        return self.restrict(_without_units(X, gradient, unit)[1])
+        return self.present(_without_units(X, gradient, unit)[1])
 
 
 CONSTRAINTS = {cls.name: cls for cls in (NonNegative, Box, Simplex)}
@@ -188,14 +202,25 @@ def _without_units(X: Any, gradient: Any, unit: Any) -> tuple[Any, Any, Any]:
 
 @pytree
 class Penalty:
-    """l1·Σx + ½·l2·Σx² on one factor (x ≥ 0, so the sum is the L1 norm)."""
+    """Σ l1·x + ½·l2·(x − toward)² on one factor (x ≥ 0: the first is an L1 norm).
+
+    Each is a number, or an array (p, q) or what broadcasts to that, for weights of
+    their own. ``toward`` is where l2 pulls, 0 by default; solvers for data observed in
+    part know of it.
+    """
 
     l1: float | jax.Array = 0.0
     l2: float | jax.Array = 0.0
+    toward: float | jax.Array = 0.0
 
     def value(self, X: Float[Array, "p q"]) -> jax.Array:
         # Rows first: one long float32 sum would lose digits.
-        return (self.l1 * X.sum(1) + 0.5 * self.l2 * (X * X).sum(1)).sum()
+        return (self.l1 * X + 0.5 * self.l2 * (X - self.toward) ** 2).sum(1).sum()
+
+    def split(self, X: Float[Array, "p q"]) -> tuple[jax.Array, jax.Array]:
+        """(minus, plus), both ≥ 0, of the gradient plus − minus."""
+        minus = jnp.broadcast_to(self.l2 * self.toward, X.shape)
+        return minus, self.l1 + self.l2 * X
 
     def gradient(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
-        return self.l1 + self.l2 * X
+        return self.l1 + self.l2 * (X - self.toward)

@@ -151,6 +151,14 @@ def _custom(
 
 
 def _total(matrix: Matrix) -> float:
-    """Σ|V|."""
-    data = matrix.array if isinstance(matrix, Dense) else matrix.csr.data
-    return float(np.asarray(abs(data).sum(-1)).sum(dtype=np.float64))
+    """Σ|V|; of data observed in part, mn times the mean of what is known."""
+    stored = matrix if isinstance(matrix, Dense) else matrix.csr
+    data = abs(matrix.array if isinstance(matrix, Dense) else matrix.csr.data)
+    if stored.weights is None:
+        return _sum(data)
+    m, n = matrix.shape
+    return m * n * _sum(data * stored.weights) / _sum(stored.weights)
+
+
+def _sum(x: Any) -> float:
+    return float(np.asarray(x.sum(-1)).sum(dtype=np.float64))

@@ -1,23 +1,29 @@
-"""V as an operand: what a solver may ask of the data, dense or sparse.
+"""V as an operand: what a solver may ask of data that are dense, sparse or observed in
+part.
 
-Both operands answer the same questions about X = fixedᵀ free:
+Every operand answers the same questions about X = fixedᵀ free:
 
   dot(fixed)               fixed @ V                                   (p, n)
   sum(fn, fixed, free…)    Σ fn(v, x)
   pull(fn, fixed, free)    fixed @ fn(v, x), for each output of fn     (p, n)
   pulls(fn, fixed, free)   the same for both factors from one pass over X
+  weigh(left)              left @ weights, for data observed in part   (q, n)
 
 ``.T`` is the transposed operand, without a copy of dense data. X itself is never
 held whole: a dense pass works on blocks of rows, a sparse one on the stored entries.
 Values of x are kept above ``floor``, a ten-billionth of the mean of V, so that a
 quotient v/x stays finite.
+
+With ``weights`` an operand is observed in part: every sum and product above is over
+the known entries alone, each times its weight. They are those where a dense V has a
+weight > 0, or all that a sparse V stores.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,20 +34,23 @@ from jaxnmf.types import pytree, static
 
 EntryFn = Callable[..., Any]
 
-# Entries in a block of X. On a CPU a block and its quotient stay in the cache.
-CPU_BLOCK = 2**21
-ACCELERATOR_BLOCK = 2**24
+# Columns of a sparse product on a CPU come in multiples of this.
+CPU_COLUMNS = 8
 
 
 @pytree
 class Dense:
     """A dense V. ``array`` is as stored; ``transposed`` says that Vᵀ is meant."""
 
-    kind: ClassVar[str] = "dense"
     array: Float[Array, "r c"]
     floor: Float[Array, ""]
+    weights: Float[Array, "r c"] | None = None
     transposed: bool = static(False)
     block: int = static(0)
+
+    @property
+    def kind(self) -> str:
+        return "dense" if self.weights is None else "observed"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -59,36 +68,47 @@ class Dense:
 
     @property
     def T(self) -> Dense:
-        return Dense(
-            array=self.array,
-            floor=self.floor,
-            transposed=not self.transposed,
-            block=self.block,
-        )
+        return dataclasses.replace(self, transposed=not self.transposed)
 
     def rows(self, index: Int[Array, " b"]) -> Dense:
-        """The rows of V at ``index``, (b, n); all ``floor`` where it is no row's."""
+        """The rows of V at ``index``, (b, n); all ``floor`` where it is no row's, and
+        of weight 0."""
         axis = 1 if self.transposed else 0
-        there = index < self.array.shape[axis]
-        taken = jnp.take(self.array, index, axis, mode="clip")
-        array = jnp.where(jnp.expand_dims(there, 1 - axis), taken, self.floor)
+        there = jnp.expand_dims(index < self.array.shape[axis], 1 - axis)
+
+        def taken(x: Any, otherwise: Any) -> Any:
+            rows = jnp.take(x, index, axis, mode="clip")
+            return jnp.where(there, rows, otherwise)
+
+        array = taken(self.array, self.floor)
+        weights = None if self.weights is None else taken(self.weights, 0)
         block = min(self.block, array.shape[0])
-        return dataclasses.replace(self, array=array, block=block)
+        return dataclasses.replace(self, array=array, weights=weights, block=block)
 
     def to_host(self) -> np.ndarray:
         """V as NumPy sees it, without a copy where the memory is shared."""
-        array = np.asarray(self.array)
-        return array.T if self.transposed else array
+        return self._turned(np.asarray(self.array))
+
+    def host_weights(self) -> np.ndarray | None:
+        """The weights as NumPy sees them, None for data observed whole."""
+        return None if self.weights is None else self._turned(np.asarray(self.weights))
+
+    def _turned(self, x: Any) -> Any:
+        return x.T if self.transposed else x
 
     def dot(self, fixed: Float[Array, "p m"]) -> Float[Array, "p n"]:
-        return fixed @ (self.array.T if self.transposed else self.array)
+        array = self.array if self.weights is None else self.array * self.weights
+        return fixed @ self._turned(array)
+
+    def weigh(self, left: Float[Array, "q m"]) -> Float[Array, "q n"]:
+        return left @ self._turned(self.weights)
 
     def sum(self, fn: EntryFn, fixed: Float[Array, "p m"], *frees: Any) -> jax.Array:
         """Σ fn(v, x…), with an x for each of ``frees``."""
 
-        def visit(total, _, v, xs, __, fresh):
+        def visit(total, _, v, xs, __, weigh):
             # Along rows first, then rows, then blocks: one long float32 sum drifts.
-            return total + jnp.where(fresh, fn(v, *xs), 0).sum(1).sum()
+            return total + weigh(fn(v, *xs)).sum(1).sum()
 
         pairs = [self._stored(fixed, free) for free in frees]
         return self._fold(visit, pairs, jnp.zeros((), self.dtype))
@@ -108,13 +128,15 @@ class Dense:
         by_left = outputs if both or not self.transposed else 0  # left @ y
         by_right = outputs if both or self.transposed else 0  # right @ yᵀ
 
-        def visit(carry, start, v, xs, left, fresh):
+        def visit(carry, start, v, xs, left, weigh):
             ys = fn(v, *xs)
             return tuple(
-                total + left @ jnp.where(fresh, y, 0)
+                total + left @ weigh(y)
                 for total, y in zip(carry[0], ys[:by_left], strict=True)
             ), tuple(
-                jax.lax.dynamic_update_slice_in_dim(total, right @ y.T, start, 1)
+                jax.lax.dynamic_update_slice_in_dim(
+                    total, right @ weigh(y, again=True).T, start, 1
+                )
                 for total, y in zip(carry[1], ys[:by_right], strict=True)
             )
 
@@ -132,7 +154,9 @@ class Dense:
         return (free, fixed) if self.transposed else (fixed, free)
 
     def _fold(self, visit: Any, pairs: Any, carry: Any) -> Any:
-        """Fold ``visit(carry, start, v, xs, left, fresh)`` over blocks of rows."""
+        """Fold ``visit(carry, start, v, xs, left, weigh)`` over blocks of rows;
+        ``weigh(y)`` is y times the weights, 0 where a row was seen before unless
+        ``again``."""
         rows = self.array.shape[0]
         size = self.block
 
@@ -144,32 +168,53 @@ class Dense:
             ]
 
         lefts = [left for left, _ in pairs]
+
+        def weighing(weights: Any, fresh: Any) -> Any:
+            def weigh(y: Any, again: bool = False) -> Any:
+                y = y if weights is None else y * weights
+                return y if again or fresh is None else jnp.where(fresh, y, 0)
+
+            return weigh
+
         if size >= rows:
-            return visit(carry, 0, self.array, products(lefts), lefts[0], True)
+            weigh = weighing(self.weights, None)
+            return visit(carry, 0, self.array, products(lefts), lefts[0], weigh)
 
         def body(i, carry):
             start = jnp.minimum(i * size, rows - size)
             # The last block reaches back into the one before: count a row once.
             fresh = (start + jnp.arange(size) >= i * size)[:, None]
-            v = jax.lax.dynamic_slice_in_dim(self.array, start, size)
+            v, weights = (
+                x if x is None else jax.lax.dynamic_slice_in_dim(x, start, size)
+                for x in (self.array, self.weights)
+            )
             blocks = [
                 jax.lax.dynamic_slice_in_dim(left, start, size, axis=1)
                 for left in lefts
             ]
-            return visit(carry, start, v, products(blocks), blocks[0], fresh)
+            weigh = weighing(weights, fresh)
+            return visit(carry, start, v, products(blocks), blocks[0], weigh)
 
         return jax.lax.fori_loop(0, -(-rows // size), body, carry)
 
 
 @pytree
 class CSR:
-    """Compressed rows, with the row of each entry written out as well."""
+    """Compressed rows, with the row of each entry written out as well.
+
+    ``order`` says where each entry stands in the other orientation.
+    """
 
     data: Float[Array, " nnz"]
     indices: Int[Array, " nnz"]
     indptr: Int[Array, " r1"]
     rows: Int[Array, " nnz"]
+    order: Int[Array, " nnz"]
+    weights: Float[Array, " nnz"] | None = None
     columns: int = static()
+
+    def weigh(self, y: Float[Array, " nnz"]) -> Float[Array, " nnz"]:
+        return y if self.weights is None else y * self.weights
 
     def matmul(self, right: Float[Array, "c p"], data: Any) -> Float[Array, "r p"]:
         """A @ right with A's pattern and the values ``data``."""
@@ -178,16 +223,19 @@ class CSR:
 
 @pytree
 class Sparse:
-    """A sparse V whose absent entries are zeros (data, not unknowns).
+    """A sparse V whose absent entries are zeros, or with weights unknown.
 
     Holds V and Vᵀ by rows, so that either product is a product of a CSR matrix
     with a thin dense one. Costs O(nnz·p) a product and never holds m×n numbers.
     """
 
-    kind: ClassVar[str] = "sparse"
     csr: CSR
     csr_t: CSR
     floor: Float[Array, ""]
+
+    @property
+    def kind(self) -> str:
+        return "sparse" if self.csr.weights is None else "observed"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -208,45 +256,106 @@ class Sparse:
 
     def to_host(self) -> Any:
         """V as a SciPy array."""
+        return self._on_host(self.csr.data)
+
+    def host_weights(self) -> Any:
+        """The weights as a SciPy array, None where zeros are data."""
+        return None if self.csr.weights is None else self._on_host(self.csr.weights)
+
+    def _on_host(self, data: Any) -> Any:
         from scipy.sparse import csr_array
 
-        csr = self.csr
-        parts = (csr.data, csr.indices, csr.indptr)
+        parts = (data, self.csr.indices, self.csr.indptr)
         return csr_array(tuple(np.asarray(x) for x in parts), shape=self.shape)
 
     def dot(self, fixed: Float[Array, "p m"]) -> Float[Array, "p n"]:
-        return self.csr_t.matmul(fixed.T, self.csr_t.data).T
+        csr = self.csr_t
+        return csr.matmul(fixed.T, csr.weigh(csr.data)).T
+
+    def weigh(self, left: Float[Array, "q m"]) -> Float[Array, "q n"]:
+        return self.csr_t.matmul(left.T, self.csr_t.weights).T
 
     def sum(self, fn: EntryFn, fixed: Float[Array, "p m"], *frees: Any) -> jax.Array:
         """Σ fn(v, x…) over the stored entries alone."""
-        xs = [self._at_stored(fixed, free) for free in frees]
-        return _blocked_sum(fn(self.csr_t.data, *xs))
+        return _blocked_sum(self._at_stored(fn, fixed, *frees))
 
     def pull(self, fn: EntryFn, fixed: Any, free: Any) -> tuple[jax.Array, ...]:
         """fixed @ y where y = fn(v, x) at the stored entries and 0 elsewhere."""
-        ys = fn(self.csr_t.data, self._at_stored(fixed, free))
+        ys = self._at_stored(fn, fixed, free)
         return tuple(self.csr_t.matmul(fixed.T, y).T for y in ys)
 
     def pulls(
         self, fn: EntryFn, fixed: Any, free: Any
     ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-        return self.pull(fn, fixed, free), self.T.pull(fn, free, fixed)
+        ys = self._at_stored(fn, fixed, free)
+        # To put y in the other order is cheaper than to find x again.
+        turned = [y[self.csr.order] for y in ys]
+        return (
+            tuple(self.csr_t.matmul(fixed.T, y).T for y in ys),
+            tuple(self.csr.matmul(free.T, y).T for y in turned),
+        )
 
-    def _at_stored(self, fixed: Any, free: Any) -> jax.Array:
-        """x at the entries of Vᵀ's rows, component by component.
+    def _at_stored(self, fn: EntryFn, fixed: Any, *frees: Any) -> Any:
+        """fn(v, x…) times the weights, in the order of Vᵀ's rows.
 
-        Two gathers of nnz numbers at a time beat one of nnz × p on a CPU, and hold
-        p times less.
+        x is summed component by component: two gathers of nnz numbers at a time beat
+        one of nnz × p on a CPU, and hold p times less. Four components to a pass over
+        the indices are three times faster than one, and eight are no better
+        (`experiments/benchmarks`).
         """
+        csr = self.csr_t
+        p = fixed.shape[0]
 
-        def add(k, x):
-            return x + fixed[k][self.csr_t.indices] * free[k][self.csr_t.rows]
+        def value(free: Any) -> jax.Array:
+            def add(k: Any, x: Any) -> Any:
+                return x + _taken(fixed[k], csr.indices) * _taken(free[k], csr.rows)
 
-        x = jax.lax.fori_loop(0, fixed.shape[0], add, jnp.zeros_like(self.csr_t.data))
-        return jnp.maximum(x, self.floor)
+            zero = jnp.zeros_like(csr.data)
+            x = jax.lax.fori_loop(0, p, add, zero, unroll=min(p, 4))
+            return jnp.maximum(x, self.floor)
+
+        return jax.tree.map(csr.weigh, fn(csr.data, *map(value, frees)))
+
+
+def _taken(x: jax.Array, index: jax.Array) -> jax.Array:
+    """x[index], the index known to be within x."""
+    return x.at[index].get(mode="promise_in_bounds")
 
 
 Matrix = Dense | Sparse
+
+
+@pytree
+class ColumnGrams:
+    """A Gram matrix for every column of data observed in part.
+
+    G_j = Σᵢ w_ij f_i f_iᵀ over the known entries (i, j) of column j, f_i the fixed
+    factor's column i. It stands wherever one (p, p) Gram matrix does: ``grams @ X`` is
+    G_j x_j for every column, ``grams[k] @ X`` row k of that.
+
+    Cost: a product of p(p+1)/2 columns, O(nnz p²), and np² numbers.
+    """
+
+    array: Float[Array, "p p n"]
+
+    @classmethod
+    def of(cls, fixed: Float[Array, "p m"], matrix: Matrix) -> ColumnGrams:
+        p = fixed.shape[0]
+        first, second = np.triu_indices(p)
+        packed = np.zeros((p, p), int)
+        packed[first, second] = packed[second, first] = np.arange(len(first))
+        return cls(array=matrix.weigh(fixed[first] * fixed[second])[packed])
+
+    def __matmul__(self, X: Float[Array, "p n"]) -> Float[Array, "... n"]:
+        return (self.array * X).sum(-2)
+
+    def __getitem__(self, k: Any) -> ColumnGrams:
+        return ColumnGrams(array=self.array[k])
+
+    @property
+    def diagonal(self) -> Float[Array, "p n"]:
+        index = np.arange(self.array.shape[0])
+        return self.array[index, index]
 
 
 def _blocked_sum(x: jax.Array, size: int = 1024) -> jax.Array:
@@ -259,7 +368,9 @@ def _csr_matmul(data: Any, indices: Any, indptr: Any, right: Any, columns: int) 
     """CSR times dense. Lanes that share the pattern are folded into one product.
 
     The compiled kernel takes no batch dimension: a batch of right-hand sides
-    becomes more columns, and a batch of values is worked off in turn.
+    becomes more columns, and a batch of values is worked off in turn. On a CPU it is
+    up to four times faster where the columns fill whole vectors: 20 columns take 4.7 ms
+    of half a million entries, and 24 take 1.1.
     """
     # Imported here: it takes half as long as jax itself.
     from jax.experimental import sparse as jsparse
@@ -269,7 +380,11 @@ def _csr_matmul(data: Any, indices: Any, indptr: Any, right: Any, columns: int) 
     @jax.custom_batching.custom_vmap
     def product(data, indices, indptr, right):
         matrix = jsparse.BCSR((data, indices, indptr), shape=shape)
-        return matrix @ right
+        width = right.shape[1]
+        padding = -width % CPU_COLUMNS if jax.default_backend() == "cpu" else 0
+        if not padding:
+            return matrix @ right
+        return (matrix @ jnp.pad(right, ((0, 0), (0, padding))))[:, :width]
 
     @product.def_vmap
     def _(size, batched, data, indices, indptr, right):
@@ -285,127 +400,3 @@ def _csr_matmul(data: Any, indices: Any, indptr: Any, right: Any, columns: int) 
         return jax.lax.map(one, jnp.arange(size)), True
 
     return product(data, indices, indptr, right)
-
-
-# --- From what a user has to an operand -------------------------------------------
-
-
-def as_matrix(V: Any, dtype: Any = np.float32, *, signed: bool = False) -> Matrix:
-    """Check V on the host and make an operand of it.
-
-    Args:
-      V: (m, n), non-negative and finite: a NumPy or JAX array (sharded or not),
-        anything `numpy.asarray` takes, or a SciPy sparse matrix or array.
-      dtype: the precision to work in, float32 or float64.
-      signed: allow negative entries, of V and of W H: no floor under the latter.
-
-    Raises:
-      ValueError: for anything else, naming what was found and what would fit.
-    """
-    if hasattr(V, "tocsr") and hasattr(V, "nnz"):
-        matrix = _as_sparse(V, dtype, signed)
-    else:
-        matrix = _as_dense(V, dtype, signed)
-    if signed:
-        return dataclasses.replace(matrix, floor=jnp.full_like(matrix.floor, -jnp.inf))
-    return matrix
-
-
-def _as_dense(V: Any, dtype: Any, signed: bool) -> Dense:
-    # A JAX array stays on its devices; anything else is looked at by NumPy.
-    try:
-        array = V if isinstance(V, jax.Array) else np.asarray(V)
-    except ValueError:
-        raise ValueError(
-            f"V is a {type(V).__name__} that makes no array (rows of different "
-            "lengths?); it must be a matrix of shape (m, n)"
-        ) from None
-    _check_form(array.shape, array.dtype)
-    # min and max carry a NaN through, so no m×n temporary is needed to find one.
-    _check_values(float(array.min()), float(array.max()), array.shape, signed)
-    mean = float(array.mean(dtype=None if isinstance(V, jax.Array) else np.float64))
-    array = _placed(jnp.asarray(array, dtype))
-    m, n = array.shape
-    limit = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
-    # Slices along a sharded axis would move data: there a block is all rows.
-    block = m if len(array.devices()) > 1 else max(1, min(m, limit // n))
-    floor = _floor(mean, dtype)
-    return Dense(array=array, floor=floor, transposed=False, block=block)
-
-
-def _as_sparse(V: Any, dtype: Any, signed: bool) -> Sparse:
-    _check_form(V.shape, V.dtype)
-    csr = V.tocsr()
-    if not csr.has_canonical_format:
-        csr = csr.copy()
-        csr.sum_duplicates()
-    low, high = (csr.data.min(), csr.data.max()) if csr.nnz else (0.0, 0.0)
-    _check_values(float(low), float(high), V.shape, signed)
-    mean = float(csr.sum(dtype=np.float64)) / (V.shape[0] * V.shape[1])
-    floor = _floor(mean, dtype)
-    return Sparse(csr=_csr(csr, dtype), csr_t=_csr(csr.T.tocsr(), dtype), floor=floor)
-
-
-def _floor(mean: float, dtype: Any) -> jax.Array:
-    """What values of WH are kept above; not 0 where V is, or 0/0 would follow."""
-    return jnp.asarray(max(1e-10 * mean, float(jnp.finfo(dtype).tiny)), dtype)
-
-
-def _csr(matrix: Any, dtype: Any) -> CSR:
-    rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
-    return CSR(
-        data=jnp.asarray(matrix.data, dtype),
-        indices=jnp.asarray(matrix.indices, np.int32),
-        indptr=jnp.asarray(matrix.indptr, np.int32),
-        rows=jnp.asarray(rows),
-        columns=matrix.shape[1],
-    )
-
-
-def _placed(array: jax.Array) -> jax.Array:
-    """The array with its placement left to the compiler inside a program.
-
-    ``jax.make_mesh`` gives Explicit axes, under which a plain product of a factor
-    and a sharded V is refused.
-    """
-    sharding = array.sharding
-    if isinstance(sharding, jax.sharding.NamedSharding):
-        auto = (jax.sharding.AxisType.Auto,) * len(sharding.mesh.axis_names)
-        if sharding.mesh.axis_types != auto:
-            mesh = jax.sharding.Mesh(
-                sharding.mesh.devices,  # pyright: ignore
-                sharding.mesh.axis_names,
-                axis_types=auto,
-            )
-            named = jax.sharding.NamedSharding(mesh, sharding.spec)
-            return jax.device_put(array, named)
-    return array
-
-
-def _check_form(shape: tuple[int, ...], dtype: Any) -> None:
-    if np.dtype(dtype).kind not in "fiub":
-        raise ValueError(
-            f"V has dtype {dtype}; it must hold real numbers (float, integer or bool)"
-        )
-    if len(shape) != 2:
-        raise ValueError(
-            f"V has {len(shape)} dimension(s), shape {tuple(shape)}; it must be a "
-            "matrix of shape (m, n)"
-        )
-    if 0 in shape:
-        raise ValueError(f"V is empty, shape {tuple(shape)}; it needs m ≥ 1 and n ≥ 1")
-
-
-def _check_values(
-    low: float, high: float, shape: tuple[int, ...], signed: bool
-) -> None:
-    what = f"V of shape {tuple(shape)}"
-    if np.isnan(low) or np.isnan(high):
-        raise ValueError(f"{what} holds NaN; every entry must be a number ≥ 0")
-    if np.isinf(low) or np.isinf(high):
-        raise ValueError(f"{what} holds an infinite entry; every entry must be finite")
-    if low < 0 and not signed:
-        raise ValueError(
-            f"{what} holds negative entries, the smallest is {low:g}; every entry "
-            "must be ≥ 0"
-        )

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 _BLOCK = 2**20  # entries of W H held at once
 
 
-def relative_error(V: Any, W: ArrayLike, H: ArrayLike) -> float:
+def relative_error(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> float:
     r"""Relative error of a factorisation in the Frobenius norm.
 
     ‖V − W H‖_F / ‖V‖_F. Dense V is compared block by block, with no m×n temporary.
@@ -29,6 +29,9 @@ def relative_error(V: Any, W: ArrayLike, H: ArrayLike) -> float:
       V: (m, n), an array or a SciPy sparse array (what is not stored is zero).
       W: (m, p).
       H: (p, n).
+      weights: (m, n), how much each entry counts, 0 where V is unknown; for a sparse V
+        a sparse array that stores the same entries, and then these alone count:
+        √(Σ w (v − x)² / Σ w v²).
 
     Returns:
       The error: 0 is an exact fit, 1 no better than W H = 0.
@@ -52,6 +55,8 @@ def relative_error(V: Any, W: ArrayLike, H: ArrayLike) -> float:
             f"H: shape {H.shape} does not fit V {V.shape} and W {W.shape}; "
             f"({p}, {n}) would"
         )
+    if weights is not None:
+        return _weighted_error(V, W, H, weights)
     size = sum(_squares(stored[rows]) for rows in _blocks(len(stored), stored[:1].size))
     if size == 0:
         raise ValueError(f"V: all {m}×{n} entries are 0; the error is relative to ‖V‖")
@@ -59,6 +64,25 @@ def relative_error(V: Any, W: ArrayLike, H: ArrayLike) -> float:
     if squared is None:
         squared = sum(_squares(_minus(W[rows] @ H, V[rows])) for rows in _blocks(m, n))
     return float(np.sqrt(squared / size))
+
+
+def _weighted_error(V: Any, W: np.ndarray, H: np.ndarray, weights: Any) -> float:
+    if hasattr(V, "tocsr"):
+        i, j = _positions(V)
+        x = np.zeros(V.nnz)
+        for w, h in zip(W.T, H, strict=True):
+            x += w[i] * h[j]
+        off = np.sum(weights.data * (V.data - x) ** 2, dtype=np.float64)
+        size = np.sum(weights.data * V.data.astype(np.float64) ** 2)
+    else:
+        off = size = 0.0
+        for rows in _blocks(*V.shape):
+            squares = np.square(_minus(W[rows] @ H, V[rows]))
+            off += float(np.sum(weights[rows] * squares))
+            size += float(np.sum(weights[rows] * np.square(V[rows], dtype=np.float64)))
+    if size == 0:
+        raise ValueError("V: all known entries are 0; the error is relative to ‖V‖")
+    return float(np.sqrt(off / size))
 
 
 def _blocks(rows: int, columns: int) -> Iterator[slice]:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from jaxnmf.constraints import NonNegative, Penalty
 from jaxnmf.losses import Loss
-from jaxnmf.matrix import Matrix
+from jaxnmf.matrix import ColumnGrams, Matrix
 from jaxnmf.types import Factors, pytree
 
 
@@ -38,6 +38,7 @@ class Problem:
         mask: Any = None,
         penalties: tuple[Penalty, Penalty] | None = None,
         constraints: tuple[NonNegative, NonNegative] | None = None,
+        pinned: tuple[Any, Any] | None = None,
     ) -> Problem:
         """A problem whose every number has the matrix's precision.
 
@@ -45,10 +46,17 @@ class Problem:
           mask: (p,), 1 for a component that is there, 0 for one that pads.
           penalties: on W and on H.
           constraints: of W and of H; non-negativity alone by default.
+          pinned: (p,) for W and for H, the values of rows that are held, NaN for
+            the others.
         """
+        pairs = zip(
+            constraints or (NonNegative(), NonNegative()),
+            pinned or (None, None),
+            strict=True,
+        )
         projects = tuple(
-            dataclasses.replace(constraint, mask=mask)
-            for constraint in constraints or (NonNegative(), NonNegative())
+            dataclasses.replace(constraint, mask=mask, pinned=held)
+            for constraint, held in pairs
         )
         numbers = (projects, penalties or (Penalty(), Penalty()))
         projects, pair = jax.tree.map(lambda x: jnp.asarray(x, matrix.dtype), numbers)
@@ -100,39 +108,51 @@ class Problem:
         value = self.loss.pointwise(v, x)
         return value - self.loss.pointwise(0 * v, x) if self._zeros_apart else value
 
-    def quadratic(
-        self, fixed: Float[Array, "p m"]
-    ) -> tuple[Float[Array, "p p"], Float[Array, "p n"]]:
+    def quadratic(self, fixed: Float[Array, "p m"]) -> tuple[Any, Float[Array, "p n"]]:
         """(gram, cross) = (fixed fixedᵀ, fixed V): ½⟨X, gram X⟩ − ⟨cross, X⟩ is the
-        Frobenius loss of the free factor X, up to a constant."""
-        return fixed @ fixed.T, self.matrix.dot(fixed)
+        Frobenius loss of the free factor X, up to a constant. Where V is observed in
+        part every column has a Gram matrix of its own, `ColumnGrams`."""
+        cross = self.matrix.dot(fixed)
+        if self._whole:
+            return fixed @ fixed.T, cross
+        return ColumnGrams.of(fixed, self.matrix), cross
+
+    @property
+    def _whole(self) -> bool:
+        """Whether every entry of V is known and counts alike."""
+        return self.matrix.kind != "observed"
+
+    @property
+    def by_gram(self) -> bool:
+        """Whether one Gram matrix of the fixed factor serves every column."""
+        return self.loss.quadratic and self._whole
 
     def gradient(
         self, fixed: Float[Array, "p m"], free: Float[Array, "p n"]
     ) -> tuple[Float[Array, "p n"], Float[Array, "p n"]]:
         """(minus, plus), both ≥ 0, with gradient plus − minus in the free factor."""
         loss = self.loss
-        if loss.quadratic:
+        if self.by_gram:
             gram, minus = self.quadratic(fixed)
             plus = gram @ free
-        elif loss.unit_plus:
+        elif loss.unit_plus and self._whole:
             (minus,) = self.matrix.pull(lambda v, x: loss.split(v, x)[:1], fixed, free)
             plus = jnp.broadcast_to(fixed.sum(1)[:, None], free.shape)
         else:
             minus, plus = self.matrix.pull(loss.split, fixed, free)
-        return minus, plus + self.penalty.gradient(free)
+        return _plus(self.penalty.split(free), (minus, plus))
 
     def gradients(self, factors: Factors) -> tuple[Factors, Factors]:
         """(minus, plus) for both factors at once, from one pass over X."""
         Wt, H = factors
         loss = self.loss
-        if loss.quadratic:
+        if self.by_gram:
             (minus_H, plus_H), (minus_W, plus_W) = (
                 self.gradient(Wt, H),
                 self.T.gradient(H, Wt),
             )
             return Factors(minus_W, minus_H), Factors(plus_W, plus_H)
-        if loss.unit_plus:
+        if loss.unit_plus and self._whole:
             (minus_H,), (minus_W,) = self.matrix.pulls(
                 lambda v, x: loss.split(v, x)[:1], Wt, H
             )
@@ -140,11 +160,9 @@ class Problem:
             plus_W = jnp.broadcast_to(H.sum(1)[:, None], Wt.shape)
         else:
             (minus_H, plus_H), (minus_W, plus_W) = self.matrix.pulls(loss.split, Wt, H)
-        plus = Factors(
-            plus_W + self.penalties[0].gradient(Wt),
-            plus_H + self.penalties[1].gradient(H),
-        )
-        return Factors(minus_W, minus_H), plus
+        minus_W, plus_W = _plus(self.penalties[0].split(Wt), (minus_W, plus_W))
+        minus_H, plus_H = _plus(self.penalties[1].split(H), (minus_H, plus_H))
+        return Factors(minus_W, minus_H), Factors(plus_W, plus_H)
 
     def change(
         self,
@@ -154,7 +172,7 @@ class Problem:
     ) -> jax.Array:
         """objective(new) − objective(free), with the digits that a difference of two
         objectives loses: the entries' changes are summed, not the entries."""
-        if self.loss.quadratic:
+        if self.by_gram:
             return self.quadratic_change(*self.quadratic(fixed), free, new)
         fit = self.matrix.sum(
             lambda v, x, y: self._pointwise(v, y) - self._pointwise(v, x),
@@ -171,7 +189,7 @@ class Problem:
 
     def quadratic_change(
         self,
-        gram: Float[Array, "p p"],
+        gram: Float[Array, "p p"] | ColumnGrams,
         cross: Float[Array, "p n"],
         free: Float[Array, "p n"],
         new: Float[Array, "p n"],
@@ -200,3 +218,8 @@ class Problem:
             total = total + (r * r).sum(1).sum()
             count = count + X.shape[1] * project.rank(X)
         return jnp.sqrt(total / count)
+
+
+def _plus(one: Any, other: Any) -> Any:
+    """The sum of two split gradients."""
+    return one[0] + other[0], one[1] + other[1]

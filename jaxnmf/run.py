@@ -7,8 +7,9 @@ the solver runs.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -16,9 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.problem import Problem
+from jaxnmf.registry import suggestion
 from jaxnmf.types import Factors, Status, Trace, pytree
 
 RECORD_EVERY = 10
+PRECISION = "highest"
 
 
 @pytree
@@ -234,6 +237,27 @@ def timed(
             compiling += more
     columns = [np.asarray(column) for column in zip(*rows, strict=True)]
     return Run(factors, status, iteration, Trace(*columns), compiling)  # pyright: ignore
+
+
+@contextlib.contextmanager
+def precision(dtype: Any) -> Iterator[np.dtype]:
+    """Work in float32 or float64 with exact products, whatever the global settings.
+
+    Yields the dtype. Accelerators would else round float32 products to TF32 or
+    bfloat16, and results would differ between devices in the third digit.
+    """
+    known = {name: np.dtype(name) for name in ("float32", "float64")}
+    try:
+        name = None if dtype is None else np.dtype(dtype).name  # NumPy's is float64
+    except TypeError:
+        name = None
+    if name not in known:
+        raise ValueError(
+            f"dtype={dtype!r} is not one of {', '.join(known)}"
+            f"{suggestion(str(dtype), known)}"
+        )
+    with jax.default_matmul_precision(PRECISION), jax.enable_x64(name == "float64"):
+        yield known[name]
 
 
 def on_host(now: Measure) -> Measure:

@@ -114,55 +114,5 @@ class Trace(NamedTuple):
     seconds: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Result:
-    """A finished factorisation V ≈ W H.
-
-    Attributes:
-      W: (m, p), non-negative.
-      H: (p, n), non-negative.
-      loss: the objective at the end, penalties included.
-      relative_error: ‖V − W H‖_F / ‖V‖_F, whatever the loss was.
-      kkt: the KKT residual at the end (see `jaxnmf.problem.Problem.kkt`).
-      iterations: how many were done.
-      status: why it stopped; ``status.message`` says it in words.
-      trace: iteration, loss, kkt and seconds of every record.
-      seconds: time in the iterations; compile_seconds: time spent compiling.
-    """
-
-    W: np.ndarray
-    H: np.ndarray
-    loss: float
-    relative_error: float
-    kkt: float
-    iterations: int
-    status: Status
-    trace: Trace
-    seconds: float
-    compile_seconds: float
-
-    def residual(self, V: Any) -> np.ndarray:
-        """U = V − W H, a dense (m, n) array.
-
-        Raises:
-          ValueError: when V has another shape than W H.
-        """
-        expected = (self.W.shape[0], self.H.shape[1])
-        if tuple(np.shape(V)) != expected:
-            raise ValueError(
-                f"V has shape {tuple(np.shape(V))}; this result is of a matrix of "
-                f"shape {expected}"
-            )
-        dense = V.toarray() if hasattr(V, "toarray") else np.asarray(V)
-        return dense - self.W @ self.H
-
-    def __repr__(self) -> str:
-        (m, p), n = self.W.shape, self.H.shape[1]
-        return (
-            f"Result({m}×{n}, p={p}: relative error {self.relative_error:.4g}, "
-            f"loss {self.loss:.6g}, {self.iterations} iterations, {self.status})"
-        )
-
-
 Pointwise = Callable[[jax.Array, jax.Array], jax.Array]
 """An entrywise function of (v, x), x being the entry of W H."""

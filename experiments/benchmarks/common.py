@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jaxnmf import api, datasets
-from jaxnmf.matrix import as_matrix
+from jaxnmf.operand import as_matrix
 from jaxnmf.problem import Problem
 from jaxnmf.registry import make_loss, make_solver
 from jaxnmf.run import Stop, advance, as_leaves, compiled, timed

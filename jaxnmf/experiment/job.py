@@ -27,8 +27,9 @@ from jaxnmf.experiment import config as configs
 from jaxnmf.experiment import store
 from jaxnmf.init import initial_factors
 from jaxnmf.problem import Problem
+from jaxnmf.result import Result, to_result
 from jaxnmf.run import compiled, measure, timed
-from jaxnmf.types import Factors, Result
+from jaxnmf.types import Factors
 
 RECORDED_VERSIONS = ("jax", "jaxlib", "optax", "numpy", "scipy", "hydra-core")
 WRITE_SECONDS = 10.0  # a job still running is made readable this often
@@ -103,7 +104,7 @@ def run_job(
                 record_every=config["record_every"],
                 kkt=config["kkt"],
             )
-            result = api.to_result(run, problem)
+            result = to_result(run, problem)
             name = f"r{rank}-s{seed}"
             trace = pd.DataFrame(
                 {

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxnmf.matrix import ColumnGrams
 from jaxnmf.problem import Problem
 from jaxnmf.types import Factors
 
@@ -43,6 +44,8 @@ QUADRATIC = Supports("quadratic")
 KL = Supports("kl")
 BETA = Supports("beta")
 ANY = Supports("any")
+# For a solver that asks of V no more than every operand answers.
+EVERY_OPERAND = frozenset({"dense", "sparse", "observed"})
 
 # Of a sweep; measured on a CPU (`experiments/benchmarks`).
 TILED_FROM, TILE = 128, 8
@@ -55,9 +58,16 @@ ENTRYWISE = frozenset({"nonnegative", "box"})
 
 def constraints_of(solver: Any) -> frozenset[str]:
     """What a solver can hold factors to: a wrapper no more than the solver inside."""
-    taken = solver.supports.constraints
-    inner = getattr(getattr(solver, "inner", None), "supports", solver.supports)
-    return taken & inner.constraints
+    return solver.supports.constraints & _inner(solver).constraints
+
+
+def operands_of(solver: Any) -> frozenset[str]:
+    """The kinds of V a solver takes: a wrapper no more than the solver inside."""
+    return solver.supports.operands & _inner(solver).operands
+
+
+def _inner(solver: Any) -> Supports:
+    return getattr(getattr(solver, "inner", None), "supports", solver.supports)
 
 
 class Solver(Protocol):
@@ -122,7 +132,7 @@ class Alternating:
     def nnls(
         self,
         problem: Problem,
-        gram: Float[Array, "p p"],
+        gram: Float[Array, "p p"] | ColumnGrams,
         cross: Float[Array, "p n"],
         free: Float[Array, "p n"],
         state: Any,
@@ -162,14 +172,30 @@ def inner_repeats(
     """
     if inner:
         return inner
-    rank = problem.project.rank(free)
-    ratio = problem.matrix.entries / (free.shape[1] * rank)
+    ratio = problem.matrix.entries / free.shape[1]
+    # With a Gram matrix a column, making them costs p²/2 an entry, a sweep p² a column.
+    ratio = ratio / (problem.project.rank(free) if problem.by_gram else 2)
     return jnp.clip(1 + jnp.floor(share * ratio), 1, most).astype(jnp.int32)
 
 
 def inverse(x: jax.Array) -> jax.Array:
     """1/x, and 0 where x is 0: a component without curvature stays as it is."""
     return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1), 0)
+
+
+def diagonal(gram: Float[Array, "p p"] | ColumnGrams) -> Float[Array, "p q"]:
+    """The Gram matrix's diagonal as a column, (p, 1), or one for each column of X."""
+    if isinstance(gram, ColumnGrams):
+        return gram.diagonal
+    return jnp.diagonal(gram)[:, None]
+
+
+def by_row(weight: Any, X: Float[Array, "p q"]) -> Callable[[Any], Any]:
+    """Row k of a penalty's weight: a number, or what broadcasts to X's shape."""
+    if jnp.ndim(weight) == 0:
+        return lambda _: weight
+    rows = jnp.broadcast_to(weight, (X.shape[0], jnp.shape(weight)[-1]))
+    return lambda k: rows[k]
 
 
 def quotient(minus: jax.Array, plus: jax.Array) -> jax.Array:
@@ -197,7 +223,7 @@ def multiplied(
 
 def sweep(
     problem: Problem,
-    gram: Float[Array, "p p"],
+    gram: Any,  # (p, p), or `ColumnGrams`
     cross: Float[Array, "p q"],
     X: Float[Array, "p q"],
     project: Any = None,
@@ -211,10 +237,13 @@ def sweep(
     From ``TILED_FROM`` components on X is too large for the cache: tiles of ``TILE``
     rows then take the others' part by one product, which changes rounding alone."""
     penalty = problem.penalty
-    curvature = jnp.diagonal(gram) + penalty.l2
+    curvature = diagonal(gram) + penalty.l2
     if rough is not None:
-        curvature = curvature + 4 * rough
-    steps = inverse(curvature)
+        curvature = curvature + 4 * rough[:, None]
+    # A pinned row stays, (p, 1) or for a Gram matrix a column (p, q).
+    steps = jnp.where(problem.project.moves, inverse(curvature), 0)
+    l1 = by_row(penalty.l1 - penalty.l2 * penalty.toward, X)
+    l2 = by_row(penalty.l2, X)
     # Absent rows are seen to at the end.
     project = project or problem.project.entrywise
 
@@ -224,7 +253,7 @@ def sweep(
         def row(k: Any, X: Any) -> Any:
             x = X[k]
             # gram[k] @ X as one vector-matrix product: ten times faster than a sum.
-            descent = cross[k] - gram[k] @ X - penalty.l1 - penalty.l2 * x
+            descent = cross[k] - gram[k] @ X - l1(first + k) - l2(first + k) * x
             if rough is not None:
                 bend = jnp.diff(jnp.pad(jnp.diff(x), 1))
                 descent = descent + rough[first + k] * bend
@@ -243,7 +272,7 @@ def sweep(
         return jax.lax.dynamic_update_slice_in_dim(X, x, first, 0)
 
     p = X.shape[0]
-    if p < TILED_FROM:
+    if p < TILED_FROM or isinstance(gram, ColumnGrams):
         return problem.project.restrict(rows(X, gram, cross, 0))
     X = jax.lax.fori_loop(0, p // TILE, lambda i, X: tile(X, i * TILE, TILE), X)
     if p % TILE:
@@ -253,7 +282,7 @@ def sweep(
 
 def sweeps(
     problem: Problem,
-    gram: Float[Array, "p p"],
+    gram: Float[Array, "p p"] | ColumnGrams,
     cross: Float[Array, "p q"],
     X: Float[Array, "p q"],
     inner: int,
@@ -288,7 +317,7 @@ def by_column_blocks(
 
 
 def column_changes(
-    gram: Float[Array, "p p"],
+    gram: Float[Array, "p p"] | ColumnGrams,
     cross: Float[Array, "p q"],
     old: Float[Array, "p q"],
     new: Float[Array, "p q"],
@@ -328,10 +357,16 @@ def choose(which: jax.Array, yes: Any, no: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(which, a, b), yes, no)
 
 
-def gradient_step(problem: Problem, gram: Float[Array, "p p"]) -> jax.Array:
+def gradient_step(
+    problem: Problem, gram: Float[Array, "p p"] | ColumnGrams
+) -> jax.Array:
     """1/L, with L = `largest_eigenvalue_bound` + l2 no less than the Lipschitz constant
-    of the Frobenius loss's gradient; 0 where L is 0, and so is the gradient."""
-    return inverse(largest_eigenvalue_bound(gram) + problem.penalty.l2)
+    of the Frobenius loss's gradient, for each column where it has its own Gram matrix;
+    0 where L is 0, and so is the gradient."""
+    l2 = jnp.asarray(problem.penalty.l2)
+    if l2.ndim:
+        l2 = l2.max(0)
+    return inverse(largest_eigenvalue_bound(gram) + l2)
 
 
 def first_step(
@@ -345,21 +380,29 @@ def first_step(
     return jnp.where(scale > 0, size / jnp.where(scale > 0, scale, 1), 1)
 
 
-def largest_eigenvalue_bound(gram: Float[Array, "p p"], steps: int = 8) -> jax.Array:
-    """An upper bound of λ_max of a non-negative symmetric matrix.
+def largest_eigenvalue_bound(
+    gram: Float[Array, "p p"] | ColumnGrams, steps: int | None = None
+) -> jax.Array:
+    """An upper bound of λ_max of a non-negative symmetric matrix, or of each of many.
 
     Collatz-Wielandt: λ_max ≤ max_i (Gx)_i / x_i for every x > 0; a few power
     iterations make x nearly the eigenvector and the bound tight. Only p×p products,
     where LAPACK would stall a compiled loop on busy cores.
     """
-    tiny = jnp.finfo(gram.dtype).tiny
-    scale = jnp.maximum(gram.max(), tiny)
-    matrix = gram / scale
-    x = jnp.ones_like(gram[0])
+    many = isinstance(gram, ColumnGrams)
+    if steps is None:
+        # Of many, a power iteration costs as much as a gradient.
+        steps = 2 if many else 8
+    array = gram.array if many else gram
+    largest = array.max((0, 1))
+    tiny = jnp.finfo(array.dtype).tiny
+    scale = jnp.maximum(largest, tiny)
+    matrix = ColumnGrams(array=array / scale) if many else array / scale
+    x = jnp.ones_like(array[0])
 
     def power(_, x):
         y = matrix @ x
-        return jnp.maximum(y / jnp.maximum(y.max(), tiny), 1e-6)
+        return jnp.maximum(y / jnp.maximum(y.max(0), tiny), 1e-6)
 
     x = jax.lax.fori_loop(0, steps, power, x)
-    return jnp.where(gram.max() > 0, scale * ((matrix @ x) / x).max(), 0)
+    return jnp.where(largest > 0, scale * ((matrix @ x) / x).max(0), 0)

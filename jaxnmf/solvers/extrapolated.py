@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxnmf.problem import Problem
 from jaxnmf.registry import make_solver, register_solver
 from jaxnmf.solvers.base import (
+    EVERY_OPERAND,
     PROJECTED,
     QUADRATIC,
     Alternating,
@@ -56,7 +57,9 @@ class Extrapolated:
     using extrapolation", Neural Computation 31 (2019).
     """
 
-    supports: ClassVar[Supports] = QUADRATIC._replace(constraints=PROJECTED)
+    supports: ClassVar[Supports] = QUADRATIC._replace(
+        constraints=PROJECTED, operands=EVERY_OPERAND
+    )
     descends: ClassVar[bool] = True
     inner: Any = "hals"
     beta: float = 0.5

@@ -11,6 +11,7 @@ from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
     ENTRYWISE,
+    EVERY_OPERAND,
     QUADRATIC,
     Alternating,
     Supports,
@@ -44,7 +45,9 @@ class HALS(Alternating):
     Neural Computation 24 (2012).
     """
 
-    supports: ClassVar[Supports] = QUADRATIC._replace(constraints=ENTRYWISE)
+    supports: ClassVar[Supports] = QUADRATIC._replace(
+        constraints=ENTRYWISE, operands=EVERY_OPERAND
+    )
     descends: ClassVar[bool] = True
     inner: int = static(0)
     delta: float = static(0.0)

@@ -8,7 +8,14 @@ import jax
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import BETA, Alternating, Supports, inner_repeats, multiplied
+from jaxnmf.solvers.base import (
+    BETA,
+    EVERY_OPERAND,
+    Alternating,
+    Supports,
+    inner_repeats,
+    multiplied,
+)
 from jaxnmf.types import Factors, static
 
 
@@ -43,7 +50,7 @@ class MU(Alternating):
     Processing 209 (2023).
     """
 
-    supports: ClassVar[Supports] = BETA
+    supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND)
     descends: ClassVar[bool] = True
     floor: float = 1e-10
     joint: bool = static(False)
@@ -56,7 +63,7 @@ class MU(Alternating):
     def half_step(
         self, problem: Problem, fixed: Any, free: Any, state: Any
     ) -> tuple[Any, Any]:
-        if problem.loss.quadratic:
+        if problem.by_gram:
             return self.nnls(problem, *problem.quadratic(fixed), free, state)
         minus, plus = problem.gradient(fixed, free)
         return multiplied(problem, free, minus, plus, state), state

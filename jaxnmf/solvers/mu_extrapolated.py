@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import BETA, Alternating, Supports, multiplied
+from jaxnmf.solvers.base import BETA, EVERY_OPERAND, Alternating, Supports, multiplied
 
 
 class State(NamedTuple):
@@ -46,7 +46,7 @@ class ExtrapolatedMU(Alternating):
     (2025), arXiv 2401.06646.
     """
 
-    supports: ClassVar[Supports] = BETA
+    supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND)
     descends: ClassVar[bool] = False
     floor: float = 1e-10
     bound: float = 1e30

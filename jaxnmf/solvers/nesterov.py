@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
+    EVERY_OPERAND,
     PROJECTED,
     QUADRATIC,
     Alternating,
@@ -46,7 +47,9 @@ class NeNMF(Alternating):
     Foundations of Computational Mathematics 15 (2015).
     """
 
-    supports: ClassVar[Supports] = QUADRATIC._replace(constraints=PROJECTED)
+    supports: ClassVar[Supports] = QUADRATIC._replace(
+        constraints=PROJECTED, operands=EVERY_OPERAND
+    )
     descends: ClassVar[bool] = True
     inner: int = static(0)
 

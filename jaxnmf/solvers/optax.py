@@ -13,9 +13,10 @@ import optax
 from jaxtyping import Array, Int
 
 from jaxnmf.constraints import Penalty
+from jaxnmf.matrix import Sparse
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver, suggestion
-from jaxnmf.solvers.base import ANY, Supports
+from jaxnmf.solvers.base import ANY, EVERY_OPERAND, Supports
 from jaxnmf.types import Factors, static
 
 TRANSFORMS = ("projection", "softplus", "square")
@@ -73,6 +74,7 @@ class Optax:
 
     With ``batch`` an iteration is an epoch: rows of V are dealt anew into batches, and
     each gives an optimiser's step by the gradient of its rows, times m / batch for H.
+    Where V is known at scattered entries alone, it is these that are dealt.
 
     Cost: one gradient of both factors an iteration, 8mnp, and with batches as many
     optimiser's steps as there are. Not monotone.
@@ -83,13 +85,13 @@ class Optax:
         optimiser's own default where it has one, else 0.1.
       schedule: the name of an optax schedule ("cosine_decay_schedule", …), or "".
       options, schedule_options: their further arguments.
-      batch: rows to a gradient (dense V); 0 for all of them at once.
+      batch: rows to a gradient (dense V), or known entries; 0 for all at once.
 
     Reference: DeepMind et al., "The DeepMind JAX ecosystem" (2020); Kingma & Ba,
     "Adam", ICLR 2015, for the default.
     """
 
-    supports: ClassVar[Supports] = ANY
+    supports: ClassVar[Supports] = ANY._replace(operands=EVERY_OPERAND)
     descends: ClassVar[bool] = False
     optimizer: str = static("adam")
     learning_rate: float | None = None
@@ -136,28 +138,31 @@ class Optax:
         return State(raw, self._optimiser().init(raw), scale, unit, key)
 
     def check(self, problem: Problem) -> None:
-        if self.batch and problem.matrix.kind != "dense":
+        if self.batch and problem.matrix.kind == "sparse":
             raise ValueError(
-                f"solver 'optax': batch={self.batch} takes rows of a dense V; for a "
-                f"{problem.matrix.kind} V use batch=0, or pass V.toarray()"
+                f"solver 'optax': batch={self.batch} takes rows of a dense V, or known "
+                "entries; for a sparse V use batch=0, or pass V.toarray()"
             )
 
     def step(
         self, problem: Problem, factors: Factors, state: State
     ) -> tuple[Factors, State]:
         del factors
-        m = problem.matrix.shape[0]
-        count = -(-m // self.batch) if self.batch else 1
+        # Rows of V, or entries where they alone are known.
+        stored = isinstance(problem.matrix, Sparse)
+        batch_gradients = entry_gradients if stored else row_gradients
+        total = problem.matrix.entries if stored else problem.matrix.shape[0]
+        count = -(-total // self.batch) if self.batch else 1
         if count == 1:
             state = self._update(problem, state, problem.gradients)
             return self._to_factors(problem, state), state
-        size = -(-m // count)
+        size = -(-total // count)
         key, draw = jax.random.split(state.key)
-        rows = jax.random.permutation(draw, jnp.arange(m, dtype=jnp.int32))
-        rows = jnp.pad(rows, (0, count * size - m), constant_values=m)
+        order = jax.random.permutation(draw, jnp.arange(total, dtype=jnp.int32))
+        order = jnp.pad(order, (0, count * size - total), constant_values=total)
 
         def visit(i: Any, state: State) -> State:
-            batch = jax.lax.dynamic_slice_in_dim(rows, i * size, size)
+            batch = jax.lax.dynamic_slice_in_dim(order, i * size, size)
 
             def gradients(factors: Factors) -> tuple[Factors, Factors]:
                 return batch_gradients(problem, factors, batch)
@@ -168,8 +173,8 @@ class Optax:
         return self._to_factors(problem, state), state
 
     def _to_factors(self, problem: Problem, state: State) -> Factors:
-        pairs = zip(state.raw, state.scale, strict=True)  # pyright: ignore
-        return Factors(*(problem.project(s * self._from_raw(r)) for r, s in pairs))
+        sides = zip(problem.projects, state.raw, state.scale, strict=True)
+        return Factors(*(P(s * self._from_raw(r)) for P, r, s in sides))
 
     def _update(self, problem: Problem, state: State, gradients: Any) -> State:
         """The state after one step of the optimiser, by ``gradients`` of factors."""
@@ -208,8 +213,8 @@ class Optax:
             # Where a loss is infinite at x = 0 a jump to 0 is hard to undo: an entry
             # then keeps a tenth of itself.
             keep = 0.0 if problem.loss.quadratic else 0.1
-            pairs = zip(raw, state.raw, strict=True)  # pyright: ignore
-            raw = Factors(*(problem.project(new, keep * old) for new, old in pairs))
+            sides = zip(problem.projects, raw, state.raw, strict=True)  # pyright: ignore
+            raw = Factors(*(P(new, keep * old) for P, new, old in sides))
         return state._replace(raw=raw, optimiser=optimiser)  # pyright: ignore
 
     def _optimiser(self) -> Any:
@@ -241,7 +246,7 @@ class Optax:
         return jnp.sqrt(jnp.maximum(x, 1e-6)) if self.transform == "square" else x
 
 
-def batch_gradients(
+def row_gradients(
     problem: Problem, factors: Factors, rows: Int[Array, " b"]
 ) -> tuple[Factors, Factors]:
     """(minus, plus) of both factors from some rows of V, an index of m for none: the
@@ -264,6 +269,33 @@ def batch_gradients(
     plus_H = scale * plus_H + problem.penalty.gradient(factors.H)
     minus = Factors(spread(minus_W), scale * minus_H)
     return minus, Factors(spread(plus_W), plus_H)
+
+
+def entry_gradients(
+    problem: Problem, factors: Factors, entries: Int[Array, " b"]
+) -> tuple[Factors, Factors]:
+    """(minus, plus) of both factors from some known entries of V, an index of nnz for
+    none: nnz/b times theirs."""
+    csr, (Wt, H) = problem.matrix.csr, factors
+    total = problem.matrix.entries
+    there = entries < total
+    index = jnp.minimum(entries, total - 1)
+    rows, cols = csr.rows[index], csr.indices[index]
+    W_there, H_there = Wt[:, rows], H[:, cols]
+    x = jnp.maximum((W_there * H_there).sum(0), problem.matrix.floor)
+    weights = jnp.where(there, csr.weights[index], 0) * (total / there.sum())
+    a, b = (weights * y for y in problem.loss.split(csr.data[index], x))
+
+    def spread(y: Any) -> Factors:
+        return Factors(
+            jnp.zeros_like(Wt).at[:, rows].add(y * H_there),
+            jnp.zeros_like(H).at[:, cols].add(y * W_there),
+        )
+
+    plus = spread(b)
+    on_W, on_H = problem.penalties
+    plus = Factors(plus.Wt + on_W.gradient(Wt), plus.H + on_H.gradient(H))
+    return spread(a), plus
 
 
 def _optimizers() -> list[str]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
+    EVERY_OPERAND,
     PROJECTED,
     QUADRATIC,
     Alternating,
@@ -36,7 +37,9 @@ class PALM(Alternating):
     for nonconvex and nonsmooth problems", Mathematical Programming 146 (2014).
     """
 
-    supports: ClassVar[Supports] = QUADRATIC._replace(constraints=PROJECTED)
+    supports: ClassVar[Supports] = QUADRATIC._replace(
+        constraints=PROJECTED, operands=EVERY_OPERAND
+    )
     descends: ClassVar[bool] = True
     gamma: float = 1.01
 
@@ -72,7 +75,9 @@ class IPALM(Alternating):
     (iPALM) for nonconvex and nonsmooth problems", SIAM J. Imaging Sciences 9 (2016).
     """
 
-    supports: ClassVar[Supports] = QUADRATIC._replace(constraints=PROJECTED)
+    supports: ClassVar[Supports] = QUADRATIC._replace(
+        constraints=PROJECTED, operands=EVERY_OPERAND
+    )
     inertia: float = 0.25
     gamma: float = 1.01
     dynamic: bool = static(False)

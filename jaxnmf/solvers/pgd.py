@@ -11,6 +11,7 @@ from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
     ANY,
+    EVERY_OPERAND,
     PROJECTED,
     Alternating,
     Supports,
@@ -46,7 +47,9 @@ class PGD(Alternating):
     factorization", Neural Computation 19 (2007).
     """
 
-    supports: ClassVar[Supports] = ANY._replace(constraints=PROJECTED)
+    supports: ClassVar[Supports] = ANY._replace(
+        constraints=PROJECTED, operands=EVERY_OPERAND
+    )
     descends: ClassVar[bool] = True
     step_size: float = 1.0
     inner: int = static(1)

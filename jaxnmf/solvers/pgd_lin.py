@@ -12,6 +12,7 @@ from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
     ANY,
+    EVERY_OPERAND,
     PROJECTED,
     Alternating,
     Supports,
@@ -54,7 +55,9 @@ class LinPGD(Alternating):
     Neural Computation 19 (2007).
     """
 
-    supports: ClassVar[Supports] = ANY._replace(constraints=PROJECTED)
+    supports: ClassVar[Supports] = ANY._replace(
+        constraints=PROJECTED, operands=EVERY_OPERAND
+    )
     descends: ClassVar[bool] = True
     step_size: float = 1.0
     sigma: float = 0.01
@@ -64,20 +67,23 @@ class LinPGD(Alternating):
 
     def half_init(self, problem: Problem, fixed: Any, free: Any) -> Any:
         """The first α to try."""
-        if problem.loss.quadratic:
+        if problem.by_gram:
             return self.step_size * gradient_step(problem, fixed @ fixed.T)
         return self.step_size * first_step(problem, fixed, free)
 
     def half_step(
         self, problem: Problem, fixed: Any, free: Any, state: Any
     ) -> tuple[Any, Any]:
-        if problem.loss.quadratic:
+        if problem.by_gram:
             return self.nnls(problem, *problem.quadratic(fixed), free, state)
         minus, plus = problem.gradient(fixed, free)
         gradient = plus - minus
 
+        # A quadratic loss is finite at 0.
+        shrink = 0.0 if problem.loss.quadratic else self.shrink
+
         def path(step: Any) -> Any:
-            return problem.project(free - step * gradient, self.shrink * free)
+            return problem.project(free - step * gradient, shrink * free)
 
         def sufficient(new: Any) -> Any:
             slope = (gradient * (new - free)).sum(1).sum()

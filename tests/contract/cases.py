@@ -18,11 +18,12 @@ import sklearn.decomposition
 
 import jaxnmf
 from jaxnmf import registry, run
-from jaxnmf.api import make_constraints
+from jaxnmf.api import make_constraints, make_offsets
 from jaxnmf.constraints import Penalty
 from jaxnmf.init import initial_factors
 from jaxnmf.losses import Loss
-from jaxnmf.matrix import as_matrix
+from jaxnmf.offsets import with_prior
+from jaxnmf.operand import as_matrix
 from jaxnmf.problem import Problem
 from jaxnmf.solvers.base import constraints_of
 from jaxnmf.types import Factors
@@ -70,6 +71,7 @@ CASES = [
     if (case := Case(solver, loss)).takes("dense")
 ]
 SPARSE_CASES = [case for case in CASES if case.takes("sparse")]
+OBSERVED_CASES = [case for case in CASES if case.takes("observed")]
 ZERO_CASES = [case for case in CASES if not case.make_loss().positive_data]
 # What only depends on how a solver is written as a program is slow to test, and a
 # solver has few branches: its first and its last loss.
@@ -158,11 +160,14 @@ def setup(
     seed: int = 0,
     options: Any = None,
     constraints: Any = "nonnegative",
+    mask: Any = None,
+    offsets: Any = False,
+    toward: str = "zero",
 ) -> Setup:
     """A run of a case from random or given (W, H), at RANK or padded to PADDED_RANK."""
     supports = case.solver_class.supports
     V = for_solver(case.solver, data() if V is None else V)
-    matrix = as_matrix(V, dtype, signed=bool(supports.signed))
+    matrix = as_matrix(V, dtype, mask=mask, signed=bool(supports.signed))
     if supports.symmetric and not isinstance(init, str):
         init = init[0], init[0].T
     factors = initial_factors(matrix, RANK, init, seed)
@@ -178,6 +183,8 @@ def setup(
         penalties=penalties,
         constraints=make_constraints(constraints, supports.signed),
     )
+    if offsets is not False or toward != "zero":
+        problem, factors = with_prior(problem, factors, make_offsets(offsets), toward)
     factors = problem.start(factors)
     solver = run.as_leaves(registry.make_solver(case.solver, options), matrix.dtype)
     factors = jax.tree.map(jnp.asarray, factors)
@@ -232,19 +239,23 @@ def one_repeat(cls: Any) -> dict[str, Any]:
 BETAS = {"frobenius": 2.0, "kullback-leibler": 1.0, "itakura-saito": 0.0, "beta": 1.5}
 
 
-def objective(loss: str, V: np.ndarray, X: np.ndarray) -> float:
-    """Σφ(v, x) in NumPy."""
+def objective(loss: str, V: np.ndarray, X: np.ndarray, weights: Any = 1.0) -> float:
+    """Σ w φ(v, x) in NumPy."""
+    return float((weights * entries(loss, V, X)).sum())
+
+
+def entries(loss: str, V: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """φ(v, x) in NumPy."""
     if loss == "own":
-        return float((np.sqrt(1 + (V - X) ** 2) - 1).sum())
+        return np.sqrt(1 + (V - X) ** 2) - 1
     if loss == "frobenius":
-        return float(0.5 * ((V - X) ** 2).sum())
+        return 0.5 * (V - X) ** 2
     if loss == "kullback-leibler":
-        return float((V * np.log(V / X) - V + X).sum())
+        return V * np.log(V / X) - V + X
     if loss == "itakura-saito":
-        return float((V / X - np.log(V / X) - 1).sum())
+        return V / X - np.log(V / X) - 1
     b = BETAS[loss]
-    terms = V**b + (b - 1) * X**b - b * V * X ** (b - 1)
-    return float(terms.sum() / (b * (b - 1)))
+    return (V**b + (b - 1) * X**b - b * V * X ** (b - 1)) / (b * (b - 1))
 
 
 def independent_answer(loss: str, V: np.ndarray, W: Any, H: Any) -> float:
@@ -254,7 +265,7 @@ def independent_answer(loss: str, V: np.ndarray, W: Any, H: Any) -> float:
     multiplicative updates for the others), SciPy's L-BFGS-B for a loss of one's own.
     """
     if loss == "own":
-        return _by_lbfgs(V, W, H)
+        return masked_answer(loss, V, np.ones_like(V), W, H)
     model = sklearn.decomposition.NMF(
         W.shape[1],
         init="custom",
@@ -267,7 +278,10 @@ def independent_answer(loss: str, V: np.ndarray, W: Any, H: Any) -> float:
     return objective(loss, V, W @ model.components_)
 
 
-def _by_lbfgs(V: np.ndarray, W: np.ndarray, H: np.ndarray) -> float:
+def masked_answer(
+    loss: str, V: np.ndarray, weights: np.ndarray, W: np.ndarray, H: np.ndarray
+) -> float:
+    """The Σ w φ(v, x) that SciPy's L-BFGS-B reaches from (W, H), run long."""
     (m, p), n = W.shape, H.shape[1]
 
     def unpack(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -275,10 +289,14 @@ def _by_lbfgs(V: np.ndarray, W: np.ndarray, H: np.ndarray) -> float:
 
     def fun(z: np.ndarray) -> tuple[float, np.ndarray]:
         W, H = unpack(z)
-        difference = W @ H - V
-        slope = difference / np.sqrt(1 + difference**2)
+        X = np.maximum(W @ H, 1e-12)
+        if loss == "own":
+            slope = (X - V) / np.sqrt(1 + (X - V) ** 2)
+        else:
+            slope = X ** (BETAS[loss] - 1) - V * X ** (BETAS[loss] - 2)
+        slope = weights * slope
         gradient = np.concatenate([(slope @ H.T).ravel(), (W.T @ slope).ravel()])
-        return objective("own", V, W @ H), gradient
+        return objective(loss, V, X, weights), gradient
 
     found = scipy.optimize.minimize(
         fun,

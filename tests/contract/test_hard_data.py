@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from jaxnmf import registry, run
 from jaxnmf.api import precision
 from jaxnmf.init import initial_factors
-from jaxnmf.matrix import as_matrix
+from jaxnmf.operand import as_matrix
 from jaxnmf.problem import Problem
 from jaxnmf.types import Factors, Status
 

@@ -168,9 +168,9 @@ def test_jit_equals_eager(case):
     assert_allclose(jitted, eager, rtol=1e-10)
 
 
-def lane_and_single(case: Case, V: Any) -> None:
+def lane_and_single(case: Case, V: Any, **given: Any) -> None:
     """Three lanes that differ in everything a lane may, against their single runs."""
-    starts = [cases.setup(case, V, seed=seed) for seed in range(3)]
+    starts = [cases.setup(case, V, seed=seed, **given) for seed in range(3)]
     stop = run.Stop(max_iter=cases.RECORDS * cases.RECORD_EVERY, tol=1e-3)
     solvers, factors, keys = (
         jax.tree.map(lambda *x: jnp.stack(x), *trees)

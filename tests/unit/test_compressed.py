@@ -14,7 +14,7 @@ from jaxnmf import run
 from jaxnmf.api import precision
 from jaxnmf.init import initial_factors
 from jaxnmf.losses import Frobenius
-from jaxnmf.matrix import as_matrix
+from jaxnmf.operand import as_matrix
 from jaxnmf.problem import Problem
 from jaxnmf.registry import make_solver
 from jaxnmf.solvers.compressed import compress

@@ -15,7 +15,7 @@ import jaxnmf
 from jaxnmf import datasets, run
 from jaxnmf.api import precision
 from jaxnmf.losses import Frobenius
-from jaxnmf.matrix import as_matrix
+from jaxnmf.operand import as_matrix
 from jaxnmf.problem import Problem
 from jaxnmf.registry import make_solver
 

@@ -7,7 +7,7 @@ from sklearn.decomposition import _nmf
 
 from jaxnmf.api import precision
 from jaxnmf.init import INITS, initial_factors
-from jaxnmf.matrix import as_matrix
+from jaxnmf.operand import as_matrix
 
 M, N, RANK = 20, 14, 4
 RNG = np.random.default_rng(3)

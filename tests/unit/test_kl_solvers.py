@@ -13,7 +13,7 @@ import jaxnmf
 from jaxnmf import datasets, metrics
 from jaxnmf.api import precision
 from jaxnmf.constraints import Penalty
-from jaxnmf.matrix import as_matrix
+from jaxnmf.operand import as_matrix
 from jaxnmf.problem import Problem
 from jaxnmf.registry import make_loss, make_solver
 from jaxnmf.solvers.kl import coordinate_pass, damped_newton, newton

@@ -9,10 +9,11 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from scipy import sparse
 
-from jaxnmf import matrix as matrix_module
+from jaxnmf import operand as operand_module
 from jaxnmf.api import precision
 from jaxnmf.losses import Frobenius, KullbackLeibler
-from jaxnmf.matrix import Dense, Sparse, as_matrix
+from jaxnmf.matrix import Dense, Sparse
+from jaxnmf.operand import as_matrix
 from jaxnmf.problem import Problem
 from jaxnmf.types import Factors
 
@@ -105,8 +106,8 @@ def test_dense_answers_in_blocks_of_any_size(block, side):
 
 @pytest.mark.parametrize("entries", [1, 3 * N, 10**6])
 def test_as_matrix_chooses_blocks_that_fit(monkeypatch, entries):
-    monkeypatch.setattr(matrix_module, "CPU_BLOCK", entries)
-    monkeypatch.setattr(matrix_module, "ACCELERATOR_BLOCK", entries)
+    monkeypatch.setattr(operand_module, "CPU_BLOCK", entries)
+    monkeypatch.setattr(operand_module, "ACCELERATOR_BLOCK", entries)
     dense = as_matrix(V, "float64")
     assert isinstance(dense, Dense)
     assert dense.block == {1: 1, 3 * N: 3, 10**6: M}[entries]

@@ -11,7 +11,7 @@ from scipy import optimize, sparse
 from jaxnmf.api import precision
 from jaxnmf.constraints import Penalty
 from jaxnmf.losses import Frobenius, KullbackLeibler
-from jaxnmf.matrix import as_matrix
+from jaxnmf.operand import as_matrix
 from jaxnmf.problem import Problem
 from jaxnmf.registry import make_loss
 from jaxnmf.types import Factors

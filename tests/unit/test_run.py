@@ -14,7 +14,7 @@ import jaxnmf
 from jaxnmf import registry, run
 from jaxnmf.api import precision
 from jaxnmf.losses import Frobenius
-from jaxnmf.matrix import as_matrix
+from jaxnmf.operand import as_matrix
 from jaxnmf.problem import Problem
 from jaxnmf.run import Stop, solve, timed
 from jaxnmf.solvers import ANY, HALS, Supports

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 import jaxnmf
 from jaxnmf import run
-from jaxnmf.matrix import as_matrix
+from jaxnmf.operand import as_matrix
 from jaxnmf.problem import Problem
 from jaxnmf.registry import make_loss, make_solver
 from jaxnmf.types import Factors

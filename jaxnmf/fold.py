@@ -1,0 +1,116 @@
+"""New rows for a factorisation that stands: W for given H."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxnmf.constraints import Free, NonNegative, Penalty
+from jaxnmf.losses import Loss
+from jaxnmf.offsets import FIRST, known_mean
+from jaxnmf.operand import as_matrix
+from jaxnmf.problem import Problem
+from jaxnmf.registry import make_solver
+from jaxnmf.run import Run, Stop, precision, timed
+from jaxnmf.solvers.base import Alternating
+from jaxnmf.types import Factors, pytree
+
+
+@pytree
+class RowsOnly:
+    """An alternating solver that leaves H as it is."""
+
+    inner: Alternating
+
+    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Any:
+        del key
+        return self.inner.half_init(problem.T, factors.H, factors.Wt)
+
+    def step(
+        self, problem: Problem, factors: Factors, state: Any
+    ) -> tuple[Factors, Any]:
+        Wt, H = factors
+        Wt, state = self.inner.half_step(problem.T, H, Wt, state)
+        return Factors(Wt, H), state
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Model:
+    """What new rows are fitted by: the loss, H with its offsets, and what W obeys."""
+
+    loss: Loss
+    H: Float[np.ndarray, "p n"]
+    project: NonNegative
+    penalty: Penalty
+
+    dtype: str
+
+    @classmethod
+    def of(cls, problem: Problem, H: Float[np.ndarray, "p n"]) -> Model:
+        """The model of a problem that was solved by H."""
+        host = (problem.projects[0], problem.penalties[0])
+        project, penalty = jax.tree.map(np.asarray, host)
+        name = np.dtype(problem.matrix.dtype).name
+        return cls(loss=problem.loss, H=H, project=project, penalty=penalty, dtype=name)
+
+    def fit(
+        self, V: Any, *, mask: Any = None, max_iter: int = 1000, tol: float = 1e-7
+    ) -> tuple[Run, Problem]:
+        """argmin over W of D(V | W H) + penalty(W), and the problem it is of.
+
+        By `hals` for the Frobenius loss, `mu` for other β-divergences, and `pgd` for
+        what neither takes.
+        """
+        p, n = self.H.shape
+        signed = self.project.name == "free"
+        with precision(self.dtype) as dtype:
+            matrix = as_matrix(V, dtype, mask=mask, signed=signed)
+            if matrix.shape[1] != n:
+                raise ValueError(
+                    f"V has shape {matrix.shape}; rows for this H need {n} columns"
+                )
+            problem = Problem(
+                matrix=matrix,
+                loss=self.loss,
+                projects=jax.tree.map(
+                    jnp.asarray, (self.project, _opposite(self.project))
+                ),
+                penalties=jax.tree.map(jnp.asarray, (self.penalty, Penalty())),
+            )
+            # Where the mean is right to begin with; multiplicative updates need > 0.
+            total = float(np.abs(self.H).sum(0).mean())
+            level = known_mean(matrix) / total if total > 0 else 1.0
+            Wt = np.full((p, matrix.shape[0]), abs(level) or 1.0, dtype)
+            factors = problem.start(
+                Factors(problem.projects[0](jnp.asarray(Wt)), jnp.asarray(self.H))
+            )
+            run = timed(
+                problem,
+                RowsOnly(inner=self._solver()),
+                factors,
+                jax.random.key(0),
+                Stop(max_iter=max_iter, tol=tol),
+            )
+            return run, problem
+
+    def _solver(self) -> Any:
+        if self.loss.quadratic and self.project.name != "simplex":
+            return make_solver("hals")
+        if self.loss.beta is not None and self.project.name == "nonnegative":
+            return make_solver("mu")
+        return make_solver("pgd")
+
+
+def _opposite(project: NonNegative) -> NonNegative:
+    """What holds H's offset rows where ``project`` holds W's."""
+    pinned = project.pinned
+    if pinned is None:
+        return Free()
+    held = np.full_like(pinned, np.nan)
+    held[:FIRST] = pinned[:FIRST][::-1]
+    return NonNegative(pinned=held)  # pyright: ignore

@@ -1,0 +1,383 @@
+"""From what a user has to an operand: V and what is known of it, checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnmf.matrix import CSR, Dense, Matrix, Sparse
+
+# Entries in a block of X. On a CPU a block and its quotient stay in the cache.
+CPU_BLOCK = 2**21
+ACCELERATOR_BLOCK = 2**24
+# From this share of known entries on V is held dense: products of blocks are then
+# cheaper than gathers, and the two sparse copies larger.
+DENSE_SHARE = 0.2
+
+
+class Observed:
+    """The known entries of a matrix; the others are unknown, not zero.
+
+    Args:
+      rows, cols: where the known entries are, integers counted from 0.
+      values: what they are; a zero is a value like any other.
+      shape: (m, n).
+      weights: how much each counts, > 0; an entry of weight 0 is unknown. 1 by default.
+
+    Raises:
+      ValueError: lengths that differ, indices that are no integers or out of range, an
+        entry that is given twice, a weight that is negative or not finite, or nothing
+        known at all. Values are checked when they are factorised.
+
+    Example:
+      >>> import jaxnmf
+      >>> ratings = jaxnmf.Observed([0, 0, 1], [0, 2, 1], [5.0, 3.0, 4.0], (2, 3))
+      >>> ratings
+      Observed(2×3, 3 known)
+    """
+
+    def __init__(
+        self, rows: Any, cols: Any, values: Any, shape: Any, weights: Any = None
+    ) -> None:
+        self.shape = _as_shape(shape)
+        self.rows = _as_index("rows", rows, self.shape[0])
+        self.cols = _as_index("cols", cols, self.shape[1])
+        self.values = _as_numbers("values", values)
+        self.weights = (
+            np.ones(len(self.values), np.float32)
+            if weights is None
+            else _as_numbers("weights", weights)
+        )
+        for name in ("cols", "values", "weights"):
+            found = len(getattr(self, name))
+            if found != len(self.rows):
+                raise ValueError(
+                    f"{name} has {found} entries and rows has {len(self.rows)}; each "
+                    "known entry needs a row, a column and a value"
+                )
+        check_weights("weights", self.weights)
+        keep = self.weights > 0
+        if not keep.all():
+            for name in ("rows", "cols", "values", "weights"):
+                setattr(self, name, getattr(self, name)[keep])
+        if not len(self.rows):
+            raise ValueError(
+                f"nothing is known of V of shape {self.shape}: no entry, or none "
+                "with a weight > 0"
+            )
+        place = self.rows.astype(np.int64) * self.shape[1] + self.cols
+        order = np.argsort(place, kind="stable")
+        twice = np.flatnonzero(np.diff(place[order]) == 0)
+        if len(twice):
+            i, j = divmod(int(place[order][twice[0]]), self.shape[1])
+            raise ValueError(
+                f"entry ({i}, {j}) is given more than once ({len(twice)} repetitions "
+                "in all); give each known entry once, for instance the last or the "
+                "mean of its values"
+            )
+        for name in ("rows", "cols", "values", "weights"):
+            setattr(self, name, getattr(self, name)[order])
+
+    @classmethod
+    def stored(cls, V: Any) -> Observed:
+        """The entries that a SciPy sparse V stores, stored zeros among them."""
+        if not hasattr(V, "tocoo"):
+            raise ValueError(f"V is a {type(V).__name__}; it must be SciPy sparse")
+        V = V.tocoo()
+        return cls(V.row, V.col, V.data, V.shape)
+
+    @property
+    def nnz(self) -> int:
+        """How many entries are known."""
+        return len(self.values)
+
+    def take(self, index: Any) -> Observed:
+        """The known entries at ``index`` (positions or a boolean mask among them)."""
+        rows, cols, values = (x[index] for x in (self.rows, self.cols, self.values))
+        return Observed(rows, cols, values, self.shape, self.weights[index])
+
+    def __repr__(self) -> str:
+        m, n = self.shape
+        return f"Observed({m}×{n}, {self.nnz} known)"
+
+
+def as_matrix(
+    V: Any, dtype: Any = np.float32, *, mask: Any = None, signed: bool = False
+) -> Matrix:
+    """Check V on the host and make an operand of it.
+
+    Args:
+      V: (m, n), non-negative and finite: a NumPy or JAX array (sharded or not),
+        anything `numpy.asarray` takes, a SciPy sparse matrix or array, or `Observed`.
+      dtype: the precision to work in, float32 or float64.
+      mask: what is known of V: (m, n), true or a weight > 0 for a known entry, an array
+        or SciPy sparse; or "nan", everything that is not NaN. What V holds at an
+        unknown entry is not looked at.
+      signed: allow negative entries, of V and of W H: no floor under the latter.
+
+    Raises:
+      ValueError: for anything else, naming what was found and what would fit.
+    """
+    if isinstance(V, Observed):
+        if mask is not None:
+            raise ValueError("mask: V is Observed, which says itself what is known")
+        matrix = _as_observed(V, dtype, signed)
+    elif mask is not None:
+        matrix = _as_masked(V, mask, dtype, signed)
+    elif is_sparse(V):
+        matrix = _as_sparse(V, dtype, signed)
+    else:
+        matrix = _as_dense(V, dtype, signed)
+    if signed:
+        return dataclasses.replace(matrix, floor=jnp.full_like(matrix.floor, -jnp.inf))
+    return matrix
+
+
+def is_sparse(V: Any) -> bool:
+    """Whether V is SciPy sparse, asked without importing SciPy."""
+    return hasattr(V, "tocsr") and hasattr(V, "nnz")
+
+
+def _as_array(V: Any) -> Any:
+    # A JAX array stays on its devices; anything else is looked at by NumPy.
+    try:
+        array = V if isinstance(V, jax.Array) else np.asarray(V)
+    except ValueError:
+        raise ValueError(
+            f"V is a {type(V).__name__} that makes no array (rows of different "
+            "lengths?); it must be a matrix of shape (m, n)"
+        ) from None
+    _check_form(array.shape, array.dtype)
+    return array
+
+
+def _as_dense(V: Any, dtype: Any, signed: bool) -> Dense:
+    array = _as_array(V)
+    # min and max carry a NaN through, so no m×n temporary is needed to find one.
+    _check_values(float(array.min()), float(array.max()), array.shape, signed)
+    mean = float(array.mean(dtype=None if isinstance(V, jax.Array) else np.float64))
+    return _dense(array, mean, dtype)
+
+
+def _dense(array: Any, mean: float, dtype: Any, weights: Any = None) -> Dense:
+    array = _placed(jnp.asarray(array, dtype))
+    if weights is not None:
+        weights = jax.device_put(jnp.asarray(weights, dtype), array.sharding)
+    m, n = array.shape
+    limit = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
+    # Slices along a sharded axis would move data: there a block is all rows.
+    block = m if len(array.devices()) > 1 else max(1, min(m, limit // n))
+    floor = _floor(mean, dtype)
+    return Dense(
+        array=array, floor=floor, weights=weights, transposed=False, block=block
+    )
+
+
+def _as_sparse(V: Any, dtype: Any, signed: bool) -> Sparse:
+    _check_form(V.shape, V.dtype)
+    csr = V.tocsr()
+    if not csr.has_canonical_format:
+        csr = csr.copy()
+        csr.sum_duplicates()
+    low, high = (csr.data.min(), csr.data.max()) if csr.nnz else (0.0, 0.0)
+    _check_values(float(low), float(high), V.shape, signed)
+    mean = float(csr.sum(dtype=np.float64)) / (V.shape[0] * V.shape[1])
+    return _sparse(csr, mean, dtype)
+
+
+def _sparse(csr: Any, mean: float, dtype: Any, weights: Any = None) -> Sparse:
+    from scipy.sparse import csr_array
+
+    # Each entry's place in the transposed order, and the reverse.
+    place = csr_array(
+        (np.arange(csr.nnz, dtype=np.int32), csr.indices, csr.indptr), shape=csr.shape
+    )
+    turned = place.T.tocsr()
+    back = np.empty_like(place.data)
+    back[turned.data] = place.data
+
+    def rows_of(pattern: Any, pick: Any, order: Any) -> CSR:
+        rows = np.arange(pattern.shape[0], dtype=np.int32)
+        return CSR(
+            data=jnp.asarray(csr.data[pick], dtype),
+            indices=jnp.asarray(pattern.indices, np.int32),
+            indptr=jnp.asarray(pattern.indptr, np.int32),
+            rows=jnp.asarray(np.repeat(rows, np.diff(pattern.indptr))),
+            order=jnp.asarray(order),
+            weights=None if weights is None else jnp.asarray(weights[pick], dtype),
+            columns=pattern.shape[1],
+        )
+
+    return Sparse(
+        csr=rows_of(csr, slice(None), back),
+        csr_t=rows_of(turned, turned.data, turned.data),
+        floor=_floor(mean, dtype),
+    )
+
+
+def _as_observed(V: Observed, dtype: Any, signed: bool) -> Matrix:
+    from scipy.sparse import csr_array
+
+    _check_values(float(V.values.min()), float(V.values.max()), V.shape, signed)
+    mean = float(np.average(V.values, weights=V.weights))
+    if V.nnz >= DENSE_SHARE * V.shape[0] * V.shape[1]:
+        array, weights = np.full(V.shape, mean), np.zeros(V.shape)
+        array[V.rows, V.cols], weights[V.rows, V.cols] = V.values, V.weights
+        return _dense(array, mean, dtype, weights)
+    # Rows are in order, so that entries stand in the CSR matrix as they do here.
+    indptr = np.searchsorted(V.rows, np.arange(V.shape[0] + 1))
+    csr = csr_array((V.values, V.cols, indptr), shape=V.shape)
+    return _sparse(csr, mean, dtype, V.weights)
+
+
+def _as_masked(V: Any, mask: Any, dtype: Any, signed: bool) -> Matrix:
+    """V with the entries that a mask knows."""
+    V = V.tocsr() if is_sparse(V) else _as_array(V)
+    if isinstance(mask, str):
+        if mask != "nan":
+            raise ValueError(f"mask={mask!r} is neither 'nan' nor an (m, n) array")
+        if is_sparse(V):
+            raise ValueError(
+                "mask='nan' needs a dense V; of a sparse V pass "
+                "jaxnmf.Observed.stored(V) for the stored entries"
+            )
+        mask = ~np.isnan(np.asarray(V))
+    if not is_sparse(mask):
+        mask = np.asarray(mask)
+    if tuple(mask.shape) != tuple(V.shape):
+        raise ValueError(
+            f"mask has shape {tuple(mask.shape)}; it must be that of V, "
+            f"{tuple(V.shape)}"
+        )
+    if mask.dtype.kind not in "fiub":
+        raise ValueError(f"mask has dtype {mask.dtype}; it must be bool or weights ≥ 0")
+    if is_sparse(mask):
+        known = mask.tocoo()
+        rows, cols, weights = known.row, known.col, known.data
+        check_weights("mask", weights)
+    else:
+        check_weights("mask", mask)
+        if not is_sparse(V) and (mask > 0).mean() >= DENSE_SHARE:
+            return _masked_dense(V, mask, dtype, signed)
+        rows, cols = np.nonzero(mask)
+        weights = mask[rows, cols]
+    values = np.asarray(V[rows, cols]).ravel()
+    return _as_observed(Observed(rows, cols, values, V.shape, weights), dtype, signed)
+
+
+def _masked_dense(V: Any, mask: np.ndarray, dtype: Any, signed: bool) -> Dense:
+    known = mask > 0
+    xp: Any = jnp if isinstance(V, jax.Array) else np
+    low = float(xp.where(known, V, np.inf).min())
+    high = float(xp.where(known, V, -np.inf).max())
+    _check_values(low, high, V.shape, signed)
+    mean = float(xp.where(known, V * mask, 0).sum() / mask.sum(dtype=np.float64))
+    # An unknown entry becomes a number at which no loss is infinite.
+    return _dense(xp.where(known, V, mean), mean, dtype, mask)
+
+
+def _floor(mean: float, dtype: Any) -> jax.Array:
+    """What values of WH are kept above; not 0 where V is, or 0/0 would follow."""
+    return jnp.asarray(max(1e-10 * mean, float(jnp.finfo(dtype).tiny)), dtype)
+
+
+def _placed(array: jax.Array) -> jax.Array:
+    """The array with its placement left to the compiler inside a program.
+
+    ``jax.make_mesh`` gives Explicit axes, under which a plain product of a factor
+    and a sharded V is refused.
+    """
+    sharding = array.sharding
+    if isinstance(sharding, jax.sharding.NamedSharding):
+        auto = (jax.sharding.AxisType.Auto,) * len(sharding.mesh.axis_names)
+        if sharding.mesh.axis_types != auto:
+            mesh = jax.sharding.Mesh(
+                sharding.mesh.devices,  # pyright: ignore
+                sharding.mesh.axis_names,
+                axis_types=auto,
+            )
+            named = jax.sharding.NamedSharding(mesh, sharding.spec)
+            return jax.device_put(array, named)
+    return array
+
+
+def check_weights(name: str, weights: np.ndarray) -> None:
+    """Raise a ValueError unless all are finite and ≥ 0, and one is > 0."""
+    low, high = (float(weights.min()), float(weights.max())) if weights.size else (0, 0)
+    if not (np.isfinite(low) and np.isfinite(high) and low >= 0):
+        raise ValueError(
+            f"{name} holds entries that are negative or not finite, from {low:g} to "
+            f"{high:g}; every weight must be ≥ 0"
+        )
+    if high == 0:
+        raise ValueError(
+            f"{name} leaves nothing of V known; at least one entry must count"
+        )
+
+
+def _as_shape(shape: Any) -> tuple[int, int]:
+    try:
+        m, n = (int(x) for x in shape)
+    except (TypeError, ValueError):
+        m = n = 0
+    if m < 1 or n < 1:
+        raise ValueError(f"shape={shape!r} must be a pair (m, n) with m, n ≥ 1")
+    return m, n
+
+
+def _as_index(name: str, index: Any, size: int) -> np.ndarray:
+    index = np.asarray(index)
+    if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{name} has shape {index.shape} and dtype {index.dtype}; it must be a "
+            "list of integers"
+        )
+    if index.size and not 0 <= index.min() <= index.max() < size:
+        raise ValueError(
+            f"{name} reaches from {index.min()} to {index.max()}; for this shape it "
+            f"must be within 0 … {size - 1}"
+        )
+    return index.astype(np.int32)
+
+
+def _as_numbers(name: str, values: Any) -> np.ndarray:
+    values = np.asarray(values)
+    if values.ndim != 1 or values.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{name} has shape {values.shape} and dtype {values.dtype}; it must be a "
+            "list of real numbers"
+        )
+    return values.astype(values.dtype if values.dtype.kind == "f" else np.float64)
+
+
+def _check_form(shape: tuple[int, ...], dtype: Any) -> None:
+    if np.dtype(dtype).kind not in "fiub":
+        raise ValueError(
+            f"V has dtype {dtype}; it must hold real numbers (float, integer or bool)"
+        )
+    if len(shape) != 2:
+        raise ValueError(
+            f"V has {len(shape)} dimension(s), shape {tuple(shape)}; it must be a "
+            "matrix of shape (m, n)"
+        )
+    if 0 in shape:
+        raise ValueError(f"V is empty, shape {tuple(shape)}; it needs m ≥ 1 and n ≥ 1")
+
+
+def _check_values(
+    low: float, high: float, shape: tuple[int, ...], signed: bool
+) -> None:
+    what = f"V of shape {tuple(shape)}"
+    if np.isnan(low) or np.isnan(high):
+        raise ValueError(f"{what} holds NaN; every entry must be a number ≥ 0")
+    if np.isinf(low) or np.isinf(high):
+        raise ValueError(f"{what} holds an infinite entry; every entry must be finite")
+    if low < 0 and not signed:
+        raise ValueError(
+            f"{what} holds negative entries, the smallest is {low:g}; every entry "
+            "must be ≥ 0"
+        )

@@ -1,0 +1,249 @@
+"""What a factorisation leaves, and what can be asked of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxnmf.fold import Model
+from jaxnmf.metrics import relative_error
+from jaxnmf.offsets import FIRST
+from jaxnmf.operand import Observed, is_sparse
+from jaxnmf.problem import Problem
+from jaxnmf.run import Run
+from jaxnmf.types import Status, Trace
+
+
+class Offsets(NamedTuple):
+    """What a row and a column add to every entry of theirs: (m,) and (n,), ≥ 0."""
+
+    rows: Float[np.ndarray, " m"]
+    cols: Float[np.ndarray, " n"]
+
+
+class Unobserved(NamedTuple):
+    """The rows and columns of which nothing is known."""
+
+    rows: Int[np.ndarray, " r"]
+    cols: Int[np.ndarray, " c"]
+
+
+NOTHING = Unobserved(np.zeros(0, int), np.zeros(0, int))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Result:
+    """A finished factorisation V ≈ W H, or with offsets V_ij ≈ b_i + c_j + (W H)_ij.
+
+    Attributes:
+      W: (m, p), non-negative.
+      H: (p, n), non-negative.
+      loss: the objective at the end, penalties included.
+      relative_error: ‖V − X‖_F / ‖V‖_F, X what V is approximated by, whatever the loss
+        was; over the known entries and with their weights where not all are known.
+      kkt: the KKT residual at the end (see `jaxnmf.problem.Problem.kkt`).
+      iterations: how many were done.
+      status: why it stopped; ``status.message`` says it in words.
+      trace: iteration, loss, kkt and seconds of every record.
+      seconds: time in the iterations; compile_seconds: time spent compiling.
+      offsets: (rows, cols), or None where none were asked for.
+      unobserved: (rows, cols) of which nothing was known. They have the mean factors
+        and offsets of the others.
+      model: what `fold_in` fits new rows by.
+    """
+
+    W: np.ndarray
+    H: np.ndarray
+    loss: float
+    relative_error: float
+    kkt: float
+    iterations: int
+    status: Status
+    trace: Trace
+    seconds: float
+    compile_seconds: float
+    offsets: Offsets | None = None
+    unobserved: Unobserved = NOTHING
+    model: Model | None = None
+
+    def predict(self, rows: Any, cols: Any) -> np.ndarray:
+        """What V is approximated by at the entries (rows, cols).
+
+        x_ij = (W H)_ij, and b_i + c_j with it where there are offsets.
+
+        Args:
+          rows, cols: integers, or arrays of them that broadcast to one shape.
+
+        Returns:
+          The values, of that shape.
+
+        Raises:
+          ValueError: for indices that are no integers or out of range.
+        """
+        rows = _index("rows", rows, self.W.shape[0])
+        cols = _index("cols", cols, self.H.shape[1])
+        try:
+            rows, cols = np.broadcast_arrays(rows, cols)
+        except ValueError:
+            raise ValueError(
+                f"rows has shape {rows.shape} and cols {cols.shape}; they must "
+                "broadcast to one shape"
+            ) from None
+        x = np.zeros(rows.shape, self.W.dtype)
+        for w, h in zip(self.W.T, self.H, strict=True):
+            x += w[rows] * h[cols]
+        if self.offsets is not None:
+            x += self.offsets.rows[rows] + self.offsets.cols[cols]
+        return x
+
+    def recommend(self, row: int, k: int = 10, exclude: Any = None) -> np.ndarray:
+        """The k columns of the largest predictions in a row, largest first.
+
+        Args:
+          row: which.
+          k: how many; fewer are returned where not so many are left.
+          exclude: columns to leave out: their numbers, a mask of length n, or data
+            whose known entries in this row are left out (`jaxnmf.Observed` or SciPy
+            sparse, (m, n)).
+
+        Returns:
+          The columns' numbers; `predict` gives the values.
+
+        Raises:
+          ValueError: for a row out of range, k < 1, or an exclude that does not fit.
+        """
+        row = int(_index("row", row, self.W.shape[0]))
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise ValueError(f"k={k!r} must be an integer ≥ 1")
+        n = self.H.shape[1]
+        scores = self.predict(row, np.arange(n)).astype(float)
+        left = n
+        if exclude is not None:
+            out = _excluded(exclude, row, self.W.shape[0], n)
+            scores[out] = -np.inf
+            left = int(np.isfinite(scores).sum())
+        # Ties go to the smaller number, whatever the platform sorts by.
+        return np.argsort(-scores, kind="stable")[: min(k, left)]
+
+    def fold_in(
+        self, V: Any, *, mask: Any = None, max_iter: int = 1000, tol: float = 1e-7
+    ) -> Result:
+        """The factorisation of new rows V with H as it is.
+
+        min over W ≥ 0 of D(V | W H) + penalty(W), with the loss, penalty, constraint
+        and offsets of this result: a convex problem for Frobenius, Kullback-Leibler and
+        every β from 1 to 2.
+
+        Args:
+          V: (r, n), anything that `jaxnmf.factorize` takes.
+          mask: what is known of V, as there.
+          max_iter, tol: when to stop, as there.
+
+        Returns:
+          A `Result` whose W (and row offsets) are those of the new rows.
+
+        Raises:
+          ValueError: V does not have n columns, or anything that `factorize` refuses.
+        """
+        if self.model is None:
+            raise ValueError("this result holds no model to fit new rows by")
+        return to_result(*self.model.fit(V, mask=mask, max_iter=max_iter, tol=tol))
+
+    def transform(self, V: Any, *, mask: Any = None) -> np.ndarray:
+        """W (r, p) of new rows V (r, n) with H as it is, by `fold_in`."""
+        return self.fold_in(V, mask=mask).W
+
+    def residual(self, V: Any) -> np.ndarray:
+        """U = V − X, X what V is approximated by: a dense (m, n) array, or for
+        `jaxnmf.Observed` data its value at each known entry.
+
+        Raises:
+          ValueError: when V has another shape than W H.
+        """
+        expected = (self.W.shape[0], self.H.shape[1])
+        observed = isinstance(V, Observed)
+        found = tuple(V.shape) if observed else tuple(np.shape(V))
+        if found != expected:
+            raise ValueError(
+                f"V has shape {found}; this result is of a matrix of shape {expected}"
+            )
+        if observed:
+            return V.values - self.predict(V.rows, V.cols)
+        dense = V.toarray() if hasattr(V, "toarray") else np.asarray(V)
+        X = self.W @ self.H
+        if self.offsets is not None:
+            X += self.offsets.rows[:, None] + self.offsets.cols
+        return dense - X
+
+    def __repr__(self) -> str:
+        (m, p), n = self.W.shape, self.H.shape[1]
+        return (
+            f"Result({m}×{n}, p={p}: relative error {self.relative_error:.4g}, "
+            f"loss {self.loss:.6g}, {self.iterations} iterations, {self.status})"
+        )
+
+
+def to_result(run: Run, problem: Problem) -> Result:
+    """What a user sees of a run: NumPy arrays, W (m, p)."""
+    Wt, H = (np.array(X) for X in run.factors)
+    weights = problem.matrix.host_weights()
+    unobserved = {}
+    if weights is not None:
+        for name, X, axis in (("rows", Wt, 1), ("cols", H, 0)):
+            known = np.asarray(weights.sum(axis)).ravel() > 0
+            unobserved[name] = np.flatnonzero(~known)
+            X[:, ~known] = X[:, known].mean(1, keepdims=True)
+    error = relative_error(problem.matrix.to_host(), Wt.T, H, weights)
+    offsets, model = None, Model.of(problem, H)
+    if problem.project.pinned is not None:
+        offsets = Offsets(rows=Wt[0], cols=H[1])
+        Wt, H = Wt[FIRST:], H[FIRST:]
+    trace = run.trace
+    return Result(
+        W=np.ascontiguousarray(Wt.T),
+        H=H,
+        loss=float(trace.loss[-1]),
+        relative_error=error,
+        kkt=float(trace.kkt[-1]),
+        iterations=int(run.iterations),
+        status=Status.from_code(int(run.status)),
+        trace=trace,
+        seconds=float(trace.seconds[-1]),
+        compile_seconds=run.compile_seconds,
+        offsets=offsets,
+        unobserved=Unobserved(**unobserved) if unobserved else NOTHING,
+        model=model,
+    )
+
+
+def _index(name: str, index: Any, size: int) -> np.ndarray:
+    index = np.asarray(index)
+    if index.dtype.kind not in "iu":
+        raise ValueError(f"{name} has dtype {index.dtype}; it must hold integers")
+    if index.size and not 0 <= index.min() <= index.max() < size:
+        raise ValueError(
+            f"{name} reaches from {index.min()} to {index.max()}; it must be within "
+            f"0 … {size - 1}"
+        )
+    return index
+
+
+def _excluded(exclude: Any, row: int, m: int, n: int) -> np.ndarray:
+    if isinstance(exclude, Observed) or is_sparse(exclude):
+        if tuple(exclude.shape) != (m, n):
+            raise ValueError(
+                f"exclude has shape {tuple(exclude.shape)}; it must be ({m}, {n})"
+            )
+        if isinstance(exclude, Observed):
+            return exclude.cols[exclude.rows == row]
+        start, stop = (exclude := exclude.tocsr()).indptr[row : row + 2]
+        return exclude.indices[start:stop]
+    exclude = np.asarray(exclude)
+    if exclude.dtype == bool:
+        if exclude.shape != (n,):
+            raise ValueError(f"exclude has shape {exclude.shape}; it must be ({n},)")
+        return exclude
+    return _index("exclude", exclude, n) if exclude.size else np.zeros(0, int)
