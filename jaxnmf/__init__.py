@@ -8,6 +8,7 @@
 from jaxnmf import datasets as datasets
 from jaxnmf import losses as losses
 from jaxnmf import solvers as solvers
+from jaxnmf import topics as topics
 from jaxnmf._version import __version__ as __version__
 from jaxnmf.api import factorize as factorize
 from jaxnmf.constraints import Box as Box
