@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from jaxnmf._callable import make_callable
-from jaxnmf.datasets import bundled, files, shared
+from jaxnmf.datasets import bundled, documents, files, shared
 from jaxnmf.datasets import synthetic as planted
 from jaxnmf.datasets.base import Card, Dataset, Truth
 
@@ -16,6 +16,7 @@ __all__ = ["Dataset", "Truth", "describe", "load", "names", "options"]
 _BUILT_IN: dict[str, tuple[Card, Callable[..., Dataset]]] = {
     "china": (bundled.CHINA, bundled.china),
     "digits": (bundled.DIGITS, bundled.digits),
+    "documents": (documents.DOCUMENTS, documents.documents),
     "file": (files.FILE, files.file),
     "flower": (bundled.FLOWER, bundled.flower),
     "synthetic": (planted.SYNTHETIC, planted.synthetic),
