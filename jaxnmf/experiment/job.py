@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from jaxnmf import api, datasets, metrics, registry
+from jaxnmf import api, datasets, metrics, registry, topics
 from jaxnmf._version import __version__
 from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
@@ -212,6 +212,12 @@ def _quality(dataset: Dataset, result: Result) -> dict[str, float]:
         clusters = metrics.cluster_by_component(result.W, result.H)
         found["accuracy"] = metrics.clustering_accuracy(dataset.labels, clusters)
         found["ari"] = metrics.adjusted_rand_index(dataset.labels, clusters)
+        found["nmi"] = metrics.normalised_mutual_information(dataset.labels, clusters)
+    if dataset.kind == "text" and np.isfinite(result.H).all():
+        for measure in topics.MEASURES:
+            each = topics.coherence(result.H, dataset.V, measure)
+            found[measure] = float(pd.Series(each).mean())  # of topics that have one
+        found["diversity"] = topics.topic_diversity(result.H)
     truth = dataset.truth
     if truth is not None and truth.W is not None and truth.H is not None:
         found["match_score"] = metrics.factor_match_score(

@@ -45,7 +45,17 @@ SUMMARY_COLUMNS = (
     "kkt",
     "status",
 )
-METRIC_COLUMNS = ("accuracy", "ari", "match_score", "sparsity_W", "sparsity_H")
+METRIC_COLUMNS = (
+    "accuracy",
+    "ari",
+    "nmi",
+    "npmi",
+    "umass",
+    "diversity",
+    "match_score",
+    "sparsity_W",
+    "sparsity_H",
+)
 TRACE_COLUMNS = ("run", "iteration", "seconds", "objective", "error", "kkt")
 
 DATA_FILES = ("config.yaml", "summary.parquet", "trace.parquet", "factors.npz")
