@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 import jaxnmf
-from jaxnmf import datasets, registry
+from jaxnmf import datasets, registry, topics
 from jaxnmf.experiment import store
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.config import register_configs, resolved, split_name
@@ -116,7 +116,44 @@ def test_a_users_file_and_an_optax_optimiser(tmp_path):
     assert job.factors("r2-s0")[0].shape == (12, 2)
 
 
+def test_a_users_documents_give_topics(tmp_path):
+    for i, (label, text) in enumerate(
+        [("pets", "cat dog mouse"), ("pets", "dog cat"), ("money", "bank rate loan")]
+        * 4
+    ):
+        path = tmp_path / "texts" / label / f"{i}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    options = ["dataset=documents", f"dataset.path={tmp_path / 'texts'}"]
+    options += ["dataset.max_df=0.9", "dataset.min_df=3", "dataset.max_words=5"]
+    options += ["solver=mu", "loss=kl", "ranks=[2]", "seeds=[0]", "stop.max_iter=50"]
+    assert main(["run", *options, f"folder={tmp_path / 'study'}"]) == 0
+    (job,) = store.read_jobs(tmp_path / "study")
+    (row,) = job.summary.to_dict("records")
+    data = datasets.load(
+        "documents", path=tmp_path / "texts", max_df=0.9, min_df=3, max_words=5
+    )
+    _, H = job.factors("r2-s0")
+    for measure in ("npmi", "umass"):
+        expected = topics.coherence(H, data.V, measure).mean()
+        assert row[measure] == pytest.approx(expected)
+    assert row["diversity"] == topics.topic_diversity(H)
+    assert row["accuracy"] == row["nmi"] == 1
+    page = (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
+    for text in ("NPMI", "UMass", "topic diversity", "mutual information", "money"):
+        assert text in page
+    assert "Topics and labels" in page
+
+
 ERRORS = {
+    "documents that are not there": (
+        ["dataset=documents", "dataset.path=nowhere"],
+        ["nowhere", "does not exist", "a folder of .txt files"],
+    ),
+    "an option of documents of a wrong type": (
+        ["dataset=documents", "dataset.path=.", "dataset.ngrams=two"],
+        ["dataset.ngrams", "two"],
+    ),
     "unknown solver": (["solver=halls"], ["solver=halls", "'hals'", "mu"]),
     "unknown data set": (["dataset=digit"], ["dataset=digit", "'digits'"]),
     "unknown loss": (["loss=frobenus"], ["'frobenius'"]),

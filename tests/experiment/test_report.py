@@ -1,5 +1,6 @@
 """The report: its statistics by hand, its words, its page and its table."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 from time import perf_counter
@@ -453,7 +454,7 @@ def test_every_kind_of_data_is_shown(case):
     blocks = pictures.components(data, W0, H0.T) + pictures.residual(data, W0, H0.T)
     cards = [card for block in blocks for card in block.cards]
     assert len(cards) >= 3
-    assert all(card.pictures or card.panels or card.words for card in cards)
+    assert all(c.pictures or c.panels or c.words or c.table for c in cards)
     text = " ".join([block.heading + block.note for block in blocks])
     text += " ".join(card.caption for card in cards)
     expected = {
@@ -464,6 +465,35 @@ def test_every_kind_of_data_is_shown(case):
         "images with truth": "The truth",
     }
     assert expected.get(case, "") in text
+
+
+def test_topics_have_words_coherence_and_labels():
+    W = np.array([[2.0, 0], [1, 0], [0, 1], [3, 0]])
+    H = np.array([[0, 1.0, 3, 0], [1, 0, 0, 1]])
+    data = dataset(
+        "text",
+        csr_array(W @ H),
+        column_names=("ant", "bee", "cow", "<dog>"),
+        labels=np.array([0, 0, 2, 2]),
+        label_names=("insects", "none", "cattle"),
+    )
+    words_block, labels_block = pictures.components(data, W, H)
+    first, second = words_block.cards
+    # bee and cow are in three of four documents, and only together
+    assert first.caption == "0, NPMI 1.0"
+    assert first.words == [("cow", "75.0%", 1.0), ("bee", "25.0%", 1 / 3)]
+    assert [word for word, *_ in second.words] == ["ant", "<dog>"]
+    table = labels_block.cards[0].table
+    assert table.columns == ["0", "1"]
+    assert table.rows == [
+        ("insects", [("100", 1.0), ("", 0.0)]),
+        ("cattle", [("50", 0.5), ("50", 0.5)]),
+    ]
+    many = dataclasses.replace(data, V=np.ones((99, 4)), labels=np.arange(99) % 50)
+    many = dataclasses.replace(many, label_names=names(50))
+    table = pictures.components(many, np.ones((99, 2)), H)[1]
+    assert len(table.cards[0].table.rows) == pictures.MAX_LABELS
+    assert "The 40 largest of 50 labels" in table.note
 
 
 def test_many_columns_are_a_heat_map():

@@ -12,20 +12,32 @@ from jaxnmf.experiment.report import figures
 from jaxnmf.experiment.report.figures import ACCENT, TRUTH, Scale
 from jaxnmf.experiment.report.words import listed, number
 from jaxnmf.metrics import match_components
+from jaxnmf.topics import coherence, topic_label_table
 
-MAX_PICTURES, MAX_PANELS, MAX_WORDS = 100, 12, 24
+MAX_PICTURES, MAX_PANELS, MAX_WORDS, MAX_LABELS = 100, 12, 24, 40
 SAMPLE = 2_000_000  # entries of V that a residual is computed for
 HEAT = 160  # rows and columns of a heat map
 
 
 @dataclass(frozen=True)
+class Table:
+    """Shares: a name a row, each cell the text of a share and the share, at most 1."""
+
+    title: str
+    corner: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[tuple[str, float]]]]
+
+
+@dataclass(frozen=True)
 class Card:
-    """One thing to look at: pictures (address, what is seen), panels, or words."""
+    """What to look at: pictures (address, what is seen), panels, words, a table."""
 
     caption: str
     pictures: Sequence[tuple[str, str]] = ()
     panels: Sequence[str] = ()
     words: Sequence[tuple[str, str, float]] = ()
+    table: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -58,9 +70,10 @@ def components(dataset: Any, W: np.ndarray, H: np.ndarray) -> list[Block]:
             blocks.append(_as_words(dataset, H * share, order, "Top genes", note))
         return blocks
     if dataset.kind in ("text", "ratings") and dataset.column_names:
-        what = "Top words" if dataset.kind == "text" else "Top items"
         note = "The largest weights of each row of H, as shares of that row."
-        return [_as_words(dataset, H, order, what, note)]
+        if dataset.kind == "ratings":
+            return [_as_words(dataset, H, order, "Top items", note)]
+        return _as_topics(dataset, W, H, order, note)
     if H.shape[1] <= 512:
         return [_as_profiles(dataset, W, H, order)]
     return [_as_heat_maps(dataset, W, H, order)]
@@ -170,21 +183,71 @@ def _as_sound(
     return [Block("Components", note, "panels", cards)]
 
 
+def _as_topics(
+    dataset: Any, W: np.ndarray, H: np.ndarray, order: np.ndarray, note: str
+) -> list[Block]:
+    """Top words and their coherence, and where the labels are among the topics."""
+    npmi = coherence(H, dataset.V)
+    captions = [f"{k}, NPMI {number(each, 2)}" for k, each in enumerate(npmi)]
+    note += (
+        " NPMI: how often these ten are in the same documents, from −1, never, over 0, "
+        "by chance, to 1, always."
+    )
+    blocks = [_as_words(dataset, H, order, "Top words", note, captions, 10)]
+    if dataset.labels is not None:
+        blocks.append(_labels_of_topics(dataset, W, H, order))
+    return blocks
+
+
+def _labels_of_topics(
+    dataset: Any, W: np.ndarray, H: np.ndarray, order: np.ndarray
+) -> Block:
+    shown = order[:MAX_WORDS]
+    counts = topic_label_table(W, dataset.labels, dataset.label_names, H=H, counts=True)
+    sizes = counts.to_numpy().sum(0)
+    kept = np.sort(np.argsort(-sizes, kind="stable")[:MAX_LABELS])
+    kept = kept[sizes[kept] > 0]
+    shares = (counts.to_numpy()[shown][:, kept] / sizes[kept]).T
+    rows = [
+        (
+            str(counts.columns[j]),
+            [(f"{100 * x:.0f}" if x >= 0.005 else "", float(x)) for x in row],
+        )
+        for j, row in zip(kept, shares, strict=True)
+    ]
+    note = (
+        "Of the documents with a label, the percentage whose strongest topic it is "
+        "(blank below 0.5)."
+    )
+    if len(kept) < np.count_nonzero(sizes):
+        note += f" The {len(kept)} largest of {np.count_nonzero(sizes)} labels."
+    title = "Percentage of each label in each topic"
+    card = Card("", table=Table(title, "label", [str(k) for k in shown], rows))
+    note = f"{note} {_note(shown, order)}"
+    return Block("Topics and labels", note, "tables", [card])
+
+
 def _as_words(
-    dataset: Any, weights: np.ndarray, order: np.ndarray, heading: str, note: str
+    dataset: Any,
+    weights: np.ndarray,
+    order: np.ndarray,
+    heading: str,
+    note: str,
+    captions: Sequence[str] = (),
+    most_words: int = 8,
 ) -> Block:
     shown = order[:MAX_WORDS]
     cards = []
     for k in shown:
         row = weights[k]
-        top = np.argsort(-row, kind="stable")[:8]
+        top = np.argsort(-row, kind="stable")[:most_words]
         total, most = row.sum(), row[top[0]]
         words = [
             (dataset.column_names[j], f"{row[j] / total:.1%}", float(row[j] / most))
             for j in top
             if row[j] > 0
         ]
-        cards.append(Card(str(k), words=words))
+        cards.append(Card(captions[k] if captions else str(k), words=words))
     return Block(heading, f"{note} {_note(shown, order)}", "words", cards)
 
 
