@@ -65,9 +65,9 @@ def coherence(
 
     NPMI is in [−1, 1]: 1 for words that are only ever together, 0 for independent
     ones, −1 for two that never meet, which is its limit at ε = 0; two words that are
-    in every document count 0. UMass is at most about 0; Mimno et al. have the sum over
-    pairs, k (k − 1) / 2 times this mean. For both, more is better. Pairs with a word
-    that is in no document are left out.
+    in every document count 0. UMass is at most a little above 0; Mimno et al. have the
+    sum over pairs, k (k − 1) / 2 times this mean. For both, more is better. Pairs with
+    a word that is in no document are left out.
 
     Args:
       topics: H (p, n) of floating point; or for each topic the column numbers of its
@@ -75,7 +75,7 @@ def coherence(
       V: (m, n), the documents: an array or a SciPy sparse array.
       measure: "npmi" or "umass".
       k: words a topic.
-      epsilon: ε; None is 0 for NPMI and 1 for UMass, as in the papers.
+      epsilon: ε; None is 0 for NPMI and 1 for UMass, as Bouma and Mimno et al. have.
 
     Returns:
       (p,) coherences; NaN for a topic of which no pair is left.

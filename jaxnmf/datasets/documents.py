@@ -69,8 +69,8 @@ def documents(
 
     Returns:
       The data set: V a float32 `csr_array`, `column_names` the words, `row_names` the
-      files' paths in the folder or the numbers of the lines or rows from 1. Its loss
-      is Kullback-Leibler for counts, Frobenius for tf-idf.
+      files' paths in the folder or the numbers of the lines or rows from 1. It is named
+      after the path; its loss is Kullback-Leibler for counts, Frobenius for tf-idf.
 
     Raises:
       ValueError: there are no documents, a file cannot be read, no word is left, or an
@@ -105,16 +105,20 @@ def documents(
     if found.labels is not None:
         values, labels = np.unique(found.labels, return_inverse=True)
         label_names, labels = tuple(map(str, values)), labels[kept]
-    were = "was" if empty == 1 else "were"
+    name = place.resolve().name if place.is_dir() else place.stem
+    about = f"{'tf-idf' if tfidf else 'counts'} of the words of {len(kept)} documents"
+    note = ""
+    if empty:
+        about += f"; {empty} more had none of the words"
+        were = "was" if empty == 1 else "were"
+        note = f"{empty} of {len(found.texts)} documents had none of the words and "
+        note += f"{were} left out"
     return DOCUMENTS.dataset(
         V[kept],
-        name=place.resolve().name if place.is_dir() else place.stem,
-        about=f"{'tf-idf' if tfidf else 'counts'} of the words of documents",
+        name=f"{name} tf-idf" if tfidf else name,  # a study may compare the two
+        about=about,
         source=str(path),
-        note=f"{empty} of {len(found.texts)} documents had none of the words and "
-        f"{were} left out"
-        if empty
-        else "",
+        note=note,
         row_names=tuple(found.names[i] for i in kept),
         column_names=words,
         labels=labels,

@@ -67,6 +67,9 @@ def test_the_lines_of_a_file_are_counted_as_by_hand(lines):
     # as an editor numbers them: the fourth is blank, the sixth has none of the words
     assert loaded.row_names == ("1", "2", "3", "5", "7")
     assert loaded.note.startswith("1 of 6 documents had none of the words and was left")
+    assert loaded.about == (
+        "counts of the words of 5 documents; 1 more had none of the words"
+    )
     assert (loaded.name, loaded.kind) == ("pets", "text")
     assert loaded.loss == "kullback-leibler"
     assert loaded.labels is None
@@ -135,7 +138,7 @@ def test_tf_idf_is_the_formula_and_the_same_from_counts(lines):
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     loaded = load(lines, tfidf=True)
     np.testing.assert_allclose(loaded.V.toarray(), expected, rtol=1e-6)
-    assert loaded.loss == "frobenius"
+    assert (loaded.name, loaded.loss) == ("pets tf-idf", "frobenius")
     assert loaded.V.dtype == np.float32
 
     full = counts * idf

@@ -247,7 +247,7 @@ def _as_words(
             for j in top
             if row[j] > 0
         ]
-        cards.append(Card(captions[k] if captions else str(k), words=words))
+        cards.append(Card(captions[int(k)] if captions else str(k), words=words))
     return Block(heading, f"{note} {_note(shown, order)}", "words", cards)
 
 
