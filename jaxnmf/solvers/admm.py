@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
@@ -17,6 +16,7 @@ from jaxnmf.solvers.base import (
     Supports,
     column_changes,
     gradient_step,
+    inverted,
 )
 from jaxnmf.types import static
 
@@ -124,14 +124,3 @@ class ALS(Alternating):
         X = solve(cross)
         X = X + solve(cross - gram @ X)  # takes the ridge's effect off again
         return problem.project(jnp.where(live, X, free)), state
-
-
-def inverted(matrix: Float[Array, "p p"]) -> Float[Array, "p p"]:
-    """The inverse of a positive definite matrix, to be multiplied with.
-
-    A triangular solve with q columns is a threaded LAPACK call on a CPU, which busy
-    cores slow down a hundredfold; a product is not.
-    """
-    root = jnp.linalg.cholesky(matrix)
-    identity = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
-    return jax.scipy.linalg.cho_solve((root, True), identity)

@@ -198,6 +198,17 @@ def by_row(weight: Any, X: Float[Array, "p q"]) -> Callable[[Any], Any]:
     return lambda k: rows[k]
 
 
+def inverted(matrix: Float[Array, "p p"]) -> Float[Array, "p p"]:
+    """The inverse of a positive definite matrix, to be multiplied with.
+
+    A triangular solve with q columns is a threaded LAPACK call on a CPU, which busy
+    cores slow down a hundredfold; a product is not.
+    """
+    root = jnp.linalg.cholesky(matrix)
+    identity = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+    return jax.scipy.linalg.cho_solve((root, True), identity)
+
+
 def quotient(minus: jax.Array, plus: jax.Array) -> jax.Array:
     """minus / plus, the factor of a multiplicative update. Where plus is 0 so is
     minus, and any value is as good: 1 keeps the entry."""
