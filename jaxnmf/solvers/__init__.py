@@ -21,11 +21,13 @@ from jaxnmf.solvers.extrapolated import Extrapolated as Extrapolated
 from jaxnmf.solvers.hals import HALS as HALS
 from jaxnmf.solvers.kl import KLCoordinateDescent as KLCoordinateDescent
 from jaxnmf.solvers.kl import ScalarNewtonMU as ScalarNewtonMU
+from jaxnmf.solvers.kl_admm import KLADMM as KLADMM
 from jaxnmf.solvers.kl_first_order import KLMirror as KLMirror
 from jaxnmf.solvers.kl_newton import KLNewton as KLNewton
 from jaxnmf.solvers.minvol import MinVol as MinVol
 from jaxnmf.solvers.mu import MU as MU
 from jaxnmf.solvers.mu_extrapolated import ExtrapolatedMU as ExtrapolatedMU
+from jaxnmf.solvers.mu_overrelaxed import OverrelaxedMU as OverrelaxedMU
 from jaxnmf.solvers.nesterov import NeNMF as NeNMF
 from jaxnmf.solvers.online import MinibatchMU as MinibatchMU
 from jaxnmf.solvers.online import OnlineHALS as OnlineHALS

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from jaxnmf.operand import as_matrix
 from jaxnmf.problem import Problem
 from jaxnmf.registry import make_loss, make_solver
 from jaxnmf.solvers.kl import coordinate_pass, damped_newton, newton
+from jaxnmf.solvers.kl_admm import proximal
 from jaxnmf.solvers.kl_newton import newton_step
 
 
@@ -156,6 +158,87 @@ def test_a_mirror_step_minimises_its_model(start, l1, l2):
         assert found[k, j] == pytest.approx(best.x, rel=1e-5)
 
 
+@pytest.mark.parametrize("v", [0.0, 1e-6, 3.0, 1e4])
+@pytest.mark.parametrize("z", [-50.0, 0.0, 2.0, 1e3])
+@pytest.mark.parametrize("alpha", [-1.0, 20.0])
+def test_the_split_product_minimises_its_part_of_the_lagrangian(v, z, alpha):
+    rho = 0.3
+
+    def slope(x):
+        return 1 - v / x + alpha + rho * x - z
+
+    with precision("float64"):
+        arguments = (jnp.full((1, 1), x) for x in (z, alpha, rho * v))
+        found = proximal(*arguments).item() / rho
+    low, high = 1e-12, 1e6
+    if slope(low) > 0:  # the minimum over x ≥ 0 is at 0
+        assert v == 0
+        assert found == 0
+    else:
+        best = scipy.optimize.brentq(slope, low, high, xtol=1e-15, rtol=1e-14)
+        assert found == pytest.approx(best, rel=1e-9)
+
+
+@pytest.mark.parametrize("side", ["H", "W"])
+@pytest.mark.parametrize("block", [None, 2], ids=["whole", "blocks"])
+@pytest.mark.parametrize(("l1", "l2"), [(0.0, 0.0), (0.3, 0.7)])
+def test_admm_for_a_fixed_factor_finds_its_minimum(start, block, side, l1, l2):
+    """That of SciPy's bounded quasi-Newton method, of rows far apart in size."""
+    V, Wt, H = start
+    V = V * np.logspace(-2, 2, len(V))[:, None]
+    with precision("float64") as dtype:
+        matrix = as_matrix(V, dtype)
+        if block is not None:
+            matrix = dataclasses.replace(matrix, block=block)
+        both = (Penalty(l1=l1, l2=l2),) * 2
+        problem = Problem.of(matrix, make_loss("kl"), penalties=both)
+        if side == "W":
+            problem, V, Wt, H = problem.T, V.T, H, Wt
+        solver = make_solver("kl-admm", {"inner": 20})
+        fixed, free = jnp.asarray(Wt), jnp.asarray(H)
+        state = solver.half_init(problem, fixed, free)
+        half_step = jax.jit(solver.half_step)
+        for _ in range(100):
+            free, state = half_step(problem, fixed, free, state)
+        found = np.asarray(free)
+
+    def objective(z):
+        h = z.reshape(H.shape)
+        x = Wt.T @ h
+        value = divergence(V, x).sum() + l1 * z.sum() + 0.5 * l2 * (z * z).sum()
+        return value, (Wt @ (1 - V / x) + l1 + l2 * h).ravel()
+
+    best = scipy.optimize.minimize(
+        objective, H.ravel(), jac=True, method="L-BFGS-B",
+        bounds=[(1e-12, None)] * H.size,
+        options={"maxiter": 5000, "maxfun": 50000, "ftol": 1e-15, "gtol": 1e-9},
+    )  # fmt: skip
+    assert objective(found.ravel())[0] == pytest.approx(best.fun, rel=1e-7)
+
+
+def test_over_relaxed_updates_are_longer_steps_that_descend(start):
+    V, Wt, H = start
+    for _ in range(5):  # from afar a longer step would overshoot
+        H = H * (Wt @ (V / (Wt.T @ H))) / Wt.sum(1)[:, None]
+    with precision("float64") as dtype:
+        problem = Problem.of(as_matrix(V, dtype), make_loss("kl"))
+        solver = make_solver("mu-overrelaxed", {"relaxation": 1.5})
+        fixed, free = jnp.asarray(Wt), jnp.asarray(H)
+        state = solver.half_init(problem, fixed, free)
+        found, grown = solver.half_step(problem, fixed, free, state)
+        # So far that the plain update is taken.
+        too_far = state._replace(relaxation=jnp.asarray(1e6))
+        plain, shrunk = solver.half_step(problem, fixed, free, too_far)
+    ratio = (Wt @ (V / (Wt.T @ H))) / Wt.sum(1)[:, None]
+    floor = 1e-10 * H.mean()
+    long = np.maximum(H * (1 + 1.5 * (ratio - 1)), floor)
+    assert divergence(V, Wt.T @ long).sum() < divergence(V, Wt.T @ (H * ratio)).sum()
+    assert_allclose(np.asarray(found), long, rtol=1e-10)
+    assert_allclose(np.asarray(plain), H * ratio, rtol=1e-10)
+    assert float(grown.relaxation) == pytest.approx(1.1 * 1.5)
+    assert float(shrunk.relaxation) == pytest.approx(0.7e6)
+
+
 @pytest.mark.parametrize(
     ("solver", "options"), [("kl-sn-mu", {"newton": 0}), ("mu-extrapolated", {})]
 )
@@ -172,7 +255,8 @@ def test_updates_settle_under_a_heavy_square_penalty(start, solver, options):
 
 
 @pytest.mark.parametrize(
-    "solver", ["kl-cd", "kl-newton", "kl-sn-mu", "mu-extrapolated"]
+    "solver",
+    ["kl-admm", "kl-cd", "kl-newton", "kl-sn-mu", "mu-extrapolated", "mu-overrelaxed"],
 )
 def test_it_is_sooner_than_multiplicative_updates(solver):
     data = datasets.load("synthetic", m=60, n=40, rank=4, noise="poisson").V
@@ -185,7 +269,9 @@ def test_it_is_sooner_than_multiplicative_updates(solver):
     assert found.iterations <= 200
 
 
-@pytest.mark.parametrize("solver", ["mu", "mu-extrapolated", "kl-newton"])
+@pytest.mark.parametrize(
+    "solver", ["mu", "mu-extrapolated", "mu-overrelaxed", "kl-admm", "kl-newton"]
+)
 def test_leukaemia_types_are_found(solver, shared_data):
     """Brunet et al. (2004): p = 3 tells ALL-B, ALL-T and AML apart."""
     data = datasets.load("all_aml")

@@ -1,0 +1,184 @@
+"""Alternating optimisation by ADMM for the Kullback-Leibler divergence."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxnmf.constraints import Simplex
+from jaxnmf.problem import Problem
+from jaxnmf.registry import register_solver
+from jaxnmf.solvers.base import (
+    KL,
+    PROJECTED,
+    Alternating,
+    Supports,
+    by_column_blocks,
+    inverted,
+    multiplied,
+)
+from jaxnmf.types import static
+
+# What κ may grow to: at a solution, where rounding decides, it would without end.
+LARGEST = 1e6
+
+
+class State(NamedTuple):
+    """What one factor's half-step remembers."""
+
+    shares: jax.Array  # (m,), what part of V is in each row
+    totals: jax.Array  # (1, n), the column sums of V
+    kappa: jax.Array  # (1, n), ρ of each column without units
+
+
+@register_solver("kl-admm")
+class KLADMM(Alternating):
+    """Alternating optimisation, each block by a few steps of ADMM that split off WH.
+
+    With entrywise weights ρ = κ S / (rᵢ sⱼ), for the row sums r, the column sums s and
+    the sum S of V, and η = κ t / sⱼ for G = S Wᵀ diag(1/r) W and t = tr(G)/p,
+    ``inner`` times:
+    T ← (G + tI)⁻¹ (Wᵀ(ρX + α) sⱼ/κ + t(H + U)), b = ρWT − α − 1,
+    X ← (b + √(b² + 4ρV)) / 2ρ, H ← max(0, (η(T − U) − l1) / (η + l2)),
+    α ← α + ρ(X − WT), U ← U + H − T.
+    The weights are what the second derivative v/x² is where V has rank one, so that
+    neither rows nor columns need be of one size; with them one inverse serves all
+    columns. The duals start each half-step from what they are at a solution:
+    α = V/X − 1 with X = max(WH, V/cap), and ηU = g − η(H − P(H − ∇/η)) for the
+    gradient g of the loss, ∇ that of the objective.
+
+    A few steps of ADMM may end above where they began. So each column of H takes the
+    better of its H and of the multiplicative update, and its κ decay·κ where ADMM
+    descended, else growth·κ.
+
+    Cost: (20 + 8 ``inner``)mnp and as many square roots and divisions as V has entries
+    in each of 2 ``inner`` steps. X, α and V/WH are held in memory for one block of
+    columns alone, that is three copies of a V that is one block. Monotone but for a
+    constraint's rounding; no proof of convergence.
+
+    Args:
+      inner: steps of ADMM for each factor.
+      penalty: the first κ.
+      growth, decay: of κ. least: the smallest κ.
+      cap: the largest V/X that a half-step starts from.
+
+    References: Huang, Sidiropoulos & Liavas, "A flexible and efficient algorithmic
+    framework for constrained matrix and tensor factorization", IEEE Trans. Signal
+    Processing 64 (2016), there with one ρ, and the duals of the last half-step; Sun &
+    Févotte, "Alternating direction method of multipliers for non-negative matrix
+    factorization with the beta-divergence", ICASSP 2014.
+    """
+
+    supports: ClassVar[Supports] = KL._replace(
+        operands=frozenset({"dense"}), constraints=PROJECTED
+    )
+    descends: ClassVar[bool] = True
+    inner: int = static(5)
+    penalty: float = 1.0
+    growth: float = 2.0
+    decay: float = 0.9
+    least: float = 0.03
+    cap: float = 30.0
+
+    def half_init(self, problem: Problem, fixed: Any, free: Any) -> State:
+        matrix = problem.matrix
+        rows = apart(matrix.T.dot(jnp.ones_like(free[:1]))[0])
+        totals = apart(matrix.dot(jnp.ones_like(fixed[:1])))
+        return State(rows / rows.sum(), totals, jnp.full_like(totals, self.penalty))
+
+    def half_step(
+        self, problem: Problem, fixed: Any, free: Any, state: State
+    ) -> tuple[Any, State]:
+        matrix, penalty, project = problem.matrix, problem.penalty, problem.project
+        p, by_rows = free.shape[0], matrix.transposed
+        eps = jnp.finfo(free.dtype).eps
+        gram = (fixed / state.shares) @ fixed.T
+        ridge = positive(jnp.trace(gram) / project.rank(free))
+        system = inverted(gram + ridge * jnp.eye(p, dtype=gram.dtype))
+        sums = fixed.sum(1)[:, None]
+
+        def product(H: Any) -> Any:
+            return H.T @ fixed if by_rows else fixed.T @ H
+
+        def pull(y: Any) -> Any:
+            return fixed @ (y.T if by_rows else y)
+
+        def columns(v: Any, block: Any) -> Any:
+            """The new columns of the free factor, and their κ, that belong to v."""
+            H, totals, kappa = block[:p], block[p], block[p + 1]
+            unit = kappa / totals
+            rho = (
+                unit[:, None] / state.shares
+                if by_rows
+                else unit / state.shares[:, None]
+            )
+            eta, rho_v = unit * ridge, rho * v
+            x = jnp.maximum(product(H), matrix.floor)
+            minus, plus = pull(v / x), sums + penalty.gradient(H)
+
+            def step(_: Any, carry: Any) -> Any:
+                H, U, alpha, pulled = carry
+                T = system @ (pulled / unit + ridge * (H + U))
+                H = project((eta * (T - U) - penalty.l1) / (eta + penalty.l2))
+                z = rho * product(T)
+                y = proximal(z, alpha, rho_v)
+                alpha = alpha + y - z
+                return H, U + H - T, alpha, pull(y + alpha)
+
+            start = jnp.maximum(x, v / self.cap)
+            alpha = v / start - 1
+            moved = H - project(H - (plus - minus) / eta)
+            U = (sums - minus) / eta - moved
+            carry = (H, U, alpha, pull(rho * start + alpha))
+            X = jax.lax.fori_loop(0, self.inner, step, carry)[0]
+
+            def rise(new: Any) -> Any:
+                """By what each column's objective rises."""
+                delta = new - H
+                along = product(delta)
+                # Not to −1, where the logarithm ends: there x is at its floor.
+                fit = along - v * jnp.log1p(jnp.maximum(along / x, eps - 1))
+                cost = penalty.gradient(H + 0.5 * delta) * delta
+                return fit.sum(1 if by_rows else 0) + cost.sum(0)
+
+            safe = multiplied(problem, H, minus, plus)
+            by_X, by_safe = rise(X), rise(safe)
+            # Written so that a value that is no number is not taken.
+            new = jnp.where(by_X <= by_safe, X, safe)
+            if isinstance(project, Simplex):
+                # There a projected multiplicative update may rise, and where all of
+                # W's columns are alike rounding alone tells one H from another.
+                gain = -jnp.fmin(by_X, by_safe)
+                new = jnp.where(gain > 8 * eps * totals, new, H)
+            shorter = jnp.minimum(self.growth * kappa, LARGEST)
+            longer = jnp.maximum(self.decay * kappa, self.least)
+            kappa = jnp.where(by_X <= 0, longer, shorter)
+            return jnp.concatenate([new, totals[None], kappa[None]])
+
+        whole = jnp.concatenate([free, state.totals, state.kappa])
+        found = by_column_blocks(problem, whole, columns)
+        return found[:p], state._replace(kappa=found[p + 1 :])
+
+
+def proximal(
+    z: Float[Array, "r c"], alpha: Float[Array, "r c"], rho_v: Float[Array, "r c"]
+) -> Float[Array, "r c"]:
+    """The y = ρx ≥ 0 with the least x − v log x + αx + ½ρ(x − z/ρ)²."""
+    b = z - alpha - 1
+    root = jnp.sqrt(b * b + 4 * rho_v)
+    # The sum of b < 0 and the root would lose all digits.
+    other = 2 * rho_v / positive(root - b)
+    return jnp.where(b > 0, 0.5 * (b + root), other)
+
+
+def positive(x: jax.Array) -> jax.Array:
+    """x, and 1 where x is 0, to be divided by."""
+    return jnp.where(x > 0, x, 1)
+
+
+def apart(sums: jax.Array) -> jax.Array:
+    """Sums of rows or columns as units, none of them 0."""
+    return jnp.maximum(sums, 1e-6 * positive(sums.mean()))
