@@ -31,7 +31,7 @@ class OverrelaxedMU(Alternating):
 
     Cost: a multiplicative update's products, and for the change of the objective as
     many again (none for Frobenius) with two logarithms or powers an entry: on a CPU an
-    iteration is three to four times as long as one of `mu`. Monotone; the floor keeps
+    iteration is about four times as long as one of `mu`. Monotone; the floor keeps
     entries from locking at zero. No proof that limit points are stationary, since a
     long step need not gain as much as M does.
 
