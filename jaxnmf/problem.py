@@ -113,19 +113,19 @@ class Problem:
         Frobenius loss of the free factor X, up to a constant. Where V is observed in
         part every column has a Gram matrix of its own, `ColumnGrams`."""
         cross = self.matrix.dot(fixed)
-        if self._whole:
+        if self.whole:
             return fixed @ fixed.T, cross
         return ColumnGrams.of(fixed, self.matrix), cross
 
     @property
-    def _whole(self) -> bool:
+    def whole(self) -> bool:
         """Whether every entry of V is known and counts alike."""
         return self.matrix.kind != "observed"
 
     @property
     def by_gram(self) -> bool:
         """Whether one Gram matrix of the fixed factor serves every column."""
-        return self.loss.quadratic and self._whole
+        return self.loss.quadratic and self.whole
 
     def gradient(
         self, fixed: Float[Array, "p m"], free: Float[Array, "p n"]
@@ -135,7 +135,7 @@ class Problem:
         if self.by_gram:
             gram, minus = self.quadratic(fixed)
             plus = gram @ free
-        elif loss.unit_plus and self._whole:
+        elif loss.unit_plus and self.whole:
             (minus,) = self.matrix.pull(lambda v, x: loss.split(v, x)[:1], fixed, free)
             plus = jnp.broadcast_to(fixed.sum(1)[:, None], free.shape)
         else:
@@ -152,7 +152,7 @@ class Problem:
                 self.T.gradient(H, Wt),
             )
             return Factors(minus_W, minus_H), Factors(plus_W, plus_H)
-        if loss.unit_plus and self._whole:
+        if loss.unit_plus and self.whole:
             (minus_H,), (minus_W,) = self.matrix.pulls(
                 lambda v, x: loss.split(v, x)[:1], Wt, H
             )

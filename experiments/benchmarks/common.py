@@ -27,7 +27,7 @@ class Case:
     """A matrix, a rank and the start that all contestants share."""
 
     name: str
-    V: np.ndarray
+    V: Any  # NumPy, or SciPy sparse
     rank: int
     seed: int = 0
 

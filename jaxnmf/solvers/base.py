@@ -232,6 +232,24 @@ def multiplied(
     return problem.project(X * step, floor)
 
 
+def joint_update(
+    problem: Problem, factors: Factors, floors: tuple[Any, Any]
+) -> Factors:
+    """Both factors' multiplicative updates from one quotient V / WH, for the
+    Kullback-Leibler divergence: H ← H ∘ minus_H / plus_H, then W ← W ∘ minus_W / H⁺1.
+
+    Reference: Marmin, Goulart & Févotte, "Joint majorization-minimization for NMF with
+    the β-divergence", Signal Processing 209 (2023).
+    """
+    Wt, H = factors
+    minus, plus = problem.gradients(factors)
+    H = multiplied(problem, H, minus.H, plus.H, floors[1])
+    total = H.sum(1)[:, None] if problem.whole else problem.matrix.T.weigh(H)
+    _, penalised = problem.T.penalty.split(Wt)
+    Wt = multiplied(problem.T, Wt, minus.Wt, total + penalised, floors[0])
+    return Factors(Wt, H)
+
+
 def sweep(
     problem: Problem,
     gram: Any,  # (p, p), or `ColumnGrams`

@@ -14,6 +14,7 @@ from jaxnmf.solvers.base import (
     Alternating,
     Supports,
     inner_repeats,
+    joint_update,
     multiplied,
 )
 from jaxnmf.types import Factors, static
@@ -83,9 +84,4 @@ class MU(Alternating):
     ) -> tuple[Factors, Any]:
         if not (self.joint and problem.loss.unit_plus):
             return super().step(problem, factors, state)
-        (Wt, H), (floor_W, floor_H) = factors, state
-        minus, plus = problem.gradients(factors)
-        H = multiplied(problem, H, minus.H, plus.H, floor_H)
-        plus_W = H.sum(1)[:, None] + problem.T.penalty.gradient(Wt)
-        Wt = multiplied(problem.T, Wt, minus.Wt, plus_W, floor_W)
-        return Factors(Wt, H), state
+        return joint_update(problem, factors, state), state

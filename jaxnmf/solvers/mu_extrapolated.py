@@ -9,7 +9,15 @@ import jax.numpy as jnp
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import BETA, EVERY_OPERAND, Alternating, Supports, multiplied
+from jaxnmf.solvers.base import (
+    BETA,
+    EVERY_OPERAND,
+    Alternating,
+    Supports,
+    joint_update,
+    multiplied,
+)
+from jaxnmf.types import Factors, static
 
 
 class State(NamedTuple):
@@ -36,10 +44,15 @@ class ExtrapolatedMU(Alternating):
     are stationary; other β use the exponent γ of `mu` and have no proof. With an l2
     penalty γ is that of `mu` too, without which the updates swing for ever.
 
+    ``joint`` (Kullback-Leibler only; other losses alternate all the same) extrapolates
+    both factors and updates them from one quotient V / ŴĤ, as `mu` does: on sparse data
+    the same progress for a little more than half the cost.
+
     Args:
       floor: the smallest entry, in units of the factor's mean at the start.
       bound: keeps the extrapolations square-summable, as the proof wants; the
         authors' value leaves it idle in practice.
+      joint: update both factors from one quotient.
 
     Reference: Hien, Leplat & Gillis, "Block majorization minimization with
     extrapolation and application to β-NMF", SIAM Journal on Imaging Sciences 18
@@ -50,6 +63,7 @@ class ExtrapolatedMU(Alternating):
     descends: ClassVar[bool] = False
     floor: float = 1e-10
     bound: float = 1e30
+    joint: bool = static(False)
 
     def half_init(self, problem: Problem, fixed: Any, free: Any) -> State:
         dtype = problem.matrix.dtype
@@ -60,14 +74,26 @@ class ExtrapolatedMU(Alternating):
     def half_step(
         self, problem: Problem, fixed: Any, free: Any, state: State
     ) -> tuple[Any, State]:
-        grown = jnp.maximum(free - state.last, 0)
+        ahead, state = self._extrapolated(free, state)
+        minus, plus = problem.gradient(fixed, ahead)
+        return multiplied(problem, ahead, minus, plus, state.floor), state
+
+    def step(
+        self, problem: Problem, factors: Factors, state: Any
+    ) -> tuple[Factors, Any]:
+        if not (self.joint and problem.loss.unit_plus):
+            return super().step(problem, factors, state)
+        pairs = [self._extrapolated(X, s) for X, s in zip(factors, state, strict=True)]
+        (Wt, state_W), (H, state_H) = pairs
+        floors = state_W.floor, state_H.floor
+        return joint_update(problem, Factors(Wt, H), floors), (state_W, state_H)
+
+    def _extrapolated(self, X: Any, state: State) -> tuple[Any, State]:
+        """X̂, and the state after this iteration."""
+        grown = jnp.maximum(X - state.last, 0)
         momentum = 0.5 * (1 + jnp.sqrt(1 + 4 * state.momentum**2))
         size = jnp.sqrt((grown * grown).sum(1).sum()) * state.count**0.75
         # Compared as products: the quotient is infinite where nothing grew.
         b = (state.momentum - 1) / momentum
         b = jnp.where(b * size <= self.bound, b, self.bound / size)
-        ahead = free + b * grown
-
-        minus, plus = problem.gradient(fixed, ahead)
-        new = multiplied(problem, ahead, minus, plus, state.floor)
-        return new, State(free, state.floor, momentum, state.count + 1)
+        return X + b * grown, State(X, state.floor, momentum, state.count + 1)
