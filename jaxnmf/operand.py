@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from typing import Any
 
 import jax
@@ -247,7 +248,13 @@ def _as_masked(V: Any, mask: Any, dtype: Any, signed: bool) -> Matrix:
             )
         mask = ~np.isnan(np.asarray(V))
     if not is_sparse(mask):
-        mask = np.asarray(mask)
+        try:
+            mask = np.asarray(mask)
+        except ValueError:
+            raise ValueError(
+                f"mask is a {type(mask).__name__} that makes no array; it must be of "
+                f"the shape of V, {tuple(V.shape)}"
+            ) from None
     if tuple(mask.shape) != tuple(V.shape):
         raise ValueError(
             f"mask has shape {tuple(mask.shape)}; it must be that of V, "
@@ -256,7 +263,8 @@ def _as_masked(V: Any, mask: Any, dtype: Any, signed: bool) -> Matrix:
     if mask.dtype.kind not in "fiub":
         raise ValueError(f"mask has dtype {mask.dtype}; it must be bool or weights ≥ 0")
     if is_sparse(mask):
-        known = mask.tocoo()
+        known = mask.tocoo(copy=True)
+        known.sum_duplicates()
         rows, cols, weights = known.row, known.col, known.data
         check_weights("mask", weights)
     else:
@@ -275,7 +283,8 @@ def _masked_dense(V: Any, mask: np.ndarray, dtype: Any, signed: bool) -> Dense:
     low = float(xp.where(known, V, np.inf).min())
     high = float(xp.where(known, V, -np.inf).max())
     _check_values(low, high, V.shape, signed)
-    mean = float(xp.where(known, V * mask, 0).sum() / mask.sum(dtype=np.float64))
+    counted = xp.where(known, V, 0) * (mask if mask.dtype.kind == "f" else mask * 1.0)
+    mean = float(counted.sum() / mask.sum(dtype=np.float64))
     # An unknown entry becomes a number at which no loss is infinite.
     return _dense(xp.where(known, V, mean), mean, dtype, mask)
 
@@ -321,7 +330,7 @@ def check_weights(name: str, weights: np.ndarray) -> None:
 
 def _as_shape(shape: Any) -> tuple[int, int]:
     try:
-        m, n = (int(x) for x in shape)
+        m, n = map(operator.index, shape)
     except (TypeError, ValueError):
         m = n = 0
     if m < 1 or n < 1:
