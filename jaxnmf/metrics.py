@@ -37,7 +37,7 @@ def relative_error(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> f
       The error: 0 is an exact fit, 1 no better than W H = 0.
 
     Raises:
-      ValueError: the shapes do not fit, or V is zero throughout.
+      ValueError: the shapes do not fit, or V is zero throughout (where it is known).
     """
     if hasattr(V, "tocsr"):
         V = V.tocsr(copy=True)
@@ -56,7 +56,7 @@ def relative_error(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> f
             f"({p}, {n}) would"
         )
     if weights is not None:
-        return _weighted_error(V, W, H, weights)
+        return _weighted_error(V, W, H, _weights_of(V, weights))
     size = sum(_squares(stored[rows]) for rows in _blocks(len(stored), stored[:1].size))
     if size == 0:
         raise ValueError(f"V: all {m}×{n} entries are 0; the error is relative to ‖V‖")
@@ -77,12 +77,29 @@ def _weighted_error(V: Any, W: np.ndarray, H: np.ndarray, weights: Any) -> float
     else:
         off = size = 0.0
         for rows in _blocks(*V.shape):
-            squares = np.square(_minus(W[rows] @ H, V[rows]))
-            off += float(np.sum(weights[rows] * squares))
-            size += float(np.sum(weights[rows] * np.square(V[rows], dtype=np.float64)))
+            known = weights[rows] > 0
+            v, w = V[rows][known].astype(np.float64), weights[rows][known]
+            off += float(np.sum(w * np.square((W[rows] @ H)[known] - v)))
+            size += float(np.sum(w * np.square(v)))
     if size == 0:
         raise ValueError("V: all known entries are 0; the error is relative to ‖V‖")
     return float(np.sqrt(off / size))
+
+
+def _weights_of(V: Any, weights: Any) -> Any:
+    """Weights in the form and, where sparse, the order of V."""
+    sparse = hasattr(V, "tocsr")
+    if sparse != hasattr(weights, "tocsr"):
+        raise ValueError("weights: must be sparse where V is, and dense where V is")
+    weights = weights.tocsr(copy=True) if sparse else np.asarray(weights)
+    if weights.shape != V.shape:
+        raise ValueError(f"weights: shape {weights.shape} does not fit V {V.shape}")
+    if sparse:
+        weights.sum_duplicates()
+        pairs = ((weights.indptr, V.indptr), (weights.indices, V.indices))
+        if not all(np.array_equal(*pair) for pair in pairs):
+            raise ValueError("weights: must store the same entries as V")
+    return weights
 
 
 def _blocks(rows: int, columns: int) -> Iterator[slice]:
