@@ -41,22 +41,32 @@ class RowsOnly:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """What new rows are fitted by: the loss, H with its offsets, and what W obeys."""
+    """What new rows are fitted by: the loss, H with its offsets, and what W obeys;
+    ``typical``, the mean row of W, is what a row has of which nothing is known."""
 
     loss: Loss
     H: Float[np.ndarray, "p n"]
+    typical: Float[np.ndarray, " p"]
     project: NonNegative
     penalty: Penalty
-
     dtype: str
 
     @classmethod
-    def of(cls, problem: Problem, H: Float[np.ndarray, "p n"]) -> Model:
-        """The model of a problem that was solved by H."""
+    def of(
+        cls, problem: Problem, Wt: Float[np.ndarray, "p m"], H: Float[np.ndarray, "p n"]
+    ) -> Model:
+        """The model of a problem that was solved by W and H."""
         host = (problem.projects[0], problem.penalties[0])
         project, penalty = jax.tree.map(np.asarray, host)
         name = np.dtype(problem.matrix.dtype).name
-        return cls(loss=problem.loss, H=H, project=project, penalty=penalty, dtype=name)
+        return cls(
+            loss=problem.loss,
+            H=H,
+            typical=Wt.mean(1),
+            project=project,
+            penalty=penalty,
+            dtype=name,
+        )
 
     def fit(
         self, V: Any, *, mask: Any = None, max_iter: int = 1000, tol: float = 1e-7

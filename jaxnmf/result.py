@@ -44,6 +44,7 @@ class Result:
       loss: the objective at the end, penalties included.
       relative_error: ‖V − X‖_F / ‖V‖_F, X what V is approximated by, whatever the loss
         was; over the known entries and with their weights where not all are known.
+        NaN where all of V is 0.
       kkt: the KKT residual at the end (see `jaxnmf.problem.Problem.kkt`).
       iterations: how many were done.
       status: why it stopped; ``status.message`` says it in words.
@@ -115,7 +116,10 @@ class Result:
         Raises:
           ValueError: for a row out of range, k < 1, or an exclude that does not fit.
         """
-        row = int(_index("row", row, self.W.shape[0]))
+        row = _index("row", row, self.W.shape[0])  # pyright: ignore
+        if np.ndim(row):
+            raise ValueError(f"row has shape {np.shape(row)}; it must be one integer")
+        row = int(row)
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise ValueError(f"k={k!r} must be an integer ≥ 1")
         n = self.H.shape[1]
@@ -143,14 +147,16 @@ class Result:
           max_iter, tol: when to stop, as there.
 
         Returns:
-          A `Result` whose W (and row offsets) are those of the new rows.
+          A `Result` whose W (and row offsets) are those of the new rows, each fitted
+          by itself. A row of which nothing is known has the mean ones of this result.
 
         Raises:
           ValueError: V does not have n columns, or anything that `factorize` refuses.
         """
         if self.model is None:
             raise ValueError("this result holds no model to fit new rows by")
-        return to_result(*self.model.fit(V, mask=mask, max_iter=max_iter, tol=tol))
+        fitted = self.model.fit(V, mask=mask, max_iter=max_iter, tol=tol)
+        return to_result(*fitted, model=self.model)
 
     def transform(self, V: Any, *, mask: Any = None) -> np.ndarray:
         """W (r, p) of new rows V (r, n) with H as it is, by `fold_in`."""
@@ -186,18 +192,23 @@ class Result:
         )
 
 
-def to_result(run: Run, problem: Problem) -> Result:
-    """What a user sees of a run: NumPy arrays, W (m, p)."""
+def to_result(run: Run, problem: Problem, model: Model | None = None) -> Result:
+    """What a user sees of a run: NumPy arrays, W (m, p). With a ``model`` the run was
+    of new rows alone, and H is as it was."""
     Wt, H = (np.array(X) for X in run.factors)
-    weights = problem.matrix.host_weights()
-    unobserved = {}
+    V, weights = problem.matrix.to_host(), problem.matrix.host_weights()
+    unobserved = NOTHING
     if weights is not None:
-        for name, X, axis in (("rows", Wt, 1), ("cols", H, 0)):
-            known = np.asarray(weights.sum(axis)).ravel() > 0
-            unobserved[name] = np.flatnonzero(~known)
-            X[:, ~known] = X[:, known].mean(1, keepdims=True)
-    error = relative_error(problem.matrix.to_host(), Wt.T, H, weights)
-    offsets, model = None, Model.of(problem, H)
+        rows, cols = (np.asarray(weights.sum(axis)).ravel() > 0 for axis in (1, 0))
+        typical = Wt[:, rows].mean(1) if model is None else model.typical
+        Wt[:, ~rows] = typical[:, None]
+        if model is None:
+            H[:, ~cols] = H[:, cols].mean(1, keepdims=True)
+            unobserved = Unobserved(np.flatnonzero(~rows), np.flatnonzero(~cols))
+        else:
+            unobserved = Unobserved(np.flatnonzero(~rows), NOTHING.cols)
+    error = relative_error(V, Wt.T, H, weights) if _any(V, weights) else np.nan
+    offsets, model = None, model or Model.of(problem, Wt, H)
     if problem.project.pinned is not None:
         offsets = Offsets(rows=Wt[0], cols=H[1])
         Wt, H = Wt[FIRST:], H[FIRST:]
@@ -214,16 +225,25 @@ def to_result(run: Run, problem: Problem) -> Result:
         seconds=float(trace.seconds[-1]),
         compile_seconds=run.compile_seconds,
         offsets=offsets,
-        unobserved=Unobserved(**unobserved) if unobserved else NOTHING,
+        unobserved=unobserved,
         model=model,
     )
 
 
+def _any(V: Any, weights: Any) -> bool:
+    """Whether an entry of V that counts is not 0."""
+    if hasattr(V, "tocsr"):
+        return bool(V.data.any())
+    return bool(V.any() if weights is None else V[weights > 0].any())
+
+
 def _index(name: str, index: Any, size: int) -> np.ndarray:
     index = np.asarray(index)
+    if not index.size:
+        return index.astype(int)
     if index.dtype.kind not in "iu":
         raise ValueError(f"{name} has dtype {index.dtype}; it must hold integers")
-    if index.size and not 0 <= index.min() <= index.max() < size:
+    if not 0 <= index.min() <= index.max() < size:
         raise ValueError(
             f"{name} reaches from {index.min()} to {index.max()}; it must be within "
             f"0 … {size - 1}"
@@ -246,4 +266,4 @@ def _excluded(exclude: Any, row: int, m: int, n: int) -> np.ndarray:
         if exclude.shape != (n,):
             raise ValueError(f"exclude has shape {exclude.shape}; it must be ({n},)")
         return exclude
-    return _index("exclude", exclude, n) if exclude.size else np.zeros(0, int)
+    return _index("exclude", exclude, n)
