@@ -60,16 +60,15 @@ class Observed:
                     f"{name} has {found} entries and rows has {len(self.rows)}; each "
                     "known entry needs a row, a column and a value"
                 )
+        if not len(self.rows):
+            raise ValueError(
+                f"nothing is known of V of shape {self.shape}: no entry is given"
+            )
         check_weights("weights", self.weights)
         keep = self.weights > 0
         if not keep.all():
             for name in ("rows", "cols", "values", "weights"):
                 setattr(self, name, getattr(self, name)[keep])
-        if not len(self.rows):
-            raise ValueError(
-                f"nothing is known of V of shape {self.shape}: no entry, or none "
-                "with a weight > 0"
-            )
         place = self.rows.astype(np.int64) * self.shape[1] + self.cols
         order = np.argsort(place, kind="stable")
         twice = np.flatnonzero(np.diff(place[order]) == 0)
