@@ -56,6 +56,25 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "sparse complex": ({"V": sp.csr_array(V + 0j)}, ["V", "complex128", "real"]),
     "sparse empty": ({"V": sp.csr_array((0, 3))}, ["V", "empty", "m ≥ 1"]),
     "sparse 1-D": ({"V": sp.coo_array(np.ones(5))}, ["V", "(5,)", "(m, n)"]),
+    # --- what is known of it
+    "mask shape": ({"mask": V.T > 0}, ["mask", "(6, 8)", "(8, 6)"]),
+    "mask of nothing": ({"mask": V < 0}, ["mask", "nothing of V known"]),
+    "mask negative": ({"mask": -V}, ["mask", "negative", "≥ 0"]),
+    "mask word": ({"mask": "nans"}, ["mask='nans'", "'nan'", "(m, n)"]),
+    "mask nan of sparse": (
+        {"V": sp.csr_array(V), "mask": "nan"},
+        ["dense V", "jaxnmf.Observed.stored(V)"],
+    ),
+    "masked by hals-online": (
+        {"mask": V > 0.5, "solver": "hals-online"},
+        ["'hals-online'", "observed data", "solvers that can: ", "hals", "mu"],
+    ),
+    "offsets of a whole V": ({"offsets": True}, ["offsets=True", "mask", "Observed"]),
+    "offsets of three": (
+        {"mask": V > 0.5, "offsets": (1, 2, 3)},
+        ["offsets", "3 values", "pair"],
+    ),
+    "toward": ({"mask": V > 0.5, "toward": "one"}, ["toward='one'", "zero", "mean"]),
     # --- rank
     **{
         f"rank {rank!r}": ({"rank": rank}, [f"rank={rank!r}", "integer ≥ 1"])
