@@ -14,9 +14,8 @@ import numpy as np
 from jaxnmf.constraints import CONSTRAINTS, Box, Free, NonNegative, Penalty
 from jaxnmf.init import initial_factors
 from jaxnmf.losses import Loss
-from jaxnmf.matrix import Dense, Matrix
 from jaxnmf.offsets import OFFSET_WEIGHTS, TOWARD, with_prior
-from jaxnmf.operand import as_matrix
+from jaxnmf.operand import as_matrix, check_loss
 from jaxnmf.problem import Problem
 from jaxnmf.registry import (
     lookup,
@@ -318,26 +317,10 @@ def check_problem(problem: Problem, solver: Any) -> None:
                 f"solver {name!r} cannot hold a factor to the constraint "
                 f"{project.name!r}; solvers that can: {', '.join(fit)}"
             )
-    if matrix.kind == "sparse" and not loss.separable_zeros:
-        m, n = matrix.shape
-        raise ValueError(
-            f"loss {loss_name!r} needs every entry of W H, also where the sparse V is "
-            f"zero: pass V.toarray() ({m * n * 4 / 1e9:.2g} GB in float32), or use "
-            "'frobenius' or 'kullback-leibler'"
-        )
-    if loss.positive_data and not _smallest(matrix) > 0:
-        raise ValueError(
-            f"V holds zeros, where the loss {loss_name!r} is infinite; every entry "
-            "must be > 0 (add a small constant, or use 'kullback-leibler')"
-        )
+    check_loss(matrix, loss)
     # What else a solver asks of the data.
     if hasattr(solver, "check"):
         solver.check(problem)
-
-
-def _smallest(matrix: Matrix) -> jax.Array:
-    """The smallest entry that counts."""
-    return (matrix.array if isinstance(matrix, Dense) else matrix.csr.data).min()
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnmf.losses import Loss
 from jaxnmf.matrix import CSR, Dense, Matrix, Sparse
 
 # Entries in a block of X. On a CPU a block and its quotient stay in the cache.
@@ -135,6 +136,24 @@ def as_matrix(
     if signed:
         return dataclasses.replace(matrix, floor=jnp.full_like(matrix.floor, -jnp.inf))
     return matrix
+
+
+def check_loss(matrix: Matrix, loss: Loss) -> None:
+    """Raise a ValueError where the loss of this V is infinite, or cannot be summed."""
+    name = type(loss).name or type(loss).__name__
+    if matrix.kind == "sparse" and not loss.separable_zeros:
+        m, n = matrix.shape
+        raise ValueError(
+            f"loss {name!r} needs every entry of W H, also where the sparse V is "
+            f"zero: pass V.toarray() ({m * n * 4 / 1e9:.2g} GB in float32), or use "
+            "'frobenius' or 'kullback-leibler'"
+        )
+    data = matrix.array if isinstance(matrix, Dense) else matrix.csr.data
+    if loss.positive_data and not data.min() > 0:
+        raise ValueError(
+            f"V holds zeros, where the loss {name!r} is infinite; every entry "
+            "must be > 0 (add a small constant, or use 'kullback-leibler')"
+        )
 
 
 def is_sparse(V: Any) -> bool:
