@@ -8,17 +8,30 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
-from jaxnmf.constraints import Free, NonNegative, Penalty
+from jaxnmf.constraints import NonNegative, Penalty
 from jaxnmf.losses import Loss
-from jaxnmf.offsets import FIRST, known_mean
-from jaxnmf.operand import as_matrix
+from jaxnmf.offsets import known_mean
+from jaxnmf.operand import as_matrix, check_loss
 from jaxnmf.problem import Problem
 from jaxnmf.registry import make_solver
 from jaxnmf.run import Run, Stop, precision, timed
 from jaxnmf.solvers.base import Alternating
 from jaxnmf.types import Factors, pytree
+
+
+@pytree
+class Held(NonNegative):
+    """A factor that stays as it is, and counts for nothing in the KKT residual."""
+
+    def natural_residual(
+        self, X: Float[Array, "p q"], gradient: Float[Array, "p q"], unit: jax.Array
+    ) -> Float[Array, "p q"]:
+        return jnp.zeros_like(X)
+
+    def rank(self, X: Float[Array, "p q"]) -> jax.Array:
+        return jnp.zeros((), X.dtype)
 
 
 @pytree
@@ -76,6 +89,11 @@ class Model:
         By `hals` for the Frobenius loss, `mu` for other β-divergences, and `pgd` for
         what neither takes.
         """
+        whole = isinstance(max_iter, int | np.integer)
+        if not whole or isinstance(max_iter, bool) or max_iter < 1:
+            raise ValueError(f"max_iter={max_iter!r} must be an integer ≥ 1")
+        if not (np.isfinite(tol) and tol >= 0):
+            raise ValueError(f"tol={tol!r} must be a finite number ≥ 0")
         p, n = self.H.shape
         signed = self.project.name == "free"
         with precision(self.dtype) as dtype:
@@ -84,12 +102,11 @@ class Model:
                 raise ValueError(
                     f"V has shape {matrix.shape}; rows for this H need {n} columns"
                 )
+            check_loss(matrix, self.loss)
             problem = Problem(
                 matrix=matrix,
                 loss=self.loss,
-                projects=jax.tree.map(
-                    jnp.asarray, (self.project, _opposite(self.project))
-                ),
+                projects=(jax.tree.map(jnp.asarray, self.project), Held()),
                 penalties=jax.tree.map(jnp.asarray, (self.penalty, Penalty())),
             )
             # Where the mean is right to begin with; multiplicative updates need > 0.
@@ -114,13 +131,3 @@ class Model:
         if self.loss.beta is not None and self.project.name == "nonnegative":
             return make_solver("mu")
         return make_solver("pgd")
-
-
-def _opposite(project: NonNegative) -> NonNegative:
-    """What holds H's offset rows where ``project`` holds W's."""
-    pinned = project.pinned
-    if pinned is None:
-        return Free()
-    held = np.full_like(pinned, np.nan)
-    held[:FIRST] = pinned[:FIRST][::-1]
-    return NonNegative(pinned=held)  # pyright: ignore

@@ -209,7 +209,7 @@ def to_result(run: Run, problem: Problem, model: Model | None = None) -> Result:
             unobserved = Unobserved(np.flatnonzero(~rows), NOTHING.cols)
     error = relative_error(V, Wt.T, H, weights) if _any(V, weights) else np.nan
     offsets, model = None, model or Model.of(problem, Wt, H)
-    if problem.project.pinned is not None:
+    if problem.projects[0].pinned is not None:
         offsets = Offsets(rows=Wt[0], cols=H[1])
         Wt, H = Wt[FIRST:], H[FIRST:]
     trace = run.trace

@@ -570,6 +570,10 @@ def test_new_rows_are_those_of_nnls(result, form):
     if result.offsets is not None:
         W = np.column_stack([found.offsets.rows, W])
     np.testing.assert_allclose(W, expected, rtol=1e-4, atol=1e-5)
+    # Of the rows alone, for H need not be stationary for them; a component that no row
+    # has is counted as one that may be revived.
+    if found.W.any(0).all():
+        assert found.kkt < 1e-4
     np.testing.assert_array_equal(result.transform(given, mask=mask).shape, (4, RANK))
 
 
@@ -628,6 +632,15 @@ def test_new_rows_that_do_not_fit_are_refused(plain):
         plain.fold_in(NEW[:, :8])
     with pytest.raises(ValueError, match="holds negative entries"):
         plain.transform(-NEW)
+    for setting in ({"max_iter": 0}, {"max_iter": True}, {"tol": -1.0}):
+        (name,) = setting
+        with pytest.raises(ValueError, match=f"^{name}=.* must be"):
+            plain.fold_in(NEW, **setting)
+    positive = factorize(loss="is", solver="mu", max_iter=1)
+    with pytest.raises(ValueError, match="V holds zeros, where the loss 'itakura"):
+        positive.fold_in(np.zeros((4, N)))
+    with pytest.raises(ValueError, match="needs every entry of W H, also where"):
+        positive.fold_in(sp.csr_array(NEW))
 
 
 # --- metrics --------------------------------------------------------------------------
