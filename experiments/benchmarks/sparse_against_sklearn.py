@@ -90,6 +90,8 @@ def theirs(case: Case, loss: str, every: int = 2) -> Curve:
     """scikit-learn's inner functions, so that no input check is on the clock."""
     from sklearn.decomposition import _nmf
 
+    update: Any = _nmf._fit_multiplicative_update
+
     W, H = case.start()
     seconds = 0.0
     while True:
@@ -98,7 +100,7 @@ def theirs(case: Case, loss: str, every: int = 2) -> Curve:
         if loss == "frobenius":
             W, H, _ = _nmf._fit_coordinate_descent(case.V, W, H, tol=0, max_iter=every)
         else:
-            W, H, *_ = _nmf._fit_multiplicative_update(
+            W, H, *_ = update(
                 case.V, W, H, beta_loss=1, max_iter=every, tol=0, l1_reg_W=0,
                 l1_reg_H=0, l2_reg_W=0, l2_reg_H=0, update_H=True, verbose=0,
             )  # fmt: skip
