@@ -115,6 +115,88 @@ def initial_status(stop: Stop, first: Any, xp: Any) -> Any:
     return xp.select(list(reasons.values()), codes, running)
 
 
+class Lane(NamedTuple):
+    """A run on its way, as one pytree: what `continued` takes and leaves."""
+
+    factors: Factors
+    state: Any
+    first: Measure
+    last: Measure
+    status: jax.Array
+    record: jax.Array
+    iteration: jax.Array
+    trace: tuple[jax.Array, ...]  # iteration, loss, kkt; NaN where not yet recorded
+
+
+def begun(
+    problem: Problem,
+    solver: Any,
+    factors: Factors,
+    key: jax.Array,
+    stop: Stop,
+    *,
+    records: int,
+    kkt: bool = True,
+) -> Lane:
+    """A run before its first iteration, with room for so many records after the
+    first."""
+    dtype = problem.matrix.dtype
+    first = (measure_with_kkt if kkt else measure)(problem, factors)
+
+    def empty(value: Any) -> jax.Array:
+        return jnp.full((records + 1,), jnp.nan, dtype).at[0].set(value)
+
+    zero = jnp.zeros((), jnp.int32)
+    return Lane(
+        factors=factors,
+        state=solver.init(problem, factors, key),
+        first=first,
+        last=first,
+        status=initial_status(stop, first, jnp),
+        record=zero,
+        iteration=zero,
+        trace=tuple(empty(x) for x in (0.0, *first)),
+    )
+
+
+def continued(
+    problem: Problem,
+    solver: Any,
+    lane: Lane,
+    stop: Stop,
+    until: Any,
+    *,
+    record_every: int = RECORD_EVERY,
+    kkt: bool = True,
+) -> Lane:
+    """The run until it stops, or until it has ``until`` records after the first."""
+    look = measure_with_kkt if kkt else measure
+    dtype = problem.matrix.dtype
+
+    def running(lane: Lane) -> Any:
+        going = (lane.status == Status.RUNNING.code) & (lane.iteration < stop.max_iter)
+        return going & (lane.record < until)
+
+    def body(lane: Lane) -> Lane:
+        steps = jnp.minimum(record_every, stop.max_iter - lane.iteration)
+        new, state = advance(problem, solver, lane.factors, lane.state, steps)
+        now = look(problem, new)
+        iteration, record = lane.iteration + steps, lane.record + 1
+        status = verdict(
+            stop, lane.first, lane.last, now, iteration, steps.astype(dtype), jnp
+        )
+        # Diverged: the last finite factors are worth more than NaN.
+        keep = status == Status.DIVERGED.code
+        new = jax.tree.map(lambda old, x: jnp.where(keep, old, x), lane.factors, new)
+        values = (iteration.astype(dtype), *now)
+        trace = tuple(
+            t.at[record].set(x) for t, x in zip(lane.trace, values, strict=True)
+        )
+        return Lane(new, state, lane.first, now, status, record, iteration, trace)
+
+    return jax.lax.while_loop(running, body, lane)
+
+
 def solve(
     problem: Problem,
     solver: Any,
@@ -137,42 +219,15 @@ def solve(
       record_every: iterations between records.
       kkt: whether to record the KKT residual.
     """
-    look = measure_with_kkt if kkt else measure
-    dtype = problem.matrix.dtype
-    first = look(problem, factors)
-
-    def empty(value: Any) -> jax.Array:
-        return jnp.full((records + 1,), jnp.nan, dtype).at[0].set(value)
-
-    def running(carry: Any) -> Any:
-        _, _, _, status, _, iteration, _ = carry
-        return (status == Status.RUNNING.code) & (iteration < stop.max_iter)
-
-    def body(carry: Any) -> Any:
-        factors, state, last, _, record, iteration, trace = carry
-        steps = jnp.minimum(record_every, stop.max_iter - iteration)
-        new, state = advance(problem, solver, factors, state, steps)
-        now = look(problem, new)
-        iteration, record = iteration + steps, record + 1
-        status = verdict(stop, first, last, now, iteration, steps.astype(dtype), jnp)
-        # Diverged: the last finite factors are worth more than NaN.
-        keep = status == Status.DIVERGED.code
-        new = jax.tree.map(lambda old, x: jnp.where(keep, old, x), factors, new)
-        values = (iteration.astype(dtype), *now)
-        trace = tuple(t.at[record].set(x) for t, x in zip(trace, values, strict=True))
-        return new, state, now, status, record, iteration, trace
-
-    zero = jnp.zeros((), jnp.int32)
-    start = initial_status(stop, first, jnp)
-    trace = tuple(empty(x) for x in (0.0, *first))
-    state = solver.init(problem, factors, key)
-    carry = (factors, state, first, start, zero, zero, trace)
-    factors, _, _, status, _, iteration, trace = jax.lax.while_loop(
-        running, body, carry
+    lane = begun(problem, solver, factors, key, stop, records=records, kkt=kkt)
+    every = {"record_every": record_every, "kkt": kkt}
+    lane = continued(problem, solver, lane, stop, records + 1, **every)
+    status = jnp.where(
+        lane.status == Status.RUNNING.code, Status.MAX_ITER.code, lane.status
     )
-    status = jnp.where(status == Status.RUNNING.code, Status.MAX_ITER.code, status)
-    seconds = jnp.full_like(trace[0], jnp.nan)
-    return Run(factors, status, iteration, Trace(*trace, seconds))  # pyright: ignore
+    seconds = jnp.full_like(lane.trace[0], jnp.nan)
+    trace = Trace(*lane.trace, seconds)  # pyright: ignore
+    return Run(lane.factors, status, lane.iteration, trace)
 
 
 def timed(
@@ -277,20 +332,25 @@ def _begin(problem: Problem, solver: Any, factors: Factors, key: jax.Array) -> A
 _programs: dict[Any, Any] = {}
 
 
-def compiled(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+def compiled(
+    function: Callable[..., Any], *args: Any, **options: Any
+) -> tuple[Any, float]:
     """The program of ``function`` for such arguments, and the seconds it took to
-    make it: 0 when it was made before in this process."""
+    make it: 0 when it was made before in this process.
+
+    ``options`` are the compiler's, of this program alone.
+    """
     leaves, structure = jax.tree.flatten(args)
     kinds = tuple(
         (np.shape(x), jax.dtypes.result_type(x), getattr(x, "sharding", None))
         for x in leaves
     )
     context = (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision)  # pyright: ignore
-    signature = (function, structure, kinds, context)
+    signature = (function, structure, kinds, context, tuple(options.items()))
     if signature in _programs:
         return _programs[signature], 0.0
     start = time.perf_counter()
-    program = jax.jit(function).lower(*args).compile()
+    program = jax.jit(function, compiler_options=options).lower(*args).compile()
     # The oldest goes: a session that tries thousands of shapes must not fill memory.
     if len(_programs) >= 256:
         _programs.pop(next(iter(_programs)))

@@ -1,0 +1,673 @@
+"""`sweep`: seeds × ranks × settings of one solver as lanes of few programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import itertools
+import json
+import os
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnmf import registry
+from jaxnmf._version import __version__
+from jaxnmf.api import (
+    begin,
+    check_amount,
+    check_count,
+    is_number,
+    make_problem,
+    make_stop,
+    progress_bar,
+)
+from jaxnmf.lanes import Form, Runner, Task
+from jaxnmf.problem import Problem
+from jaxnmf.result import Result, to_result
+from jaxnmf.run import RECORD_EVERY, Run, as_leaves, precision
+from jaxnmf.types import Factors, Status, Trace
+
+WASTE = 0.25  # of the work, what padding to a bucket's rank may add
+SAVE_SECONDS = 5.0
+GROUP = 4  # lanes in a group on a CPU, where that is tried
+PENALTIES = ("l1", "l2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Lane:
+    """What one lane runs: a rank, a seed, and the settings it differs in."""
+
+    rank: int
+    seed: int
+    settings: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Maker:
+    """What makes the run of a lane."""
+
+    problem: Problem  # without a lane's own penalties, offsets and rank
+    solver: Any
+    init: str
+    offsets: Any
+    toward: str
+    sizes: Mapping[int, int]  # the bucket of a rank
+    dtype: Any
+
+    def unpadded(self, lane: Lane) -> tuple[Problem, Factors]:
+        """The problem of a lane and its start, at its own rank."""
+        with precision(self.dtype.name):
+            own = {
+                name: np.asarray(value, self.dtype)
+                for name, value in lane.settings.items()
+                if name in PENALTIES
+            }
+            penalties = tuple(
+                dataclasses.replace(penalty, **own)
+                for penalty in self.problem.penalties
+            )
+            problem = dataclasses.replace(self.problem, penalties=penalties)
+            given = (lane.rank, self.init, lane.seed, self.offsets, self.toward)
+            return begin(problem, *given)
+
+    def task(self, lane: Lane) -> Task:
+        """The run of a lane, padded to its bucket."""
+        problem, factors = self.unpadded(lane)
+        problem, factors = padded(problem, factors, self.sizes[lane.rank] - lane.rank)
+        own = {k: v for k, v in lane.settings.items() if k not in PENALTIES}
+        solver = dataclasses.replace(self.solver, **own)
+        return Task(
+            problem, as_leaves(solver, self.dtype), factors, jax.random.key(lane.seed)
+        )
+
+    def cut(self, lane: Lane, run: Run) -> Run:
+        """The run without the rows that padded its factors."""
+        rows = lane.rank + len(run.factors.H) - self.sizes[lane.rank]
+        return run._replace(factors=Factors(*(X[:rows] for X in run.factors)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class SweepResult:
+    """The lanes of a sweep.
+
+    Attributes:
+      lanes: what each lane ran.
+      runs: what it left, None for a lane that was not finished.
+      buckets: the ranks that factors were padded to, and the waste: what padding added
+        to the work, as a share.
+      form: how lanes were spread over threads and groups, and what was measured.
+      seconds: of the whole sweep; compile_seconds: of that, spent compiling.
+      complete: whether every lane was finished.
+    """
+
+    lanes: tuple[Lane, ...]
+    runs: tuple[Run | None, ...]
+    maker: Maker
+    buckets: dict[str, Any]
+    form: dict[str, Any]
+    seconds: float
+    compile_seconds: float
+
+    @property
+    def complete(self) -> bool:
+        return all(run is not None for run in self.runs)
+
+    @property
+    def table(self) -> Any:
+        """A `pandas.DataFrame` with a row a finished lane: lane, rank, seed, its
+        settings, loss, relative_error (Frobenius only: ‖V − WH‖_F / ‖V‖_F from the
+        loss), kkt, iterations, status."""
+        import pandas as pd
+
+        rows = []
+        for i, (lane, run) in enumerate(zip(self.lanes, self.runs, strict=True)):
+            if run is None:
+                continue
+            rows.append(
+                {
+                    "lane": i,
+                    "rank": lane.rank,
+                    "seed": lane.seed,
+                    **lane.settings,
+                    "loss": float(run.trace.loss[-1]),
+                    "relative_error": self._relative_error(lane, run),
+                    "kkt": float(run.trace.kkt[-1]),
+                    "iterations": int(run.iterations),
+                    "status": str(Status.from_code(int(run.status))),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def _relative_error(self, lane: Lane, run: Run) -> float:
+        matrix = self.maker.problem.matrix
+        if not self.maker.problem.loss.quadratic:
+            return float("nan")
+        problem, _ = self.maker.unpadded(lane)
+        with precision(self.maker.dtype.name):
+            pairs = zip(problem.penalties, run.factors, strict=True)
+            penalty = sum(float(p.value(jnp.asarray(X))) for p, X in pairs)
+        fit = max(float(run.trace.loss[-1]) - penalty, 0.0)
+        size = _squares(matrix)
+        return float(np.sqrt(2 * fit / size)) if size > 0 else float("nan")
+
+    def factors(self, lane: int) -> tuple[np.ndarray, np.ndarray]:
+        """(W, H) of a lane, (m, p) and (p, n)."""
+        result = self.result(lane)
+        return result.W, result.H
+
+    def result(self, lane: int) -> Result:
+        """The `Result` of a lane, as `jaxnmf.factorize` gives it.
+
+        Raises:
+          ValueError: for a lane that there is not, or that was not finished.
+        """
+        if not 0 <= lane < len(self.lanes):
+            raise ValueError(f"lane={lane!r} must be within 0 … {len(self.lanes) - 1}")
+        run = self.runs[lane]
+        if run is None:
+            raise ValueError(f"lane {lane} was not finished: {self.lanes[lane]}")
+        problem, _ = self.maker.unpadded(self.lanes[lane])
+        return to_result(run, problem)
+
+    def best(self, rank: int | None = None) -> Result:
+        """The result of the lowest loss, of a rank or of all.
+
+        Raises:
+          ValueError: when no lane of that rank was finished without diverging.
+        """
+        found = [
+            (float(run.trace.loss[-1]), i)
+            for i, (lane, run) in enumerate(zip(self.lanes, self.runs, strict=True))
+            if run is not None
+            and rank in (None, lane.rank)
+            and int(run.status) != Status.DIVERGED.code
+        ]
+        if not found:
+            ranks = sorted({lane.rank for lane in self.lanes})
+            raise ValueError(
+                f"no finished lane of rank {rank}; the sweep has ranks {ranks}"
+            )
+        return self.result(min(found)[1])
+
+    def __repr__(self) -> str:
+        done = sum(run is not None for run in self.runs)
+        ranks = sorted({lane.rank for lane in self.lanes})
+        return (
+            f"SweepResult({done} of {len(self.lanes)} lanes, p = {ranks}, "
+            f"{self.seconds:.3g} s of which {self.compile_seconds:.2g} s compiling)"
+        )
+
+
+def sweep(
+    V: Any,
+    ranks: Any,
+    seeds: Any,
+    *,
+    solver: Any = "hals",
+    loss: Any = "frobenius",
+    settings: Mapping[str, Any] | None = None,
+    init: Any = "random",
+    max_iter: int = 200,
+    tol: float = 1e-4,
+    kkt_tol: float = 0.0,
+    target: float | None = None,
+    l1: float | tuple[float, float] = 0.0,
+    l2: float | tuple[float, float] = 0.0,
+    constraints: Any = "nonnegative",
+    mask: Any = None,
+    offsets: Any = False,
+    toward: str = "zero",
+    dtype: Any = "float32",
+    record_every: int = RECORD_EVERY,
+    kkt: bool = False,
+    max_memory: float | None = None,
+    folder: str | Path | None = None,
+    progress: bool | None = None,
+    form: Form | None = None,
+    solver_options: Mapping[str, Any] | None = None,
+    loss_options: Mapping[str, Any] | None = None,
+) -> SweepResult:
+    """Factorise V for every rank, seed and combination of settings.
+
+    Each lane is the run that `jaxnmf.factorize` makes of its rank, seed and settings,
+    with the same result up to rounding. Ranks are padded to few bucket ranks, one
+    program each; a seed, a setting or a penalty never compiles anew. Lanes are spread
+    over the cores of a CPU or the width of an accelerator, and stop each by their own
+    rule.
+
+    Args:
+      V: as for `factorize`.
+      ranks: the values of p.
+      seeds: as a list, or how many: 20 is 0 … 19.
+      settings: float settings of the solver, and "l1" or "l2" (for both factors), each
+        with the values it is to take: every combination is a lane.
+      init: the name of a start.
+      max_memory: bytes that the lanes under way may hold; groups are narrowed to fit.
+      folder: where finished lanes are kept. A sweep that was cut short and is called
+        again does only what is missing.
+      progress: show a line with lanes done, best loss and time left; by default only
+        for a sweep of over two seconds in a terminal.
+      form: how lanes are spread (`jaxnmf.lanes.Form`); by default what suits the
+        device.
+      Everything else: as for `factorize`.
+
+    Returns:
+      A `SweepResult`. After Ctrl-C it has the lanes that were finished, and a warning
+      says how many.
+
+    Raises:
+      ValueError: for an empty list, a value that occurs twice, a setting that the
+        solver does not have, a folder of another sweep, memory too small for a lane,
+        and all that `factorize` refuses.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> V = np.random.default_rng(0).random((30, 20))
+      >>> found = jaxnmf.sweep(V, [2, 3], seeds=4, max_iter=50)
+      >>> len(found.table), found.best(3).W.shape
+      (8, (30, 3))
+    """
+    begun = time.perf_counter()
+    ranks = check_list("ranks", ranks, 1)
+    if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
+        check_count("seeds", seeds)
+        seeds = range(int(seeds))
+    seeds = check_list("seeds", seeds, 0)
+    made = registry.make_solver(solver, solver_options)
+    combinations = make_settings(made, settings)
+    stop = make_stop(max_iter, tol, kkt_tol, target)
+    check_count("record_every", record_every)
+    if not isinstance(init, str):
+        raise ValueError("init must be a name; a sweep starts every rank anew")
+    if max_memory is not None:
+        check_amount("max_memory", max_memory)
+
+    with precision(dtype) as dtype:
+        objective = registry.make_loss(loss, loss_options)
+        problem = make_problem(V, dtype, made, objective, l1, l2, constraints, mask)
+        lanes = tuple(
+            Lane(rank, seed, chosen)
+            for rank in ranks
+            for chosen in combinations
+            for seed in seeds
+        )
+        maker = Maker(
+            problem=problem,
+            solver=made,
+            init=init,
+            offsets=offsets,
+            toward=toward,
+            sizes=buckets([lane.rank for lane in lanes]),
+            dtype=dtype,
+        )
+        # What cannot be started is refused before anything is run.
+        smallest = {
+            rank: maker.task(Lane(rank, seeds[0], combinations[0])) for rank in ranks
+        }
+        runs: list[Run | None] = [None] * len(lanes)
+        store = None
+        if folder is not None:
+            asked = {
+                "solver": [made.name, repr(made)],
+                "loss": [type(objective).name, repr(objective)],
+                "stop": repr(stop),
+                "init": init,
+                "penalties": repr((l1, l2, constraints, offsets, toward)),
+                "dtype": dtype.name,
+                "record_every": record_every,
+                "kkt": kkt,
+                "version": __version__,
+                "data": fingerprint(problem.matrix),
+            }
+            store = Store(Path(folder), asked)
+            for i, lane in enumerate(lanes):
+                runs[i] = store.read(lane)
+        records = -(-max_iter // record_every)
+        every = {"records": records, "record_every": record_every, "kkt": kkt}
+        told: dict[str, Any] = {}
+        interrupted, compiling = False, 0.0
+        with progress_bar(len(lanes), progress, "lanes") as show:
+            best = np.inf
+
+            def done(i: int, run: Run) -> None:
+                nonlocal best
+                runs[i] = run = maker.cut(lanes[i], run)
+                if store is not None:
+                    store.add(lanes[i], run)
+                best = min(best, float(run.trace.loss[-1]))
+                if show is not None:
+                    show(sum(run is not None for run in runs), best)
+
+            try:
+                for size in sorted(set(maker.sizes.values()), reverse=True):
+                    waiting = [
+                        i
+                        for i, lane in enumerate(lanes)
+                        if runs[i] is None and maker.sizes[lane.rank] == size
+                    ]
+                    for part, chosen in plan(waiting, form, told):
+                        widest = smallest[min(lanes[i].rank for i in part)]
+                        chosen = within(max_memory, chosen, widest, records)
+                        runner = Runner(dtype, stop, form=chosen, **every)
+                        started = time.perf_counter()
+                        try:
+                            runner.run(part, lambda i: maker.task(lanes[i]), done)
+                        finally:
+                            compiling += runner.compile_seconds
+                        took = time.perf_counter() - started - runner.compile_seconds
+                        work = sum(
+                            size * int(run.iterations)
+                            for i in part
+                            if (run := runs[i]) is not None
+                        )
+                        tell(told, chosen, took, work)
+            except KeyboardInterrupt:
+                interrupted = True
+            finally:
+                if store is not None:
+                    store.flush()
+        result = SweepResult(
+            lanes=lanes,
+            runs=tuple(runs),
+            maker=maker,
+            buckets={
+                "sizes": sorted(set(maker.sizes.values())),
+                "waste": waste([lane.rank for lane in lanes], maker.sizes),
+            },
+            form=told,
+            seconds=time.perf_counter() - begun,
+            compile_seconds=compiling,
+        )
+        if interrupted:
+            left = sum(run is None for run in runs)
+            kept = f", and kept in {folder}" if store is not None else ""
+            warnings.warn(
+                f"interrupted with {left} of {len(lanes)} lanes to do; those finished "
+                f"are in the result{kept}",
+                stacklevel=2,
+            )
+        return result
+
+
+def check_list(name: str, values: Any, least: int) -> list[int]:
+    """The values as a list of integers ≥ least, none twice."""
+    if np.ndim(values) != 1:
+        raise ValueError(f"{name}={values!r} must be a list of integers")
+    values = [x.item() if isinstance(x, np.generic) else x for x in values]
+    if not values:
+        raise ValueError(
+            f"{name} is empty; give at least one, such as {name}=[{least}]"
+        )
+    for value in values:
+        check_count(name, value, least)
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name}={values} names one twice")
+    return values
+
+
+def make_settings(
+    solver: Any, settings: Mapping[str, Any] | None
+) -> list[dict[str, float]]:
+    """Every combination of the settings' values."""
+    settings = dict(settings or {})
+    known = [
+        option.name
+        for option in registry.options(type(solver))
+        if isinstance(option.default, float) and not option.static
+    ]
+    for name, values in settings.items():
+        if name not in known and name not in PENALTIES:
+            raise ValueError(
+                f"settings: solver {solver.name!r} has no float setting {name!r}"
+                f"{registry.suggestion(name, known)}; there are: "
+                f"{', '.join([*known, *PENALTIES])}"
+            )
+        if np.ndim(values) != 1 or not len(values):
+            raise ValueError(
+                f"settings: {name}={values!r} must be a list of at least one number"
+            )
+        for value in values:
+            if not is_number(value) or not np.isfinite(value):
+                raise ValueError(f"settings: {name}={value!r} must be a finite number")
+            if name in PENALTIES:
+                check_amount(f"settings: {name}", value)
+        if len(set(values)) < len(values):
+            raise ValueError(f"settings: {name}={list(values)} names one twice")
+    return [
+        dict(zip(settings, (float(x) for x in chosen), strict=True))
+        for chosen in itertools.product(*settings.values())
+    ]
+
+
+def buckets(ranks: Sequence[int], most: float = WASTE) -> dict[int, int]:
+    """{rank: the bucket rank it is padded to}: as few buckets as keep the waste, of all
+    lanes together, below ``most``; of those the ones that waste least.
+
+    A lane's work is taken as proportional to its rank, which its products with V are.
+    """
+    distinct = sorted(set(ranks))
+    counts = [sum(rank == one for rank in ranks) for one in distinct]
+    work = sum(rank * count for rank, count in zip(distinct, counts, strict=True))
+
+    def cost(first: int, last: int) -> int:
+        """Of the ranks first … last padded to the last."""
+        return distinct[last] * sum(counts[first : last + 1])
+
+    n = len(distinct)
+    # best[j]: (work, ends of the buckets) of the first j ranks in so many buckets.
+    best: list[tuple[float, tuple[int, ...]]] = [(0, ())] + [(np.inf, ())] * n
+    for _ in range(n):
+        best = [(np.inf, ())] + [
+            min(
+                (best[i][0] + cost(i, j), (*best[i][1], distinct[j]))
+                for i in range(j + 1)
+            )
+            for j in range(n)
+        ]
+        if best[n][0] < (1 + most) * work:
+            break
+    return {rank: next(end for end in best[n][1] if end >= rank) for rank in distinct}
+
+
+def waste(ranks: Sequence[int], sizes: Mapping[int, int]) -> float:
+    """What padding adds to the work, as a share of it."""
+    return sum(sizes[rank] for rank in ranks) / sum(ranks) - 1
+
+
+def padded(problem: Problem, factors: Factors, extra: int) -> tuple[Problem, Factors]:
+    """The problem and factors with ``extra`` components more that are absent; also with
+    none, so that every lane has a mask and one structure."""
+    rank = len(factors.H)
+    dtype = problem.matrix.dtype
+    mask = np.array([1.0] * rank + [0.0] * extra, dtype)
+
+    def grown(x: Any, value: float = 0.0) -> Any:
+        x = np.asarray(x)
+        if x.ndim == 0 or x.shape[0] != rank:
+            return x
+        width = [(0, extra)] + [(0, 0)] * (x.ndim - 1)
+        return np.pad(x, width, constant_values=value)
+
+    projects = tuple(
+        dataclasses.replace(
+            project,
+            mask=mask,
+            pinned=None if project.pinned is None else grown(project.pinned, np.nan),
+        )
+        for project in problem.projects
+    )
+    penalties = jax.tree.map(grown, problem.penalties)
+    problem = dataclasses.replace(problem, projects=projects, penalties=penalties)
+    return problem, Factors(*(grown(X) for X in factors))  # pyright: ignore
+
+
+def plan(
+    waiting: list[int], form: Form | None, told: Mapping[str, Any]
+) -> Iterator[tuple[list[int], Form]]:
+    """Parts of the lanes and the form for each.
+
+    On a CPU a group of lanes makes larger products of a shared V, and a lane alone
+    keeps to its cache; which is faster depends on the shapes. So where there are many
+    lanes the first are run alone and the next in groups, and all others in what was
+    faster.
+    """
+    if form is not None or jax.default_backend() != "cpu":
+        yield waiting, form or Form.default(len(waiting))
+        return
+    alone = Form.default(len(waiting))
+    grouped = dataclasses.replace(alone, group=GROUP, threaded=False)
+    few, more = 2 * alone.workers, 2 * GROUP * alone.workers
+    if not told and len(waiting) >= 2 * (few + more):
+        yield waiting[:few], alone
+        yield waiting[few : few + more], grouped
+        waiting = waiting[few + more :]
+    faster = min(told, key=lambda name: told[name]["seconds_per_work"], default=None)
+    if waiting:
+        yield waiting, grouped if faster == str(grouped) else alone
+
+
+def tell(told: dict[str, Any], form: Form, seconds: float, work: int) -> None:
+    """Note what a form took: per iteration and component of a lane."""
+    entry = told.setdefault(str(form), {"seconds": 0.0, "work": 0})
+    entry["seconds"] += seconds
+    entry["work"] += work
+    entry["seconds_per_work"] = entry["seconds"] / max(entry["work"], 1)
+
+
+def within(max_memory: float | None, form: Form, task: Task, records: int) -> Form:
+    """The form, narrowed until the lanes under way fit into ``max_memory`` bytes.
+
+    A lane holds its factors, a state that is taken to be three times as large, and its
+    trace; X is worked off in blocks that all lanes of a worker share.
+    """
+    if max_memory is None:
+        return form
+    factors = sum(np.asarray(X).nbytes for X in task.factors)
+    block = getattr(task.problem.matrix, "block", 0) * task.problem.matrix.shape[1]
+    itemsize = np.dtype(task.problem.matrix.dtype).itemsize
+    lane = 4 * factors + 4 * itemsize * (records + 1) + 2 * itemsize * block
+    if lane > max_memory:
+        raise ValueError(
+            f"max_memory={max_memory:g} bytes is too little for one lane, which needs "
+            f"about {lane:g}"
+        )
+    while form.workers * form.group * lane > max_memory:
+        if form.group > 1:
+            form = dataclasses.replace(form, group=form.group // 2)
+        else:
+            form = dataclasses.replace(form, workers=form.workers - 1)
+    return form
+
+
+def fingerprint(matrix: Any) -> str:
+    """A digest of the operand's numbers."""
+    digest = hashlib.sha256(str(matrix.shape).encode())
+    for leaf in jax.tree.leaves(matrix):
+        digest.update(np.ascontiguousarray(np.asarray(leaf)).data)
+    return digest.hexdigest()[:16]
+
+
+def _squares(matrix: Any) -> float:
+    """Σ w v²."""
+    values, weights = matrix.to_host(), matrix.host_weights()
+    if hasattr(values, "tocsr"):
+        values = values.data
+        weights = None if weights is None else weights.data
+    squares = np.square(values, dtype=np.float64)
+    return float((squares if weights is None else squares * weights).sum())
+
+
+class Store:
+    """Finished lanes in a folder: `sweep.json`, what was asked, and `lanes-*.npz`, each
+    written whole or not at all."""
+
+    def __init__(self, folder: Path, asked: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self._new: dict[str, np.ndarray] = {}
+        self._written = time.monotonic()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            card = folder / "sweep.json"
+            if card.exists():
+                held = json.loads(card.read_text())
+                other = [k for k, v in asked.items() if held.get(k) != v]
+                if other:
+                    raise ValueError(
+                        f"folder={str(folder)!r} holds a sweep with another "
+                        f"{', '.join(other)}; give a new folder, or remove this one"
+                    )
+            else:
+                _put(card, json.dumps(dict(asked), indent=2).encode())
+        except OSError as error:
+            raise ValueError(
+                f"folder={str(folder)!r} cannot be used: {error.strerror}"
+            ) from None
+        self._held: dict[str, tuple[Path, Any]] = {}
+        for path in sorted(folder.glob("lanes-*.npz")):
+            try:
+                with (
+                    path.open("rb") as opened,
+                    np.load(opened, allow_pickle=False) as archive,
+                ):
+                    arrays = {name: archive[name] for name in archive.files}
+            except Exception:  # damaged in one of many ways: those lanes run again
+                continue
+            for name in arrays:
+                key, part = name.rsplit("/", 1)
+                if part == "status":
+                    self._held[key] = (path, arrays)
+
+    @staticmethod
+    def key(lane: Lane) -> str:
+        parts = [f"{k}={v!r}" for k, v in sorted(lane.settings.items())]
+        return ",".join([f"rank={lane.rank}", f"seed={lane.seed}", *parts])
+
+    def read(self, lane: Lane) -> Run | None:
+        """What a lane left, None where it is not there."""
+        key = self.key(lane)
+        if key not in self._held:
+            return None
+        arrays = self._held[key][1]
+        parts = {name: arrays[f"{key}/{name}"] for name in ("Wt", "H", "trace")}
+        status, iterations = arrays[f"{key}/status"]
+        return Run(
+            factors=Factors(parts["Wt"], parts["H"]),  # pyright: ignore
+            status=status,
+            iterations=iterations,
+            trace=Trace(*parts["trace"]),
+        )
+
+    def add(self, lane: Lane, run: Run) -> None:
+        key = self.key(lane)
+        self._new[f"{key}/Wt"], self._new[f"{key}/H"] = map(np.asarray, run.factors)
+        self._new[f"{key}/trace"] = np.stack(run.trace)
+        self._new[f"{key}/status"] = np.array([run.status, run.iterations])
+        if time.monotonic() - self._written > SAVE_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._new:
+            return
+        buffer = io.BytesIO()
+        np.savez(buffer, **self._new)  # pyright: ignore
+        number = len(list(self.folder.glob("lanes-*.npz")))
+        _put(self.folder / f"lanes-{number:05d}.npz", buffer.getvalue())
+        self._new, self._written = {}, time.monotonic()
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("wb") as opened:
+        opened.write(data)
+        opened.flush()
+        os.fsync(opened.fileno())
+    aside.replace(path)

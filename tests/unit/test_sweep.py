@@ -1,0 +1,259 @@
+"""Sweeps: every lane is the run of its own, few programs, nothing lost."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import scipy.sparse
+
+import jaxnmf
+from jaxnmf import lanes as lanes_module
+from jaxnmf.lanes import Form
+from jaxnmf.solvers.hals import HALS
+from jaxnmf.types import pytree
+
+# The function of that name hides the module.
+sweep_module: Any = importlib.import_module("jaxnmf.sweep")
+RNG = np.random.default_rng(3)
+V = RNG.gamma(1.0, size=(24, 3)) @ RNG.gamma(1.0, size=(3, 16))
+V = V * RNG.uniform(0.7, 1.3, V.shape)
+FORMS = {
+    "alone": Form(workers=1, group=1),
+    "threads": Form(workers=2, group=1, threaded=False),
+    "group": Form(workers=1, group=4),
+    "both": Form(workers=2, group=2, threaded=False),
+}
+COMMON: dict[str, Any] = {"max_iter": 40, "tol": 1e-3, "dtype": "float64"}
+
+
+def single(found: Any, lane: int, data: Any = V, **given: Any) -> Any:
+    """The run of a lane by itself."""
+    of = found.lanes[lane]
+    return jaxnmf.factorize(
+        data, of.rank, seed=of.seed, **{**COMMON, "kkt": False, **of.settings, **given}
+    )
+
+
+def assert_same(found: Any, lane: int, expected: Any) -> None:
+    result = found.result(lane)
+    np.testing.assert_allclose(result.W, expected.W, atol=1e-9 * expected.W.max())
+    np.testing.assert_allclose(result.H, expected.H, atol=1e-9 * expected.H.max())
+    assert result.iterations == expected.iterations
+    assert result.status == expected.status
+    np.testing.assert_allclose(result.trace.loss, expected.trace.loss, rtol=1e-9)
+    row = found.table.set_index("lane").loc[lane]
+    assert row["relative_error"] == pytest.approx(expected.relative_error, rel=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_lane_equals_the_run_of_its_own(form):
+    found = jaxnmf.sweep(
+        V, [2, 3, 5], 3, settings={"l2": [0.0, 0.5]}, form=FORMS[form], **COMMON
+    )
+    assert found.complete
+    assert len(found.table) == 18
+    assert len({int(x) for x in found.table["iterations"]}) > 1  # they stop apart
+    for lane in range(0, 18, 5):
+        assert_same(found, lane, single(found, lane))
+
+
+@pytest.mark.parametrize("form", ["threads", "group"])
+def test_sparse_and_observed_data_sweep_as_dense_ones_do(form):
+    holes = V * (RNG.random(V.shape) < 0.6)
+    sparse = scipy.sparse.csr_array(holes)
+    found = jaxnmf.sweep(sparse, [2, 3], 2, form=FORMS[form], **COMMON)
+    assert_same(found, 3, single(found, 3, sparse))
+    given: dict[str, Any] = {"mask": holes > 0, "offsets": True, "toward": "mean"}
+    found = jaxnmf.sweep(
+        V, [2, 3], 2, form=FORMS[form], settings={"l2": [0.3]}, **given, **COMMON
+    )
+    expected = single(found, 0, V, **given)
+    assert_same(found, 0, expected)
+    offsets = found.result(0).offsets
+    np.testing.assert_allclose(offsets.rows, expected.offsets.rows, rtol=1e-8)
+
+
+def test_one_program_a_bucket_and_none_a_seed_or_setting():
+    calls = []
+
+    @pytree
+    class Counted(HALS):
+        gain: float = 1.0
+
+        def nnls(self, *args: Any) -> Any:
+            calls.append(1)
+            return super().nnls(*args)
+
+    def run(ranks: Any, seeds: Any, **given: Any) -> Any:
+        form = FORMS["alone"]
+        return jaxnmf.sweep(V, ranks, seeds, solver=Counted(), form=form, **given)
+
+    found = run([2, 3, 8], 2, max_iter=20)
+    first = len(calls)
+    assert len(found.buckets["sizes"]) == 2
+    assert first == 2 * 2  # two half-steps a program
+    run([2, 3, 8], [7, 9], max_iter=20, settings={"gain": [1.0, 2.0], "l1": [0.1, 0.2]})
+    assert len(calls) == first
+
+
+@pytest.mark.parametrize(
+    ("ranks", "most"), [(range(2, 11), 3), ([5], 1), ([4, 5, 6], 1), ([1, 30], 2)]
+)
+def test_buckets_waste_less_than_a_quarter(ranks, most):
+    sizes = sweep_module.buckets(list(ranks))
+    assert all(sizes[rank] >= rank for rank in ranks)
+    assert len(set(sizes.values())) <= most
+    assert 0 <= sweep_module.waste(list(ranks), sizes) < 0.25
+
+
+def test_fewer_buckets_would_waste_more():
+    ranks = list(range(2, 11))
+    used = len(set(sweep_module.buckets(ranks).values()))
+    for ends in ([10], *([end, 10] for end in range(2, 10))):
+        if len(ends) < used:
+            sizes = {r: next(e for e in ends if e >= r) for r in ranks}
+            assert sweep_module.waste(ranks, sizes) >= 0.25
+
+
+def test_best_and_factors():
+    found = jaxnmf.sweep(V, [2, 3], 4, **COMMON)
+    table = found.table
+    for rank in (2, 3):
+        losses = table[table["rank"] == rank]["loss"]
+        assert found.best(rank).loss == losses.min()
+    assert found.best().loss == table["loss"].min()
+    W, H = found.factors(5)
+    assert W.shape == (24, 3)
+    assert H.shape == (3, 16)
+    with pytest.raises(ValueError, match=r"lane=99.*0 … 7"):
+        found.result(99)
+    with pytest.raises(ValueError, match=r"rank 9.*\[2, 3\]"):
+        found.best(9)
+
+
+def test_a_lane_that_diverges_is_marked_and_the_others_are_untouched():
+    found = jaxnmf.sweep(
+        V,
+        [2],
+        2,
+        solver="pgd",
+        settings={"step_size": [1.0, 1e300]},
+        max_iter=30,
+        dtype="float64",
+        form=FORMS["group"],
+    )
+    assert found.complete
+    by = found.table.groupby("step_size")["status"].agg(list)
+    assert set(by[1e300]) == {"diverged"}
+    assert "diverged" not in by[1.0]
+    alone = jaxnmf.factorize(V, 2, solver="pgd", max_iter=30, dtype="float64")
+    assert found.result(0).loss == pytest.approx(alone.loss, rel=1e-9)
+    assert found.best(2).loss < np.inf
+
+
+# --- Nothing is lost ------------------------------------------------------------------
+
+
+def test_a_sweep_in_a_folder_goes_on_where_it_was_cut(tmp_path, monkeypatch):
+    whole = jaxnmf.sweep(V, [2, 3], 3, folder=tmp_path / "whole", **COMMON)
+    made = []
+    original = sweep_module.Maker.task
+
+    def cut(self: Any, lane: Any) -> Any:
+        made.append(lane)
+        if len(made) > 4:
+            raise KeyboardInterrupt
+        return original(self, lane)
+
+    given: dict[str, Any] = {"folder": tmp_path / "cut", "form": FORMS["alone"]}
+    monkeypatch.setattr(sweep_module.Maker, "task", cut)
+    with pytest.warns(UserWarning, match=r"interrupted with 4 of 6.*kept in"):
+        part = jaxnmf.sweep(V, [2, 3], 3, **given, **COMMON)
+    assert not part.complete
+    assert len(part.table) == 2
+    with pytest.raises(ValueError, match="was not finished"):
+        part.result(next(i for i, run in enumerate(part.runs) if run is None))
+    made.clear()
+    monkeypatch.setattr(
+        sweep_module.Maker,
+        "task",
+        lambda self, lane: made.append(lane) or original(self, lane),
+    )
+    rest = jaxnmf.sweep(V, [2, 3], 3, **given, **COMMON)
+    assert rest.complete
+    assert len(made) == 4 + 2  # what was missing, and the first look at each rank
+    for a, b in zip(rest.runs, whole.runs, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, a.factors, b.factors)
+        np.testing.assert_array_equal(a.trace.loss, b.trace.loss)
+
+
+def test_a_folder_of_another_sweep_is_refused(tmp_path):
+    jaxnmf.sweep(V, [2], 1, folder=tmp_path, **COMMON)
+    with pytest.raises(ValueError, match=r"another data"):
+        jaxnmf.sweep(2 * V, [2], 1, folder=tmp_path, **COMMON)
+    with pytest.raises(ValueError, match=r"another solver"):
+        jaxnmf.sweep(V, [2], 1, folder=tmp_path, solver="mu", **COMMON)
+    card = json.loads((tmp_path / "sweep.json").read_text())
+    assert card["solver"][0] == "hals"
+    # More lanes of the same sweep are welcome.
+    assert len(jaxnmf.sweep(V, [2, 3], 2, folder=tmp_path, **COMMON).table) == 4
+
+
+def test_a_damaged_file_is_run_again(tmp_path):
+    first = jaxnmf.sweep(V, [2], 2, folder=tmp_path, **COMMON)
+    (path,) = tmp_path.glob("lanes-*.npz")
+    path.write_bytes(path.read_bytes()[:100])
+    again = jaxnmf.sweep(V, [2], 2, folder=tmp_path, **COMMON)
+    assert again.complete
+    assert again.best().loss == first.best().loss
+
+
+# --- Refused by name ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ranks": []}, "ranks is empty"),
+        ({"ranks": 3}, "ranks=3 must be a list"),
+        ({"ranks": [2, 2]}, "names one twice"),
+        ({"ranks": [0]}, r"ranks=0 must be an integer ≥ 1"),
+        ({"seeds": []}, "seeds is empty"),
+        ({"seeds": [1, 1]}, "names one twice"),
+        ({"seeds": [-1]}, "seeds=-1"),
+        ({"seeds": 0}, "seeds=0"),
+        ({"settings": {"stepsize": [1.0]}}, "no float setting 'stepsize'"),
+        ({"settings": {"l1": []}}, "at least one number"),
+        ({"settings": {"l1": [-1.0]}}, "l1"),
+        ({"settings": {"l1": [1.0, 1.0]}}, "names one twice"),
+        ({"settings": {"l1": ["a"]}}, "finite number"),
+        ({"init": (V, V)}, "init must be a name"),
+        ({"init": "nndsvd", "ranks": [40]}, r"needs rank ≤ min\(m, n\)"),
+        ({"max_memory": 10.0}, "too little for one lane"),
+        ({"solver": "hals", "loss": "kl"}, "cannot minimise"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_compiled(given, message, monkeypatch):
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(lanes_module, "compiled", never)
+    given = {"ranks": [2], "seeds": [0], **given}
+    with pytest.raises(ValueError, match=message):
+        jaxnmf.sweep(V, given.pop("ranks"), given.pop("seeds"), **given)
+
+
+def test_little_memory_narrows_the_form():
+    maker = jaxnmf.sweep(V, [2], 1, **COMMON).maker
+    task = maker.task(sweep_module.Lane(2, 0, {}))
+    wide = Form(workers=2, group=64, threaded=False)
+    assert sweep_module.within(None, wide, task, 10) == wide
+    narrow = sweep_module.within(2e5, wide, task, 10)
+    assert narrow.workers * narrow.group < 128
+    least = sweep_module.within(1.2e4, wide, task, 10)
+    assert (least.workers, least.group) == (1, 1)
