@@ -164,7 +164,9 @@ def print_report(folder: Path, skipped: Sequence[str] = ()) -> None:
 
     console = _console()
     jobs = store.read_jobs(folder)
-    report.print_table(report.comparison_table(*report.gather(jobs)), console)
+    summary, trace = report.gather(jobs)
+    report.print_table(report.comparison_table(summary, trace), console)
+    report.print_predictions(report.prediction_table(summary), console)
     page = report.build_report(folder, load_dataset=load_dataset)
     for reason in skipped:
         console.print(f"left out: {reason}", highlight=False, markup=False)

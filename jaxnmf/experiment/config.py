@@ -13,11 +13,21 @@ from collections.abc import Mapping
 from dataclasses import field, make_dataclass
 from typing import Any
 
+import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from jaxnmf import datasets, registry
 from jaxnmf.init import INITS
+
+
+@dataclasses.dataclass
+class HoldoutConfig:
+    """What of ratings is not trained on (`jaxnmf.ratings.split`)."""
+
+    test: float = 0.2
+    validation: float = 0.1
+    folds: int = 0
 
 
 @dataclasses.dataclass
@@ -34,6 +44,10 @@ class StudyConfig:
     l1: list[float] = field(default_factory=lambda: [0.0, 0.0])
     l2: list[float] = field(default_factory=lambda: [0.0, 0.0])
     constraints: list[str] = field(default_factory=lambda: ["nonnegative"] * 2)
+    # For data of kind "ratings" alone.
+    offsets: Any = False
+    toward: str = "zero"
+    holdout: HoldoutConfig = field(default_factory=HoldoutConfig)
     dtype: str = "float32"
     record_every: int = 10
     kkt: bool = False
@@ -41,7 +55,16 @@ class StudyConfig:
     folder: str | None = None
 
 
-_schemas: dict[str, Any] = {"StudyConfig": StudyConfig}
+_schemas: dict[str, Any] = {
+    "StudyConfig": StudyConfig,
+    "HoldoutConfig": HoldoutConfig,
+}
+RATINGS_ONLY: dict[str, Any] = {
+    "offsets": False,
+    "toward": "zero",
+    "holdout": dataclasses.asdict(HoldoutConfig()),
+}
+"""The settings that only ratings have, and their defaults."""
 
 
 def _schema(kind: str, name: str, options: Any) -> Any:
@@ -115,3 +138,23 @@ def label(part: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     name, options = split_name(part)
     changed = [f"{k}={v}" for k, v in options.items() if v != defaults.get(k)]
     return " ".join([name, *changed])
+
+
+def model_label(config: Mapping[str, Any]) -> str:
+    """What is minimised beyond the plain loss, for people: "" or such as
+    "l2 20, 10 to the mean, offsets"."""
+    parts = []
+    for name in ("l1", "l2"):
+        pair = [f"{x:g}" for x in config.get(name) or (0, 0)]
+        if set(pair) != {"0"}:
+            parts.append(f"{name} {', '.join(pair)}")
+    if config.get("toward") == "mean":
+        parts = [" ".join([*parts, "to the mean"])]
+    held = list(config.get("constraints") or ["nonnegative"])
+    if set(held) != {"nonnegative"}:
+        parts.append(", ".join(held))
+    offsets = config.get("offsets", False)
+    if offsets is not False and offsets is not None:
+        given = [] if offsets is True else np.ravel(offsets)
+        parts.append(" ".join(["offsets", ", ".join(f"{x:g}" for x in given)]).strip())
+    return ", ".join(parts)

@@ -14,18 +14,18 @@ import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pandas as pd
 
-from jaxnmf import api, datasets, metrics, registry, topics
+from jaxnmf import api, datasets, metrics, ratings, registry, topics
 from jaxnmf._version import __version__
 from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment import store
-from jaxnmf.init import initial_factors
+from jaxnmf.operand import Observed
 from jaxnmf.problem import Problem
 from jaxnmf.result import Result, to_result
 from jaxnmf.run import compiled, measure, timed
@@ -85,16 +85,42 @@ def run_job(
     stop = api.make_stop(**config["stop"])
     api.check_count("record_every", config["record_every"])
 
-    with api.precision(config["dtype"]) as dtype:
-        given = (config[name] for name in ("l1", "l2", "constraints"))
-        problem = api.make_problem(dataset.V, dtype, solver, loss, *given)
-        reference = _reference(problem, dataset, dtype)
+    rated = dataset.kind == "ratings"
+    if not rated:
+        _check_no_ratings(config, dataset)
+    folds = range(config["holdout"]["folds"]) if rated else ()
 
-        def row(rank: int, seed: int) -> tuple[dict[str, Any], pd.DataFrame, Result]:
-            factors = initial_factors(
-                problem.matrix, rank, config["init"]["name"], seed
+    with api.precision(config["dtype"]) as dtype:
+        given = [config[name] for name in ("l1", "l2", "constraints")]
+
+        @functools.cache
+        def part(seed: int, fold: int | None) -> Part:
+            """The problem of a split; of data that are no ratings there is but one."""
+            V, held, baselines = dataset.V, None, {}
+            if rated:
+                held = split_of(dataset.V, config["holdout"], seed, fold)
+                V, baselines = held.train, _baselines(held)
+            problem = api.make_problem(V, dtype, solver, loss, *given)
+            return Part(problem, _reference(problem, V, dtype), held, baselines)
+
+        def part_of(seed: int, fold: int | None) -> Part:
+            return part(seed, fold) if rated else part(0, None)
+
+        # What cannot be run is refused before anything is.
+        part_of(config["seeds"][0], folds[0] if folds else None)
+
+        def row(
+            rank: int, seed: int, fold: int | None
+        ) -> tuple[dict[str, Any], pd.DataFrame, Result]:
+            here = part_of(seed, fold)
+            problem, factors = api.begin(
+                here.problem,
+                rank,
+                config["init"]["name"],
+                seed,
+                config["offsets"],
+                config["toward"],
             )
-            factors = problem.start(factors)
             run = timed(
                 problem,
                 solver,
@@ -105,14 +131,14 @@ def run_job(
                 kkt=config["kkt"],
             )
             result = to_result(run, problem)
-            name = f"r{rank}-s{seed}"
+            name = f"r{rank}-s{seed}" + ("" if fold is None else f"-f{fold}")
             trace = pd.DataFrame(
                 {
                     "run": name,
                     "iteration": result.trace.iteration,
                     "seconds": result.trace.seconds,
                     "objective": result.trace.loss,
-                    "error": _error(loss, result.trace.loss, reference),
+                    "error": _error(loss, result.trace.loss, here.reference),
                     "kkt": result.trace.kkt,
                 }
             )
@@ -120,6 +146,7 @@ def run_job(
                 "run": name,
                 "dataset": dataset.name,
                 "loss": configs.label(config["loss"], _defaults("loss", loss_name)),
+                "model": configs.model_label(config),
                 "solver": configs.label(
                     config["solver"], _defaults("solver", solver_name)
                 ),
@@ -135,9 +162,13 @@ def run_job(
                 "status": str(result.status),
                 **_quality(dataset, result),
             }
+            if here.held is not None:
+                summary.update(_predictions(here, result))
+            if fold is not None:
+                summary["fold"] = fold
             return summary, trace, result
 
-        rows, traces, factors = [], [], {}
+        rows, traces, factors, offsets = [], [], {}, {}
 
         def write(complete: bool) -> Path:
             return store.write_job(
@@ -148,17 +179,25 @@ def run_job(
                 trace=pd.concat(traces, ignore_index=True),
                 summary=pd.DataFrame(rows),
                 factors=factors,
+                offsets=offsets,
             )
 
-        pairs = [(rank, seed) for rank in ranks for seed in config["seeds"]]
+        cases = [
+            (rank, seed, fold)
+            for rank in ranks
+            for seed in config["seeds"]
+            for fold in folds or [None]
+        ]
         written, complete = time.monotonic(), False
         try:
-            for done, (rank, seed) in enumerate(pairs):
-                report(f"{solver_name}, p = {rank}, seed {seed}", done, len(pairs))
-                summary, trace, result = row(rank, seed)
+            for done, (rank, seed, fold) in enumerate(cases):
+                what = f"{solver_name}, p = {rank}, seed {seed}"
+                report(what, done, len(cases))
+                summary, trace, result = row(rank, seed, fold)
                 rows.append(summary)
                 traces.append(trace)
                 factors[summary["run"]] = (result.W, result.H)
+                offsets[summary["run"]] = result.offsets
                 if time.monotonic() - written > WRITE_SECONDS:
                     write(complete=False)
                     written = time.monotonic()
@@ -178,18 +217,82 @@ def _check_list(name: str, values: list[int], least: int) -> None:
         api.check_count(name, value, least)
 
 
-def _reference(problem: Problem, dataset: Dataset, dtype: Any) -> float:
+class Part(NamedTuple):
+    """What the runs of a split share."""
+
+    problem: Problem
+    reference: float
+    held: ratings.Split | None
+    baselines: dict[str, float]
+
+
+def _check_no_ratings(config: Mapping[str, Any], dataset: Dataset) -> None:
+    for name, default in configs.RATINGS_ONLY.items():
+        if config[name] != default:
+            raise ValueError(
+                f"{name}={config[name]!r} is for data of kind 'ratings', of which "
+                f"entries are unknown; {dataset.name!r} is of kind {dataset.kind!r} "
+                f"and takes the default, {default!r}"
+            )
+
+
+def split_of(
+    V: Any, holdout: Mapping[str, Any], seed: int, fold: int | None
+) -> ratings.Split:
+    """The split of a run, of ratings whose unstored entries are unknown.
+
+    Raises:
+      ValueError: names the key of ``holdout`` that does not fit.
+    """
+    try:
+        return ratings.split(Observed.stored(V), seed, **holdout, fold=fold or 0)
+    except ValueError as error:
+        raise ValueError(f"holdout.{error}") from None
+
+
+def _baselines(held: ratings.Split) -> dict[str, float]:
+    """The measures of what a factorisation has to beat, such as ``rmse_mean``."""
+    fitted = {
+        "mean": ratings.global_mean(held.train),
+        "offsets": ratings.baseline(held.train),
+    }
+    return {
+        f"{measure}_{name}": value
+        for name, simple in fitted.items()
+        for measure, value in ratings.measures(held, simple.predict).items()
+    }
+
+
+def _predictions(part: Part, result: Result) -> dict[str, float]:
+    """How well a run predicts what it was not trained on, and the simplest do."""
+    assert part.held is not None
+    return {
+        **ratings.measures(part.held, result.predict),
+        **part.baselines,
+        "test_entries": part.held.test.nnz,
+        "unseen": ratings.unseen(part.held.train, part.held.test),
+    }
+
+
+def _reference(problem: Problem, V: Any, dtype: Any) -> float:
     """What a loss is divided by to become an error without units.
 
     ½‖V‖² for the Frobenius loss, so that the error is the square of the relative
-    error; for others the loss of the best matrix whose rows are constant.
+    error; for others the loss of the best matrix whose rows are constant. Of data
+    observed in part, over the known entries.
     """
-    V = dataset.V
     m, n = V.shape
+    observed = isinstance(V, Observed)
     if problem.loss.quadratic:
-        data = V.data if hasattr(V, "nnz") else V
+        data = V.values if observed else V.data if hasattr(V, "nnz") else V
         return 0.5 * float(np.sum(np.square(data, dtype=np.float64)))
-    means = np.asarray(V.mean(axis=1), dtype).reshape(1, m)
+    if observed:
+        known = np.bincount(V.rows, minlength=m)
+        means = np.bincount(V.rows, V.values, minlength=m) / np.maximum(known, 1)
+        means = np.where(known, means, V.values.mean())
+    else:
+        means = V.mean(axis=1)
+    means = np.asarray(means, dtype).reshape(1, m)
     factors = Factors(means, np.ones((1, n), dtype))  # pyright: ignore
     bare = Problem.of(problem.matrix, problem.loss)
     look, _ = compiled(measure, bare, factors)

@@ -4,7 +4,8 @@
                      manifest.json     versions, device, checksums (of these files too)
                      summary.parquet   a row a run
                      trace.parquet     a row a record
-                     factors.npz       W/<run> and H/<run>, no pickles
+                     factors.npz       W/<run> and H/<run>, no pickles; where there are
+                                       offsets b/<run> (rows) and c/<run> (columns)
 
 A job is one data set, loss and solver; its runs are rank × seed. A job still running
 is written again with every run that ends, ``manifest["complete"]`` False until the
@@ -46,6 +47,10 @@ SUMMARY_COLUMNS = (
     "status",
 )
 METRIC_COLUMNS = (
+    "rmse",
+    "mae",
+    "ndcg10",
+    "validation_rmse",
     "accuracy",
     "ari",
     "nmi",
@@ -56,6 +61,9 @@ METRIC_COLUMNS = (
     "sparsity_W",
     "sparsity_H",
 )
+# Of ratings: what a run is compared with, on the same split.
+BASELINES = {"mean": "global mean", "offsets": "user and item offsets"}
+PREDICTION_COLUMNS = ("rmse", "mae", "ndcg10", "validation_rmse")
 TRACE_COLUMNS = ("run", "iteration", "seconds", "objective", "error", "kkt")
 
 DATA_FILES = ("config.yaml", "summary.parquet", "trace.parquet", "factors.npz")
@@ -96,6 +104,13 @@ class StoredJob:
                 )
             return arrays[f"W/{run}"], arrays[f"H/{run}"]
 
+    def offsets(self, run: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """The offsets of rows (m,) and columns (n,) of one run, None for none."""
+        with np.load(self.path / "factors.npz", allow_pickle=False) as arrays:
+            if f"b/{run}" not in arrays:
+                return None
+            return arrays[f"b/{run}"], arrays[f"c/{run}"]
+
 
 def write_job(
     folder: str | Path,
@@ -106,6 +121,7 @@ def write_job(
     trace: pd.DataFrame,
     summary: pd.DataFrame,
     factors: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    offsets: Mapping[str, tuple[np.ndarray, np.ndarray] | None] | None = None,
 ) -> Path:
     """Write a job so that readers see the old one or the new one, never a part.
 
@@ -116,6 +132,7 @@ def write_job(
       manifest: what JSON can hold; ``files``, their SHA-256, is added here.
       trace, summary: with the columns of ``TRACE_COLUMNS`` and ``SUMMARY_COLUMNS``.
       factors: run → (W, H); runs may be left out.
+      offsets: run → (b, c), offsets of rows and columns, or None where a run has none.
 
     Returns:
       The job's folder.
@@ -125,10 +142,13 @@ def write_job(
     """
     folder = Path(folder)
     target = _job_path(folder, key)
-    _check_tables(trace, summary, factors)
+    _check_tables(trace, summary, {**factors, **(offsets or {})})
     arrays = {}
     for run, (W, H) in factors.items():
         arrays[f"W/{run}"], arrays[f"H/{run}"] = np.asarray(W), np.asarray(H)
+    for run, pair in (offsets or {}).items():
+        if pair is not None:
+            arrays[f"b/{run}"], arrays[f"c/{run}"] = map(np.asarray, pair)
     text = _plain("config", config, _yaml)
     _plain("manifest", manifest, _json)
 

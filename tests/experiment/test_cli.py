@@ -1,5 +1,6 @@
 """The command line: a study from one command, and errors that a person can mend."""
 
+import itertools
 import json
 import signal
 import subprocess
@@ -15,10 +16,12 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 import jaxnmf
-from jaxnmf import datasets, registry, topics
+from jaxnmf import api, datasets, registry, topics
 from jaxnmf.experiment import store
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.config import register_configs, resolved, split_name
+from jaxnmf.registry import solver_class
+from jaxnmf.solvers.base import operands_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = ["dataset=synthetic", "dataset.m=30", "dataset.n=20", "dataset.rank=3"]
@@ -229,15 +232,47 @@ def test_every_study_composes_and_builds(name, shared_data):
         chosen = [f"experiment={name}"]
         raw = compose("config", overrides=chosen, return_hydra_config=True)
         sweep = raw.hydra.sweeper.params
-        for solver in sweep.solver.split(","):
+        losses = str(sweep.get("loss", raw.loss.name)).split(",")
+        taken = {}
+        for solver, loss in itertools.product(sweep.solver.split(","), losses):
             config = resolved(
-                compose("config", overrides=[*chosen, f"solver={solver}"])
+                compose(
+                    "config", overrides=[*chosen, f"solver={solver}", f"loss={loss}"]
+                )
             )
             built = registry.make_solver(*split_name(config["solver"]))
-            loss = registry.make_loss(*split_name(config["loss"]))
-            assert built.supports.takes(loss)
-    assert config["dataset"]["name"] in datasets.names()
+            made = registry.make_loss(*split_name(config["loss"]))
+            taken[solver, loss] = built.supports.takes(made)
+        # A study of several losses leaves out what does not fit, but nothing wholly.
+        for solver in sweep.solver.split(","):
+            assert any(taken[solver, loss] for loss in losses)
+        for loss in losses:
+            assert any(taken[solver, loss] for solver in sweep.solver.split(","))
+        if len(losses) == 1:
+            assert all(taken.values())
+        for name_of in str(sweep.get("dataset", config["dataset"]["name"])).split(","):
+            assert name_of in datasets.names()
     assert config["name"] == name
+
+
+@pytest.mark.parametrize("name", ["ratings", "ratings_folds"])
+def test_studies_of_ratings_choose_from_what_can_be_run(name, shared_data):
+    """Every penalty and offset of the sweep is one that the data set takes."""
+    register_configs()
+    GlobalHydra.instance().clear()
+    with initialize_config_module("jaxnmf.configs", version_base="1.3"):
+        chosen = [f"experiment={name}"]
+        raw = compose("config", overrides=chosen, return_hydra_config=True)
+        sweep = raw.hydra.sweeper.params
+        solvers = sweep.solver.split(",")
+        assert all("observed" in operands_of(solver_class(s)) for s in solvers)
+        for offsets in sweep.offsets.split(","):
+            config = resolved(
+                compose("config", overrides=[*chosen, f"offsets={offsets}"])
+            )
+            api.make_offsets(config["offsets"])
+    assert datasets.load(config["dataset"]["name"]).kind == "ratings"
+    assert config["toward"] == "mean"
 
 
 @pytest.mark.parametrize("loss", ["frobenius", "kullback-leibler"])

@@ -87,6 +87,16 @@ def test_round_trip(tmp_path):
         found.factors("r2-s9")
 
 
+def test_offsets_are_kept_where_there_are_any(tmp_path):
+    pair = np.arange(3.0), np.ones(2)
+    found = read_job(
+        write_job(tmp_path, "a", **job(seeds=(0, 1)), offsets={"r2-s0": pair})
+    )
+    for kept, given in zip(found.offsets("r2-s0"), pair, strict=True):
+        np.testing.assert_array_equal(kept, given)
+    assert found.offsets("r2-s1") is None
+
+
 def test_a_running_job_is_readable_and_grows(tmp_path):
     write_job(tmp_path, "a", **job(seeds=(0,), manifest={"complete": False}))
     assert not read_job(tmp_path / "jobs" / "a").complete

@@ -1,7 +1,20 @@
 """Reports of a study: the page and the table on the terminal."""
 
 from jaxnmf.experiment.report.page import build_report
-from jaxnmf.experiment.report.statistics import comparison_table, curves, gather
-from jaxnmf.experiment.report.terminal import print_table
+from jaxnmf.experiment.report.statistics import (
+    comparison_table,
+    curves,
+    gather,
+    prediction_table,
+)
+from jaxnmf.experiment.report.terminal import print_predictions, print_table
 
-__all__ = ["build_report", "comparison_table", "curves", "gather", "print_table"]
+__all__ = [
+    "build_report",
+    "comparison_table",
+    "curves",
+    "gather",
+    "prediction_table",
+    "print_predictions",
+    "print_table",
+]

@@ -140,24 +140,40 @@ def gap_limits(curves: pd.DataFrame) -> tuple[float, float]:
     return max(gaps.min() / 1.6, high * 1e-6), high
 
 
-def rank_panel(summary: pd.DataFrame, lines: dict[str, Line]) -> str:
-    """Final error against rank: the median over seeds, and its range."""
-    figure, axes = _panel(3.0, title="error at the end")
-    finite = summary[np.isfinite(summary["error"].astype(float))]
+def rank_panel(
+    summary: pd.DataFrame,
+    lines: dict[str, Line],
+    column: str = "error",
+    title: str = "error at the end",
+    *,
+    limits: tuple[float, float] | None = None,
+    level: float | None = None,
+) -> str:
+    """A measure of the end against rank: the median over seeds, and its range.
+
+    ``limits`` are those of the measure where panels share them, ``level`` is what it is
+    compared with, a dotted line.
+    """
+    figure, axes = _panel(3.0, title=title)
+    finite = summary[np.isfinite(summary[column].astype(float))]
     for solver, runs in finite.groupby("solver", sort=True):
         line = lines[str(solver)]
-        error = runs.groupby("rank")["error"].agg(["min", "median", "max"])
+        found = runs.groupby("rank")[column].agg(["min", "median", "max"])
         axes.vlines(
-            error.index, error["min"], error["max"], color=line.colour, alpha=0.45
+            found.index, found["min"], found["max"], color=line.colour, alpha=0.45
         )
         axes.plot(
-            error.index,
-            error["median"],
+            found.index,
+            found["median"],
             color=line.colour,
             linestyle=line.pattern,
             marker="o",
             markersize=4,
         )
+    if level is not None:
+        axes.axhline(level, color=INK, linestyle=(0, (1, 2)), linewidth=1.2)
+    if limits is not None:
+        axes.set_ylim(limits)
     _plain_ticks(axes.xaxis, 7, integer=True)
     _plain_ticks(axes.yaxis, 5)
     axes.set_xlabel("rank")

@@ -9,12 +9,21 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
+import numpy as np
 import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from jaxnmf.experiment.report import figures, pictures, statistics, words
-from jaxnmf.experiment.store import StoredJob, read_jobs
+from jaxnmf.experiment.report import (
+    figures,
+    pictures,
+    recommended,
+    statistics,
+    words,
+)
+from jaxnmf.experiment.store import PREDICTION_COLUMNS, StoredJob, read_jobs
+from jaxnmf.operand import Observed
+from jaxnmf.ratings import split
 
 LoadDataset = Callable[[str, dict[str, Any]], Any]
 """(name, options) → a `jaxnmf.datasets.Dataset`."""
@@ -29,6 +38,10 @@ ENVIRONMENT = {
     "dtype": "dtype",
     "precision": "matmul precision",
 }
+CURVES = {"error": "error at the end", "npmi": "", "nmi": "", "ari": ""}
+"""What is drawn against rank, where it was recorded: column → title, or its heading."""
+
+SETTINGS = 20  # of ratings, by validation, that are open at first
 LINKED = ("summary.parquet", "trace.parquet", "factors.npz", "manifest.json")
 
 
@@ -85,10 +98,11 @@ def _context(
     lines = figures.solver_lines(summary["solver"].unique())
     curves = statistics.curves(summary, trace)
     quality = statistics.quality_table(summary)
+    predictions = statistics.prediction_table(summary)
     by_key = {job.key: job for job in jobs}
     loaded: dict[str, Any] = {}
     problems = []
-    for number, (_, rows) in enumerate(table.groupby(["dataset", "loss"], sort=True)):
+    for number, (_, rows) in enumerate(table.groupby(statistics.PROBLEM, sort=True)):
         dataset, loss = rows["dataset"].iloc[0], rows["loss"].iloc[0]
 
         def of_problem(
@@ -96,7 +110,10 @@ def _context(
         ) -> Any:
             return frame[(frame["dataset"] == dataset) & (frame["loss"] == loss)]
 
-        runs = of_problem(summary)
+        runs, predicted = of_problem(summary), of_problem(predictions)
+        frames = [rows, of_problem(quality), of_problem(curves), runs]
+        show = _factors if predicted.empty else _predicted
+        models = sorted(set(rows["model"]))
         problems.append(
             {
                 "id": f"problem-{number}",
@@ -104,21 +121,23 @@ def _context(
                 "loss": loss,
                 "title": f"{dataset}, {words.loss_name(loss)} loss",
                 "error": _error_meaning(loss),
-                "findings": " ".join(words.findings(rows)),
                 "lines": {name: lines[name] for name in sorted(set(rows["solver"]))},
-                "table": _table(rows, statistics.MEASURES, statistics.best_cells(rows)),
-                "quality": _table(of_problem(quality), list(quality.columns[4:])),
-                "convergence": _convergence(of_problem(curves), lines),
-                "ranks": figures.rank_panel(runs, lines)
-                if runs["rank"].nunique() > 1
-                else "",
+                "models": [
+                    _model(model, lines, *(x[x["model"] == model] for x in frames))
+                    for model in models
+                ],
+                "predictions": _predictions(predicted, runs, lines),
                 "about": None,
-                **_factors(runs, by_key, load_dataset, loaded),
+                **show(runs, by_key, load_dataset, loaded),
             }
         )
     return {
         "name": _name(folder, jobs),
-        "overview": words.overview(summary, table),
+        "overview": " ".join(
+            [words.overview(summary, table), words.predicted(predictions)]
+            if len(problems) == 1
+            else [words.overview(summary, table)]
+        ),
         "facts": _facts(jobs, summary),
         "problems": problems,
         "environment": _environment(jobs, summary),
@@ -131,6 +150,78 @@ def _name(folder: Path, jobs: Sequence[StoredJob]) -> str:
     """What the study was called, or the folder's name."""
     names = {job.config.get("name") for job in jobs} - {None, "run"}
     return " and ".join(sorted(names)) or folder.resolve().name  # pyright: ignore
+
+
+def _model(
+    model: str, lines: dict, rows: Any, quality: Any, curves: Any, runs: Any
+) -> dict[str, Any]:
+    """What is shown of the solvers of one data set, loss and model."""
+    ranked = runs["rank"].nunique() > 1
+    ranks = []
+    for column in CURVES if ranked else ():
+        if column in runs and runs[column].notna().any():
+            title = CURVES[column] or words.HEADINGS[column]
+            svg = figures.rank_panel(runs, lines, column, title)
+            ranks.append((title, svg))
+    return {
+        "label": model,
+        "findings": " ".join(words.findings(rows)),
+        "table": _table(rows, statistics.MEASURES, statistics.best_cells(rows)),
+        "quality": _table(quality, list(quality.columns[5:])),
+        "convergence": _convergence(curves, lines),
+        "ranks": ranks,
+    }
+
+
+def _predictions(predicted: Any, runs: Any, lines: dict) -> dict[str, Any] | None:
+    """How held-out ratings are predicted: the table, and RMSE against rank."""
+    if predicted.empty:
+        return None
+    columns = ["model", "rank", *PREDICTION_COLUMNS]
+    simple = predicted["rank"] == 0
+    settings, baselines = predicted[~simple], predicted[simple]
+    panels = {}
+    for column, title in (("rmse", "Test"), ("validation_rmse", "Validation")):
+        found = runs[column].astype(float)
+        found = found[np.isfinite(found)]
+        if runs["rank"].nunique() < 2 or found.empty:
+            continue
+        level = float(baselines[column].iloc[-1])
+        low, high = min(found.min(), level), max(found.quantile(0.95), level)
+        room = 0.04 * (high - low)
+        panels[f"{title} RMSE against rank"] = [
+            (
+                model or "no penalty",
+                figures.rank_panel(
+                    of_model,
+                    lines,
+                    column,
+                    words.HEADINGS[column],
+                    limits=(low - room, high + room),
+                    level=level,
+                ),
+            )
+            for model, of_model in runs.groupby("model", sort=True)
+        ]
+    return {
+        "finding": words.predicted(predicted),
+        "headings": [words.HEADINGS[column] for column in columns],
+        "rows": [
+            (
+                row["solver"],
+                bool(row["chosen"]),
+                [
+                    ""
+                    if column == "rank" and not row["rank"]
+                    else words.cell(column, row[column])
+                    for column in columns
+                ],
+            )
+            for row in (*baselines.to_dict("records"), *settings.to_dict("records"))
+        ],
+        "shown": len(baselines) + SETTINGS,
+        "panels": panels,
+    }
 
 
 def _table(
@@ -183,10 +274,11 @@ def _factors(
                     f"the data is {dataset.V.shape[0]}×{dataset.V.shape[1]} now, the "
                     f"factors are of a matrix {len(W)}×{H.shape[1]}"
                 )
+            model = f"{best['model']}, " if best["model"] else ""
             shown.append(
                 {
                     "rank": best["rank"],
-                    "run": f"{best['solver']}, seed {best['seed']}, "
+                    "run": f"best run: {best['solver']}, {model}seed {best['seed']}, "
                     f"error {words.number(best['error'], 4)}",
                     "blocks": pictures.components(dataset, W, H)
                     + pictures.residual(dataset, W, H),
@@ -197,6 +289,45 @@ def _factors(
         return {"factors": [], "missing": str(error)}
     except ValueError as error:
         return {"factors": [], "missing": str(error)}
+
+
+def _predicted(
+    runs: pd.DataFrame,
+    jobs: Mapping[str, StoredJob],
+    load_dataset: LoadDataset | None,
+    loaded: dict[str, Any],
+) -> dict[str, Any]:
+    """The setting that validation chose, on its first split: items and users."""
+    table = statistics.prediction_table(runs)
+    # Where nothing was kept for validation the first setting is shown.
+    row = table.sort_values("chosen", ascending=False, kind="stable").iloc[0]
+    keys = ["model", "rank", "solver"]
+    run = runs[(runs[keys] == row[keys]).all(axis=1)].iloc[0]
+    job = jobs[run["job"]]
+    try:
+        dataset = _dataset(job, load_dataset, loaded)
+        W, H = job.factors(run["run"])
+        if dataset.V.shape != (len(W), H.shape[1]):
+            raise ValueError(
+                f"the data is {dataset.V.shape[0]}×{dataset.V.shape[1]} now, the "
+                f"factors are of a matrix {len(W)}×{H.shape[1]}"
+            )
+        fold = run.get("fold")
+        parts = split(
+            Observed.stored(dataset.V),
+            int(run["seed"]),
+            **job.config["holdout"],
+            fold=0 if fold is None or pd.isna(fold) else int(fold),
+        )
+    except (_NotLoaded, ValueError) as error:
+        return {"factors": [], "missing": str(error)}
+    model = f", {run['model']}" if run["model"] else ""
+    shown = {
+        "rank": run["rank"],
+        "run": f"chosen by validation: {run['solver']}{model}; its run {run['run']}",
+        "blocks": recommended.blocks(dataset, W, H, job.offsets(run["run"]), parts),
+    }
+    return {"factors": [shown], "missing": "", "about": dataset}
 
 
 class _NotLoaded(Exception):

@@ -8,14 +8,18 @@ import numpy as np
 import pandas as pd
 
 from jaxnmf.experiment.store import (
+    BASELINES,
     METRIC_COLUMNS,
+    PREDICTION_COLUMNS,
     SUMMARY_COLUMNS,
     TRACE_COLUMNS,
     StoredJob,
 )
 
-SETTING = ["dataset", "loss", "rank"]
-"""What is held fixed where solvers are compared."""
+PROBLEM = ["dataset", "loss"]
+SETTING = [*PROBLEM, "model", "rank"]
+"""What is held fixed where solvers are compared; ``model`` is what is minimised beyond
+the plain loss, such as a penalty."""
 
 TARGETS = {"seconds_to_1pct": 0.01, "seconds_to_0.1pct": 0.001}
 """Column of the comparison table → how far above the best error counts as there."""
@@ -46,13 +50,21 @@ def gather(jobs: Sequence[StoredJob]) -> tuple[pd.DataFrame, pd.DataFrame]:
             return pd.DataFrame(columns=["job", *columns])
         return pd.concat(tables, ignore_index=True)
 
-    return stacked("summary", SUMMARY_COLUMNS), stacked("trace", TRACE_COLUMNS)
+    summary = _with_model(stacked("summary", SUMMARY_COLUMNS))
+    return summary, stacked("trace", TRACE_COLUMNS)
+
+
+def _with_model(summary: pd.DataFrame) -> pd.DataFrame:
+    """The summary with ``model``; a run stored without has the plain loss."""
+    if "model" not in summary:
+        return summary.assign(model="")
+    return summary.assign(model=summary["model"].fillna(""))
 
 
 def comparison_table(summary: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame:
-    """A row per data set, loss, rank and solver.
+    """A row per data set, loss, model, rank and solver.
 
-    Columns: those four, ``runs``, ``median_error`` and ``best_error`` over the seeds,
+    Columns: those five, ``runs``, ``median_error`` and ``best_error`` over the seeds,
     ``seconds_to_1pct`` and ``seconds_to_0.1pct`` (median time to come that close to
     the best error of any solver and seed in that setting; NaN when most seeds never
     do), the medians of ``iterations``, ``seconds`` and ``kkt``, the longest
@@ -60,10 +72,12 @@ def comparison_table(summary: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame
     """
     rows = []
     for setting, runs, traces in _settings(summary, trace):
-        best = _best_error(runs, traces)
+        best = _best_errors(runs, traces)
         for solver, of_solver in runs.groupby("solver", sort=True):
             error = of_solver["error"].fillna(np.inf)
-            records = [traces.get(key, trace.iloc[:0]) for key in of_solver.index]
+            records = [
+                (best[key], traces.get(key, trace.iloc[:0])) for key in of_solver.index
+            ]
             rows.append(
                 {
                     **setting,
@@ -73,7 +87,10 @@ def comparison_table(summary: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame
                     "best_error": error.min(),
                     **{
                         column: _median_time(
-                            [_time_to(best + by * abs(best), r) for r in records]
+                            [
+                                _time_to(least + by * abs(least), r)
+                                for least, r in records
+                            ]
                         )
                         for column, by in TARGETS.items()
                     },
@@ -116,8 +133,9 @@ def best_cells(table: pd.DataFrame) -> pd.DataFrame:
 def quality_table(summary: pd.DataFrame) -> pd.DataFrame:
     """Medians over the seeds of the metrics that were recorded; empty where none was.
 
-    A row per data set, loss, rank and solver.
+    A row per data set, loss, model, rank and solver.
     """
+    summary = _with_model(summary)
     recorded = set(summary.dropna(axis="columns", how="all").columns)
     metrics = [column for column in METRIC_COLUMNS if column in recorded]
     if not metrics:
@@ -126,8 +144,49 @@ def quality_table(summary: pd.DataFrame) -> pd.DataFrame:
     return medians.dropna(how="all").reset_index()
 
 
+def prediction_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Medians over the splits of how well held-out ratings are predicted.
+
+    A row per data set, loss, model, rank and solver, lowest ``validation_rmse`` first,
+    then one for each baseline (rank 0); columns those, ``runs``, the measures, and
+    ``chosen``: the setting of lowest validation error of a data set and loss, whatever
+    its test error is. Empty where no ratings were predicted.
+    """
+    measures = list(PREDICTION_COLUMNS)
+    if not set(measures) <= set(summary):
+        return pd.DataFrame(columns=[*SETTING, "solver", "runs", *measures, "chosen"])
+    summary = _with_model(summary.dropna(subset=["rmse"]))
+    parts = []
+    for (dataset, loss), runs in summary.groupby(PROBLEM, sort=True):  # pyright: ignore
+        by = runs.groupby([*SETTING, "solver"])
+        table = by[measures].median().assign(runs=by.size()).reset_index()
+        table = table.sort_values("validation_rmse", kind="stable", ignore_index=True)
+        table["chosen"] = False
+        if len(table) and np.isfinite(table.loc[0, "validation_rmse"]):
+            table.loc[0, "chosen"] = True
+        # Every run of a split was stored with the same baselines.
+        splits = [name for name in ("seed", "fold") if name in runs]
+        once = runs.drop_duplicates(splits)
+        simple = [
+            {
+                "dataset": dataset,
+                "loss": loss,
+                "model": "",
+                "rank": 0,
+                "solver": label,
+                "runs": len(once),
+                "chosen": False,
+                **{column: once[f"{column}_{name}"].median() for column in measures},
+            }
+            for name, label in BASELINES.items()
+        ]
+        parts.append(pd.concat([table, pd.DataFrame(simple)], ignore_index=True))
+    return pd.concat(parts, ignore_index=True)
+
+
 def best_runs(summary: pd.DataFrame) -> pd.DataFrame:
-    """The run of lowest error of each data set, loss and rank, as rows of summary."""
+    """The run of lowest error of each setting, as rows of summary."""
+    summary = _with_model(summary)
     finite = summary[np.isfinite(summary["error"].astype(float))]
     return finite.loc[finite.groupby(SETTING)["error"].idxmin()]
 
@@ -147,7 +206,7 @@ def curves(
     """
     parts = []
     for setting, runs, traces in _settings(summary, trace):
-        best = _best_error(runs, traces)
+        best = _best_errors(runs, traces)
         for axis, column in (("seconds", "seconds"), ("iterations", "iteration")):
             positive = [t[column][t[column] > 0] for t in traces.values()]
             positive = [values for values in positive if len(values)]
@@ -159,7 +218,8 @@ def curves(
                 points,
             )
             for solver, of_solver in runs.groupby("solver", sort=True):
-                records = [traces[key] for key in of_solver.index if key in traces]
+                there = [key for key in of_solver.index if key in traces]
+                records = [traces[key] for key in there]
                 if not records:
                     continue
                 start = min(t[column][t[column] > 0].min() for t in records)
@@ -167,7 +227,8 @@ def curves(
                 # The ends of its own records belong to each solver's curve.
                 inside = grid[(grid > start) & (grid < end)]
                 x = np.unique([start, *inside, end])
-                gap = np.array([_error_at(x, column, t) for t in records]) - best
+                least = np.array([[best[key]] for key in there])
+                gap = np.array([_error_at(x, column, t) for t in records]) - least
                 parts.append(
                     pd.DataFrame(
                         {
@@ -191,6 +252,7 @@ def _settings(
     summary: pd.DataFrame, trace: pd.DataFrame
 ) -> Iterator[tuple[dict, pd.DataFrame, dict]]:
     """(setting, its runs, their traces), the two keyed alike."""
+    summary = _with_model(summary)
     within_jobs = "job" in summary and "job" in trace
 
     def keys(table: pd.DataFrame) -> list[str]:
@@ -206,6 +268,22 @@ def _settings(
         setting = dict(group[SETTING].iloc[0])
         there = {run: traces[run] for run in group.index if run in traces}
         yield setting, group, there
+
+
+def _best_errors(runs: pd.DataFrame, traces: dict) -> dict[str, float]:
+    """For each run the lowest error of its setting; of ratings, whose training parts
+    differ, of its split."""
+    splits = [name for name in ("seed", "fold") if name in runs]
+    if "rmse" not in runs or not np.isfinite(runs["rmse"].to_numpy(float)).any():
+        return dict.fromkeys(runs.index, _best_error(runs, traces))
+    return {
+        key: least
+        for _, group in runs.groupby(splits, dropna=False)
+        for least in [
+            _best_error(group, {k: traces[k] for k in group.index if k in traces})
+        ]
+        for key in group.index
+    }
 
 
 def _best_error(runs: pd.DataFrame, traces: dict) -> float:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jaxnmf.experiment.report.statistics import MEASURES, best_cells
-from jaxnmf.experiment.report.words import cell, loss_name
+from jaxnmf.experiment.report.statistics import MEASURES, PROBLEM, best_cells
+from jaxnmf.experiment.report.words import HEADINGS, cell, loss_name
+from jaxnmf.experiment.store import PREDICTION_COLUMNS
 
 # Heading and least width, so that the parts of a study stand in line.
 NARROW = {
@@ -23,6 +26,8 @@ NARROW = {
     "kkt": ("KKT", 7),
 }
 
+SETTINGS = 12  # of ratings, that the terminal shows
+
 
 def print_table(table: pd.DataFrame, console: Console) -> None:
     """Print a comparison table, one part a data set and loss, within 100 columns.
@@ -30,19 +35,47 @@ def print_table(table: pd.DataFrame, console: Console) -> None:
     The best of each column at a rank is bold (see `statistics.best_cells`).
     """
     best = best_cells(table)
-    for _, part in table.groupby(["dataset", "loss"], sort=True):
+    for _, part in table.groupby([*PROBLEM, "model"], sort=True):
         console.print(_part(part, best))
+
+
+def print_predictions(predictions: pd.DataFrame, console: Console) -> None:
+    """Print how ratings are predicted: the settings of lowest validation error, the
+    one it chooses bold, and the baselines below."""
+    for _, part in predictions.groupby(PROBLEM, sort=True):
+        simple: Any = part["rank"] == 0
+        settings: Any = part[~simple]
+        title = f"{part['dataset'].iloc[0]}: predictions of the test part"
+        if len(settings) > SETTINGS:
+            title += f", {SETTINGS} of {len(settings)} settings by validation"
+        shown = _table(title)
+        shown.add_column("p", justify="right", no_wrap=True, min_width=3)
+        shown.add_column("solver", overflow="fold", width=16)
+        shown.add_column("model", overflow="fold", width=34)
+        for column in PREDICTION_COLUMNS:
+            heading = HEADINGS[column].replace(" ", "\n")
+            shown.add_column(heading, justify="right", no_wrap=True, min_width=8)
+        baselines: Any = part[simple]
+        for i, rows in enumerate((settings[:SETTINGS], baselines)):
+            if i:
+                shown.add_section()
+            for row in rows.to_dict("records"):
+                cells = (cell(column, row[column]) for column in PREDICTION_COLUMNS)
+                shown.add_row(
+                    str(row["rank"] or ""),
+                    Text(str(row["solver"])),
+                    Text(str(row["model"])),
+                    *cells,
+                    style="bold" if row["chosen"] else "",
+                )
+        console.print(shown)
 
 
 def _part(part: pd.DataFrame, best: pd.DataFrame) -> Table:
     title = f"{part['dataset'].iloc[0]}, {loss_name(part['loss'].iloc[0])} loss"
-    shown = Table(
-        title=Text(title, style="bold"),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=0,
-        pad_edge=False,
-    )
+    if model := part["model"].iloc[0]:
+        title += f", {model}"
+    shown = _table(title)
     shown.add_column("p", justify="right", no_wrap=True, min_width=3)
     shown.add_column("solver", overflow="fold", width=16)
     for column in MEASURES:
@@ -69,3 +102,13 @@ def _part(part: pd.DataFrame, best: pd.DataFrame) -> Table:
             Text(str(row["status"])),
         )
     return shown
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=Text(title, style="bold"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+    )

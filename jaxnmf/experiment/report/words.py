@@ -22,6 +22,11 @@ HEADINGS = {
     "compile_seconds": "s compile",
     "kkt": "KKT residual",
     "status": "stopped by",
+    "model": "model",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "ndcg10": "nDCG@10",
+    "validation_rmse": "validation RMSE",
     "accuracy": "accuracy",
     "ari": "adjusted Rand",
     "nmi": "mutual information",
@@ -33,7 +38,15 @@ HEADINGS = {
     "sparsity_H": "sparsity of H",
 }
 
-DIGITS = {"median_error": 4, "best_error": 4, "kkt": 2}
+DIGITS = {
+    "median_error": 4,
+    "best_error": 4,
+    "kkt": 2,
+    "rmse": 4,
+    "mae": 4,
+    "ndcg10": 4,
+    "validation_rmse": 4,
+}
 
 LOSSES = {
     "frobenius": "Frobenius",
@@ -81,7 +94,7 @@ def cell(column: str, value: Any) -> str:
         return str(int(value))
     if column == "iterations":
         return "–" if math.isnan(value) else f"{value:.0f}"
-    if column in ("solver", "status", "dataset", "loss"):
+    if column in ("solver", "status", "dataset", "loss", "model"):
         return str(value)
     return number(value, DIGITS.get(column, 3))
 
@@ -123,7 +136,12 @@ def overview(summary: pd.DataFrame, table: pd.DataFrame) -> str:
         f"loss{'' if len(losses) == 1 else 'es'} at {_ranks(_distinct(rows, 'rank'))}, "
         f"{count(seeds, 'seed')} each."
     ]
-    if len(datasets) == len(losses) == 1:
+    models = _distinct(rows, "model")
+    if len(models) > 1:
+        sentences.append(
+            f"Each with {count(len(models), 'model')} (penalties, offsets)."
+        )
+    if len(datasets) == len(losses) == len(models) == 1:
         sentences += findings(table)
     elif len(solvers) > 1:
         sentences.append(_tally(rows))
@@ -131,7 +149,7 @@ def overview(summary: pd.DataFrame, table: pd.DataFrame) -> str:
 
 
 def findings(table: pd.DataFrame) -> list[str]:
-    """Which solver was best and first at each rank of one data set and loss.
+    """Which solver was best and first at each rank of one data set, loss and model.
 
     Ranks with the same answer share a sentence.
     """
@@ -157,6 +175,26 @@ def findings(table: pd.DataFrame) -> list[str]:
         _finding(_ranks([each["rank"] for each in at]), case, at)
         for case, at in groups.items()
     ]
+
+
+def predicted(predictions: pd.DataFrame) -> str:
+    """What validation chose for ratings, and how it does on the test, against the
+    baselines; empty where it chose nothing."""
+    chosen = predictions[predictions["chosen"]]
+    if chosen.empty:
+        return ""
+    row = chosen.iloc[0]
+    simple = predictions[predictions["rank"] == 0]
+    against = listed(
+        f"{number(error, 4)} by {label}"
+        for error, label in zip(simple["rmse"], simple["solver"], strict=True)
+    )
+    model = f" ({row['model']})" if row["model"] else ""
+    return (
+        f"Of {count(len(predictions) - len(simple), 'setting')}, validation chose "
+        f"{row['solver']} at rank {row['rank']}{model}: on the test part its RMSE is "
+        f"{number(row['rmse'], 4)}, against {against}."
+    )
 
 
 def troubles(summary: pd.DataFrame) -> list[str]:
@@ -238,12 +276,13 @@ def _tally(rows: list[dict]) -> str:
     """How many settings each solver won."""
     settings: dict[tuple, list[dict]] = {}
     for row in rows:
-        settings.setdefault((row["dataset"], row["loss"], row["rank"]), []).append(row)
+        key = tuple(row[name] for name in ("dataset", "loss", "model", "rank"))
+        settings.setdefault(key, []).append(row)
     won = Counter(winner for here in settings.values() for winner in _winners(here))
     told = [f"{solver} in {times}" for solver, times in won.most_common()] or ["none"]
     return (
-        f"Of the {len(settings)} settings (data set, loss and rank), the lowest error "
-        f"was reached by {listed(told)}, a tie counted for each."
+        f"Of the {len(settings)} settings (data set, loss, model and rank), the lowest "
+        f"error was reached by {listed(told)}, a tie counted for each."
     )
 
 
