@@ -177,7 +177,7 @@ def _predictions(predicted: Any, runs: Any, lines: dict) -> dict[str, Any] | Non
     """How held-out ratings are predicted: the table, and RMSE against rank."""
     if predicted.empty:
         return None
-    columns = ["model", "rank", *PREDICTION_COLUMNS]
+    columns = ["rank", *PREDICTION_COLUMNS, "model"]
     simple = predicted["rank"] == 0
     settings, baselines = predicted[~simple], predicted[simple]
     panels = {}

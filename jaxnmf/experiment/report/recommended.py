@@ -48,9 +48,9 @@ def _components(
     for k in order[:MAX_WORDS]:
         row = np.where(known, shares[k], 0)
         top = [j for j in np.argsort(-row, kind="stable")[:ITEMS] if row[j] > 0]
-        words = [(titles[j], f"{row[j]:.0%}", float(row[j] / row[top[0]])) for j in top]
+        words = [(titles[j], f"{row[j]:.1%}", float(row[j] / row[top[0]])) for j in top]
         mean = shares[k, known].mean()
-        cards.append(Card(f"{k}, on average {mean:.0%}", words=words))
+        cards.append(Card(f"{k}, on average {mean:.1%}", words=words))
     note = (
         "The items of whose prediction a component makes the largest share, for the "
         f"average user, among those with at least {KNOWN} training ratings. Largest "
