@@ -156,6 +156,7 @@ def _model(
     model: str, lines: dict, rows: Any, quality: Any, curves: Any, runs: Any
 ) -> dict[str, Any]:
     """What is shown of the solvers of one data set, loss and model."""
+    measured = [x for x in quality.columns[5:] if quality[x].notna().any()]
     ranked = runs["rank"].nunique() > 1
     ranks = []
     for column in CURVES if ranked else ():
@@ -167,7 +168,7 @@ def _model(
         "label": model,
         "findings": " ".join(words.findings(rows)),
         "table": _table(rows, statistics.MEASURES, statistics.best_cells(rows)),
-        "quality": _table(quality, list(quality.columns[5:])),
+        "quality": _table(quality, measured),
         "convergence": _convergence(curves, lines),
         "ranks": ranks,
     }
