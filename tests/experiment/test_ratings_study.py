@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+import jaxnmf
 from jaxnmf import Observed, datasets, ratings
 from jaxnmf.experiment import report, store
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.config import model_label
+from jaxnmf.experiment.report import recommended
 
 M, N = 40, 30
 BASE = ["dataset=films", "seeds=[0,1]", "stop.max_iter=20", "solver=hals"]
@@ -233,3 +235,32 @@ def test_models_are_compared_each_for_itself_and_splits_too(tmp_path):
     np.testing.assert_allclose(least.to_numpy(float), 0, atol=1e-6)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count('<details class="model"') == 2
+
+
+def test_what_users_are_told_is_what_a_result_recommends():
+    data = datasets.load("films")
+    parts = ratings.split(Observed.stored(data.V))
+    result = jaxnmf.factorize(
+        parts.train, 2, l2=(2, 1), toward="mean", offsets=True, max_iter=20
+    )
+    top, told, residual = recommended.blocks(
+        data, result.W, result.H, result.offsets, parts
+    )
+    assert [card.caption[0] for card in top.cards] in (["0", "1"], ["1", "0"])
+    assert len(told.cards) == 2 * len(recommended.USERS)
+    for liked, new in zip(told.cards[::2], told.cards[1::2], strict=True):
+        user = int(new.caption.split(",")[0].removeprefix("user "))
+        columns = result.recommend(user, 8, exclude=parts.train)
+        values = result.predict(user, columns)
+        assert [word for word, *_ in new.words] == [
+            data.column_names[j] for j in columns  # pyright: ignore
+        ]
+        assert [float(value) for _, value, _ in new.words] == pytest.approx(
+            values, abs=0.006
+        )
+        rated = parts.train.values[parts.train.rows == user]
+        expected = sorted(rated, reverse=True)[:8]
+        assert [float(value) for _, value, _ in liked.words] == expected
+    x = ratings.clipped(result.predict(parts.test.rows, parts.test.cols), parts.train)
+    spread = np.std(parts.test.values - x)
+    assert f"standard deviation {spread:.3f}" in residual.note

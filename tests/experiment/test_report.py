@@ -342,6 +342,27 @@ def test_the_page_holds_the_numbers_and_escapes_what_it_is_given(study):
         assert text in page.text
 
 
+def test_measures_are_drawn_against_rank_where_they_were_recorded(tmp_path):
+    """And a column of the quality table that nothing was recorded for is left out."""
+    summary, trace = runs(*((s, seed, LINE) for s in "ab" for seed in (0, 1)))
+    parts = [
+        summary.assign(rank=rank, run=summary["run"] + f"-{rank}", npmi=rank / 10)
+        for rank in (2, 3)
+    ]
+    summary = pd.concat(parts, ignore_index=True).assign(nmi=np.nan)
+    traces = [trace.assign(run=trace["run"] + f"-{rank}") for rank in (2, 3)]
+    given = {"config": {}, "manifest": {}, "factors": {}}
+    write_job(tmp_path, "a", trace=pd.concat(traces), summary=summary, **given)
+    other = summary.assign(dataset="e", npmi=np.nan, nmi=0.5)
+    write_job(tmp_path, "b", trace=pd.concat(traces), summary=other, **given)
+    page = build_report(tmp_path).read_text(encoding="utf-8")
+    assert page.count('aria-label="NPMI of each solver against rank"') == 1
+    label = "mutual information of each solver against rank"
+    assert page.count(f'aria-label="{label}"') == 1
+    assert page.count('<th scope="col">NPMI</th>') == 1
+    assert page.count('<th scope="col">mutual information</th>') == 1
+
+
 def test_the_page_needs_no_other_file(study):
     html = build_report(study, load_dataset=digits).read_text(encoding="utf-8")
     page = Page(html)
