@@ -252,9 +252,7 @@ def test_what_users_are_told_is_what_a_result_recommends():
         user = int(new.caption.split(",")[0].removeprefix("user "))
         columns = result.recommend(user, 8, exclude=parts.train)
         values = result.predict(user, columns)
-        assert [word for word, *_ in new.words] == [
-            data.column_names[j] for j in columns  # pyright: ignore
-        ]
+        assert [word for word, *_ in new.words] == [f"<film> {j}" for j in columns]
         assert [float(value) for _, value, _ in new.words] == pytest.approx(
             values, abs=0.006
         )
