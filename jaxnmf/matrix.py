@@ -36,6 +36,8 @@ EntryFn = Callable[..., Any]
 
 # Columns of a sparse product on a CPU come in multiples of this.
 CPU_COLUMNS = 8
+# Components to a pass over the stored entries.
+COMPONENTS = 4
 
 
 @pytree
@@ -289,7 +291,7 @@ class Sparse:
     ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
         ys = self._at_stored(fn, fixed, free)
         # To put y in the other order is cheaper than to find x again.
-        turned = [y[self.csr.order] for y in ys]
+        turned = [_taken(y, self.csr.order) for y in ys]
         return (
             tuple(self.csr_t.matmul(fixed.T, y).T for y in ys),
             tuple(self.csr.matmul(free.T, y).T for y in turned),
@@ -305,14 +307,23 @@ class Sparse:
         """
         csr = self.csr_t
         p = fixed.shape[0]
+        size = min(p, COMPONENTS)
+
+        def blocks(X: Any) -> Any:
+            # Cut beforehand, not by unrolling the loop, which is not fused as well.
+            X = jnp.pad(X, ((0, -p % size), (0, 0)))
+            return X.reshape(-1, size, X.shape[1])
 
         def value(free: Any) -> jax.Array:
-            def add(k: Any, x: Any) -> Any:
-                return x + _taken(fixed[k], csr.indices) * _taken(free[k], csr.rows)
+            left, right = blocks(fixed), blocks(free)
+
+            def add(i: Any, x: Any) -> Any:
+                for w, h in zip(left[i], right[i], strict=True):
+                    x = x + _taken(w, csr.indices) * _taken(h, csr.rows)
+                return x
 
             zero = jnp.zeros_like(csr.data)
-            x = jax.lax.fori_loop(0, p, add, zero, unroll=min(p, 4))
-            return jnp.maximum(x, self.floor)
+            return jnp.maximum(jax.lax.fori_loop(0, len(left), add, zero), self.floor)
 
         return jax.tree.map(csr.weigh, fn(csr.data, *map(value, frees)))
 
