@@ -99,7 +99,7 @@ def rmse(values: ArrayLike, predictions: ArrayLike) -> float:
 
 
 def mae(values: ArrayLike, predictions: ArrayLike) -> float:
-    """The mean of |v − x|."""
+    """The mean absolute error, the mean of ``|v − x|``."""
     return float(np.mean(np.abs(_difference(values, predictions))))
 
 

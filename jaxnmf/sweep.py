@@ -421,7 +421,7 @@ def make_settings(
     known = [
         option.name
         for option in registry.options(type(solver))
-        if isinstance(option.default, float) and not option.static
+        if option.type is float and not option.static
     ]
     for name, values in settings.items():
         if name not in known and name not in PENALTIES:
@@ -525,18 +525,22 @@ def plan(
     alone = Form.default(len(waiting))
     grouped = dataclasses.replace(alone, group=GROUP, threaded=False)
     few, more = 2 * alone.workers, 2 * GROUP * alone.workers
-    if not told and len(waiting) >= 2 * (few + more):
+    measured = {entry["group"]: entry["seconds_per_work"] for entry in told.values()}
+    if len(measured) < 2 and len(waiting) >= 2 * (few + more):
         yield waiting[:few], alone
         yield waiting[few : few + more], grouped
         waiting = waiting[few + more :]
-    faster = min(told, key=lambda name: told[name]["seconds_per_work"], default=None)
+        measured = {
+            entry["group"]: entry["seconds_per_work"] for entry in told.values()
+        }
     if waiting:
-        yield waiting, grouped if faster == str(grouped) else alone
+        best = min(measured, key=lambda group: measured[group], default=1)
+        yield waiting, grouped if best > 1 else alone
 
 
 def tell(told: dict[str, Any], form: Form, seconds: float, work: int) -> None:
     """Note what a form took: per iteration and component of a lane."""
-    entry = told.setdefault(str(form), {"seconds": 0.0, "work": 0})
+    entry = told.setdefault(str(form), {"group": form.group, "seconds": 0.0, "work": 0})
     entry["seconds"] += seconds
     entry["work"] += work
     entry["seconds_per_work"] = entry["seconds"] / max(entry["work"], 1)
@@ -658,8 +662,9 @@ class Store:
             return
         buffer = io.BytesIO()
         np.savez(buffer, **self._new)  # pyright: ignore
-        number = len(list(self.folder.glob("lanes-*.npz")))
-        _put(self.folder / f"lanes-{number:05d}.npz", buffer.getvalue())
+        # A name that no other process, and no file removed since, can have had.
+        name = f"lanes-{time.time_ns():020d}-{os.getpid()}.npz"
+        _put(self.folder / name, buffer.getvalue())
         self._new, self._written = {}, time.monotonic()
 
 

@@ -102,7 +102,13 @@ def _card(entry: dict[str, Any]) -> Card:
     )
     stated = re.match(r"\d+", str(entry.get("rank", "")))
     ranks = [keys[key][0][axis] for key, axis in _RANKS.items() if key in keys]
-    m, n = entry["shape"]
+    try:
+        m, n = (int(size) for size in entry["shape"])
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(
+            f"{VARIABLE}: {MANIFEST} gives {entry.get('name')!r} no shape; "
+            '"shape": [m, n] would fit'
+        ) from None
     return Card(
         name=entry["name"],
         shape=(m, n),

@@ -9,13 +9,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxnmf.constraints import NonNegative
+from jaxnmf.matrix import ColumnGrams
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
+    EVERY_OPERAND,
     QUADRATIC,
     Alternating,
     Supports,
     column_changes,
+    diagonal,
     inverse,
 )
 from jaxnmf.types import static
@@ -35,6 +38,9 @@ class ANLSBPP(Alternating):
     `nnls`. It starts from the passive sets {k : h_kj > 0} of the last H, which near
     the end are already the right ones.
 
+    Data observed in part give every column a Gram matrix of its own: then it is the
+    row-wise weighted least squares of collaborative filtering (ALS), non-negative.
+
     Cost: the two products, 2mnp, and 14p² a column and exchange by conjugate gradients,
     p³/3 + 4p² for the few columns that are then left. The memory is bounded: Gram
     matrices are factorised a tile of columns at a time. Monotone; every limit point is
@@ -50,16 +56,21 @@ class ANLSBPP(Alternating):
     constraints", Operations Research Letters 26 (2000).
     """
 
-    supports: ClassVar[Supports] = QUADRATIC
+    supports: ClassVar[Supports] = QUADRATIC._replace(operands=EVERY_OPERAND)
     descends: ClassVar[bool] = True
     exchanges: int = static(100)
 
     def nnls(
         self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
     ) -> tuple[Any, Any]:
-        penalty = problem.penalty
-        ridge = penalty.l2 * jnp.eye(gram.shape[0], dtype=gram.dtype)
-        X = nnls(gram + ridge, cross - penalty.l1, free, exchanges=self.exchanges)
+        penalty, moves = problem.penalty, problem.project.moves
+        # Pinned rows are no unknowns: their part goes to the right-hand side.
+        held, start = jnp.where(moves, 0, free), jnp.where(moves, free, 0)
+        cross = cross - penalty.l1 + penalty.l2 * penalty.toward - gram @ held
+        gram = diagonal_added(gram, penalty.l2)
+        if problem.project.pinned is not None:
+            gram = scaled(gram, jnp.asarray(moves, free.dtype))
+        X = nnls(gram, cross, start, exchanges=self.exchanges)
         return problem.project(X), state
 
 
@@ -75,7 +86,7 @@ class _Columns(NamedTuple):
 
 
 def nnls(
-    gram: Float[Array, "p p"],
+    gram: Float[Array, "p p"] | ColumnGrams,
     cross: Float[Array, "p q"],
     start: Float[Array, "p q"] | None = None,
     *,
@@ -100,7 +111,7 @@ def nnls(
     of iterative refinement takes the ridge's effect off again.
 
     Args:
-      gram: (p, p), symmetric positive semidefinite.
+      gram: (p, p), symmetric positive semidefinite, or one for each column.
       cross: (p, q), the right-hand sides.
       start: (p, q), non-negative; its sign pattern gives the first passive sets.
         Rows where gram has a zero diagonal stay as they are. Zero by default.
@@ -116,13 +127,14 @@ def nnls(
     p, q = cross.shape
     old = jnp.zeros_like(cross) if start is None else start
     width = min(q, tile or max(1, TILE_ENTRIES // p**2))
-    epsilon = float(jnp.finfo(gram.dtype).eps)
-    diagonal = jnp.diagonal(gram)
-    live = (diagonal > 0)[:, None]
-    scale = jnp.where(live, jax.lax.rsqrt(jnp.where(live, diagonal[:, None], 1)), 0)
-    G, B = gram * scale * scale.T, cross * scale
+    epsilon = float(jnp.finfo(cross.dtype).eps)
+    curvature = diagonal(gram)
+    live = curvature > 0
+    scale = jnp.where(live, jax.lax.rsqrt(jnp.where(live, curvature, 1)), 0)
+    G, B = scaled(gram, scale), cross * scale
     size = jnp.abs(B).max(0)
     rows = jnp.arange(p, dtype=jnp.int32)[:, None]
+    many = isinstance(G, ColumnGrams)
 
     def factorised(now: _Columns) -> jax.Array:
         # Unfinished columns first, in tiles, so that the rest costs nothing. The last
@@ -133,7 +145,8 @@ def nnls(
         def solve(i: Any, X: Any) -> Any:
             chosen = jax.lax.dynamic_slice_in_dim(order, i * width, width)
             passive = now.passive[:, chosen]
-            x = masked_solve(G, B[:, chosen], passive, 100 * epsilon)
+            own = jnp.moveaxis(G.array[..., chosen], -1, 0) if many else G
+            x = masked_solve(own, B[:, chosen], passive, 100 * epsilon)
             return X.at[:, chosen].set(x)
 
         first = jnp.zeros((), jnp.int32)
@@ -193,8 +206,25 @@ def nnls(
     return jnp.where(column_changes(gram, cross, old, new) <= 0, new, old)
 
 
+def scaled(gram: Any, scale: Float[Array, "p q"]) -> Any:
+    """S G S for S = diag(scale), scale (p, 1) or one for each column's Gram matrix."""
+    if isinstance(gram, ColumnGrams):
+        return ColumnGrams(array=gram.array * scale[:, None] * scale)
+    return gram * scale * scale.T
+
+
+def diagonal_added(gram: Any, l2: Any) -> Any:
+    """G + diag(l2)."""
+    if isinstance(gram, ColumnGrams):
+        p = gram.array.shape[0]
+        l2 = jnp.broadcast_to(l2, (p, jnp.shape(l2)[-1] if jnp.ndim(l2) else 1))
+        identity = jnp.eye(p, dtype=gram.array.dtype)
+        return ColumnGrams(array=gram.array + identity[:, :, None] * l2[:, None])
+    return gram + l2 * jnp.eye(gram.shape[0], dtype=gram.dtype)
+
+
 def conjugate_gradients(
-    G: Float[Array, "p p"],
+    G: Float[Array, "p p"] | ColumnGrams,
     B: Float[Array, "p q"],
     mask: Bool[Array, "p q"],
     X: Float[Array, "p q"],
@@ -219,15 +249,16 @@ def conjugate_gradients(
 
 
 def masked_solve(
-    G: Float[Array, "p p"],
+    G: Float[Array, "p p"] | Float[Array, "t p p"],
     B: Float[Array, "p t"],
     mask: Bool[Array, "p t"],
     ridge: float,
 ) -> Float[Array, "p t"]:
-    """For every column, G_FF x_F = b_F on its mask F, and 0 elsewhere."""
+    """For every column, G_FF x_F = b_F on its mask F, and 0 elsewhere; G is one for
+    all columns, or one for each."""
     M = mask.T
     both = M[:, :, None] & M[:, None, :]
-    identity = jnp.eye(G.shape[0], dtype=G.dtype)
+    identity = jnp.eye(G.shape[-1], dtype=G.dtype)
     root = jnp.linalg.cholesky(
         jnp.where(both, G, 0) + jnp.where(M[:, :, None], ridge, 1) * identity,
         symmetrize_input=False,
@@ -241,4 +272,5 @@ def masked_solve(
 
     b = jnp.where(M, B.T, 0)
     x = solve(b)
-    return (x + solve(jnp.where(M, b - x @ G, 0))).T
+    product = x @ G if G.ndim == 2 else jnp.einsum("tp,tpq->tq", x, G)
+    return (x + solve(jnp.where(M, b - product, 0))).T

@@ -156,6 +156,27 @@ def test_a_lane_that_diverges_is_marked_and_the_others_are_untouched():
     assert found.best(2).loss < np.inf
 
 
+def test_a_setting_without_a_default_is_swept_too():
+    found = jaxnmf.sweep(
+        V, [2], 1, solver="optax", settings={"learning_rate": [0.01, 0.1]}, **COMMON
+    )
+    for lane, rate in enumerate((0.01, 0.1)):
+        options = {"learning_rate": rate}
+        alone = jaxnmf.factorize(
+            V, 2, solver="optax", solver_options=options, kkt=False, **COMMON
+        )
+        assert found.result(lane).loss == pytest.approx(alone.loss, rel=1e-8)
+
+
+def test_the_form_is_chosen_by_the_first_lanes():
+    given: dict[str, Any] = {**COMMON, "max_iter": 3, "record_every": 1}
+    found = jaxnmf.sweep(V, [2], 48 * lanes_module.cores(), **given)
+    groups = {entry["group"] for entry in found.form.values()}
+    assert found.complete
+    assert groups == ({1, sweep_module.GROUP} if jax.default_backend() == "cpu" else {})
+    assert all(entry["seconds_per_work"] > 0 for entry in found.form.values())
+
+
 # --- Nothing is lost ------------------------------------------------------------------
 
 
