@@ -107,11 +107,10 @@ def test_it_is_one_file_and_one_entry_point():
 # --- The README ----------------------------------------------------------------------
 
 
-def block(heading: str) -> str:
-    """The Python of a section of the README."""
+def blocks(heading: str) -> list[str]:
+    """The Python of a section of the README, block by block."""
     section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    return code
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
 @pytest.fixture
@@ -124,7 +123,7 @@ def clean_registry():
 
 
 def test_the_readmes_solver_works_as_written(clean_registry):
-    code = block("Add a solver")
+    (code,) = blocks("Add a solver")
     (name,) = re.findall(r'@jaxnmf\.register_solver\("([\w-]+)"\)', code)
     assert name not in registry.solvers()
     assert f"jaxnmf run solver={name}" in README
@@ -146,12 +145,29 @@ def test_the_readmes_solver_works_as_written(clean_registry):
     assert found[0].loss == pytest.approx(best.loss, rel=0.05)
 
 
-def test_the_readmes_factorisation_works_as_written():
+def test_the_readmes_factorisation_works_as_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where the sweep's folder goes
+    plain, ratings, sweep = blocks("Factorise a matrix")
     scope: dict[str, Any] = {}
-    exec(block("Factorise a matrix"), scope)
+    exec(plain, scope)
     V, result = scope["V"], scope["result"]
     assert result.W.shape == (200, 5)
     assert result.H.shape == (5, 100)
     error = np.linalg.norm(V - result.W @ result.H) / np.linalg.norm(V)
     assert result.relative_error == pytest.approx(error, rel=1e-5)
     assert result.trace.loss[-1] < result.trace.loss[0]
+
+    rng = np.random.default_rng(0)
+    places = rng.permutation(30 * 12)[:200]
+    scope |= {"users": places // 12, "films": places % 12, "user": 4, "film": 3}
+    scope |= {"stars": rng.integers(1, 6, 200), "n_users": 30, "n_films": 12}
+    exec(ratings, scope)
+    seen = scope["films"][scope["users"] == 4]
+    advice = scope["result"].recommend(4, 10, exclude=scope["ratings"])
+    assert set(advice) == set(range(12)) - set(seen)
+    assert scope["newcomer"].W.shape == (1, 20)
+
+    exec(sweep, scope)
+    assert len(scope["found"].table) == 9 * 20 * 2
+    assert scope["found"].best(5).H.shape == (5, 100)
+    assert (tmp_path / "mine" / "sweep.json").exists()
