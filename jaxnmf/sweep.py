@@ -50,17 +50,64 @@ class Lane:
     settings: Mapping[str, float]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Several:
+    """Data of one shape that the seeds of a sweep take in turn: the i-th seed works on
+    the i-th of them, and after the last on the first again.
+
+    For resampled data, and for one V of which each seed knows other entries.
+
+    Args:
+      data: each what `factorize` takes. All are held at once.
+      masks: what is known of each, or None.
+    """
+
+    data: Sequence[Any]
+    masks: Sequence[Any] | None = None
+
+    def problems(self, *given: Any) -> tuple[Problem, ...]:
+        """The problem of each, by `make_problem`.
+
+        Raises:
+          ValueError: where there are none, or they differ in shape or kind.
+        """
+        masks = [None] * len(self.data) if self.masks is None else self.masks
+        if not len(self.data) or len(masks) != len(self.data):
+            raise ValueError(
+                f"Several: {len(masks)} masks do not fit {len(self.data)} data; one "
+                "for each would, and there must be some"
+            )
+        # A problem for the same two objects is made once, and its matrix is shared.
+        made: dict[tuple[int, int], Problem] = {}
+        for V, mask in zip(self.data, masks, strict=True):
+            if (id(V), id(mask)) not in made:
+                made[id(V), id(mask)] = make_problem(V, *given, mask)
+        kinds = {_kind(problem.matrix) for problem in made.values()}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"Several: the data differ in shape, kind or known entries: {kinds}"
+            )
+        return tuple(
+            made[id(V), id(mask)] for V, mask in zip(self.data, masks, strict=True)
+        )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Maker:
     """What makes the run of a lane."""
 
-    problem: Problem  # without a lane's own penalties, offsets and rank
+    problems: tuple[Problem, ...]  # without a lane's own penalties, offsets and rank
+    turns: Mapping[int, int]  # which of the problems a seed works on
     solver: Any
     init: str
     offsets: Any
     toward: str
     sizes: Mapping[int, int]  # the bucket of a rank
     dtype: Any
+
+    def problem(self, lane: Lane) -> Problem:
+        """What a lane works on, as above."""
+        return self.problems[self.turns[lane.seed]]
 
     def unpadded(self, lane: Lane) -> tuple[Problem, Factors]:
         """The problem of a lane and its start, at its own rank."""
@@ -70,11 +117,11 @@ class Maker:
                 for name, value in lane.settings.items()
                 if name in PENALTIES
             }
+            problem = self.problem(lane)
             penalties = tuple(
-                dataclasses.replace(penalty, **own)
-                for penalty in self.problem.penalties
+                dataclasses.replace(penalty, **own) for penalty in problem.penalties
             )
-            problem = dataclasses.replace(self.problem, penalties=penalties)
+            problem = dataclasses.replace(problem, penalties=penalties)
             given = (lane.rank, self.init, lane.seed, self.offsets, self.toward)
             return begin(problem, *given)
 
@@ -147,10 +194,10 @@ class SweepResult:
         return pd.DataFrame(rows)
 
     def _relative_error(self, lane: Lane, run: Run) -> float:
-        matrix = self.maker.problem.matrix
-        if not self.maker.problem.loss.quadratic:
-            return float("nan")
         problem, _ = self.maker.unpadded(lane)
+        matrix = problem.matrix
+        if not problem.loss.quadratic:
+            return float("nan")
         with precision(self.maker.dtype.name):
             pairs = zip(problem.penalties, run.factors, strict=True)
             penalty = sum(float(p.value(jnp.asarray(X))) for p, X in pairs)
@@ -244,7 +291,7 @@ def sweep(
     rule.
 
     Args:
-      V: as for `factorize`.
+      V: as for `factorize`; or `Several` of them, which the seeds take in turn.
       ranks: the values of p.
       seeds: as a list, or how many: 20 is 0 … 19.
       settings: float settings of the solver, and "l1" or "l2" (for both factors), each
@@ -292,7 +339,10 @@ def sweep(
 
     with precision(dtype) as dtype:
         objective = registry.make_loss(loss, loss_options)
-        problem = make_problem(V, dtype, made, objective, l1, l2, constraints, mask)
+        if isinstance(V, Several) and mask is not None:
+            raise ValueError("mask: Several data have masks of their own")
+        several = V if isinstance(V, Several) else Several([V], [mask])
+        problems = several.problems(dtype, made, objective, l1, l2, constraints)
         lanes = tuple(
             Lane(rank, seed, chosen)
             for rank in ranks
@@ -300,7 +350,8 @@ def sweep(
             for seed in seeds
         )
         maker = Maker(
-            problem=problem,
+            problems=problems,
+            turns={seed: i % len(problems) for i, seed in enumerate(seeds)},
             solver=made,
             init=init,
             offsets=offsets,
@@ -325,7 +376,7 @@ def sweep(
                 "record_every": record_every,
                 "kkt": kkt,
                 "version": __version__,
-                "data": fingerprint(problem.matrix),
+                "data": fingerprint([problem.matrix for problem in problems]),
             }
             store = Store(Path(folder), asked)
             for i, lane in enumerate(lanes):
@@ -571,10 +622,16 @@ def within(max_memory: float | None, form: Form, task: Task, records: int) -> Fo
     return form
 
 
-def fingerprint(matrix: Any) -> str:
-    """A digest of the operand's numbers."""
-    digest = hashlib.sha256(str(matrix.shape).encode())
-    for leaf in jax.tree.leaves(matrix):
+def _kind(matrix: Any) -> tuple[Any, ...]:
+    """What operands have in common that one program serves."""
+    leaves, structure = jax.tree.flatten(matrix)
+    return matrix.kind, matrix.shape, structure, tuple(x.shape for x in leaves)
+
+
+def fingerprint(matrices: Sequence[Any]) -> str:
+    """A digest of the operands' numbers."""
+    digest = hashlib.sha256(str([matrix.shape for matrix in matrices]).encode())
+    for leaf in jax.tree.leaves(matrices):
         digest.update(np.ascontiguousarray(np.asarray(leaf)).data)
     return digest.hexdigest()[:16]
 

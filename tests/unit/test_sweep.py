@@ -278,3 +278,38 @@ def test_little_memory_narrows_the_form():
     assert narrow.workers * narrow.group < 128
     least = sweep_module.within(1.2e4, wide, task, 10)
     assert (least.workers, least.group) == (1, 1)
+
+
+# --- Several data ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["threads", "group"])
+def test_seeds_take_several_data_in_turn(form):
+    other = V * RNG.uniform(0.9, 1.1, V.shape)
+    several = sweep_module.Several([V, other])
+    found = jaxnmf.sweep(several, [2, 3], [4, 5, 6], form=FORMS[form], **COMMON)
+    for lane in (0, 1, 5):
+        data = (V, other, V)[lane % 3]
+        assert_same(found, lane, single(found, lane, data))
+
+
+def test_several_masks_of_one_matrix():
+    masks = [RNG.random(V.shape) < 0.8 for _ in range(2)]
+    several = sweep_module.Several([V, V], masks)
+    found = jaxnmf.sweep(several, [2], 3, form=FORMS["group"], **COMMON)
+    for lane in range(3):
+        assert_same(found, lane, single(found, lane, V, mask=masks[lane % 2]))
+
+
+@pytest.mark.parametrize(
+    ("data", "masks", "message"),
+    [
+        ([], None, "there must be some"),
+        ([V], [None, None], "2 masks do not fit 1 data"),
+        ([V, V[1:]], None, "differ in shape"),
+        ([V, scipy.sparse.csr_array(V)], None, "differ in shape, kind"),
+    ],
+)
+def test_several_data_that_do_not_fit_are_refused(data, masks, message):
+    with pytest.raises(ValueError, match=message):
+        jaxnmf.sweep(sweep_module.Several(data, masks), [2], 2, **COMMON)
