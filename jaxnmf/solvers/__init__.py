@@ -4,6 +4,7 @@ from jaxnmf._callable import make_callable
 from jaxnmf.registry import solvers as _names
 from jaxnmf.solvers.admm import ALS as ALS
 from jaxnmf.solvers.admm import AOADMM as AOADMM
+from jaxnmf.solvers.ard import ARD as ARD
 from jaxnmf.solvers.base import ANY as ANY
 from jaxnmf.solvers.base import BETA as BETA
 from jaxnmf.solvers.base import KL as KL
