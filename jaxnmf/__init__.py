@@ -18,6 +18,8 @@ from jaxnmf.operand import Observed as Observed
 from jaxnmf.registry import register_loss as register_loss
 from jaxnmf.registry import register_solver as register_solver
 from jaxnmf.result import Result as Result
+from jaxnmf.selection import RankSelection as RankSelection
+from jaxnmf.selection import select_rank as select_rank
 from jaxnmf.sweep import SweepResult as SweepResult
 from jaxnmf.sweep import sweep as sweep
 from jaxnmf.types import Status as Status

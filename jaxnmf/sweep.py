@@ -81,7 +81,7 @@ class Several:
         made: dict[tuple[int, int], Problem] = {}
         for V, mask in zip(self.data, masks, strict=True):
             if (id(V), id(mask)) not in made:
-                made[id(V), id(mask)] = make_problem(V, *given, mask)
+                made[id(V), id(mask)] = make_problem(V, *given, mask=mask)
         kinds = {_kind(problem.matrix) for problem in made.values()}
         if len(kinds) > 1:
             raise ValueError(

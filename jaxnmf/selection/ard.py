@@ -1,0 +1,170 @@
+"""Automatic relevance determination: the rank that is left of a large one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnmf.operand import as_matrix
+from jaxnmf.problem import Problem
+from jaxnmf.run import precision
+from jaxnmf.selection.base import (
+    Data,
+    Fit,
+    Measured,
+    Method,
+    RankSelection,
+    Sweep,
+    finish,
+    fits,
+    one_of,
+    within,
+)
+from jaxnmf.solvers.ard import ARD, mean_entry
+from jaxnmf.sweep import SweepResult
+from jaxnmf.types import Factors
+
+PILOT_SEEDS = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Relevance(Method):
+    r"""Automatic relevance determination, by the solver `ard`.
+
+    Every seed starts with the largest of the ranks; the effective rank of a run is how
+    many of its relevance weights are above their bound, (λ_k − b/c)/(b/c) >
+    ``threshold``. The table has the share of runs that end at each p, and the mean loss
+    of these; the choice is the p of the most runs, the smallest of several.
+
+    Args:
+      dispersion: φ, as D/φ is minus the logarithm of the likelihood; None for 1 with
+        Kullback-Leibler (Poisson counts), and else from three runs without a prior at
+        the largest rank: for Frobenius 2D/(mn − p (m + n − p)), the variance of
+        Gaussian noise, for other β-divergences D over the same.
+      a, prior: of the solver; "l2" leaves components without use above the bound, and
+        wants a larger ``threshold``.
+      threshold: as above.
+
+    Reference: Tan & Févotte, "Automatic relevance determination in nonnegative matrix
+    factorization with the β-divergence", IEEE Trans. PAMI 35 (2013).
+    """
+
+    name: ClassVar[str] = "ard"
+    rule: ClassVar[str] = "the number of relevant components of most runs"
+    solver: ClassVar[str | None] = "ard"
+    max_iter: ClassVar[int] = 10000
+    tol: ClassVar[float] = 0.0
+    dispersion: float | None = None
+    a: float = 5.0
+    prior: str = "l1"
+    threshold: float = 1e-2
+
+    def __post_init__(self) -> None:
+        one_of(self.name, "prior", self.prior, ("l1", "l2"))
+        within(self.name, "a", self.a, 1 if self.prior == "l2" else 2, np.inf)
+        within(self.name, "threshold", self.threshold, 0, np.inf)
+        if self.dispersion is not None:
+            within(self.name, "dispersion", self.dispersion, 0, np.inf)
+
+    def check(self, data: Data, ranks: Sequence[int], seeds: Sequence[int]) -> None:
+        super().check(data, ranks, seeds)
+        if data.loss.beta is None:
+            raise ValueError(f"method 'ard' is for β-divergences, not {data.loss!r}")
+
+    def run(
+        self, sweep: Sweep, data: Data, ranks: Sequence[int], seeds: Sequence[int]
+    ) -> SweepResult:
+        most = max(ranks)
+        dispersion = self.dispersion
+        if dispersion is None:
+            dispersion = (
+                1.0 if data.loss.beta == 1 else self._estimate(sweep, data, most)
+            )
+        beta = data.loss.beta
+        unit = mean_of(data) ** beta
+        options = {"dispersion": dispersion / unit, "a": self.a, "prior": self.prior}
+        given = {"solver": "ard", "solver_options": options, "mask": data.mask}
+        return sweep(data.V, [most], seeds, **given)
+
+    def _estimate(self, sweep: Sweep, data: Data, most: int) -> float:
+        name = "hals" if data.loss.quadratic else "mu"
+        given = {"solver": name, "solver_options": None, "folder": None}
+        found = sweep(data.V, [most], PILOT_SEEDS, mask=data.mask, **given)
+        D = min(fit.loss for fit in fits(found, most))
+        m, n = data.shape
+        left = m * n - most * (m + n - most)
+        return (2 if data.loss.quadratic else 1) * D / (left if left > 0 else m * n)
+
+    def measures(
+        self, data: Data, ranks: Sequence[int], found: SweepResult
+    ) -> dict[int, Measured]:
+        runs = fits(found, max(ranks))
+        relevance = np.stack([self._relevance(found, fit) for fit in runs])
+        ends = (relevance > self.threshold).sum(1)
+        rows = {}
+        for rank in sorted({*ranks, *(int(end) for end in ends if end)}):
+            here = ends == rank
+            losses = [
+                fit.loss for fit, is_here in zip(runs, here, strict=True) if is_here
+            ]
+            row = {
+                "share": float(here.mean()),
+                "runs": int(here.sum()),
+                "loss": float(np.mean(losses)) if losses else float("nan"),
+            }
+            rows[rank] = Measured(row, {"relevance": relevance[here]})
+        return rows
+
+    def _relevance(self, found: SweepResult, fit: Fit) -> np.ndarray:
+        solver: ARD = found.maker.solver
+        with precision(found.maker.dtype.name):
+            problem = found.maker.problems[found.maker.turns[fit.seed]]
+            factors = Factors(jnp.asarray(fit.Wt), jnp.asarray(fit.H))
+            return np.asarray(solver.relevance(problem, factors))
+
+    def choose(self, table: Any) -> int:
+        return int(table["share"].idxmax())
+
+    def merged(self, found: SweepResult, rank: int) -> list[Fit]:
+        """The relevant components of the runs that ended at the rank."""
+        most = found.lanes[0].rank
+        merged = []
+        for fit in fits(found, most):
+            relevant = self._relevance(found, fit) > self.threshold
+            if relevant.sum() == rank:
+                merged.append(fit._replace(Wt=fit.Wt[relevant], H=fit.H[relevant]))
+        if not merged:
+            raise ValueError(f"no run ended at rank {rank}")
+        return merged
+
+    def draw(self, selection: RankSelection, figure: Any) -> None:
+        left, right = figure.subplots(1, 2)
+        table = selection.table
+        left.bar(table.index, table["runs"], color="C0", width=0.7)
+        finish(left, selection, "runs that end with p components")
+        for rank in table.index:
+            for one in selection.evidence[rank]["relevance"]:
+                chosen = rank == selection.rank
+                color, alpha = ("C0", 0.5) if chosen else ("0.6", 0.4)
+                values = np.maximum(np.sort(one)[::-1], 1e-6)
+                right.plot(
+                    np.arange(1, len(one) + 1), values, ".-", color=color, alpha=alpha
+                )
+        right.axhline(self.threshold, color="0.4", lw=0.8, ls="--")
+        right.set_yscale("log")
+        right.set_xlabel("component, by relevance")
+        right.set_ylabel("relevance above its bound")
+        right.spines[["top", "right"]].set_visible(False)
+
+
+def mean_of(data: Data) -> float:
+    """The mean of what is known of V, as the solver has it."""
+    with precision("float64"):
+        matrix = as_matrix(data.V, "float64", mask=data.mask)
+        m, n = matrix.shape
+        ones = Factors(jnp.ones((1, m)), jnp.ones((1, n)))
+        return float(mean_entry(Problem.of(matrix, data.loss), ones))

@@ -1,0 +1,180 @@
+"""`select_rank`: one sweep, one method's measures, one choice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxnmf import registry
+from jaxnmf.api import check_count
+from jaxnmf.constraints import NonNegative, Penalty
+from jaxnmf.fold import Model
+from jaxnmf.lanes import Form
+from jaxnmf.operand import Observed, is_sparse
+from jaxnmf.selection.ard import Relevance
+from jaxnmf.selection.base import Data, Method, RankSelection
+from jaxnmf.selection.consensus import Consensus
+from jaxnmf.selection.cross_validation import BiCrossValidation, CrossValidation
+from jaxnmf.selection.information import Information
+from jaxnmf.selection.stability import Stability
+from jaxnmf.sweep import SweepResult, check_list, sweep
+
+METHODS: dict[str, type[Method]] = {
+    method.name: method
+    for method in (
+        Consensus,
+        CrossValidation,
+        BiCrossValidation,
+        Stability,
+        Relevance,
+        Information,
+    )
+}
+
+
+def select_rank(
+    V: Any,
+    ranks: Any,
+    *,
+    method: str = "consensus",
+    seeds: Any = 20,
+    solver: Any = None,
+    loss: Any = "frobenius",
+    init: str = "random",
+    max_iter: int | None = None,
+    tol: float | None = None,
+    l1: float | tuple[float, float] = 0.0,
+    l2: float | tuple[float, float] = 0.0,
+    mask: Any = None,
+    dtype: Any = "float32",
+    max_memory: float | None = None,
+    folder: str | Path | None = None,
+    progress: bool | None = None,
+    form: Form | None = None,
+    solver_options: Any = None,
+    loss_options: Any = None,
+    **options: Any,
+) -> RankSelection:
+    """Choose the number of components of V ≈ W H.
+
+    All ranks and seeds are lanes of one `jaxnmf.sweep`. The methods, each with its
+    measures, its rule and its options in the docstring of a class of
+    `jaxnmf.selection.METHODS`:
+
+      "consensus": samples end up in the same clusters whatever the seed (Brunet).
+      "cross_validation": entries held out at random are predicted (Wold).
+      "bi_cross_validation": held-out blocks are predicted (Owen & Perry).
+      "stability": components come back from perturbed data (Alexandrov).
+      "ard": components without use fade from a large start (Tan & Févotte).
+      "information": AIC, BIC, MDL of a Gaussian or Poisson likelihood.
+
+    Args:
+      V: as for `jaxnmf.factorize`.
+      ranks: the values of p to choose from; "ard" starts from the largest.
+      method: one of these names.
+      seeds: runs a rank, as a list of seeds, or how many. Cross-validation spreads them
+        over its parts.
+      solver: as for `factorize`; by default "hals" for the Frobenius loss and "mu" for
+        others. "ard" has its own.
+      max_iter, tol: as for `factorize`; by default the method's own, 500 and 1e-5, or
+        10000 and 0 for "ard", whose components fade slowly.
+      folder: where finished lanes are kept, so that a call that was cut short goes on.
+      options: the method's own, such as ``samples="columns"`` or ``share=0.2``.
+      Everything else: as for `jaxnmf.sweep`.
+
+    Returns:
+      A `RankSelection`: ``rank``, ``table``, ``factors()``, ``plot()``.
+
+    Raises:
+      ValueError: for an unknown method or option, ranks or seeds that the method cannot
+        use, and all that `sweep` refuses.
+      KeyboardInterrupt: after Ctrl-C, for a selection needs every lane.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> rng = np.random.default_rng(0)
+      >>> V = rng.gamma(0.5, size=(40, 3)) @ rng.gamma(0.5, size=(3, 30))
+      >>> V = V + 0.05 * rng.random(V.shape)
+      >>> found = jaxnmf.select_rank(V, [2, 3, 4, 5], method="cross_validation")
+      >>> found.rank
+      3
+    """
+    cls = registry.lookup("method", method, METHODS)
+    chooser: Method = registry.build("method", method, cls, options)
+    ranks = sorted(check_list("ranks", ranks, 1))
+    if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
+        check_count("seeds", seeds)
+        seeds = range(int(seeds))
+    seeds = check_list("seeds", seeds, 0)
+    objective = registry.make_loss(loss, loss_options)
+    if not (isinstance(V, Observed) or is_sparse(V)) and not hasattr(V, "shape"):
+        V = np.asarray(V)
+    if len(V.shape) != 2:
+        raise ValueError(f"V has shape {tuple(V.shape)}; it must be a matrix (m, n)")
+    data = Data(V=V, mask=mask, shape=(V.shape[0], V.shape[1]), loss=objective)
+    if chooser.solver is not None and not (solver is None and solver_options is None):
+        raise ValueError(
+            f"solver={solver!r}: method {method!r} has its own, {chooser.solver!r}; "
+            "its options are the method's"
+        )
+    chooser.check(data, ranks, seeds)
+    if solver is None:
+        solver = "hals" if objective.quadratic else "mu"
+    common: dict[str, Any] = {
+        "solver": solver,
+        "loss": objective,
+        "init": init,
+        "max_iter": chooser.max_iter if max_iter is None else max_iter,
+        "tol": chooser.tol if tol is None else tol,
+        "l1": l1,
+        "l2": l2,
+        "dtype": dtype,
+        "max_memory": max_memory,
+        "folder": folder,
+        "progress": progress,
+        "form": form,
+        "solver_options": solver_options,
+    }
+
+    def swept(V: Any, ranks: Any, seeds: Any, **changes: Any) -> SweepResult:
+        found = sweep(V, ranks, seeds, **{**common, **changes})
+        if not found.complete:
+            raise KeyboardInterrupt
+        return found
+
+    found = chooser.run(swept, data, ranks, seeds)
+    measured = chooser.measures(data, ranks, found)
+    table = chooser.finished(as_table(measured))
+    return RankSelection(
+        method=chooser,
+        rank=chooser.choose(table),
+        table=table,
+        evidence={rank: one.evidence for rank, one in measured.items()},
+        sweep=found,
+        data=data,
+        refit=lambda H: refit(data, H, np.dtype(dtype).name),
+    )
+
+
+def as_table(measured: Any) -> Any:
+    """A `pandas.DataFrame` with a row a rank."""
+    import pandas as pd
+
+    rows = [one.row for one in measured.values()]
+    return pd.DataFrame(rows, index=pd.Index(list(measured), name="rank"))
+
+
+def refit(data: Data, H: np.ndarray, dtype: str) -> np.ndarray:
+    """argmin over W ≥ 0 of D(V | W H), (m, p)."""
+    model = Model(
+        loss=data.loss,
+        H=H.astype(dtype),
+        typical=np.zeros(len(H), dtype),
+        project=NonNegative(),
+        penalty=Penalty(),
+        dtype=dtype,
+    )
+    run, _ = model.fit(data.V, mask=data.mask)
+    return np.asarray(run.factors.Wt).T

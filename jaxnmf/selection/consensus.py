@@ -1,0 +1,172 @@
+"""Consensus clustering: do samples end up together whatever the seed?"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxnmf.metrics import cluster_by_component
+from jaxnmf.selection.base import (
+    Data,
+    Fit,
+    Measured,
+    Method,
+    RankSelection,
+    curve,
+    finish,
+    one_of,
+    spread,
+)
+
+GROUPS = 5  # of the jackknife
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Consensus(Method):
+    r"""Consensus clustering of samples over random starts.
+
+    C_ij is the share of runs that put samples i and j into one cluster, each sample
+    being in that of its largest component (`jaxnmf.metrics.cluster_by_component`).
+
+        cophenetic  correlation of 1 − C with the cophenetic distances of its average
+                    linkage; 1 where C is constant
+        dispersion  4 Σ_ij (C_ij − ½)² / m²
+        pac         share of pairs i < j with u1 < C_ij ≤ u2
+
+    cophenetic_se is a jackknife over groups of runs. All are perfect, 1, 1 and 0, where
+    every run agrees. Memory: m² numbers.
+
+    The choice is the largest p whose cophenetic correlation is within ``slack`` of the
+    highest: after it the correlation falls. (Brunet et al. read off where it begins to
+    fall; ``slack`` 0 takes the highest alone.)
+
+    Args:
+      samples: whether samples are "rows" or "columns" of V.
+      slack: as above.
+      u1, u2: between them a pair is ambiguous.
+
+    References: Brunet, Tamayo, Golub & Mesirov, "Metagenes and molecular pattern
+    discovery using matrix factorization", PNAS 101 (2004); Kim & Park, "Sparse
+    non-negative matrix factorizations via alternating non-negativity-constrained least
+    squares for microarray data analysis", Bioinformatics 23 (2007), for dispersion;
+    Șenbabaoğlu, Michailidis & Li, "Critical limitations of consensus clustering in
+    class discovery", Scientific Reports 4 (2014), for PAC.
+    """
+
+    name: ClassVar[str] = "consensus"
+    rule: ClassVar[str] = "the largest p before the cophenetic correlation falls"
+    least_seeds: ClassVar[int] = 2
+    samples: str = "rows"
+    slack: float = 0.005
+    u1: float = 0.1
+    u2: float = 0.9
+
+    def __post_init__(self) -> None:
+        one_of(self.name, "samples", self.samples, ("rows", "columns"))
+        if not 0 <= self.u1 < self.u2 <= 1:
+            raise ValueError(f"consensus: u1={self.u1!r} < u2={self.u2!r} is not so")
+
+    def check(self, data: Data, ranks: Sequence[int], seeds: Sequence[int]) -> None:
+        super().check(data, ranks, seeds)
+        if min(ranks) < 2:
+            raise ValueError(
+                "ranks: 1 puts every sample into one cluster, on which all runs agree; "
+                "method 'consensus' is for ranks from 2 on"
+            )
+
+    def measure(self, data: Data, rank: int, fits: list[Fit]) -> Measured:
+        labels = np.stack([self._labels(fit) for fit in fits])
+        C = consensus(labels)
+        coefficient, order = cophenetic(C)
+        row = {
+            "cophenetic": coefficient,
+            "cophenetic_se": jackknife(labels),
+            "dispersion": dispersion(C),
+            "pac": pac(C, self.u1, self.u2),
+            "loss": float(np.mean([fit.loss for fit in fits])),
+            "loss_std": spread([fit.loss for fit in fits]),
+        }
+        return Measured(row, {"consensus": C, "order": order, "labels": labels})
+
+    def _labels(self, fit: Fit) -> np.ndarray:
+        W, H = fit.Wt.T, fit.H
+        if self.samples == "columns":
+            W, H = H.T, W.T
+        return cluster_by_component(W, H)
+
+    def choose(self, table: Any) -> int:
+        rho = table["cophenetic"]
+        return int(max(rho.index[rho >= rho.max() - self.slack]))
+
+    def draw(self, selection: RankSelection, figure: Any) -> None:
+        left, right = figure.subplots(1, 2)
+        curve(left, selection, "cophenetic", "cophenetic_se", label="cophenetic")
+        curve(left, selection, "dispersion", label="dispersion", marker="s")
+        curve(left, selection, "pac", label="PAC", marker="^", ls=":")
+        left.legend(frameon=False, fontsize=8)
+        finish(left, selection, "agreement of runs")
+        of = selection.evidence[selection.rank]
+        order = of["order"]
+        image = right.imshow(
+            of["consensus"][np.ix_(order, order)],
+            vmin=0,
+            vmax=1,
+            cmap="viridis",
+            interpolation="nearest",
+        )
+        right.set_title(f"consensus of samples, p = {selection.rank}", fontsize=9)
+        right.set_xlabel(f"samples ({self.samples} of V), by average linkage")
+        right.set_xticks([])
+        right.set_yticks([])
+        figure.colorbar(image, ax=right, label="share of runs together", shrink=0.9)
+
+
+def consensus(labels: Int[np.ndarray, "r m"]) -> Float[np.ndarray, "m m"]:
+    """The share of clusterings in which two samples are together."""
+    together = np.zeros((labels.shape[1],) * 2)
+    for one in labels:
+        member = np.eye(one.max() + 1)[one]
+        together += member @ member.T
+    return together / len(labels)
+
+
+def cophenetic(C: Float[np.ndarray, "m m"]) -> tuple[float, Int[np.ndarray, " m"]]:
+    """The cophenetic correlation of a consensus matrix, and the order of its leaves."""
+    from scipy.cluster import hierarchy
+    from scipy.spatial.distance import squareform
+
+    if len(C) < 2:
+        return 1.0, np.arange(len(C))
+    distances = squareform(1 - C, checks=False)
+    tree = hierarchy.linkage(distances, "average")
+    order = hierarchy.leaves_list(tree)
+    if np.ptp(distances) == 0:
+        return 1.0, order
+    heights = hierarchy.cophenet(tree)
+    return float(np.corrcoef(distances, heights)[0, 1]), order
+
+
+def dispersion(C: Float[np.ndarray, "m m"]) -> float:
+    """4 Σ_ij (C_ij − ½)² / m²: 1 where every entry is 0 or 1."""
+    return float(4 * np.mean((C - 0.5) ** 2))
+
+
+def pac(C: Float[np.ndarray, "m m"], u1: float = 0.1, u2: float = 0.9) -> float:
+    """The proportion of ambiguous clustering: of pairs with u1 < C_ij ≤ u2."""
+    pairs = C[np.triu_indices(len(C), 1)]
+    return float(np.mean((pairs > u1) & (pairs <= u2))) if len(pairs) else 0.0
+
+
+def jackknife(labels: Int[np.ndarray, "r m"]) -> float:
+    """Standard error of the cophenetic correlation, leaving out a group of runs at a
+    time: √((g − 1)/g Σ (ρ_i − ρ̄)²). NaN for two runs."""
+    groups = min(GROUPS, len(labels))
+    if len(labels) < 3:
+        return float("nan")
+    parts = np.array_split(np.arange(len(labels)), groups)
+    rho = [cophenetic(consensus(np.delete(labels, part, 0)))[0] for part in parts]
+    return float(np.sqrt((groups - 1) * np.var(rho)))

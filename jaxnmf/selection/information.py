@@ -1,0 +1,116 @@
+"""Information criteria: the likelihood against the number of parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from jaxnmf.operand import Observed, is_sparse
+from jaxnmf.selection.base import (
+    Data,
+    Fit,
+    Measured,
+    Method,
+    RankSelection,
+    curve,
+    finish,
+    one_of,
+    spread,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Information(Method):
+    r"""AIC, BIC and MDL of the best run of each rank.
+
+    With N known entries, d = p (m + n − p) free parameters (the dimension of the
+    matrices of rank p) and L the likelihood, up to a constant that all ranks share,
+
+        −2 log L = N log(2 D / N)   Frobenius: Gaussian noise of unknown variance
+        −2 log L = 2 D              Kullback-Leibler: Poisson counts
+
+        AIC = −2 log L + 2 d,   BIC = −2 log L + d log N,   MDL = BIC / 2.
+
+    They are relative to their smallest. d counts no bound W, H ≥ 0 that is active, so
+    sparse factors are charged too much; counts in other units than events (rescaled,
+    overdispersed) make a Poisson likelihood meaningless.
+
+    The choice is the p of the smallest ``criterion``.
+
+    Args:
+      criterion: "bic" (as good as "mdl") or "aic".
+
+    References: Akaike, "A new look at the statistical model identification", IEEE
+    Trans. Automatic Control 19 (1974); Schwarz, "Estimating the dimension of a model",
+    Annals of Statistics 6 (1978); Rissanen, "Modeling by shortest data description",
+    Automatica 14 (1978).
+    """
+
+    name: ClassVar[str] = "information"
+    rule: ClassVar[str] = "the smallest information criterion"
+    criterion: str = "bic"
+
+    def __post_init__(self) -> None:
+        one_of(self.name, "criterion", self.criterion, ("aic", "bic", "mdl"))
+
+    def check(self, data: Data, ranks: Sequence[int], seeds: Sequence[int]) -> None:
+        super().check(data, ranks, seeds)
+        if data.loss.beta not in (1, 2):
+            raise ValueError(
+                "method 'information' has a likelihood for 'frobenius' and "
+                f"'kullback-leibler', none for {data.loss!r}"
+            )
+        if max(ranks) > min(data.shape):
+            raise ValueError(
+                f"ranks: {max(ranks)} is above min(m, n) = {min(data.shape)}, where "
+                "method 'information' counts no parameters"
+            )
+
+    def measure(self, data: Data, rank: int, fits: list[Fit]) -> Measured:
+        losses = [fit.loss for fit in fits]
+        m, n = data.shape
+        N, d = known_entries(data), rank * (m + n - rank)
+        D = max(min(losses), float(np.finfo(np.float64).tiny) * N)
+        fit = N * np.log(2 * D / N) if data.loss.quadratic else 2 * D
+        bic = float(fit + d * np.log(N))
+        row = {"aic": float(fit + 2 * d), "bic": bic, "mdl": bic / 2}
+        row |= {"parameters": d, "loss": min(losses), "loss_std": spread(losses)}
+        return Measured(row, {"losses": np.array(losses)})
+
+    def finished(self, table: Any) -> Any:
+        names = ["aic", "bic", "mdl"]
+        table[names] = table[names] - table[names].min()
+        return table
+
+    def choose(self, table: Any) -> int:
+        return int(table[self.criterion].idxmin())
+
+    def draw(self, selection: RankSelection, figure: Any) -> None:
+        left, right = figure.subplots(1, 2)
+        curve(left, selection, "aic", label="AIC")
+        curve(left, selection, "bic", label="BIC", marker="s")
+        left.legend(frameon=False, fontsize=8)
+        finish(left, selection, "above the smallest")
+        curve(right, selection, "loss", label="loss")
+        ranks = list(selection.table.index)
+        for rank in ranks:
+            losses = selection.evidence[rank]["losses"]
+            right.plot([rank] * len(losses), losses, ".", color="0.7", ms=4, zorder=1)
+        right.set_ylim(bottom=0)
+        finish(right, selection, "loss, best of the seeds")
+
+
+def known_entries(data: Data) -> int:
+    """How many entries of V are known."""
+    if isinstance(data.V, Observed):
+        return data.V.nnz
+    if data.mask is None:
+        return data.shape[0] * data.shape[1]
+    if isinstance(data.mask, str):
+        return int((~np.isnan(np.asarray(data.V))).sum())
+    if is_sparse(data.mask):
+        return int(data.mask.count_nonzero())
+    return int(np.count_nonzero(data.mask))

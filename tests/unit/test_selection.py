@@ -1,0 +1,285 @@
+"""Rank selection: planted ranks are found, and measures are those of the papers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.cluster.hierarchy
+import scipy.sparse
+import scipy.spatial.distance
+import sklearn.metrics
+from matplotlib.figure import Figure
+
+import jaxnmf
+from jaxnmf import lanes as lanes_module
+from jaxnmf import metrics
+from jaxnmf.selection import METHODS
+from jaxnmf.selection import components as matching
+from jaxnmf.selection import consensus as clustering
+
+RANK, RANKS, SHAPE = 3, [2, 3, 4, 5], (30, 24)
+RNG = np.random.default_rng(5)
+# Samples in clusters, with a little of the other components.
+W = 0.3 * RNG.gamma(0.5, size=(SHAPE[0], RANK))
+W[np.arange(SHAPE[0]), np.arange(SHAPE[0]) % RANK] += RNG.uniform(0.7, 1.3, SHAPE[0])
+H = RNG.gamma(0.5, size=(RANK, SHAPE[1]))
+X = W @ H / (W @ H).mean()
+V = np.maximum(X + 0.1 * RNG.standard_normal(SHAPE), 0)
+COUNTS = RNG.poisson(30 * X)
+GIVEN: dict[str, dict[str, Any]] = {
+    "consensus": {"seeds": 8},
+    "cross_validation": {"seeds": 8, "repeats": 4},
+    "bi_cross_validation": {"seeds": 8},
+    "stability": {"seeds": 8},
+    "ard": {"seeds": 5},
+    "information": {"seeds": 5},
+}
+
+
+@pytest.fixture(scope="module")
+def selections() -> dict[str, Any]:
+    return {
+        method: jaxnmf.select_rank(V, RANKS, method=method, **given)
+        for method, given in GIVEN.items()
+    }
+
+
+def test_every_method_is_tested():
+    assert set(GIVEN) == set(METHODS)
+
+
+@pytest.mark.parametrize("method", GIVEN)
+def test_a_planted_rank_is_found(selections, method):
+    found = selections[method]
+    assert found.rank == RANK
+    assert f"rank {RANK} of 2 … 5 by {method}" in repr(found)
+    assert {*RANKS} <= {*found.table.index}
+    assert set(found.evidence) == {*found.table.index}
+    # Every run in one sweep.
+    lanes = 1 if method == "ard" else len(RANKS)
+    assert len(found.sweep.lanes) == lanes * GIVEN[method]["seeds"]
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("consensus", {"samples": "columns"}),
+        ("cross_validation", {}),
+        ("stability", {"resample": "poisson"}),
+        ("ard", {}),
+        ("information", {}),
+    ],
+)
+def test_a_planted_rank_is_found_in_counts(method, options):
+    given = {"loss": "kullback-leibler", **GIVEN[method], **options}
+    data = COUNTS.T if "samples" in options else COUNTS
+    assert jaxnmf.select_rank(data, RANKS, method=method, **given).rank == RANK
+
+
+@pytest.mark.parametrize("method", ["consensus", "stability", "ard", "information"])
+def test_merged_components_are_the_planted_ones(selections, method):
+    found_W, found_H = selections[method].factors()
+    assert found_W.shape == W.shape
+    np.testing.assert_allclose(found_H.sum(1), 1, rtol=1e-6)
+    assert metrics.factor_match_score(found_W, found_H, W, H) > 0.95
+    assert np.linalg.norm(found_W @ found_H - X) < 0.1 * np.linalg.norm(X)
+
+
+@pytest.mark.parametrize("method", GIVEN)
+def test_pictures(selections, method):
+    figure = selections[method].plot()
+    assert isinstance(figure, Figure)
+    axes = figure.axes
+    assert any("chosen: 3" in axis.get_xlabel() for axis in axes)
+    expected = {"cross_validation": 1, "bi_cross_validation": 1}
+    expected |= {"consensus": 3, "stability": 3}  # a colour bar, a second scale
+    assert len(axes) == expected.get(method, 2)
+    figure.canvas.draw()
+
+
+# --- Measures against independent ones ------------------------------------------------
+
+LABELS = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 1, 0], [0, 1, 2, 2]])
+TOGETHER = np.array(
+    [
+        [1.0, 0.75, 0.25, 0.0],
+        [0.75, 1.0, 0.25, 0.0],
+        [0.25, 0.25, 1.0, 0.75],
+        [0.0, 0.0, 0.75, 1.0],
+    ]
+)
+
+
+def test_consensus_of_a_tiny_matrix_by_hand():
+    C = clustering.consensus(LABELS)
+    np.testing.assert_allclose(C, TOGETHER)
+    # Of ten entries on and above the diagonal: 4 of 1, and 3/4, 1/4, 1/4, 0, 0, 3/4.
+    assert clustering.dispersion(C) == pytest.approx(4 * (8 * 1 / 4 + 8 / 16) / 16)
+    assert clustering.pac(C) == pytest.approx(4 / 6)
+    assert clustering.pac(C, 0.3, 0.7) == 0
+    distances = scipy.spatial.distance.squareform(1 - C)
+    tree = scipy.cluster.hierarchy.linkage(distances, "average")
+    expected, _ = scipy.cluster.hierarchy.cophenet(tree, distances)
+    assert clustering.cophenetic(C)[0] == pytest.approx(expected)
+
+
+def test_measures_of_runs_that_all_agree_are_perfect():
+    C = clustering.consensus(np.array([[0, 0, 1], [1, 1, 0]]))
+    assert clustering.cophenetic(C)[0] == pytest.approx(1)
+    assert (clustering.dispersion(C), clustering.pac(C)) == (1, 0)
+    assert clustering.cophenetic(np.ones((4, 4)))[0] == 1
+    assert clustering.jackknife(np.array([[0, 0, 1]] * 4)) == pytest.approx(0)
+
+
+def test_the_consensus_is_that_of_the_runs(selections):
+    found = selections["consensus"]
+    lanes = [i for i, lane in enumerate(found.sweep.lanes) if lane.rank == 4]
+    C = np.zeros((SHAPE[0],) * 2)
+    for lane in lanes:
+        labels = metrics.cluster_by_component(*found.sweep.factors(lane))
+        C += labels[:, None] == labels
+    np.testing.assert_allclose(found.evidence[4]["consensus"], C / len(lanes))
+
+
+def test_silhouettes_are_those_of_scikit_learn():
+    members = matching.unit(RNG.random((6, 3, 10)) + 2 * np.eye(3, 10))
+    expected = sklearn.metrics.silhouette_samples(
+        members.reshape(18, 10), np.tile(np.arange(3), 6), metric="cosine"
+    )
+    found = matching.silhouettes(members)
+    np.testing.assert_allclose(found.ravel(), expected, atol=1e-10)
+    assert (matching.silhouettes(members[:, :1]) == 1).all()
+
+
+def test_components_are_matched_whatever_their_order():
+    base = matching.unit(RNG.random((4, 12)) ** 3)
+    orders = np.stack([RNG.permutation(4) for _ in range(5)])
+    runs = matching.unit(base[orders] + 0.02 * RNG.random((5, 4, 12)))
+    order = matching.matched(runs)
+    clusters = np.take_along_axis(orders, order, 1)
+    assert (clusters == clusters[0]).all()
+
+
+def test_criteria_are_their_formulas(selections):
+    found = selections["information"]
+    m, n = SHAPE
+    bic, aic = {}, {}
+    for rank in RANKS:
+        D, d, N = found.sweep.best(rank).loss, rank * (m + n - rank), m * n
+        bic[rank] = N * np.log(2 * D / N) + d * np.log(N)
+        aic[rank] = N * np.log(2 * D / N) + 2 * d
+        assert found.table["parameters"][rank] == d
+    for name, values in (("bic", bic), ("aic", aic)):
+        expected = np.array(list(values.values()))
+        np.testing.assert_allclose(
+            found.table[name], expected - expected.min(), atol=1e-3
+        )
+    np.testing.assert_allclose(found.table["mdl"], found.table["bic"] / 2)
+
+
+# --- What is held out is not seen -----------------------------------------------------
+
+
+def test_held_out_entries_do_not_reach_the_fit():
+    given: dict[str, Any] = {"method": "cross_validation", "seeds": 2, "repeats": 2}
+    first = jaxnmf.select_rank(V, [3], max_iter=50, **given)
+    method = first.method
+    parts = [method.split(method.known(first.data), i) for i in range(2)]
+    for part, (kept, held) in enumerate(parts):
+        assert len(held.values) == int(0.1 * V.size)
+        assert not {*zip(kept.rows, kept.cols)} & {*zip(held.rows, held.cols)}  # noqa: B905
+        changed = V.copy()
+        changed[held.rows, held.cols] = 100 * RNG.random(len(held.values))
+        second = jaxnmf.select_rank(changed, [3], max_iter=50, **given)
+        (lane,) = (i for i, x in enumerate(first.sweep.lanes) if x.seed == part)
+        for a, b in zip(
+            first.sweep.runs[lane].factors, second.sweep.runs[lane].factors, strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+        errors = (x.evidence[3]["errors"][part] for x in (first, second))
+        assert 10 * next(errors) < next(errors)
+        W, H = first.sweep.factors(lane)
+        x = (W @ H)[held.rows, held.cols]
+        error = first.evidence[3]["errors"][part]
+        assert error == pytest.approx(0.5 * np.mean((held.values - x) ** 2), rel=1e-4)
+
+
+def test_sparse_and_observed_data_are_held_out_too():
+    given: dict[str, Any] = {"method": "cross_validation", "seeds": 2, "repeats": 2}
+    of = {"ranks": [2, 3], "max_iter": 30, **given}
+    dense = jaxnmf.select_rank(V, **of)
+    for same in (
+        scipy.sparse.csr_array(V),
+        jaxnmf.Observed(*np.indices(SHAPE).reshape(2, -1), V.ravel(), SHAPE),
+    ):
+        found = jaxnmf.select_rank(same, **of)
+        np.testing.assert_allclose(
+            found.table["error"], dense.table["error"], rtol=1e-3
+        )
+
+
+def test_a_held_out_block_is_predicted_as_owen_and_perry_do(selections):
+    from scipy.optimize import nnls
+
+    found = selections["bi_cross_validation"]
+    rows, cols = found.method.blocks(found.data)[0]
+    lanes = [
+        (found.sweep.runs[i].trace.loss[-1], i)
+        for i, lane in enumerate(found.sweep.lanes)
+        if lane.rank == 3 and found.sweep.maker.turns[lane.seed] == 0
+    ]
+    W_D, H_D = found.sweep.factors(min(lanes)[1])
+    B, C = np.delete(V[rows], cols, 1), np.delete(V[:, cols], rows, 0)
+    W_A = np.stack([nnls(H_D.T, b)[0] for b in B])
+    H_A = np.stack([nnls(W_D, c)[0] for c in C.T]).T
+    expected = 0.5 * np.mean((V[np.ix_(rows, cols)] - W_A @ H_A) ** 2)
+    assert found.evidence[3]["errors"][0] == pytest.approx(expected, rel=1e-2)
+
+
+# --- Refused by name ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ranks": []}, "ranks is empty"),
+        ({"ranks": [1, 2]}, "puts every sample into one cluster"),
+        ({"seeds": 1}, "at least 2 seeds"),
+        ({"seeds": [1, 1]}, "names one twice"),
+        ({"method": "consensu"}, "did you mean 'consensus'"),
+        ({"sample": "rows"}, "no option 'sample'.*did you mean 'samples'"),
+        ({"samples": "row"}, "must be one of rows, columns"),
+        ({"method": "stability", "seeds": 1}, "at least 2 seeds"),
+        ({"method": "stability", "resample": "bootstrap"}, "gaussian, poisson"),
+        ({"method": "cross_validation", "share": 1.5}, "share=1.5 must be between"),
+        ({"method": "cross_validation", "share": 1e-6}, "none to hold out"),
+        ({"method": "cross_validation", "seeds": 3}, "fewer than the 5 parts"),
+        ({"method": "bi_cross_validation", "ranks": [13]}, "13 is above the 12"),
+        ({"method": "information", "ranks": [25]}, "25 is above min"),
+        (
+            {"method": "information", "loss": "itakura-saito"},
+            "no.* likelihood|none for",
+        ),
+        ({"method": "ard", "solver": "mu"}, "has its own, 'ard'"),
+        ({"method": "ard", "prior": "l3"}, "must be one of l1, l2"),
+        ({"solver": "hals", "loss": "kullback-leibler"}, "cannot minimise"),
+        ({"V": V[0]}, "must be a matrix"),
+        ({"V": -V}, "negative entries"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_compiled(given, message, monkeypatch):
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(lanes_module, "compiled", never)
+    with pytest.raises(ValueError, match=message):
+        jaxnmf.select_rank(**{"V": V, "ranks": [2, 3], **given})
+
+
+def test_a_rank_without_runs_has_no_factors(selections):
+    with pytest.raises(ValueError, match=r"rank=9 is none"):
+        selections["consensus"].factors(9)
+    with pytest.raises(ValueError, match="fits parts of V"):
+        selections["bi_cross_validation"].factors()
