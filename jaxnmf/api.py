@@ -11,6 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxnmf.checks import check_amount as check_amount
+from jaxnmf.checks import check_count as check_count
+from jaxnmf.checks import is_number as is_number
 from jaxnmf.constraints import CONSTRAINTS, Box, Free, NonNegative, Penalty
 from jaxnmf.init import initial_factors
 from jaxnmf.losses import Loss
@@ -268,25 +271,6 @@ def make_constraints(
         plain = type(one) is NonNegative
         made.append(Free() if plain and factor in signed else one)
     return made[0], made[1]
-
-
-def check_count(name: str, value: Any, least: int = 1) -> None:
-    """Raise a ValueError unless value is an integer ≥ least."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise ValueError(f"{name}={value!r} must be an integer ≥ {least}")
-
-
-def check_amount(name: str, value: Any) -> None:
-    """Raise a ValueError unless value is a finite number ≥ 0."""
-    if not is_number(value) or not np.isfinite(value) or value < 0:
-        raise ValueError(f"{name}={value!r} must be a finite number ≥ 0")
-
-
-def is_number(value: Any) -> bool:
-    """Whether value is a real number; a bool is none."""
-    real = int | float | np.integer | np.floating
-    return isinstance(value, real) and not isinstance(value, bool)
 
 
 def check_problem(problem: Problem, solver: Any) -> None:

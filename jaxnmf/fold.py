@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxnmf.checks import check_amount, check_count
 from jaxnmf.constraints import NonNegative, Penalty
 from jaxnmf.losses import Loss
 from jaxnmf.offsets import known_mean
@@ -89,11 +90,8 @@ class Model:
         By `hals` for the Frobenius loss, `mu` for other β-divergences, and `pgd` for
         what neither takes.
         """
-        whole = isinstance(max_iter, int | np.integer)
-        if not whole or isinstance(max_iter, bool) or max_iter < 1:
-            raise ValueError(f"max_iter={max_iter!r} must be an integer ≥ 1")
-        if not (np.isfinite(tol) and tol >= 0):
-            raise ValueError(f"tol={tol!r} must be a finite number ≥ 0")
+        check_count("max_iter", max_iter)
+        check_amount("tol", tol)
         p, n = self.H.shape
         signed = self.project.name == "free"
         with precision(self.dtype) as dtype:

@@ -144,7 +144,8 @@ class Runner:
         done: Callable[[int, Run], None],
     ) -> None:
         """Run the tasks ``make(i)`` for each i, and call ``done(i, run)``, from one
-        thread at a time, as each stops. `cancel` ends it after the calls under way."""
+        thread at a time, as each stops. An exception, Ctrl-C among them, ends it after
+        the calls under way."""
         self._waiting = collections.deque(indices)
         self._errors = []
         target = self._alone if self.form.group == 1 else self._in_group

@@ -336,6 +336,15 @@ def _taken(x: jax.Array, index: jax.Array) -> jax.Array:
 Matrix = Dense | Sparse
 
 
+def component_pairs(p: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(first, second, packed): the pairs k ≤ l of p components, and where in that list
+    each entry of a symmetric (p, p) matrix stands."""
+    first, second = np.triu_indices(p)
+    packed = np.zeros((p, p), int)
+    packed[first, second] = packed[second, first] = np.arange(len(first))
+    return first, second, packed
+
+
 @pytree
 class ColumnGrams:
     """A Gram matrix for every column of data observed in part.
@@ -351,10 +360,7 @@ class ColumnGrams:
 
     @classmethod
     def of(cls, fixed: Float[Array, "p m"], matrix: Matrix) -> ColumnGrams:
-        p = fixed.shape[0]
-        first, second = np.triu_indices(p)
-        packed = np.zeros((p, p), int)
-        packed[first, second] = packed[second, first] = np.arange(len(first))
+        first, second, packed = component_pairs(fixed.shape[0])
         return cls(array=matrix.weigh(fixed[first] * fixed[second])[packed])
 
     def __matmul__(self, X: Float[Array, "p n"]) -> Float[Array, "... n"]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxnmf.checks import check_count
 from jaxnmf.fold import Model
 from jaxnmf.metrics import relative_error
 from jaxnmf.offsets import FIRST
@@ -120,8 +121,7 @@ class Result:
         if np.ndim(row):
             raise ValueError(f"row has shape {np.shape(row)}; it must be one integer")
         row = int(row)
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-            raise ValueError(f"k={k!r} must be an integer ≥ 1")
+        check_count("k", k)
         n = self.H.shape[1]
         scores = self.predict(row, np.arange(n)).astype(float)
         left = n

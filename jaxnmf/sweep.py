@@ -20,15 +20,8 @@ import numpy as np
 
 from jaxnmf import registry
 from jaxnmf._version import __version__
-from jaxnmf.api import (
-    begin,
-    check_amount,
-    check_count,
-    is_number,
-    make_problem,
-    make_stop,
-    progress_bar,
-)
+from jaxnmf.api import begin, make_problem, make_stop, progress_bar
+from jaxnmf.checks import check_amount, check_count, check_list, is_number
 from jaxnmf.lanes import Form, Runner, Task
 from jaxnmf.problem import Problem
 from jaxnmf.result import Result, to_result
@@ -174,10 +167,16 @@ class SweepResult:
         loss), kkt, iterations, status."""
         import pandas as pd
 
+        quadratic = self.maker.problems[0].loss.quadratic
+        sizes = [
+            _squares(problem.matrix) if quadratic else 0.0
+            for problem in self.maker.problems
+        ]
         rows = []
         for i, (lane, run) in enumerate(zip(self.lanes, self.runs, strict=True)):
             if run is None:
                 continue
+            size = sizes[self.maker.turns[lane.seed]]
             rows.append(
                 {
                     "lane": i,
@@ -185,7 +184,7 @@ class SweepResult:
                     "seed": lane.seed,
                     **lane.settings,
                     "loss": float(run.trace.loss[-1]),
-                    "relative_error": self._relative_error(lane, run),
+                    "relative_error": self._relative_error(lane, run, size),
                     "kkt": float(run.trace.kkt[-1]),
                     "iterations": int(run.iterations),
                     "status": str(Status.from_code(int(run.status))),
@@ -193,17 +192,16 @@ class SweepResult:
             )
         return pd.DataFrame(rows)
 
-    def _relative_error(self, lane: Lane, run: Run) -> float:
-        problem, _ = self.maker.unpadded(lane)
-        matrix = problem.matrix
-        if not problem.loss.quadratic:
+    def _relative_error(self, lane: Lane, run: Run, size: float) -> float:
+        """From the loss, and ``size`` = Σ w v²; NaN where that is 0."""
+        if size == 0:
             return float("nan")
+        problem, _ = self.maker.unpadded(lane)
         with precision(self.maker.dtype.name):
             pairs = zip(problem.penalties, run.factors, strict=True)
             penalty = sum(float(p.value(jnp.asarray(X))) for p, X in pairs)
         fit = max(float(run.trace.loss[-1]) - penalty, 0.0)
-        size = _squares(matrix)
-        return float(np.sqrt(2 * fit / size)) if size > 0 else float("nan")
+        return float(np.sqrt(2 * fit / size))
 
     def factors(self, lane: int) -> tuple[np.ndarray, np.ndarray]:
         """(W, H) of a lane, (m, p) and (p, n)."""
@@ -360,7 +358,7 @@ def sweep(
             dtype=dtype,
         )
         # What cannot be started is refused before anything is run.
-        smallest = {
+        first_tasks = {
             rank: maker.task(Lane(rank, seeds[0], combinations[0])) for rank in ranks
         }
         runs: list[Run | None] = [None] * len(lanes)
@@ -405,8 +403,8 @@ def sweep(
                         if runs[i] is None and maker.sizes[lane.rank] == size
                     ]
                     for part, chosen in plan(waiting, form, told):
-                        widest = smallest[min(lanes[i].rank for i in part)]
-                        chosen = within(max_memory, chosen, widest, records)
+                        like = first_tasks[lanes[part[0]].rank]
+                        chosen = within(max_memory, chosen, like, records)
                         runner = Runner(dtype, stop, form=chosen, **every)
                         started = time.perf_counter()
                         try:
@@ -446,22 +444,6 @@ def sweep(
                 stacklevel=2,
             )
         return result
-
-
-def check_list(name: str, values: Any, least: int) -> list[int]:
-    """The values as a list of integers ≥ least, none twice."""
-    if np.ndim(values) != 1:
-        raise ValueError(f"{name}={values!r} must be a list of integers")
-    values = [x.item() if isinstance(x, np.generic) else x for x in values]
-    if not values:
-        raise ValueError(
-            f"{name} is empty; give at least one, such as {name}=[{least}]"
-        )
-    for value in values:
-        check_count(name, value, least)
-    if len(set(values)) < len(values):
-        raise ValueError(f"{name}={values} names one twice")
-    return values
 
 
 def make_settings(
@@ -576,17 +558,15 @@ def plan(
     alone = Form.default(len(waiting))
     grouped = dataclasses.replace(alone, group=GROUP, threaded=False)
     few, more = 2 * alone.workers, 2 * GROUP * alone.workers
-    measured = {entry["group"]: entry["seconds_per_work"] for entry in told.values()}
-    if len(measured) < 2 and len(waiting) >= 2 * (few + more):
+    groups = {entry["group"] for entry in told.values()}
+    if len(groups) < 2 and len(waiting) >= 2 * (few + more):
         yield waiting[:few], alone
         yield waiting[few : few + more], grouped
         waiting = waiting[few + more :]
-        measured = {
-            entry["group"]: entry["seconds_per_work"] for entry in told.values()
-        }
     if waiting:
-        best = min(measured, key=lambda group: measured[group], default=1)
-        yield waiting, grouped if best > 1 else alone
+        first = {"group": 1}
+        best = min(told.values(), key=lambda x: x["seconds_per_work"], default=first)
+        yield waiting, grouped if best["group"] > 1 else alone
 
 
 def tell(told: dict[str, Any], form: Form, seconds: float, work: int) -> None:

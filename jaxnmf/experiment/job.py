@@ -22,6 +22,7 @@ import pandas as pd
 
 from jaxnmf import api, datasets, metrics, ratings, registry, topics
 from jaxnmf._version import __version__
+from jaxnmf.checks import check_list
 from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment import store
@@ -76,8 +77,8 @@ def run_job(
     if ranks is None:
         # What the data set's own field uses.
         ranks = [dataset.rank] if dataset.rank else []
-    _check_list("ranks", ranks, 1)
-    _check_list("seeds", config["seeds"], 0)
+    check_list("ranks", ranks, 1)
+    check_list("seeds", config["seeds"], 0)
     solver_name, solver_options = configs.split_name(config["solver"])
     solver = registry.make_solver(solver_name, solver_options)
     loss_name, loss_options = configs.split_name(config["loss"])
@@ -206,15 +207,6 @@ def run_job(
             # Also on Ctrl-C: what was finished stays readable.
             path = write(complete) if rows else folder
         return path
-
-
-def _check_list(name: str, values: list[int], least: int) -> None:
-    if not values:
-        raise ValueError(f"{name} is empty; give at least one, such as {name}=[8]")
-    if len(set(values)) < len(values):
-        raise ValueError(f"{name}={values} names one twice")
-    for value in values:
-        api.check_count(name, value, least)
 
 
 class Part(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxnmf import registry
-from jaxnmf.api import check_count
+from jaxnmf.checks import check_count, check_list
 from jaxnmf.constraints import NonNegative, Penalty
 from jaxnmf.fold import Model
 from jaxnmf.lanes import Form
@@ -19,7 +19,7 @@ from jaxnmf.selection.consensus import Consensus
 from jaxnmf.selection.cross_validation import BiCrossValidation, CrossValidation
 from jaxnmf.selection.information import Information
 from jaxnmf.selection.stability import Stability
-from jaxnmf.sweep import SweepResult, check_list, sweep
+from jaxnmf.sweep import SweepResult, sweep
 
 METHODS: dict[str, type[Method]] = {
     method.name: method

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
+from jaxnmf.matrix import component_pairs
 from jaxnmf.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
@@ -113,9 +113,7 @@ def newton_step(
     """A better ``free`` factor, column by column, for a dense V."""
     matrix, penalty = problem.matrix, problem.penalty
     p, by_rows = free.shape[0], matrix.transposed
-    first, second = np.triu_indices(p)
-    packed = np.zeros((p, p), int)
-    packed[first, second] = packed[second, first] = np.arange(len(first))
+    first, second, packed = component_pairs(p)
     pairs, total = fixed[first] * fixed[second], fixed.sum(1)[:, None]
     eps = jnp.finfo(matrix.dtype).eps
 

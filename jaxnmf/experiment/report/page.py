@@ -268,13 +268,7 @@ def _factors(
         dataset = None
         for best in statistics.best_runs(runs).to_dict("records"):
             job = jobs[best["job"]]
-            dataset = _dataset(job, load_dataset, loaded)
-            W, H = job.factors(best["run"])
-            if dataset.V.shape != (len(W), H.shape[1]):
-                raise ValueError(
-                    f"the data is {dataset.V.shape[0]}×{dataset.V.shape[1]} now, the "
-                    f"factors are of a matrix {len(W)}×{H.shape[1]}"
-                )
+            dataset, W, H = _with_data(job, best["run"], load_dataset, loaded)
             model = f"{best['model']}, " if best["model"] else ""
             shown.append(
                 {
@@ -286,9 +280,7 @@ def _factors(
                 }
             )
         return {"factors": shown, "missing": "", "about": dataset}
-    except _NotLoaded as error:
-        return {"factors": [], "missing": str(error)}
-    except ValueError as error:
+    except (_NotLoaded, ValueError) as error:
         return {"factors": [], "missing": str(error)}
 
 
@@ -306,13 +298,7 @@ def _predicted(
     run = runs[(runs[keys] == row[keys]).all(axis=1)].iloc[0]
     job = jobs[run["job"]]
     try:
-        dataset = _dataset(job, load_dataset, loaded)
-        W, H = job.factors(run["run"])
-        if dataset.V.shape != (len(W), H.shape[1]):
-            raise ValueError(
-                f"the data is {dataset.V.shape[0]}×{dataset.V.shape[1]} now, the "
-                f"factors are of a matrix {len(W)}×{H.shape[1]}"
-            )
+        dataset, W, H = _with_data(job, run["run"], load_dataset, loaded)
         fold = run.get("fold")
         parts = split(
             Observed.stored(dataset.V),
@@ -333,6 +319,23 @@ def _predicted(
 
 class _NotLoaded(Exception):
     """Why a data set is not there to be shown."""
+
+
+def _with_data(
+    job: StoredJob,
+    run: str,
+    load_dataset: LoadDataset | None,
+    loaded: dict[str, Any],
+) -> tuple[Any, Any, Any]:
+    """(the data set, W, H) of a run, when they still fit each other."""
+    dataset = _dataset(job, load_dataset, loaded)
+    W, H = job.factors(run)
+    if dataset.V.shape != (len(W), H.shape[1]):
+        raise ValueError(
+            f"the data is {dataset.V.shape[0]}×{dataset.V.shape[1]} now, the "
+            f"factors are of a matrix {len(W)}×{H.shape[1]}"
+        )
+    return dataset, W, H
 
 
 def _dataset(
