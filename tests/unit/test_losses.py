@@ -252,7 +252,7 @@ def test_registered_losses_are_gone_again():
         registry.make_loss("huber")
 
 
-@pytest.mark.parametrize("bad", [3, "name", lambda x: x, object], ids=repr)
+@pytest.mark.parametrize("bad", [3, "name", len, object], ids=repr)
 def test_register_refuses_what_is_no_loss(bad):
     with pytest.raises(ValueError, match=r"'bad' is neither a Loss nor a function"):
         jaxnmf.register_loss("bad")(bad)
