@@ -261,19 +261,57 @@ def timed(
     # A program's first call pays for buffers and threads: one iteration, thrown away.
     jax.block_until_ready(go(problem, solver, factors, state, np.int32(1)))
 
-    first = last = on_host(look(problem, factors))
+    def iterate(factors: Factors, state: Any, steps: int) -> tuple[Factors, Any]:
+        steps = np.int32(steps)
+        return jax.block_until_ready(go(problem, solver, factors, state, steps))
+
+    run = clocked(
+        iterate,
+        lambda factors: look(problem, factors),
+        factors,
+        state,
+        stop,
+        record_every=record_every,
+        on_record=on_record,
+    )
+    if not kkt:
+        # At the start and at the end it is always told.
+        for row, end in ((0, factors), (-1, run.factors)):
+            look, more = compiled(measure_with_kkt, problem, end)
+            run.trace.kkt[row] = look(problem, end).kkt
+            compiling += more
+    return run._replace(compile_seconds=compiling)
+
+
+def clocked(
+    iterate: Callable[[Any, Any, int], tuple[Any, Any]],
+    look: Callable[[Any], Measure],
+    factors: Any,
+    state: Any,
+    stop: Stop,
+    *,
+    record_every: int,
+    on_record: Callable[[int, float], None] | None = None,
+) -> Run:
+    """The loop of `timed` over anything that iterates and can be looked at.
+
+    Args:
+      iterate: (factors, state, steps) → the two after so many iterations, finished
+        when it returns. Only its calls are on the clock.
+      look: the loss and the KKT residual of factors.
+    """
+    first = last = on_host(look(factors))
     status, iteration, seconds = int(initial_status(stop, first, np)), 0, 0.0
-    start_factors = factors
     rows: list[list[Any]] = [[0, *first, 0.0]]
     limit = float(stop.seconds)
     while status == Status.RUNNING.code and iteration < int(stop.max_iter):
-        steps = np.int32(min(record_every, int(stop.max_iter) - iteration))
+        steps = min(record_every, int(stop.max_iter) - iteration)
         start = time.perf_counter()
-        new, state = jax.block_until_ready(go(problem, solver, factors, state, steps))
+        new, state = iterate(factors, state, steps)
         seconds += time.perf_counter() - start
-        now = on_host(look(problem, new))
-        iteration += int(steps)
-        status = int(verdict(stop, first, last, now, iteration, int(steps), np))
+        now = on_host(look(new))
+        iteration += steps
+        status = int(verdict(stop, first, last, now, iteration, steps, np))
         if status != Status.DIVERGED.code:
             factors = new
         if status == Status.RUNNING.code and seconds >= limit:
@@ -284,14 +322,8 @@ def timed(
             on_record(iteration, float(now.loss))
     if status == Status.RUNNING.code:
         status = Status.MAX_ITER.code
-    if not kkt:
-        # At the start and at the end it is always told.
-        for row, end in ((0, start_factors), (-1, factors)):
-            look, more = compiled(measure_with_kkt, problem, end)
-            rows[row][2] = look(problem, end).kkt
-            compiling += more
-    columns = [np.asarray(column) for column in zip(*rows, strict=True)]
-    return Run(factors, status, iteration, Trace(*columns), compiling)  # pyright: ignore
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    return Run(factors, status, iteration, Trace(*columns))  # pyright: ignore
 
 
 @contextlib.contextmanager
