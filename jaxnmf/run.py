@@ -8,9 +8,11 @@ the solver runs.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import re
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +61,21 @@ class Run(NamedTuple):
     iterations: jax.Array
     trace: Trace
     compile_seconds: float = 0.0
+    program: str | None = None  # `program_hash` of the iterations, of a timed run
+
+
+@runtime_checkable  # for the type checker of the tests
+class Checkpoint(Protocol):
+    """Where a run on its way is kept, so that one that was killed goes on."""
+
+    def load(self) -> Mapping[str, np.ndarray] | None:
+        """What was saved last, None at the start."""
+        ...
+
+    def save(self, progress: Callable[[], Mapping[str, np.ndarray]]) -> None:
+        """Called after every record, off the clock; calls ``progress`` where it is time
+        to save."""
+        ...
 
 
 def advance(
@@ -240,6 +257,7 @@ def timed(
     record_every: int = RECORD_EVERY,
     kkt: bool = True,
     on_record: Callable[[int, float], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Run:
     """The same run driven from the host, with a clock.
 
@@ -249,6 +267,8 @@ def timed(
     Args:
       as `solve`, and
       on_record: called with (iteration, loss) after every record, off the clock.
+      checkpoint: keeps the run on its way. One that goes on from there ends with the
+        same bits.
     """
     solver = as_leaves(solver, problem.matrix.dtype)
     factors = jax.tree.map(jnp.asarray, factors)
@@ -262,8 +282,8 @@ def timed(
     jax.block_until_ready(go(problem, solver, factors, state, np.int32(1)))
 
     def iterate(factors: Factors, state: Any, steps: int) -> tuple[Factors, Any]:
-        steps = np.int32(steps)
-        return jax.block_until_ready(go(problem, solver, factors, state, steps))
+        arguments = (problem, solver, factors, state, np.int32(steps))
+        return jax.block_until_ready(go(*arguments))
 
     run = clocked(
         iterate,
@@ -273,6 +293,7 @@ def timed(
         stop,
         record_every=record_every,
         on_record=on_record,
+        checkpoint=checkpoint,
     )
     if not kkt:
         # At the start and at the end it is always told.
@@ -280,7 +301,7 @@ def timed(
             look, more = compiled(measure_with_kkt, problem, end)
             run.trace.kkt[row] = look(problem, end).kkt
             compiling += more
-    return run._replace(compile_seconds=compiling)
+    return run._replace(compile_seconds=compiling, program=program_hash(go))
 
 
 def clocked(
@@ -292,6 +313,7 @@ def clocked(
     *,
     record_every: int,
     on_record: Callable[[int, float], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Run:
     """The loop of `timed` over anything that iterates and can be looked at.
 
@@ -300,9 +322,17 @@ def clocked(
         when it returns. Only its calls are on the clock.
       look: the loss and the KKT residual of factors.
     """
-    first = last = on_host(look(factors))
-    status, iteration, seconds = int(initial_status(stop, first, np)), 0, 0.0
-    rows: list[list[Any]] = [[0, *first, 0.0]]
+    saved = None if checkpoint is None else checkpoint.load()
+    if saved is None:
+        first = on_host(look(factors))
+        rows: list[tuple[Any, ...]] = [(0, *first, 0.0)]
+    else:
+        factors, state = _restored(saved, (factors, state))
+        rows = list(zip(*(saved[name] for name in Trace._fields), strict=True))
+        first = Measure(*rows[0][1:3])
+    last = Measure(*rows[-1][1:3])
+    iteration, seconds = int(rows[-1][0]), float(rows[-1][3])
+    status = int(initial_status(stop, first, np))
     limit = float(stop.seconds)
     while status == Status.RUNNING.code and iteration < int(stop.max_iter):
         steps = min(record_every, int(stop.max_iter) - iteration)
@@ -316,14 +346,49 @@ def clocked(
             factors = new
         if status == Status.RUNNING.code and seconds >= limit:
             status = Status.TIME.code
-        rows.append([iteration, *now, seconds])
+        rows.append((iteration, *now, seconds))
         last = now
         if on_record is not None:
             on_record(iteration, float(now.loss))
+        if checkpoint is not None and status == Status.RUNNING.code:
+            carry = factors, state
+            checkpoint.save(lambda carry=carry: {**_kept(carry), **_columns(rows)})
     if status == Status.RUNNING.code:
         status = Status.MAX_ITER.code
-    columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return Run(factors, status, iteration, Trace(*columns))  # pyright: ignore
+    return Run(factors, status, iteration, Trace(**_columns(rows)))  # pyright: ignore
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> dict[str, np.ndarray]:
+    """The arrays of a trace, by name."""
+    columns = (np.array(column) for column in zip(*rows, strict=True))
+    return dict(zip(Trace._fields, columns, strict=True))
+
+
+def _kept(tree: Any) -> dict[str, np.ndarray]:
+    """The leaves of a tree by number; of random keys their bits."""
+    return {
+        f"leaf{i}": np.asarray(jax.random.key_data(x) if _is_key(x) else x)
+        for i, x in enumerate(jax.tree.leaves(tree))
+    }
+
+
+def _restored(saved: Mapping[str, np.ndarray], like: Any) -> Any:
+    """The tree that `_kept` took apart, of the structure of another."""
+
+    def leaf(i: int, x: Any) -> Any:
+        kept = saved[f"leaf{i}"]
+        if _is_key(x):
+            return jax.random.wrap_key_data(
+                jnp.asarray(kept), impl=jax.random.key_impl(x)
+            )
+        return jnp.asarray(kept) if isinstance(x, jax.Array) else kept
+
+    leaves, structure = jax.tree.flatten(like)
+    return structure.unflatten([leaf(i, x) for i, x in enumerate(leaves)])
+
+
+def _is_key(x: Any) -> bool:
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 @contextlib.contextmanager
@@ -388,3 +453,12 @@ def compiled(
         _programs.pop(next(iter(_programs)))
     _programs[signature] = program
     return program, time.perf_counter() - start
+
+
+def program_hash(program: Any) -> str:
+    """The first digits of the SHA-256 of a compiled program: of its instructions, not
+    of the source lines that are noted beside them."""
+    text = re.sub(r"metadata=\{[^}]*\}", "", program.as_text())
+    text = re.sub(r"(?m)^(\d+ .*|(File|Function|Stack)\w+)\n", "", text)
+    text = re.sub(r"[ \t]+", " ", text)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -158,3 +158,16 @@ def model_label(config: Mapping[str, Any]) -> str:
         given = [] if offsets is True else np.ravel(offsets)
         parts.append(" ".join(["offsets", ", ".join(f"{x:g}" for x in given)]).strip())
     return ", ".join(parts)
+
+
+def labels(config: Mapping[str, Any]) -> dict[str, str]:
+    """What tells the jobs of a study apart, for people."""
+    named = {"dataset": config["dataset"]["name"], "model": model_label(config)}
+    for kind, find in (
+        ("loss", registry.loss_class),
+        ("solver", registry.solver_class),
+    ):
+        options = registry.options(find(config[kind]["name"]))
+        defaults = {option.name: option.default for option in options}
+        named[kind] = label(config[kind], defaults)
+    return named

@@ -6,10 +6,13 @@
                      trace.parquet     a row a record
                      factors.npz       W/<run> and H/<run>, no pickles; where there are
                                        offsets b/<run> (rows) and c/<run> (columns)
+                     choice.parquet    of a choice of p: its measures, a row a rank
+                     evidence.npz      and what its pictures show
+          jobs/.<key>~runs/<run>.npz   of a job still running: each run that ended, and
+                                       how far the one under way is
 
-A job is one data set, loss and solver; its runs are rank × seed. A job still running
-is written again with every run that ends, ``manifest["complete"]`` False until the
-last.
+A job is one data set, loss and solver; its runs are rank × seed. `Unfinished` is the
+last of these folders; it is gone once the job stands.
 """
 
 from __future__ import annotations
@@ -30,48 +33,28 @@ import numpy as np
 import pandas as pd
 import yaml
 
-SUMMARY_COLUMNS = (
-    "run",
-    "dataset",
-    "loss",
-    "solver",
-    "rank",
-    "seed",
-    "objective",
-    "error",
-    "relative_error",
-    "iterations",
-    "seconds",
-    "compile_seconds",
-    "kkt",
-    "status",
+from jaxnmf.disk import npz, read_arrays
+from jaxnmf.experiment.layout import (
+    DATA_FILES,
+    FORMAT,
+    SUMMARY_COLUMNS,
+    TRACE_COLUMNS,
+    as_json,
+    as_yaml,
+    job_path,
+    named_arrays,
+    plain,
+    writing,
 )
-METRIC_COLUMNS = (
-    "rmse",
-    "mae",
-    "ndcg10",
-    "validation_rmse",
-    "accuracy",
-    "ari",
-    "nmi",
-    "npmi",
-    "umass",
-    "diversity",
-    "match_score",
-    "sparsity_W",
-    "sparsity_H",
-)
-# Of ratings: what a run is compared with, on the same split.
-BASELINES = {"mean": "global mean", "offsets": "user and item offsets"}
-PREDICTION_COLUMNS = ("rmse", "mae", "ndcg10", "validation_rmse")
-TRACE_COLUMNS = ("run", "iteration", "seconds", "objective", "error", "kkt")
-
-DATA_FILES = ("config.yaml", "summary.parquet", "trace.parquet", "factors.npz")
+from jaxnmf.experiment.unfinished import Unfinished
 
 
 @dataclass(frozen=True, eq=False)
 class StoredJob:
-    """One job as read back; the factors stay on disk until asked for."""
+    """One job as read back; the factors stay on disk until asked for.
+
+    ``choice`` and ``evidence`` are those of a choice of p, else None and empty.
+    """
 
     path: Path
     config: dict[str, Any]
@@ -82,12 +65,17 @@ class StoredJob:
     @property
     def key(self) -> str:
         """The name the job was written under."""
-        return self.path.name.removeprefix(".").removesuffix("~old")
+        return re.sub(r"^\.|~\w+$", "", self.path.name)
 
     @property
     def complete(self) -> bool:
         """False while runs are still missing."""
         return bool(self.manifest.get("complete", True))
+
+    @property
+    def kind(self) -> str:
+        """ "runs" that are timed, "settings" swept in lanes, or "selection" of p."""
+        return self.manifest.get("kind", "runs")
 
     def factors(self, run: str) -> tuple[np.ndarray, np.ndarray]:
         """W (m, p) and H (p, n) of one run.
@@ -95,21 +83,40 @@ class StoredJob:
         Raises:
           ValueError: when no factors were kept for that run.
         """
-        with np.load(self.path / "factors.npz", allow_pickle=False) as arrays:
-            if f"W/{run}" not in arrays or f"H/{run}" not in arrays:
-                kept = sorted(name[2:] for name in arrays if name.startswith("W/"))
-                raise ValueError(
-                    f"run: {self.path} holds no factors of {run!r}; it holds "
-                    f"{', '.join(kept) or 'none'}"
-                )
-            return arrays[f"W/{run}"], arrays[f"H/{run}"]
+        pair = self._pair("WH", run)
+        if pair is None:
+            raise ValueError(
+                f"run: {self.path} holds no factors of {run!r}; it has the runs "
+                f"{', '.join(self.summary['run'])}"
+            )
+        return pair
 
     def offsets(self, run: str) -> tuple[np.ndarray, np.ndarray] | None:
         """The offsets of rows (m,) and columns (n,) of one run, None for none."""
-        with np.load(self.path / "factors.npz", allow_pickle=False) as arrays:
-            if f"b/{run}" not in arrays:
-                return None
-            return arrays[f"b/{run}"], arrays[f"c/{run}"]
+        return self._pair("bc", run)
+
+    def choice(self) -> pd.DataFrame | None:
+        """The measures of a choice of p, by rank."""
+        path = self.path / "choice.parquet"
+        return _parse(path, _parquet).set_index("rank") if path.is_file() else None
+
+    def evidence(self) -> dict[int, dict[str, np.ndarray]]:
+        """{rank: {name: array}}: what the pictures of a choice of p show."""
+        found: dict[int, dict[str, np.ndarray]] = {}
+        path = self.path / "evidence.npz"
+        for name, array in read_arrays(path).items() if path.is_file() else ():
+            rank, _, what = name.partition("/")
+            found.setdefault(int(rank), {})[what] = array
+        return found
+
+    def _pair(self, names: str, run: str) -> tuple[np.ndarray, np.ndarray] | None:
+        whole = self.path / "factors.npz"
+        path = whole if whole.is_file() else self.path / f"{run}.npz"
+        if not path.is_file():
+            return None
+        with np.load(path, allow_pickle=False) as arrays:
+            one, other = (f"{name}/{run}" for name in names)
+            return (arrays[one], arrays[other]) if one in arrays else None
 
 
 def write_job(
@@ -122,6 +129,8 @@ def write_job(
     summary: pd.DataFrame,
     factors: Mapping[str, tuple[np.ndarray, np.ndarray]],
     offsets: Mapping[str, tuple[np.ndarray, np.ndarray] | None] | None = None,
+    choice: pd.DataFrame | None = None,
+    evidence: Mapping[int, Mapping[str, np.ndarray]] | None = None,
 ) -> Path:
     """Write a job so that readers see the old one or the new one, never a part.
 
@@ -133,6 +142,7 @@ def write_job(
       trace, summary: with the columns of ``TRACE_COLUMNS`` and ``SUMMARY_COLUMNS``.
       factors: run → (W, H); runs may be left out.
       offsets: run → (b, c), offsets of rows and columns, or None where a run has none.
+      choice, evidence: of a choice of p, as `StoredJob` gives them.
 
     Returns:
       The job's folder.
@@ -141,44 +151,56 @@ def write_job(
       ValueError: when an argument is malformed or the folder cannot be written.
     """
     folder = Path(folder)
-    target = _job_path(folder, key)
+    target = job_path(folder, key)
     _check_tables(trace, summary, {**factors, **(offsets or {})})
-    arrays = {}
-    for run, (W, H) in factors.items():
-        arrays[f"W/{run}"], arrays[f"H/{run}"] = np.asarray(W), np.asarray(H)
-    for run, pair in (offsets or {}).items():
-        if pair is not None:
-            arrays[f"b/{run}"], arrays[f"c/{run}"] = map(np.asarray, pair)
-    text = _plain("config", config, _yaml)
-    _plain("manifest", manifest, _json)
+    arrays = named_arrays(factors, offsets or {})
+    text = plain("config", config, as_yaml)
+    plain("manifest", manifest, as_json)
 
     stage = target.with_name(f".{key}~{uuid.uuid4().hex}")
     try:
-        stage.mkdir(parents=True)
-        (stage / "config.yaml").write_text(text, encoding="utf-8")
-        summary.to_parquet(stage / "summary.parquet", index=False)
-        trace.to_parquet(stage / "trace.parquet", index=False)
-        np.savez(stage / "factors.npz", allow_pickle=False, **arrays)
-        files = {name: _sha256(stage / name) for name in DATA_FILES}
-        (stage / "manifest.json").write_text(
-            _json({**manifest, "files": files}), encoding="utf-8"
-        )
-        for name in (*DATA_FILES, "manifest.json"):
-            _sync(stage / name)
-        _sync(stage)
-        _put(stage, target)
-    except OSError as error:
-        raise ValueError(
-            f"folder: a job cannot be written into {str(folder)!r}: {error}"
-        ) from error
+        with writing(folder):
+            stage.mkdir(parents=True)
+            (stage / "config.yaml").write_text(text, encoding="utf-8")
+            summary.to_parquet(stage / "summary.parquet", index=False)
+            trace.to_parquet(stage / "trace.parquet", index=False)
+            (stage / "factors.npz").write_bytes(npz(arrays))
+            if choice is not None:
+                choice.reset_index().to_parquet(stage / "choice.parquet", index=False)
+                found = {
+                    f"{rank}/{name}": np.asarray(array)
+                    for rank, parts in (evidence or {}).items()
+                    for name, array in parts.items()
+                }
+                (stage / "evidence.npz").write_bytes(npz(found))
+            files = {path.name: _sha256(path) for path in sorted(stage.iterdir())}
+            whole = {**manifest, "format": FORMAT, "files": files}
+            whole["sha256"] = _own_sha256(whole)
+            (stage / "manifest.json").write_text(as_json(whole), encoding="utf-8")
+            for path in stage.iterdir():
+                _sync(path)
+            _sync(stage)
+            _put(stage, target)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     return target
 
 
+def set_aside(folder: str | Path, key: str) -> Path:
+    """Move a damaged job out of the way, to ``damaged/``; returns where it is."""
+    standing = _standing(job_path(Path(folder), key))
+    assert standing is not None
+    with writing(Path(folder)):
+        kept = Path(folder) / "damaged"
+        kept.mkdir(exist_ok=True)
+        target = kept / f"{key}-{uuid.uuid4().hex[:6]}"
+        os.replace(standing, target)
+    return target
+
+
 def has_job(folder: str | Path, key: str) -> bool:
     """Whether a job of this key stands, complete or not."""
-    return _standing(_job_path(Path(folder), key)) is not None
+    return _standing(job_path(Path(folder), key)) is not None
 
 
 def read_job(path: str | Path) -> StoredJob:
@@ -210,13 +232,11 @@ def read_jobs(folder: str | Path) -> list[StoredJob]:
     names = [path.name for path in jobs.iterdir() if path.is_dir()]
     keys = {name for name in names if not name.startswith(".")}
     keys |= {name[1:-4] for name in names if re.fullmatch(r"\..+~old", name)}
-    return [read_job(jobs / key) for key in sorted(keys)]
-
-
-def _job_path(folder: Path, key: str) -> Path:
-    if not re.fullmatch(r"[\w+-][\w.+-]*", key):
-        raise ValueError(f"key: {key!r} is not made of letters, digits and . + - _")
-    return folder / "jobs" / key
+    running = {name[1:-5] for name in names if re.fullmatch(r"\..+~runs", name)}
+    found = [read_job(jobs / key) for key in sorted(keys)]
+    parts = [_read_unfinished(Unfinished(folder, key)) for key in running - keys]
+    found += [job for job in parts if job is not None]
+    return sorted(found, key=lambda job: job.key)
 
 
 def _aside(target: Path) -> Path:
@@ -267,7 +287,10 @@ def _read(path: Path) -> StoredJob:
     files = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(files, dict):
         raise ValueError(f"{path / 'manifest.json'}: has no checksums under 'files'")
-    for name in DATA_FILES:
+    _check_format(path, manifest)
+    if manifest.get("sha256") != _own_sha256(manifest):
+        raise ValueError(f"{path / 'manifest.json'}: was changed since it was written")
+    for name in dict.fromkeys((*DATA_FILES, *files)):
         if not (path / name).is_file():
             raise ValueError(f"{path / name}: is missing")
         if (found := _sha256(path / name)) != files.get(name):
@@ -282,6 +305,37 @@ def _read(path: Path) -> StoredJob:
         trace=_parse(path / "trace.parquet", _parquet),
         summary=_parse(path / "summary.parquet", _parquet),
     )
+
+
+def _read_unfinished(parts: Unfinished) -> StoredJob | None:
+    """A job still running, or cut short, as far as it is; None before its first run."""
+    found = [done for run in parts.runs() if (done := parts.read(run)) is not None]
+    if not found or not (parts.path / "manifest.json").is_file():
+        return None
+    manifest = _parse(parts.path / "manifest.json", json.loads)
+    _check_format(parts.path, manifest)
+    return StoredJob(
+        path=parts.path,
+        config=_parse(parts.path / "config.yaml", yaml.safe_load),
+        manifest=manifest,
+        trace=pd.concat([done.trace for done in found], ignore_index=True),
+        summary=pd.DataFrame([done.row for done in found]),
+    )
+
+
+def _check_format(path: Path, manifest: Mapping[str, Any]) -> None:
+    if (found := manifest.get("format", FORMAT)) != FORMAT:
+        raise ValueError(
+            f"{path}: was written by jaxnmf {manifest.get('package_version')} in "
+            f"format {found}; this version reads format {FORMAT}"
+        )
+
+
+def _own_sha256(manifest: Mapping[str, Any]) -> str:
+    """Of all that a manifest says but this."""
+    rest = {k: v for k, v in manifest.items() if k != "sha256"}
+    text = json.dumps(rest, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _parquet(data: bytes) -> pd.DataFrame:
@@ -307,21 +361,6 @@ def _check_tables(
     for name, others in (("trace", trace["run"].unique()), ("factors", factors)):
         if unknown := set(others) - set(runs):
             raise ValueError(f"{name}: run {min(unknown)!r} is not in summary")
-
-
-def _plain(name: str, value: Mapping[str, Any], write: Callable[[dict], str]) -> str:
-    try:
-        return write(dict(value))
-    except (TypeError, ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{name}: only plain values can be kept: {error}") from None
-
-
-def _yaml(value: dict[str, Any]) -> str:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
-
-
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _parse(path: Path, parse: Callable[[bytes], Any]) -> Any:

@@ -72,7 +72,7 @@ def test_a_finished_job_is_not_run_again(tmp_path, monkeypatch):
     run(tmp_path, "solver=hals")
     before = store.read_jobs(tmp_path)[0].manifest
     monkeypatch.setattr(
-        "jaxnmf.experiment.job.timed", lambda *_, **__: pytest.fail("was run again")
+        "jaxnmf.experiment.runs.timed", lambda *_, **__: pytest.fail("was run again")
     )
     assert run(tmp_path, "solver=hals") == 0
     assert store.read_jobs(tmp_path)[0].manifest == before
@@ -295,15 +295,15 @@ def test_an_interrupted_study_keeps_its_finished_runs(tmp_path):
     """Ctrl-C in the second run: the first is readable, and a second call goes on."""
     script = (
         "import os, signal, sys\n"
-        "import jaxnmf.experiment.job as job\n"
+        "import jaxnmf.experiment.runs as runs\n"
         "from jaxnmf.experiment.cli import main\n"
-        "timed, calls = job.timed, []\n"
+        "timed, calls = runs.timed, []\n"
         "def interrupted(*args, **kwargs):\n"
         "    calls.append(1)\n"
         "    if len(calls) == 2:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    return timed(*args, **kwargs)\n"
-        "job.timed = interrupted\n"
+        "runs.timed = interrupted\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     arguments = ["run", *QUICK, "solver=hals", f"folder={tmp_path}"]

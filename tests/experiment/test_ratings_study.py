@@ -13,6 +13,7 @@ from jaxnmf import Observed, datasets, ratings
 from jaxnmf.experiment import report, store
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.config import model_label
+from jaxnmf.experiment.layout import PREDICTION_COLUMNS
 from jaxnmf.experiment.report import recommended
 
 M, N = 40, 30
@@ -185,7 +186,7 @@ def made_up(*rows):
     table = pd.DataFrame([dict(zip(names, row, strict=True)) for row in rows])
     table = table.assign(dataset="d", loss="frobenius", rank=4, mae=0.5, ndcg10=0.9)
     for name, error in (("mean", 1.0), ("offsets", 0.9)):
-        for column in store.PREDICTION_COLUMNS:
+        for column in PREDICTION_COLUMNS:
             table[f"{column}_{name}"] = error + 0.01 * table["seed"]
     return table
 

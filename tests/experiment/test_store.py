@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from jaxnmf.experiment import store
+from jaxnmf.experiment.layout import DATA_FILES, Finished
 from jaxnmf.experiment.store import has_job, read_job, read_jobs, write_job
+from jaxnmf.experiment.unfinished import Unfinished
 
 
 def job(error=0.5, seeds=(0,), **changes):
@@ -72,7 +74,7 @@ def test_round_trip(tmp_path):
     found = read_job(path)
     assert found.config == given["config"]
     assert found.manifest.items() >= given["manifest"].items()
-    assert set(found.manifest["files"]) == set(store.DATA_FILES)
+    assert set(found.manifest["files"]) == set(DATA_FILES)
     pd.testing.assert_frame_equal(
         found.summary, given["summary"], check_dtype=False, check_column_type=False
     )
@@ -97,14 +99,99 @@ def test_offsets_are_kept_where_there_are_any(tmp_path):
     assert found.offsets("r2-s1") is None
 
 
+def finished(error=0.5, seed=0):
+    given = job(error, seeds=(seed,))
+    run = f"r2-s{seed}"
+    (row,) = given["summary"].to_dict("records")
+    return Finished(row, given["trace"], given["factors"][run])
+
+
 def test_a_running_job_is_readable_and_grows(tmp_path):
-    write_job(tmp_path, "a", **job(seeds=(0,), manifest={"complete": False}))
-    assert not read_job(tmp_path / "jobs" / "a").complete
+    unfinished = Unfinished(tmp_path, "a")
+    unfinished.begin({"tol": 1e-5}, {"package_version": "0"})
+    assert read_jobs(tmp_path) == []
+    for seeds in ((0,), (0, 1)):
+        unfinished.add(f"r2-s{seeds[-1]}", finished(seed=seeds[-1]))
+        (found,) = read_jobs(tmp_path)
+        assert found.key == "a"
+        assert not found.complete
+        assert found.config == {"tol": 1e-5}
+        assert list(found.summary["run"]) == [f"r2-s{seed}" for seed in seeds]
+        assert list(found.trace["iteration"]) == [0, 10] * len(seeds)
+        W, _ = found.factors("r2-s0")
+        np.testing.assert_array_equal(W, finished().factors[0])
     write_job(tmp_path, "a", **job(seeds=(0, 1)))
-    grown = read_job(tmp_path / "jobs" / "a")
+    (grown,) = read_jobs(tmp_path)
     assert grown.complete
-    assert list(grown.summary["run"]) == ["r2-s0", "r2-s1"]
     assert [path.name for path in (tmp_path / "jobs").iterdir()] == ["a"]
+
+
+def test_a_run_that_ended_reads_back_as_it_was(tmp_path):
+    unfinished = Unfinished(tmp_path, "a")
+    unfinished.begin({}, {})
+    given = finished()._replace(offsets=(np.arange(4.0), np.ones(3)))
+    given.row["error"] = np.float32(0.1)
+    kept = unfinished.add("r2-s0", given)
+    found = unfinished.read("r2-s0")
+    # What an interrupted job reads back is what an uninterrupted one goes on with.
+    assert found.row.items() - {("kkt", found.row["kkt"])} == (
+        kept.row.items() - {("kkt", kept.row["kkt"])}
+    )
+    assert found.row["error"] == float(np.float32(0.1))
+    pd.testing.assert_frame_equal(found.trace, given.trace, check_column_type=False)
+    for pair in ("factors", "offsets"):
+        for one, other in zip(getattr(found, pair), getattr(given, pair), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_damaged_run_is_as_if_it_were_not_there(tmp_path):
+    unfinished = Unfinished(tmp_path, "a")
+    unfinished.begin({}, {})
+    unfinished.add("r2-s0", finished())
+    path = unfinished.path / "r2-s0.npz"
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"not an archive"):
+        path.write_bytes(damaged)
+        assert unfinished.read("r2-s0") is None
+        assert read_jobs(tmp_path) == []
+    assert unfinished.read("r2-s1") is None
+
+
+def test_checkpoints_are_whole_rare_and_gone_when_the_run_ends(tmp_path, monkeypatch):
+    unfinished = Unfinished(tmp_path, "a")
+    unfinished.begin({}, {})
+    progress = {"leaf0": np.arange(3.0)}
+    one = unfinished.checkpoint("r2-s0")
+    assert one.load() is None
+    one.save(lambda: pytest.fail("too soon"))
+    monkeypatch.setattr("jaxnmf.experiment.unfinished.CHECKPOINT_SECONDS", 0.0)
+    one.save(lambda: progress)
+    np.testing.assert_array_equal(
+        unfinished.checkpoint("r2-s0").load()["leaf0"], progress["leaf0"]
+    )
+    one.path.write_bytes(one.path.read_bytes()[:-40])
+    assert one.load() is None
+    unfinished.add("r2-s0", finished())
+    assert sorted(path.name for path in unfinished.path.iterdir()) == [
+        "config.yaml",
+        "manifest.json",
+        "r2-s0.npz",
+    ]
+
+
+def test_a_choice_of_rank_is_kept_with_its_evidence(tmp_path):
+    choice = pd.DataFrame({"pac": [0.1, 0.2]}, index=pd.Index([2, 3], name="rank"))
+    evidence = {2: {"order": np.arange(3)}, 3: {"order": np.arange(3)[::-1]}}
+    path = write_job(tmp_path, "a", **job(choice=choice, evidence=evidence))
+    found = read_job(path)
+    pd.testing.assert_frame_equal(found.choice(), choice)
+    np.testing.assert_array_equal(found.evidence()[3]["order"], [2, 1, 0])
+    (path / "evidence.npz").unlink()
+    with pytest.raises(ValueError, match=r"evidence\.npz: is missing"):
+        read_job(path)
+    plain = read_job(write_job(tmp_path, "b", **job()))
+    assert plain.choice() is None
+    assert plain.evidence() == {}
 
 
 def test_jobs_are_read_in_order_and_without_dot_folders(tmp_path):
@@ -184,7 +271,7 @@ def test_a_failure_in_the_middle_keeps_the_old_job(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.np, "savez", full)
+    monkeypatch.setattr(store, "npz", full)
     with pytest.raises(ValueError, match=r"^folder: .*No space left"):
         write_job(tmp_path, "a", **job(error=0.25))
     assert error_of(tmp_path) == 0.5
@@ -207,7 +294,7 @@ def test_a_failed_move_puts_the_old_job_back(tmp_path, monkeypatch):
     assert error_of(tmp_path) == 0.5
 
 
-@pytest.mark.parametrize("name", store.DATA_FILES)
+@pytest.mark.parametrize("name", DATA_FILES)
 def test_a_changed_file_is_refused_by_name(tmp_path, name):
     path = write_job(tmp_path, "a", **job())
     content = bytearray((path / name).read_bytes())
@@ -231,6 +318,32 @@ def test_a_damaged_manifest_is_refused_by_name(tmp_path):
     (path / "manifest.json").unlink()
     with pytest.raises(ValueError, match=r"manifest\.json: cannot be read"):
         read_jobs(tmp_path)
+
+
+def test_a_manifest_that_was_edited_is_refused(tmp_path):
+    path = write_job(tmp_path, "a", **job()) / "manifest.json"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("CPU é", "GPU"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"manifest\.json: was changed"):
+        read_jobs(tmp_path)
+
+
+def test_a_later_format_is_refused_with_both_versions(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "FORMAT", 7)
+    write_job(tmp_path, "a", **job())
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"jaxnmf 0 in format 7; .* reads format 1"):
+        read_jobs(tmp_path)
+
+
+def test_a_damaged_job_is_moved_aside(tmp_path):
+    path = write_job(tmp_path, "a", **job())
+    kept = store.set_aside(tmp_path, "a")
+    assert not path.exists()
+    assert sorted(each.name for each in kept.iterdir()) == sorted(
+        [*DATA_FILES, "manifest.json"]
+    )
+    assert read_jobs(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
+from jaxnmf.experiment.layout import PREDICTION_COLUMNS
 from jaxnmf.experiment.report import (
     figures,
     pictures,
@@ -21,7 +22,7 @@ from jaxnmf.experiment.report import (
     statistics,
     words,
 )
-from jaxnmf.experiment.store import PREDICTION_COLUMNS, StoredJob, read_jobs
+from jaxnmf.experiment.store import StoredJob, read_jobs
 from jaxnmf.operand import Observed
 from jaxnmf.ratings import split
 

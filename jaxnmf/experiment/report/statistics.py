@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from jaxnmf.experiment.store import (
+from jaxnmf.experiment.layout import (
     BASELINES,
     METRIC_COLUMNS,
     PREDICTION_COLUMNS,
     SUMMARY_COLUMNS,
     TRACE_COLUMNS,
-    StoredJob,
 )
+from jaxnmf.experiment.store import StoredJob
 
 PROBLEM = ["dataset", "loss"]
 SETTING = [*PROBLEM, "model", "rank"]

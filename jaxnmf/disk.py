@@ -1,0 +1,41 @@
+"""Files that are whole or not there, and archives of arrays without pickles."""
+
+from __future__ import annotations
+
+import io
+import os
+import uuid
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+"""What reading an archive that is missing or damaged raises."""
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with aside.open("wb") as opened:
+            opened.write(data)
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The bytes of an archive of arrays."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)  # pyright: ignore
+    return buffer.getvalue()
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All of an archive. Raises one of `DAMAGED`."""
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}

@@ -1,0 +1,69 @@
+"""Errors as one line for a person, and the exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from jaxnmf.experiment.config import known_keys
+from jaxnmf.registry import suggestion
+
+USAGE_ERROR = 2
+
+
+@contextlib.contextmanager
+def readable_errors() -> Iterator[Callable[[], int]]:
+    """Turn errors that a person can mend into one line; yields the exit code."""
+    code = 0
+    try:
+        yield lambda: code
+    except (ValueError, HydraException, OmegaConfBaseException) as error:
+        print(f"jaxnmf: error: {one_line(error)}", file=sys.stderr)
+        code = USAGE_ERROR
+    except KeyboardInterrupt:
+        print("jaxnmf: interrupted; finished runs are kept", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, for a person, without line breaks.
+
+    Hydra's own messages name its machinery; what was typed and what would fit is
+    taken from them.
+    """
+    parts = [str(error)]
+    if error.__cause__ is not None and str(error.__cause__) not in parts[0]:
+        parts.append(str(error.__cause__))
+    text = " ".join(" ".join(parts).split())
+
+    unknown = re.search(
+        r"Could not find '([\w/]+)/([^'/]+)' Available options in "
+        r"'[^']+': (.*?)(?: Config search path|$)",
+        text,
+    )
+    if unknown:
+        group, name, known = unknown[1], unknown[2], unknown[3].split()
+        text = (
+            f"{group}={name} is not known{suggestion(name, known)}; there are: "
+            + ", ".join(known)
+        )
+        if group == "dataset" and "JAXNMF_DATA" not in os.environ:
+            text += " (set JAXNMF_DATA to a folder of shared data sets for more)"
+        return text
+    key = re.search(r"Could not override '([^']+)'.*Key '([^']+)' not in '(\w+)'", text)
+    if key:
+        known = known_keys(key[3])
+        return (
+            f"{key[1]} is not a setting{suggestion(key[2], known)}; there are: "
+            + ", ".join(known)
+        )
+    return re.sub(r" full_key: .*", "", text)

@@ -1,0 +1,192 @@
+"""A study: every job of a grid, by Hydra, and its report."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import os
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+from omegaconf.errors import MissingMandatoryValue
+from rich.console import Console
+
+from jaxnmf import datasets
+from jaxnmf.api import Unsupported
+from jaxnmf.experiment import job, outcomes, report, store
+from jaxnmf.experiment.config import labels, register_configs, resolved
+from jaxnmf.experiment.errors import one_line
+from jaxnmf.experiment.watch import Watch
+
+
+def run_study(
+    overrides: Sequence[str],
+    console: Console,
+    *,
+    config_dir: str | None = None,
+    force: bool = False,
+) -> Path:
+    """Run every job of a study and build its report; returns the study folder.
+
+    One of Hydra's launchers may spread the jobs over processes or machines, and several
+    calls may work on one folder: each job is done once.
+
+    Args:
+      overrides: Hydra's, ``key=value``.
+      console: where tables are printed.
+      config_dir: a folder with configs of the user's own.
+      force: run again what stands.
+
+    Raises:
+      ValueError: the first thing that went wrong, after all other jobs are done.
+    """
+    register_configs()
+    given = [o for o in overrides if o.startswith("folder=")]
+    folder = Path(given[-1].removeprefix("folder=")) if given else _new_folder()
+    folder = folder.expanduser().resolve()
+    new = _check_writable(folder)
+    arguments = [o for o in overrides if not o.startswith("folder=")]
+    arguments.append(f"folder={folder}")
+    if config_dir is not None:
+        arguments = ["--config-dir", config_dir, *arguments]
+    saved, sys.argv = sys.argv, ["jaxnmf", *arguments]
+    # Hydra would print a traceback of its own and exit; here errors are one line.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    call = uuid.uuid4().hex
+    told: list[dict[str, Any]] = []
+    try:
+        with Watch(folder, call):
+            _hydra(_task(call, force=force, wait=False))
+            told = outcomes.read(folder, call)
+            if any(one["what"] == "busy" for one in told):
+                # What another process was at: wait for it, or do it if that died.
+                outcomes.clear(folder, call)
+                _hydra(_task(call, force=False, wait=True))
+    finally:
+        sys.argv = saved
+        told = [*told, *outcomes.read(folder, call)]
+        outcomes.clear(folder, call)
+        _tell(folder, told, console)
+        if new and not any(path.is_dir() for path in folder.glob("jobs/*")):
+            shutil.rmtree(folder, ignore_errors=True)  # what Hydra left of errors
+    failed, left_out = _messages(told, "failed"), _messages(told, "left out")
+    if failed:
+        raise ValueError(failed[0])
+    if left_out and not any(one["what"] in ("ran", "stood") for one in told):
+        raise ValueError(left_out[0])
+    return folder
+
+
+def print_report(folder: Path, console: Console, left_out: Sequence[str] = ()) -> None:
+    """Build report.html from a study folder's store, and print its table."""
+    if not folder.is_dir():
+        raise ValueError(f"folder: {str(folder)!r} is not a folder of a study")
+
+    def load_dataset(name: str, options: dict[str, Any]) -> Any:
+        return datasets.load(name, **options)
+
+    jobs = store.read_jobs(folder)
+    summary, trace = report.gather(jobs)
+    report.print_table(report.comparison_table(summary, trace), console)
+    report.print_predictions(report.prediction_table(summary), console)
+    page = report.build_report(folder, load_dataset=load_dataset)
+    for reason in left_out:
+        _print(console, f"left out: {reason}")
+    _print(console, f"report: {page}")
+
+
+def _hydra(task: Any) -> None:
+    """Compose the config of every job that ``sys.argv`` asks for, and run the task."""
+    hydra.main(
+        config_path="pkg://jaxnmf.configs", config_name="config", version_base="1.3"
+    )(task)()
+
+
+def _task(call: str, *, force: bool, wait: bool) -> Any:
+    """What Hydra runs for each job, perhaps in another process."""
+
+    def task(config: Any) -> None:
+        folder = Path(config.folder)
+        tell = functools.partial(outcomes.tell, folder, call)
+        begun, names = time.monotonic(), {}
+        try:
+            plain = resolved(config)
+            names = labels(plain)
+            done = job.run_job(
+                plain,
+                folder,
+                force=force,
+                wait=wait,
+                warn=lambda message: tell("warning", message),
+            )
+            summary = store.read_job(done.path).summary
+            tell(
+                "ran" if done.anew else "stood",
+                names=names,
+                runs=len(summary),
+                error=float(np.min(summary["error"])),
+                seconds=time.monotonic() - begun,
+            )
+        except job.Busy:
+            tell("busy")
+        except Unsupported as error:
+            tell("left out", one_line(error), names=names)
+        except MissingMandatoryValue as error:
+            tell("failed", f"{error.full_key} is missing: give it a value")
+        except ValueError as error:
+            # Kept for the end: the other jobs of the study go on.
+            tell("failed", one_line(error), names=names)
+
+    return task
+
+
+def _messages(told: Sequence[Mapping[str, Any]], what: str) -> list[str]:
+    """Each once, in their order."""
+    return list(dict.fromkeys(one["message"] for one in told if one["what"] == what))
+
+
+def _tell(folder: Path, told: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Print what a call has to say, and the report where there is anything new."""
+    for message in _messages(told, "warning"):
+        _print(console, f"warning: {message}")
+    page = folder / "report.html"
+    if page.is_file() and told and all(one["what"] == "stood" for one in told):
+        _print(console, f"nothing to do: {len(told)} jobs stand\nreport: {page}")
+    elif store.read_jobs(folder):
+        print_report(folder, console, _messages(told, "left out"))
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _new_folder() -> Path:
+    """A study folder that is not there yet."""
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for suffix in ("", *(f"_{i}" for i in range(2, 1000))):
+        folder = Path("runs") / f"{stamp}{suffix}"
+        if not folder.exists():
+            return folder
+    raise ValueError(f"folder: runs/{stamp} and a thousand after it are taken")
+
+
+def _check_writable(folder: Path) -> bool:
+    """Make the folder where it is missing; returns whether it was."""
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"folder: {str(folder)!r} cannot be written: {error.strerror or error}"
+        ) from None
+    return new
