@@ -118,7 +118,7 @@ def _task(call: str, *, force: bool, wait: bool) -> Any:
         begun, names = time.monotonic(), {}
         try:
             plain = resolved(config)
-            names = labels(plain)
+            names = {x: plain[x]["name"] for x in ("dataset", "loss", "solver")}
             done = job.run_job(
                 plain,
                 folder,
@@ -129,7 +129,7 @@ def _task(call: str, *, force: bool, wait: bool) -> Any:
             summary = store.read_job(done.path).summary
             tell(
                 "ran" if done.anew else "stood",
-                names=names,
+                names=labels(plain),
                 runs=len(summary),
                 error=float(np.min(summary["error"])),
                 seconds=time.monotonic() - begun,
