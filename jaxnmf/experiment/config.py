@@ -19,6 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from jaxnmf import datasets, registry
 from jaxnmf.init import INITS
+from jaxnmf.selection import METHODS
 
 
 @dataclasses.dataclass
@@ -44,6 +45,9 @@ class StudyConfig:
     l1: list[float] = field(default_factory=lambda: [0.0, 0.0])
     l2: list[float] = field(default_factory=lambda: [0.0, 0.0])
     constraints: list[str] = field(default_factory=lambda: ["nonnegative"] * 2)
+    # A method of `select_rank`, and the settings of a sweep in lanes: name → values.
+    select: Any = None
+    sweep: Any = None
     # For data of kind "ratings" alone.
     offsets: Any = False
     toward: str = "zero"
@@ -116,6 +120,9 @@ def register_configs() -> None:
     for name in datasets.names():
         schema = _schema("dataset", name, _dataset_options(name))
         store.store(group="dataset", name=name, node=schema)
+    for name, method in METHODS.items():
+        schema = _schema("select", name, registry.options(method))
+        store.store(group="select", name=name, node=schema)
     for name in INITS:
         store.store(group="init", name=name, node=_schema("init", name, ()))
 

@@ -24,6 +24,7 @@ from jaxnmf import api, datasets
 from jaxnmf._version import __version__
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment import store
+from jaxnmf.experiment.lane_jobs import Selection, Settings
 from jaxnmf.experiment.layout import writing
 from jaxnmf.experiment.runs import Runs
 from jaxnmf.experiment.unfinished import Unfinished
@@ -49,6 +50,20 @@ def job_key(config: Mapping[str, Any], checksum: str) -> str:
     text = json.dumps([asked, checksum, __version__], sort_keys=True)
     name = "-".join(config[part]["name"] for part in ("dataset", "loss", "solver"))
     return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def kind_of(config: Mapping[str, Any]) -> Any:
+    """The class of a job.
+
+    Raises:
+      ValueError: for a config that asks for two kinds.
+    """
+    if config["select"] and config["sweep"]:
+        raise ValueError(
+            f"select={config['select']['name']} and sweep={list(config['sweep'])}: a "
+            "job is one or the other"
+        )
+    return Selection if config["select"] else Settings if config["sweep"] else Runs
 
 
 def run_job(
@@ -85,7 +100,7 @@ def run_job(
     if not force and (standing := _standing(folder, key, warn)):
         return Done(standing, False)
     with api.precision(config["dtype"]) as dtype:
-        job = Runs(config, dataset, dtype)
+        job = kind_of(config)(config, dataset, dtype)
         with _alone_at(folder, key, wait):
             # Another process may have done it in the meantime.
             if not force and (standing := _standing(folder, key, warn)):
