@@ -1,67 +1,31 @@
-"""The drawings: small inline SVG panels and PNG pictures, one look for all.
-
-Every panel is a figure of its own, wide as a phone, so that a page sets them side by
-side or one below the other without shrinking their text. Ink and rules take the
-page's colours, so panels follow its light and dark schemes.
-"""
+"""The panels that compare solvers, and those that show data."""
 
 from __future__ import annotations
 
-import base64
-import io
-import re
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.image import imsave
-from matplotlib.ticker import (
-    FixedFormatter,
-    FixedLocator,
-    FuncFormatter,
-    MaxNLocator,
-    NullLocator,
+
+from jaxnmf.experiment.report.drawing import (
+    ACCENT,
+    COLOURS,
+    DASHES,
+    INK,
+    SHADES,
+    Drawing,
+    Scale,
+    drawn,
+    log_ticks,
+    page_colour,
+    panel,
+    plain_ticks,
 )
 
-# Okabe & Ito's palette without its yellow, which fades on white, and without black.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-DASHES = ("solid", "6 2.5", "1.5 2", "8 2 1.5 2")
-ACCENT, TRUTH = COLOURS[0], COLOURS[1]
-
-# Stand for the page's own colours until the SVG is written.
-INK, RULE = "#123456", "#654321"
-
-LOOK: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "jaxnmf",
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9.5,
-    "axes.titlepad": 8,
-    "axes.labelsize": 9.5,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "xtick.major.width": 0.6,
-    "lines.linewidth": 1.7,
-    "lines.solid_capstyle": "round",
-    "path.simplify_threshold": 0.3,
-}
+MOST_RATIO = 1e4  # of times, that a profile shows
 
 
 @dataclass(frozen=True)
@@ -84,22 +48,6 @@ class Line:
         return (0, tuple(float(length) for length in self.dash.split()))
 
 
-@dataclass(frozen=True)
-class Scale:
-    """Which colours stand for which values."""
-
-    colours: str
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Any, colours: str = "gray", *, signed: bool = False) -> Scale:
-        """From zero to the largest value, or as far on both sides of zero."""
-        values = np.abs(np.asarray(values, float))
-        high = float(values[np.isfinite(values)].max(initial=0)) or 1.0
-        return cls(colours, -high if signed else 0.0, high)
-
-
 def solver_lines(solvers: Iterable[str]) -> dict[str, Line]:
     """A colour for each solver; beyond the palette, its colours again in dashes."""
     palette = [Line(colour, dash) for dash in DASHES for colour in COLOURS]
@@ -113,9 +61,10 @@ def convergence_panel(
     lines: dict[str, Line],
     label: str,
     limits: tuple[float, float],
-) -> str:
-    """Error above the best against seconds or iterations, one setting and axis."""
-    figure, axes = _panel(title="error − best")
+    title: str = "error − best",
+) -> Drawing:
+    """A value on its way against seconds or iterations, one setting and axis."""
+    figure, axes = panel(title=title)
     for solver, curve in curves.groupby("solver", sort=True):
         line, x = lines[str(solver)], curve["x"]
         low, middle, high = (
@@ -125,9 +74,115 @@ def convergence_panel(
         axes.fill_between(x, low, high, color=line.colour, alpha=0.15, linewidth=0)
         axes.plot(x, middle, color=line.colour, linestyle=line.pattern)
     axes.set(xscale="log", yscale="log", ylim=limits, xlabel=label)
-    _log_ticks(axes.xaxis, *axes.get_xlim())
-    _log_ticks(axes.yaxis, *limits)
-    return _svg(figure)
+    log_ticks(axes.xaxis, *axes.get_xlim())
+    log_ticks(axes.yaxis, *limits)
+    return drawn(figure)
+
+
+def profile_panel(
+    profiles: Mapping[str, tuple[np.ndarray, np.ndarray]], lines: dict[str, Line]
+) -> Drawing:
+    """Performance profiles: steps of (τ, share of the problems), τ on a log scale."""
+    figure, axes = panel(3.0, title="share of the problems")
+    most = max(float(tau[-1]) for tau, _ in profiles.values())
+    end = min(max(most, 2.0), MOST_RATIO) * 1.15
+    for solver, (tau, share) in sorted(profiles.items()):
+        line = lines[solver]
+        axes.step(
+            np.append(tau, max(end, tau[-1])),
+            np.append(share, share[-1]),
+            where="post",
+            color=line.colour,
+            linestyle=line.pattern,
+            clip_on=True,
+        )
+    axes.set(xscale="log", xlim=(1, end), ylim=(0, 1.03))
+    axes.set_xlabel("τ: time over the fastest solver’s")
+    log_ticks(axes.xaxis, 1, end)
+    plain_ticks(axes.yaxis, 5)
+    return drawn(figure)
+
+
+def rank_diagram(
+    ranks: pd.Series, critical: float, cliques: Sequence[tuple[int, int]]
+) -> Drawing:
+    """A critical-difference diagram: mean ranks, and bars over what cannot be told
+    apart.
+
+    Better solvers stand to the left; ``cliques`` are (first, last) places of ``ranks``.
+    """
+    solvers = len(ranks)
+    half = -(-solvers // 2)
+    below = len(cliques) * 0.09 + 0.14
+    height = 0.55 + below + 0.2 * half + 0.1
+    figure, axes = panel(height, left=0.08, bottom=0.05)
+    span = 4.2 - 0.16  # inches, as everything below
+    names, inset = 1.25, span - 1.25
+    low, high = 1.0, float(solvers)
+
+    def at(rank: float) -> float:
+        return names + (rank - low) / (high - low) * (inset - names)
+
+    axes.set(xlim=(0, span), ylim=(height - 0.13, 0))
+    axes.axis("off")
+    ink: dict[str, Any] = {"color": INK, "linewidth": 0.7}
+    top = 0.5
+    axes.plot([names, inset], [top, top], **ink)
+    step = -(-solvers // 8)
+    for rank in range(1, solvers + 1, step):
+        axes.plot([at(rank)] * 2, [top - 0.05, top], **ink)
+        axes.text(at(rank), top - 0.08, f"{rank}", ha="center", va="bottom", size=8)
+    length = min(at(1 + critical), span) - names
+    axes.plot([names, names + length], [0.22, 0.22], color=INK, linewidth=1.2)
+    for end in (names, names + length):
+        axes.plot([end, end], [0.18, 0.26], color=INK, linewidth=1.2)
+    label = f"critical difference {critical:.2f}"
+    axes.text(names, 0.14, label, ha="left", va="bottom", size=8)
+    for i, (first, last) in enumerate(cliques):
+        y = top + 0.12 + 0.09 * i
+        ends = [at(ranks.iloc[first]) - 0.03, at(ranks.iloc[last]) + 0.03]
+        axes.plot(ends, [y, y], color=INK, linewidth=2.6)
+    for place, (solver, rank) in enumerate(ranks.items()):
+        left = place < half
+        row = place if left else solvers - 1 - place
+        y = top + below + 0.2 * (row + 0.5)
+        end = names - 0.06 if left else inset + 0.06
+        axes.plot([at(rank), at(rank), end], [top, y, y], **ink)
+        axes.text(
+            end - 0.04 if left else end + 0.04,
+            y,
+            shortened(str(solver), 18),
+            ha="right" if left else "left",
+            va="center",
+            size=8.5,
+            parse_math=False,
+        )
+    return drawn(figure)
+
+
+def cost_panel(costs: pd.DataFrame, lines: dict[str, Line]) -> Drawing:
+    """Seconds of compilation (pale) and of running (full) of each solver, log scale."""
+    height = 0.75 + 0.3 * len(costs)
+    figure, axes = panel(height, left=1.35, title="seconds")
+    for y, (solver, cost) in enumerate(costs.iterrows()):
+        colour = lines[str(solver)].colour
+        axes.barh(y - 0.17, cost["seconds"], 0.32, color=colour)
+        axes.barh(y + 0.17, cost["compile_seconds"], 0.32, color=colour, alpha=0.35)
+    seconds = costs.to_numpy(float)
+    seconds = seconds[np.isfinite(seconds) & (seconds > 0)]
+    low = 10 ** np.floor(np.log10(seconds.min(initial=1.0)))
+    high = seconds.max(initial=10 * low) * 1.3
+    axes.set(xscale="log", xlim=(low, high), ylim=(len(costs) - 0.5, -0.5))
+    log_ticks(axes.xaxis, low, high)
+    axes.grid(visible=False, axis="y")
+    labels = [shortened(str(solver), 20) for solver in costs.index]
+    axes.set_yticks(range(len(costs)), labels, parse_math=False)
+    return drawn(figure)
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, its end cut where it is longer than a panel has room for."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def gap_limits(curves: pd.DataFrame) -> tuple[float, float]:
@@ -148,13 +203,13 @@ def rank_panel(
     *,
     limits: tuple[float, float] | None = None,
     level: float | None = None,
-) -> str:
+) -> Drawing:
     """A measure of the end against rank: the median over seeds, and its range.
 
     ``limits`` are those of the measure where panels share them, ``level`` is what it is
     compared with, a dotted line.
     """
-    figure, axes = _panel(3.0, title=title)
+    figure, axes = panel(3.0, title=title)
     finite = summary[np.isfinite(summary[column].astype(float))]
     for solver, runs in finite.groupby("solver", sort=True):
         line = lines[str(solver)]
@@ -174,10 +229,10 @@ def rank_panel(
         axes.axhline(level, color=INK, linestyle=(0, (1, 2)), linewidth=1.2)
     if limits is not None:
         axes.set_ylim(limits)
-    _plain_ticks(axes.xaxis, 7, integer=True)
-    _plain_ticks(axes.yaxis, 5)
+    plain_ticks(axes.xaxis, 7, integer=True)
+    plain_ticks(axes.yaxis, 5)
     axes.set_xlabel("rank")
-    return _svg(figure)
+    return drawn(figure)
 
 
 def line_panel(
@@ -188,9 +243,9 @@ def line_panel(
     title: str = "",
     height: float = 1.6,
     bars: bool = False,
-) -> str:
+) -> Drawing:
     """Curves over a common axis; (values, colour) each, the later ones dashed."""
-    figure, axes = _panel(height, title=title)
+    figure, axes = panel(height, title=title)
     for i, (values, colour) in enumerate(series):
         if bars:
             axes.vlines(x, 0, values, color=colour, linewidth=1.6)
@@ -199,23 +254,23 @@ def line_panel(
             axes.plot(x, values, color=colour, linestyle=pattern, linewidth=1.3)
     axes.set_ylim(bottom=0)
     axes.margins(x=0.01)
-    _plain_ticks(axes.xaxis, 5)
-    _plain_ticks(axes.yaxis, 3)
+    plain_ticks(axes.xaxis, 5)
+    plain_ticks(axes.yaxis, 3)
     axes.set_xlabel(label)
-    return _svg(figure)
+    return drawn(figure)
 
 
-def histogram_panel(values: np.ndarray, label: str) -> str:
+def histogram_panel(values: np.ndarray, label: str) -> Drawing:
     """The distribution of values, its counts on a log scale."""
-    figure, axes = _panel(2.4, title="entries")
+    figure, axes = panel(2.4, title="entries")
     reach = float(np.abs(values).max(initial=0)) or 1.0
     counts, edges = np.histogram(values, bins=61, range=(-reach, reach))
     axes.stairs(counts, edges, fill=True, color=ACCENT, alpha=0.75, baseline=0.5)
     high = 2 * float(counts.max(initial=1))
     axes.set(yscale="log", ylim=(0.5, high), xlabel=label)
-    _plain_ticks(axes.xaxis, 5)
-    _log_ticks(axes.yaxis, 0.5, high)
-    return _svg(figure)
+    plain_ticks(axes.xaxis, 5)
+    log_ticks(axes.yaxis, 0.5, high)
+    return drawn(figure)
 
 
 def heat_panel(
@@ -226,12 +281,12 @@ def heat_panel(
     *,
     ticks: Sequence[tuple[float, str]] | None = None,
     height: float = 2.4,
-) -> str:
+) -> Drawing:
     """A matrix as colours; ``ticks`` name places along its rows."""
-    figure, axes = _panel(height, left=1.0 if ticks else 0.3)
+    figure, axes = panel(height, left=1.0 if ticks else 0.3)
     axes.imshow(
         values,
-        cmap=scale.colours,
+        cmap=mpl.colormaps[scale.colours].resampled(SHADES),
         vmin=scale.low,
         vmax=scale.high,
         aspect="auto",
@@ -241,99 +296,7 @@ def heat_panel(
     axes.set(xlabel=label, ylabel=side, xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     if ticks is not None:
-        axes.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
-    return _svg(figure)
-
-
-def picture(values: np.ndarray, scale: Scale | None = None) -> str:
-    """An array as a PNG data address; NaN is left transparent."""
-    scale = scale or Scale.of(values)
-    data = io.BytesIO()
-    imsave(
-        data,
-        np.ma.masked_invalid(values),
-        cmap=scale.colours,
-        vmin=scale.low,
-        vmax=scale.high,
-        format="png",
-    )
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
-
-
-def page_colour(colour: str) -> str:
-    """A palette colour as the page's style sheet names it, lighter on dark paper."""
-    return f"var(--c{COLOURS.index(colour)})"
-
-
-def _panel(
-    height: float = 2.7, *, left: float = 0.55, title: str = ""
-) -> tuple[Figure, Any]:
-    """A figure and its axes; fixed margins, in inches, keep neighbours in line."""
-    width, right, bottom, top = 4.2, 0.08, 0.45, 0.3 if title else 0.08
-    with mpl.rc_context(LOOK):
-        figure = Figure(figsize=(width, height))
-        inside = (
-            left / width,
-            bottom / height,
-            1 - (left + right) / width,
-            1 - (bottom + top) / height,
+        axes.set_yticks(
+            [at for at, _ in ticks], [name for _, name in ticks], parse_math=False
         )
-        axes = figure.add_axes(inside)
-        axes.set_title(title, loc="left")
-        return figure, axes
-
-
-def _svg(figure: Figure) -> str:
-    """The figure as SVG to stand inside HTML: no width, no ids of others, no XML."""
-    text = io.StringIO()
-    with mpl.rc_context(LOOK):
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    width, height = re.findall(r'(?:width|height)="([\d.]+)pt"', svg)[:2]
-    svg = re.sub(
-        r"<svg[^>]*>",
-        f'<svg viewBox="0 0 {width} {height}" aria-hidden="true">',
-        svg,
-        count=1,
-    )
-    svg = svg.replace("xlink:href", "href")
-    svg = svg.replace(INK, "currentColor").replace(RULE, "var(--rule)")
-    for colour in COLOURS:
-        svg = svg.replace(colour.lower(), page_colour(colour))
-    # Two decimals of a point are below what a screen or a printer resolves.
-    svg = re.sub(r' d="[^"]*"', lambda d: re.sub(r"(\.\d\d)\d+", r"\1", d.group()), svg)
-    # Ids need only be unique on the page and the same in every build of it.
-    used = set(re.findall(r'(?:href="|url\()#([\w-]+)', svg))
-    svg = re.sub(
-        r' id="([\w.-]+)"', lambda i: i.group() if i.group(1) in used else "", svg
-    )
-    prefix = f"f{zlib.crc32(svg.encode()):08x}"
-    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
-    return re.sub(r"\n\s*", "\n", svg)
-
-
-def _plain_ticks(axis: Any, most: int, *, integer: bool = False) -> None:
-    axis.set_major_locator(MaxNLocator(most, integer=integer))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
-
-
-def _log_ticks(axis: Any, low: float, high: float) -> None:
-    """Plain numbers at 1 (or at 1, 2, 5 within two decades), about five at most."""
-    first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
-    steps = (1,) if np.log10(high / low) > 2 else (1, 2, 5)
-    ticks = [s * 10.0**k for k in range(first, last + 1) for s in steps]
-    ticks = [tick for tick in ticks if low <= tick <= high]
-    ticks = ticks[:: -(-len(ticks) // 6) or 1]
-    axis.set_major_locator(FixedLocator(ticks))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FixedFormatter([_tick(tick) for tick in ticks]))
-
-
-def _tick(value: float) -> str:
-    size = abs(value)
-    power = round(np.log10(size)) if size else 0
-    if abs(power) > 3 and np.isclose(size, 10.0**power):
-        return "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{value:g}".replace("-", "−")
+    return drawn(figure)

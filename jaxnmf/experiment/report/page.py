@@ -1,33 +1,28 @@
-"""The page: everything a study found, in one file that needs no other."""
+"""The page: everything studies found, in one file that needs no other."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import jinja2
-import numpy as np
 import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from jaxnmf.experiment.layout import PREDICTION_COLUMNS
-from jaxnmf.experiment.report import (
-    figures,
-    pictures,
-    recommended,
-    statistics,
-    words,
-)
-from jaxnmf.experiment.store import StoredJob, read_jobs
-from jaxnmf.operand import Observed
-from jaxnmf.ratings import split
+from jaxnmf.experiment.report import profiles, significance, words
+from jaxnmf.experiment.report.drawing import Drawing
+from jaxnmf.experiment.report.files import write_report
+from jaxnmf.experiment.report.problems import LoadDataset, problems
+from jaxnmf.experiment.report.statistics import prediction_table
+from jaxnmf.experiment.report.study import Section, Study, merged
+from jaxnmf.experiment.store import StoredJob
 
-LoadDataset = Callable[[str, dict[str, Any]], Any]
-"""(name, options) → a `jaxnmf.datasets.Dataset`."""
+SECTIONS: tuple[Section, ...] = (profiles, significance)  # pyright: ignore
+"""What stands between the summary and the data sets, in this order; see `Section`."""
 
 ENVIRONMENT = {
     "package_version": "jaxnmf",
@@ -39,20 +34,21 @@ ENVIRONMENT = {
     "dtype": "dtype",
     "precision": "matmul precision",
 }
-CURVES = {"error": "error at the end", "npmi": "", "nmi": "", "ari": ""}
-"""What is drawn against rank, where it was recorded: column → title, or its heading."""
-
-SETTINGS = 20  # of ratings, by validation, that are open at first
 LINKED = ("summary.parquet", "trace.parquet", "factors.npz", "manifest.json")
 
 
 def build_report(
-    folder: str | Path, *, load_dataset: LoadDataset | None = None
+    folder: str | Path | Sequence[str | Path],
+    *,
+    target: str | Path | None = None,
+    load_dataset: LoadDataset | None = None,
 ) -> Path:
-    """Write ``report.html`` into a study folder, from its store alone.
+    """Write ``report.html`` with ``figures/`` and ``tables/``, from the store alone.
 
     Args:
-      folder: the study folder.
+      folder: the study folder, or several, whose jobs are merged; a job that stands in
+        two of them counts once.
+      target: the folder to write into; that of the study where there is but one.
       load_dataset: gives the data set of a job's config, to show factors in the
         data's own form. Where it raises, the page says why and leaves them out.
 
@@ -60,23 +56,26 @@ def build_report(
       The page's path.
 
     Raises:
-      ValueError: when the folder holds no run, a corrupt job, or cannot be written.
+      ValueError: when a folder holds a corrupt job, none holds any run, the target is
+        missing for several folders, or cannot be written.
     """
-    folder = Path(folder)
-    jobs = [job for job in read_jobs(folder) if len(job.summary)]
+    single = isinstance(folder, (str, Path))
+    folders = [Path(folder)] if single else [Path(each) for each in folder]
+    if not folders:
+        raise ValueError("folder: expected one or more study folders, got none")
+    if target is None:
+        if len(set(folders)) > 1:
+            raise ValueError(
+                f"target: the report of {len(folders)} folders needs one to go into"
+            )
+        target = folders[0]
+    jobs = merged(folders)
     if not jobs:
-        raise ValueError(f"folder: {str(folder)!r} holds no runs under jobs/")
-    page = _template().render(**_context(folder, jobs, load_dataset))
-    path = folder / "report.html"
-    part = path.with_name(".report.html.part")
-    try:
-        part.write_text(page, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise ValueError(
-            f"folder: a report cannot be written into {str(folder)!r}: {error}"
-        ) from error
-    return path
+        named = words.listed(repr(str(each)) for each in folders)
+        raise ValueError(f"folder: {named} holds no runs under jobs/")
+    study = Study.of(jobs)
+    page = _template().render(**_context(folders, Path(target), study, load_dataset))
+    return write_report(Path(target), page, study.album)
 
 
 def _template() -> jinja2.Template:
@@ -87,284 +86,82 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["svg"] = Markup  # only our own drawings go through it
+    # Only our own drawings go through it.
+    environment.filters["svg"] = _inline
     return environment.get_template("page.html.j2")
 
 
+def _inline(drawing: Drawing) -> Markup:
+    return Markup(drawing.inline)
+
+
 def _context(
-    folder: Path, jobs: Sequence[StoredJob], load_dataset: LoadDataset | None
+    folders: Sequence[Path],
+    target: Path,
+    study: Study,
+    load_dataset: LoadDataset | None,
 ) -> dict[str, Any]:
-    summary, trace = statistics.gather(jobs)
-    table = statistics.comparison_table(summary, trace)
-    lines = figures.solver_lines(summary["solver"].unique())
-    curves = statistics.curves(summary, trace)
-    quality = statistics.quality_table(summary)
-    predictions = statistics.prediction_table(summary)
-    by_key = {job.key: job for job in jobs}
-    loaded: dict[str, Any] = {}
-    problems = []
-    for number, (_, rows) in enumerate(table.groupby(statistics.PROBLEM, sort=True)):
-        dataset, loss = rows["dataset"].iloc[0], rows["loss"].iloc[0]
-
-        def of_problem(
-            frame: pd.DataFrame, dataset: str = dataset, loss: str = loss
-        ) -> Any:
-            return frame[(frame["dataset"] == dataset) & (frame["loss"] == loss)]
-
-        runs, predicted = of_problem(summary), of_problem(predictions)
-        frames = [rows, of_problem(quality), of_problem(curves), runs]
-        show = _factors if predicted.empty else _predicted
-        models = sorted(set(rows["model"]))
-        problems.append(
-            {
-                "id": f"problem-{number}",
-                "dataset": dataset,
-                "loss": loss,
-                "title": f"{dataset}, {words.loss_name(loss)} loss",
-                "error": _error_meaning(loss),
-                "lines": {name: lines[name] for name in sorted(set(rows["solver"]))},
-                "models": [
-                    _model(model, lines, *(x[x["model"] == model] for x in frames))
-                    for model in models
-                ],
-                "predictions": _predictions(predicted, runs, lines),
-                "about": None,
-                **show(runs, by_key, load_dataset, loaded),
-            }
-        )
+    sections = {
+        module: {
+            "id": module.TITLE.lower().replace(" ", "-"),
+            "title": module.TITLE,
+            "template": module.TEMPLATE,
+            **found,
+        }
+        for module in SECTIONS
+        if (found := module.section(study)) is not None
+    }
+    shown = problems(study, load_dataset)
     return {
-        "name": _name(folder, jobs),
-        "overview": " ".join(
-            [words.overview(summary, table), words.predicted(predictions)]
-            if len(problems) == 1
-            else [words.overview(summary, table)]
-        ),
-        "facts": _facts(jobs, summary),
-        "problems": problems,
-        "environment": _environment(jobs, summary),
-        "jobs": [_job(folder, job) for job in jobs],
+        "name": _name(folders, study.jobs),
+        "brief": _brief(study, sections.get(profiles), sections.get(significance)),
+        "facts": _facts(folders, study),
+        "sections": list(sections.values()),
+        "problems": shown,
+        "environment": _environment(study.jobs, study.summary),
+        "jobs": [_job(target, job) for job in study.jobs],
+        "tables": study.album.tables,
         "style": Markup((Path(__file__).parent / "page.css").read_text("utf-8")),
     }
 
 
-def _name(folder: Path, jobs: Sequence[StoredJob]) -> str:
-    """What the study was called, or the folder's name."""
-    names = {job.config.get("name") for job in jobs} - {None, "run"}
-    return " and ".join(sorted(names)) or folder.resolve().name  # pyright: ignore
+def _brief(study: Study, fast: Any, ranked: Any) -> list[tuple[str, list[str]]]:
+    """What a reader should know within a minute: (about what, sentences)."""
+    table, summary = study.table, study.summary
+    if table.empty:
+        return []
+    brief = [("Compared", [words.compared(table)])]
+    if won := words.winners(table):
+        brief.append(("Lowest error", won))
+    if told := words.predicted(prediction_table(summary)):
+        brief.append(("Predictions", [told]))
+    if fast:
+        brief.append(("Fastest", [profiles.finding(each) for each in fast["losses"]]))
+    if ranked:
+        told = [each["finding"] for each in ranked["rankings"]]
+        brief.append(("Significance", told))
+    failed = words.troubles(summary)
+    missing = [job for job in study.jobs if not job.complete]
+    if missing:
+        failed.append(f"{words.count(len(missing), 'job')} did not finish.")
+    brief.append(
+        ("What failed", failed or ["Nothing: no run diverged or met a limit."])
+    )
+    return brief
 
 
-def _model(
-    model: str, lines: dict, rows: Any, quality: Any, curves: Any, runs: Any
-) -> dict[str, Any]:
-    """What is shown of the solvers of one data set, loss and model."""
-    measured = [x for x in quality.columns[5:] if quality[x].notna().any()]
-    ranked = runs["rank"].nunique() > 1
-    ranks = []
-    for column in CURVES if ranked else ():
-        if column in runs and runs[column].notna().any():
-            title = CURVES[column] or words.HEADINGS[column]
-            svg = figures.rank_panel(runs, lines, column, title)
-            ranks.append((title, svg))
-    return {
-        "label": model,
-        "findings": " ".join(words.findings(rows)),
-        "table": _table(rows, statistics.MEASURES, statistics.best_cells(rows)),
-        "quality": _table(quality, measured),
-        "convergence": _convergence(curves, lines),
-        "ranks": ranks,
-    }
+def _name(folders: Sequence[Path], jobs: Sequence[StoredJob]) -> str:
+    """What the studies were called, or the folders' names."""
+    names: Any = {job.config.get("name") for job in jobs} - {None, "run"}
+    names = sorted(names) or [folder.resolve().name for folder in folders]
+    return words.some(list(dict.fromkeys(names)))
 
 
-def _predictions(predicted: Any, runs: Any, lines: dict) -> dict[str, Any] | None:
-    """How held-out ratings are predicted: the table, and RMSE against rank."""
-    if predicted.empty:
-        return None
-    columns = ["rank", *PREDICTION_COLUMNS, "model"]
-    simple = predicted["rank"] == 0
-    settings, baselines = predicted[~simple], predicted[simple]
-    panels = {}
-    for column, title in (("rmse", "Test"), ("validation_rmse", "Validation")):
-        found = runs[column].astype(float)
-        found = found[np.isfinite(found)]
-        if runs["rank"].nunique() < 2 or found.empty:
-            continue
-        level = float(baselines[column].iloc[-1])
-        low, high = min(found.min(), level), max(found.quantile(0.95), level)
-        room = 0.04 * (high - low)
-        panels[f"{title} RMSE against rank"] = [
-            (
-                model or "no penalty",
-                figures.rank_panel(
-                    of_model,
-                    lines,
-                    column,
-                    words.HEADINGS[column],
-                    limits=(low - room, high + room),
-                    level=level,
-                ),
-            )
-            for model, of_model in runs.groupby("model", sort=True)
-        ]
-    return {
-        "finding": words.predicted(predicted),
-        "headings": [words.HEADINGS[column] for column in columns],
-        "rows": [
-            (
-                row["solver"],
-                bool(row["chosen"]),
-                [
-                    ""
-                    if column == "rank" and not row["rank"]
-                    else words.cell(column, row[column])
-                    for column in columns
-                ],
-            )
-            for row in (*baselines.to_dict("records"), *settings.to_dict("records"))
-        ],
-        "shown": len(baselines) + SETTINGS,
-        "panels": panels,
-    }
-
-
-def _table(
-    rows: pd.DataFrame, columns: list[str], best: pd.DataFrame | None = None
-) -> dict[str, Any] | None:
-    """Headings and, by rank, the cells of each solver: (text, whether it is best)."""
-    if rows.empty:
-        return None
-    last = [name for name in ("status",) if name in rows]
-    ranks: dict[int, list] = {}
-    for index, row in zip(rows.index, rows.to_dict("records"), strict=True):
-        cells = [
-            (
-                words.cell(column, row[column]),
-                best is not None and bool(best.at[index, column]),
-            )
-            for column in [*columns, *last]
-        ]
-        ranks.setdefault(int(row["rank"]), []).append((row["solver"], cells))
-    headings = [words.HEADINGS.get(column, column) for column in [*columns, *last]]
-    return {"headings": headings, "ranks": ranks, "words": bool(last)}
-
-
-def _convergence(curves: pd.DataFrame, lines: dict) -> dict[str, list]:
-    """Axis → a panel a rank, all with one range of errors."""
-    limits = figures.gap_limits(curves)
-    panels: dict[str, list] = {}
-    for (axis, rank), here in curves.groupby(["axis", "rank"], sort=True):  # pyright: ignore
-        svg = figures.convergence_panel(here, lines, axis, limits)
-        panels.setdefault(axis, []).append((rank, svg))
-    return {axis: panels[axis] for axis in ("seconds", "iterations") if axis in panels}
-
-
-def _factors(
-    runs: pd.DataFrame,
-    jobs: Mapping[str, StoredJob],
-    load_dataset: LoadDataset | None,
-    loaded: dict[str, Any],
-) -> dict[str, Any]:
-    """The best run of each rank in the data's own form, or why it is not shown."""
-    try:
-        shown = []
-        dataset = None
-        for best in statistics.best_runs(runs).to_dict("records"):
-            job = jobs[best["job"]]
-            dataset, W, H = _with_data(job, best["run"], load_dataset, loaded)
-            model = f"{best['model']}, " if best["model"] else ""
-            shown.append(
-                {
-                    "rank": best["rank"],
-                    "run": f"best run: {best['solver']}, {model}seed {best['seed']}, "
-                    f"error {words.number(best['error'], 4)}",
-                    "blocks": pictures.components(dataset, W, H)
-                    + pictures.residual(dataset, W, H),
-                }
-            )
-        return {"factors": shown, "missing": "", "about": dataset}
-    except (_NotLoaded, ValueError) as error:
-        return {"factors": [], "missing": str(error)}
-
-
-def _predicted(
-    runs: pd.DataFrame,
-    jobs: Mapping[str, StoredJob],
-    load_dataset: LoadDataset | None,
-    loaded: dict[str, Any],
-) -> dict[str, Any]:
-    """The setting that validation chose, on its first split: items and users."""
-    table = statistics.prediction_table(runs)
-    # Where nothing was kept for validation the first setting is shown.
-    row = table.sort_values("chosen", ascending=False, kind="stable").iloc[0]
-    keys = ["model", "rank", "solver"]
-    run = runs[(runs[keys] == row[keys]).all(axis=1)].iloc[0]
-    job = jobs[run["job"]]
-    try:
-        dataset, W, H = _with_data(job, run["run"], load_dataset, loaded)
-        fold = run.get("fold")
-        parts = split(
-            Observed.stored(dataset.V),
-            int(run["seed"]),
-            **job.config["holdout"],
-            fold=0 if fold is None or pd.isna(fold) else int(fold),
-        )
-    except (_NotLoaded, ValueError) as error:
-        return {"factors": [], "missing": str(error)}
-    model = f", {run['model']}" if run["model"] else ""
-    shown = {
-        "rank": run["rank"],
-        "run": f"chosen by validation: {run['solver']}{model}; its run {run['run']}",
-        "blocks": recommended.blocks(dataset, W, H, job.offsets(run["run"]), parts),
-    }
-    return {"factors": [shown], "missing": "", "about": dataset}
-
-
-class _NotLoaded(Exception):
-    """Why a data set is not there to be shown."""
-
-
-def _with_data(
-    job: StoredJob,
-    run: str,
-    load_dataset: LoadDataset | None,
-    loaded: dict[str, Any],
-) -> tuple[Any, Any, Any]:
-    """(the data set, W, H) of a run, when they still fit each other."""
-    dataset = _dataset(job, load_dataset, loaded)
-    W, H = job.factors(run)
-    if dataset.V.shape != (len(W), H.shape[1]):
-        raise ValueError(
-            f"the data is {dataset.V.shape[0]}×{dataset.V.shape[1]} now, the "
-            f"factors are of a matrix {len(W)}×{H.shape[1]}"
-        )
-    return dataset, W, H
-
-
-def _dataset(
-    job: StoredJob, load_dataset: LoadDataset | None, loaded: dict[str, Any]
-) -> Any:
-    if load_dataset is None:
-        raise _NotLoaded("no loader of data sets was given")
-    options = dict(job.config.get("dataset") or {})
-    name = options.pop("name", "")
-    key = repr((name, options))
-    if key not in loaded:
-        try:
-            loaded[key] = load_dataset(name, options)
-        except Exception as error:  # a loader is anyone's code
-            loaded[key] = _NotLoaded(str(error) or type(error).__name__)
-    if isinstance(loaded[key], _NotLoaded):
-        raise loaded[key]
-    return loaded[key]
-
-
-def _error_meaning(loss: str) -> str:
-    if loss.startswith("frobenius"):
-        return "relative error ‖V − W H‖ / ‖V‖"
-    return "loss divided by the loss of the row means"
-
-
-def _facts(jobs: Sequence[StoredJob], summary: pd.DataFrame) -> list[str]:
-    facts = [words.count(len(summary), "run"), words.count(len(jobs), "job")]
+def _facts(folders: Sequence[Path], study: Study) -> list[str]:
+    jobs = study.jobs
+    facts = [words.count(len(study.summary), "run"), words.count(len(jobs), "job")]
+    if len(set(folders)) > 1:
+        facts.append(f"of {len(set(folders))} folders")
     if unfinished := sum(not job.complete for job in jobs):
         facts.append(f"{unfinished} of them not complete")
     days = sorted(str(job.manifest.get("finished") or "")[:10] for job in jobs)
@@ -401,10 +198,10 @@ def _environment(
     return [(label, " · ".join(values)) for label, values in found.items()]
 
 
-def _job(folder: Path, job: StoredJob) -> dict[str, Any]:
-    row = job.summary.iloc[0]
+def _job(target: Path, job: StoredJob) -> dict[str, Any]:
+    row = {"solver": "", "dataset": "", "loss": "", **job.summary.iloc[0]}
     state = "" if job.complete else ", not complete"
-    inside = job.path.relative_to(folder).as_posix()
+    inside = Path(os.path.relpath(job.path, target)).as_posix()
     return {
         "title": f"{row['solver']} on {row['dataset']}, {row['loss']}",
         "runs": words.count(len(job.summary), "run") + state,

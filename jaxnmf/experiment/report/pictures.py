@@ -1,4 +1,4 @@
-"""Factors and residual in the data's own form: pictures, maps, spectra, words."""
+"""Factors in the data's own form: pictures, maps, spectra, words."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from jaxnmf.experiment.report import figures
-from jaxnmf.experiment.report.figures import ACCENT, TRUTH, Scale
-from jaxnmf.experiment.report.words import listed, number
+from jaxnmf.experiment.report.drawing import ACCENT, TRUTH, Drawing, Scale, picture
+from jaxnmf.experiment.report.words import number
 from jaxnmf.metrics import match_components
 from jaxnmf.topics import coherence, topic_label_table
 
 MAX_PICTURES, MAX_PANELS, MAX_WORDS, MAX_LABELS = 100, 12, 24, 40
-SAMPLE = 2_000_000  # entries of V that a residual is computed for
 HEAT = 160  # rows and columns of a heat map
 
 
@@ -35,7 +34,7 @@ class Card:
 
     caption: str
     pictures: Sequence[tuple[str, str]] = ()
-    panels: Sequence[str] = ()
+    panels: Sequence[Drawing] = ()
     words: Sequence[tuple[str, str, float]] = ()
     table: Table | None = None
 
@@ -79,43 +78,12 @@ def components(dataset: Any, W: np.ndarray, H: np.ndarray) -> list[Block]:
     return [_as_heat_maps(dataset, W, H, order)]
 
 
-def residual(dataset: Any, W: np.ndarray, H: np.ndarray) -> list[Block]:
-    """V, W H and U = V − W H for a few samples, and how U is distributed."""
-    V, X, rows = _sample(dataset, W, H)
-    U = V - X
-    if dataset.kind == "photo":
-        shown, which = [("whole", V, X, U)], "The whole picture"
-    elif dataset.column_image:
-        each = np.linspace(0, len(rows) - 1, min(6, len(rows))).astype(int)
-        shape = dataset.column_image
-        shown = [
-            (f"row {rows[i]}", *(A[i].reshape(shape) for A in (V, X, U))) for i in each
-        ]
-        which = f"Rows {listed(rows[each])}"
-    elif dataset.row_image:
-        shown = _bands(dataset, W, H)
-        which = f"Columns at {listed(name for name, *_ in shown)}"
-    else:
-        shown, which = [], ""
-    blocks = [_sampled(shown, which)] if shown else [_heats(dataset, V, X, U, rows)]
-    known = U[np.isfinite(U)]
-    m = len(W)
-    what = "stored entries" if dataset.kind == "ratings" else "entries"
-    of = f"all {what}" if len(rows) == m else f"the {what} of {len(rows)} of {m} rows"
-    note = (
-        f"Over {of}: standard deviation {number(known.std())}, largest size "
-        f"{number(np.abs(known).max(initial=0))}."
-    )
-    card = Card("", panels=[figures.histogram_panel(known, "U")])
-    return [*blocks, Block("Distribution of the residual", note, "panels", [card])]
-
-
 def _as_images(dataset: Any, H: np.ndarray, order: np.ndarray) -> list[Block]:
     def grid(rows: np.ndarray, names: Sequence[str], what: str) -> list[Card]:
         return [
             Card(
                 name,
-                [(figures.picture(h.reshape(dataset.column_image)), f"{what} {name}")],
+                [(picture(h.reshape(dataset.column_image)), f"{what} {name}")],
             )
             for name, h in zip(names, rows, strict=True)
         ]
@@ -276,7 +244,7 @@ def _as_profiles(
 def _as_heat_maps(
     dataset: Any, W: np.ndarray, H: np.ndarray, order: np.ndarray
 ) -> Block:
-    values = _shrunk(_scaled(H[order]), len(order), HEAT)
+    values = shrunk(_scaled(H[order]), len(order), HEAT)
     panel = figures.heat_panel(
         values, Scale.of(values, "viridis"), "columns of V", "components"
     )
@@ -293,113 +261,14 @@ def _heat_of_W(dataset: Any, W: np.ndarray, order: np.ndarray) -> tuple[Card, st
     if dataset.labels is not None:
         values = values[np.argsort(dataset.labels, kind="stable")]
         note += ", rows sorted by label"
-        ticks = _class_ticks(dataset)
+        ticks = class_ticks(dataset)
     if len(values) > 2 * HEAT:
         ticks = ticks and [(at * HEAT / len(values), name) for at, name in ticks]
-        values = _shrunk(values, HEAT, values.shape[1])
+        values = shrunk(values, HEAT, values.shape[1])
     panel = figures.heat_panel(
         values, Scale.of(values, "viridis"), "components", "rows of V", ticks=ticks
     )
     return Card("W", panels=[panel]), note + "."
-
-
-def _bands(dataset: Any, W: np.ndarray, H: np.ndarray) -> list[tuple]:
-    """Three columns of V as maps: (caption, V, W H, U)."""
-    n = H.shape[1]
-    shown = []
-    for j in (n // 6, n // 2, 5 * n // 6):
-        v = dataset.V[:, [j]]
-        v = np.asarray(v.toarray() if hasattr(v, "toarray") else v, float).ravel()
-        x = W @ H[:, j]
-        name = f"band {j}"
-        if dataset.wavelengths is not None:
-            name = f"{dataset.wavelengths[j]:.0f} nm"
-        shown.append((name, *(a.reshape(dataset.row_image) for a in (v, x, v - x))))
-    return shown
-
-
-def _sampled(shown: list[tuple], which: str) -> Block:
-    names, V, X, U = zip(*shown, strict=True)
-    light = Scale.of([*map(np.nanmax, V), *map(np.nanmax, X)])
-    sign = Scale.of([*map(np.nanmin, U), *map(np.nanmax, U)], "RdBu_r", signed=True)
-    cards = []
-    for title, arrays, scale in (
-        ("V", V, light),
-        ("W H", X, light),
-        ("U = V − W H", U, sign),
-    ):
-        pictures = [
-            (figures.picture(_bounded(array), scale), f"{title}, {name}")
-            for name, array in zip(names, arrays, strict=True)
-        ]
-        cards.append(Card(title, pictures))
-    note = (
-        f"{which}. V and W H from 0 (black) to "
-        f"{number(light.high)} (white); {_signed_note(sign)}."
-    )
-    # One picture alone stands beside its reconstruction, not above it.
-    layout = "samples" if len(shown) > 1 else "panels"
-    return Block("Data, reconstruction and residual", note, layout, cards)
-
-
-def _heats(
-    dataset: Any, V: np.ndarray, X: np.ndarray, U: np.ndarray, rows: np.ndarray
-) -> Block:
-    note = "Rows and columns are averaged in blocks"
-    columns = np.arange(V.shape[1])
-    if hasattr(dataset.V, "tocsr"):
-        weight = np.nan_to_num(V).sum(0)
-        columns = np.argsort(-weight, kind="stable")[:HEAT]
-        note = f"The {len(columns)} columns with the largest sums"
-    if dataset.labels is not None:
-        into = np.argsort(np.asarray(dataset.labels)[rows], kind="stable")
-        V, X, U = V[into], X[into], U[into]
-        note += ", rows sorted by label"
-    V, X, U = (_shrunk(A[:, columns], HEAT, HEAT) for A in (V, X, U))
-    # A few large entries would leave the rest of the map dark.
-    high = float(np.nanpercentile(V, 99)) or float(np.nanmax(V)) or 1.0
-    light = Scale("viridis", 0.0, high)
-    reach = float(np.nanpercentile(np.abs(U), 99)) or float(np.nanmax(np.abs(U))) or 1.0
-    sign = Scale("RdBu_r", -reach, reach)
-    cards = [
-        Card(title, panels=[figures.heat_panel(A, scale, "columns", "rows")])
-        for title, A, scale in (
-            ("V", V, light),
-            ("W H", X, light),
-            ("U = V − W H", U, sign),
-        )
-    ]
-    note += (
-        f". V and W H from 0 (dark) to {number(high)} (light); {_signed_note(sign)}; "
-        "beyond the 99th percentile colours are cut."
-    )
-    return Block("Data, reconstruction and residual", note, "panels", cards)
-
-
-def _signed_note(scale: Scale) -> str:
-    return f"U from −{number(scale.high)} (blue) to {number(scale.high)} (red)"
-
-
-def _sample(
-    dataset: Any, W: np.ndarray, H: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(V, W H, row numbers) of evenly spaced rows, dense, unknown entries NaN."""
-    m, n = dataset.V.shape
-    most = min(m, max(1, SAMPLE // n))
-    rows = (
-        np.arange(m) if most == m else np.unique(np.linspace(0, m - 1, most, dtype=int))
-    )
-    V = dataset.V[rows]
-    X = np.asarray(W[rows], float) @ np.asarray(H, float)
-    if not hasattr(V, "toarray"):
-        return np.asarray(V, float), X, rows
-    dense = V.toarray().astype(float)
-    if dataset.kind == "ratings":
-        known = V.copy()
-        known.data = np.ones_like(known.data)
-        unknown = known.toarray() == 0
-        dense[unknown], X[unknown] = np.nan, np.nan
-    return dense, X, rows
 
 
 def _matched(truth: Any, W: np.ndarray, H: np.ndarray) -> dict[int, int]:
@@ -418,11 +287,11 @@ def _scaled(rows: np.ndarray) -> np.ndarray:
 
 
 def _map(dataset: Any, column: np.ndarray) -> str:
-    values = _bounded(column.reshape(dataset.row_image))
-    return figures.picture(values, Scale.of(values, "viridis"))
+    values = bounded(column.reshape(dataset.row_image))
+    return picture(values, Scale.of(values, "viridis"))
 
 
-def _spectra(dataset: Any, series: list[np.ndarray]) -> str:
+def _spectra(dataset: Any, series: list[np.ndarray]) -> Drawing:
     x, label = _axis(dataset.wavelengths, len(series[0]), "wavelength, nm", "band")
     scaled = [
         (_scaled(np.asarray(s)), c)
@@ -435,7 +304,7 @@ def _axis(values: Any, size: int, unit: str, otherwise: str) -> tuple[Any, str]:
     return (np.arange(size), otherwise) if values is None else (values, unit)
 
 
-def _class_ticks(dataset: Any) -> list[tuple[float, str]]:
+def class_ticks(dataset: Any) -> list[tuple[float, str]]:
     """(middle row, name) of each class once the rows are sorted by label."""
     classes, sizes = np.unique(dataset.labels, return_counts=True)
     middles = np.cumsum(sizes) - (sizes + 1) / 2
@@ -453,12 +322,13 @@ def _note(shown: np.ndarray, order: np.ndarray, what: str = "") -> str:
     return text + "; numbers count the components from 0."
 
 
-def _bounded(image: np.ndarray, most: int = 480) -> np.ndarray:
+def bounded(image: np.ndarray, most: int = 480) -> np.ndarray:
+    """An image of at most so many rows and columns."""
     height, width = image.shape
-    return _shrunk(image, min(height, most), min(width, most))
+    return shrunk(image, min(height, most), min(width, most))
 
 
-def _shrunk(values: np.ndarray, rows: int, columns: int) -> np.ndarray:
+def shrunk(values: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """Means over blocks, so that at most so many rows and columns are left."""
     for axis, most in ((0, rows), (1, columns)):
         size = values.shape[axis]

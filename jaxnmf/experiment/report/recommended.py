@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 
 from jaxnmf.experiment.report import figures
+from jaxnmf.experiment.report.drawing import Scale
 from jaxnmf.experiment.report.pictures import MAX_WORDS, Block, Card
+from jaxnmf.experiment.report.residual import distribution
 from jaxnmf.experiment.report.words import listed, number
 from jaxnmf.ratings import Split, clipped
 
 ITEMS = 8  # of a component, or of a user
 KNOWN = 20  # training ratings, from which an item's factors are more than the prior
+PARTS = 8  # of users and of items, by their ratings
 USERS = (0.2, 0.5, 0.8, 0.95)  # quantiles of how much users have rated
 
 
@@ -31,7 +34,7 @@ def blocks(
     return [
         _components(titles, W, H, float(np.mean(b)) + c, parts),
         _recommendations(titles, users, W, H, (b, c), parts),
-        _residual(W, H, (b, c), parts),
+        *_residual(W, H, (b, c), parts),
     ]
 
 
@@ -96,7 +99,8 @@ def _recommendations(
     return Block("Recommendations", note, "words pairs", cards)
 
 
-def _residual(W: np.ndarray, H: np.ndarray, offsets: Any, parts: Split) -> Block:
+def _residual(W: np.ndarray, H: np.ndarray, offsets: Any, parts: Split) -> list[Block]:
+    """How far predictions of the test part are off, and of whom and of what."""
     test = parts.test
     x = np.einsum("ek,ke->e", W[test.rows], H[:, test.cols])
     x = clipped(x + offsets[0][test.rows] + offsets[1][test.cols], parts.train)
@@ -106,5 +110,34 @@ def _residual(W: np.ndarray, H: np.ndarray, offsets: Any, parts: Split) -> Block
         f"of the training ratings: mean {number(U.mean())}, standard deviation "
         f"{number(U.std())}."
     )
-    card = Card("", panels=[figures.histogram_panel(U, "V − prediction")])
-    return Block("Residual of the test part", note, "panels", [card])
+    label = "V − prediction"
+    told = distribution({"test": U}, "Residual of the test part", note, label)
+    return [_by_activity(U, parts), told]
+
+
+def _by_activity(U: np.ndarray, parts: Split) -> Block:
+    """RMSE by how much users have rated and how often items were rated."""
+    train, test = parts.train, parts.test
+    rated = np.bincount(train.rows, minlength=train.shape[0])[test.rows]
+    popular = np.bincount(train.cols, minlength=train.shape[1])[test.cols]
+    at = [
+        np.minimum(
+            np.argsort(np.argsort(x, kind="stable")) * PARTS // len(x), PARTS - 1
+        )
+        for x in (rated, popular)
+    ]
+    cell, size = at[0] * PARTS + at[1], PARTS * PARTS
+    count = np.bincount(cell, minlength=size)
+    mean = np.bincount(cell, U**2, minlength=size) / np.where(count, count, np.nan)
+    values = np.sqrt(mean).reshape(PARTS, PARTS)
+    known = values[np.isfinite(values)]
+    scale = Scale("viridis", float(known.min()), float(known.max()))
+    drawn = figures.heat_panel(
+        values, scale, "popularity of the item", "ratings of the user"
+    )
+    note = (
+        f"RMSE of the test part from {number(scale.low)} (dark) to "
+        f"{number(scale.high)} (light), test ratings in eight equal parts by the "
+        "training ratings of their user (most at the bottom) and of their item (most at the right)."
+    )
+    return Block("Where the residual is", note, "panels", [Card("", panels=[drawn])])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from jaxnmf.experiment.layout import (
     SUMMARY_COLUMNS,
     TRACE_COLUMNS,
 )
+from jaxnmf.experiment.report import traces
 from jaxnmf.experiment.store import StoredJob
 
 PROBLEM = ["dataset", "loss"]
@@ -37,11 +38,17 @@ MEASURES = [
 """The columns of the comparison table of which less is better."""
 
 
+def kind(job: StoredJob) -> str:
+    """What a job holds: ``"runs"`` of a solver, or what its manifest says."""
+    return str(job.manifest.get("kind") or "runs")
+
+
 def gather(jobs: Sequence[StoredJob]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(summary, trace) of many jobs, each with a ``job`` column.
+    """(summary, trace) of the jobs that hold runs, each with a ``job`` column.
 
     Run ids are unique only within a job.
     """
+    jobs = [job for job in jobs if kind(job) == "runs"]
 
     def stacked(name: str, columns: tuple[str, ...]) -> pd.DataFrame:
         tables = [getattr(job, name).assign(job=job.key) for job in jobs]
@@ -61,6 +68,43 @@ def _with_model(summary: pd.DataFrame) -> pd.DataFrame:
     return summary.assign(model=summary["model"].fillna(""))
 
 
+def per_run(summary: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame:
+    """The summary with what the trace says of each run.
+
+    Added: ``lowest``, the lowest error met; ``best``, the lowest of any solver and seed
+    of the setting (of ratings, whose training parts differ, of the same split); and
+    the seconds to come within each of ``TARGETS`` of it, infinite for never.
+    """
+    summary = _with_model(summary).reset_index(drop=True)
+    records = traces.by_run(summary, trace)
+    table = summary.assign(lowest=traces.lowest_errors(summary, records))
+    keys = [table[name] for name in SETTING]
+    if "rmse" in table:
+        predicts = np.isfinite(table["rmse"].astype(float)).groupby(keys)
+        split = splits(table).where(predicts.transform("any"), "")
+        keys = [*keys, split]
+    table["best"] = table["lowest"].groupby(keys).transform("min")
+    return with_times(table, records)
+
+
+def with_times(table: pd.DataFrame, records: Sequence[traces.Records]) -> pd.DataFrame:
+    """The table of runs with the seconds to come within ``TARGETS`` of ``best``."""
+    best = table["best"].to_numpy(float)
+    for column, by in TARGETS.items():
+        targets = best + by * np.abs(best)
+        table[column] = [
+            traces.time_to(target, way)
+            for target, way in zip(targets, records, strict=True)
+        ]
+    return table
+
+
+def splits(summary: pd.DataFrame) -> pd.Series:
+    """A name for the split of each run, by its seed and fold."""
+    parts = [summary[name].astype(str) for name in ("seed", "fold") if name in summary]
+    return parts[0].str.cat(parts[1:], sep="/")
+
+
 def comparison_table(summary: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame:
     """A row per data set, loss, model, rank and solver.
 
@@ -70,42 +114,33 @@ def comparison_table(summary: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame
     do), the medians of ``iterations``, ``seconds`` and ``kkt``, the longest
     ``compile_seconds``, and ``status``, such as ``"converged ×2, max_iter ×1"``.
     """
-    rows = []
-    for setting, runs, traces in _settings(summary, trace):
-        best = _best_errors(runs, traces)
-        for solver, of_solver in runs.groupby("solver", sort=True):
-            error = of_solver["error"].fillna(np.inf)
-            records = [
-                (best[key], traces.get(key, trace.iloc[:0])) for key in of_solver.index
-            ]
-            rows.append(
-                {
-                    **setting,
-                    "solver": solver,
-                    "runs": len(of_solver),
-                    "median_error": error.median(),
-                    "best_error": error.min(),
-                    **{
-                        column: _median_time(
-                            [
-                                _time_to(least + by * abs(least), r)
-                                for least, r in records
-                            ]
-                        )
-                        for column, by in TARGETS.items()
-                    },
-                    "iterations": of_solver["iterations"].median(),
-                    "seconds": of_solver["seconds"].median(),
-                    # Seeds share a program: whoever came first paid for it.
-                    "compile_seconds": of_solver["compile_seconds"].max(),
-                    "kkt": of_solver["kkt"].median(),
-                    "status": ", ".join(
-                        f"{status} ×{count}"
-                        for status, count in of_solver["status"].value_counts().items()
-                    ),
-                }
-            )
-    return pd.DataFrame(rows)
+    return compared(per_run(summary, trace))
+
+
+def compared(runs: pd.DataFrame) -> pd.DataFrame:
+    """The comparison table of `comparison_table`, from `per_run`."""
+    runs = runs.assign(error=runs["error"].astype(float).fillna(np.inf))
+    by = runs.groupby([*SETTING, "solver"], sort=True)
+    table = by.agg(
+        runs=("run", "size"),
+        median_error=("error", "median"),
+        best_error=("error", "min"),
+    )
+    for column in TARGETS:
+        table[column] = by[column].agg(lambda x: traces.median_time(x.to_list()))
+    for column in ("iterations", "seconds"):
+        table[column] = by[column].median()
+    # Seeds share a program: whoever came first paid for it.
+    table["compile_seconds"] = by["compile_seconds"].max()
+    table["kkt"] = by["kkt"].median()
+    table["status"] = by["status"].agg(_statuses)
+    return table.reset_index()
+
+
+def _statuses(column: pd.Series) -> str:
+    return ", ".join(
+        f"{name} ×{times}" for name, times in column.value_counts().items()
+    )
 
 
 def best_cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -192,147 +227,80 @@ def best_runs(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def curves(
-    summary: pd.DataFrame, trace: pd.DataFrame, *, points: int = 80
+    summary: pd.DataFrame,
+    trace: pd.DataFrame,
+    *,
+    value: str = "error",
+    points: int = 80,
 ) -> pd.DataFrame:
-    """Error minus the best error of the setting, over seconds and over iterations.
+    """A recorded value over seconds and over iterations: the error minus the best
+    error of the setting, or with ``value="kkt"`` the KKT residual as it is.
 
     The grid is logarithmic and common to the solvers and seeds of a setting. Between
-    records the logarithm of the error is interpolated; a run that has stopped keeps
-    its last error, one that diverged counts as infinite from there on.
+    records the logarithm of the value is interpolated; a run that has stopped keeps
+    its last value, one whose error diverged counts as infinite from there on. KKT
+    residuals count only of runs that recorded them on their way.
 
     Returns:
-      dataset, loss, rank, solver, axis ("seconds" or "iterations"), x, and over the
-      seeds the median, low (min) and high (max).
+      dataset, loss, model, rank, solver, axis ("seconds" or "iterations"), x, and over
+      the seeds the median, low (min) and high (max).
     """
+    runs = per_run(summary, trace)
+    runs["records"] = traces.by_run(runs, trace)
+    if value == "kkt":
+        on_the_way = [np.isfinite(r.kkt).sum() > 2 for r in runs["records"]]
+        runs = runs[on_the_way]
     parts = []
-    for setting, runs, traces in _settings(summary, trace):
-        best = _best_errors(runs, traces)
+    for _, group in runs.groupby(SETTING, sort=True):
+        setting = dict(group[SETTING].iloc[0])
         for axis, column in (("seconds", "seconds"), ("iterations", "iteration")):
-            positive = [t[column][t[column] > 0] for t in traces.values()]
-            positive = [values for values in positive if len(values)]
-            if not positive:
-                continue
-            grid = np.geomspace(
-                min(values.min() for values in positive),
-                max(values.max() for values in positive),
-                points,
-            )
-            for solver, of_solver in runs.groupby("solver", sort=True):
-                there = [key for key in of_solver.index if key in traces]
-                records = [traces[key] for key in there]
-                if not records:
-                    continue
-                start = min(t[column][t[column] > 0].min() for t in records)
-                end = max(t[column].max() for t in records)
-                # The ends of its own records belong to each solver's curve.
-                inside = grid[(grid > start) & (grid < end)]
-                x = np.unique([start, *inside, end])
-                least = np.array([[best[key]] for key in there])
-                gap = np.array([_error_at(x, column, t) for t in records]) - least
-                parts.append(
-                    pd.DataFrame(
-                        {
-                            **setting,
-                            "solver": solver,
-                            "axis": axis,
-                            "x": x,
-                            "median": np.median(gap, axis=0),
-                            "low": gap.min(axis=0),
-                            "high": gap.max(axis=0),
-                        }
-                    )
-                )
+            parts += [
+                pd.DataFrame({**setting, "solver": solver, "axis": axis, **curve})
+                for solver, curve in _curves(group, column, value, points).items()
+            ]
     if not parts:
         columns = [*SETTING, "solver", "axis", "x", "median", "low", "high"]
         return pd.DataFrame(columns=columns)
     return pd.concat(parts, ignore_index=True)
 
 
-def _settings(
-    summary: pd.DataFrame, trace: pd.DataFrame
-) -> Iterator[tuple[dict, pd.DataFrame, dict]]:
-    """(setting, its runs, their traces), the two keyed alike."""
-    summary = _with_model(summary)
-    within_jobs = "job" in summary and "job" in trace
+def _curves(
+    runs: pd.DataFrame, column: str, value: str, points: int
+) -> dict[str, dict[str, np.ndarray]]:
+    """Solver → x, median, low and high of one setting and axis."""
 
-    def keys(table: pd.DataFrame) -> list[str]:
-        runs = map(str, table["run"])
-        if not within_jobs:
-            return list(runs)
-        return [f"{job}/{run}" for job, run in zip(table["job"], runs, strict=True)]
+    def moved(records: traces.Records) -> np.ndarray:
+        at = getattr(records, column)
+        return at[at > 0]
 
-    runs = summary.set_index(pd.Index(keys(summary), dtype=object))
-    by_run = trace.groupby(np.array(keys(trace), dtype=object))
-    traces = {run: records.sort_values("iteration") for run, records in by_run}
-    for _, group in runs.groupby(SETTING, sort=True):
-        setting = dict(group[SETTING].iloc[0])
-        there = {run: traces[run] for run in group.index if run in traces}
-        yield setting, group, there
-
-
-def _best_errors(runs: pd.DataFrame, traces: dict) -> dict[str, float]:
-    """For each run the lowest error of its setting; of ratings, whose training parts
-    differ, of its split."""
-    splits = [name for name in ("seed", "fold") if name in runs]
-    if "rmse" not in runs or not np.isfinite(runs["rmse"].to_numpy(float)).any():
-        return dict.fromkeys(runs.index, _best_error(runs, traces))
-    return {
-        key: least
-        for _, group in runs.groupby(splits, dropna=False)
-        for least in [
-            _best_error(group, {k: traces[k] for k in group.index if k in traces})
+    positive = np.concatenate([moved(r) for r in runs["records"]])
+    if not len(positive):
+        return {}
+    grid = np.geomspace(positive.min(), positive.max(), points)
+    found = {}
+    for solver, of_solver in runs.groupby("solver", sort=True):
+        there = [
+            (r, least)
+            for r, least in zip(of_solver["records"], of_solver["best"], strict=True)
+            if len(moved(r))
         ]
-        for key in group.index
-    }
-
-
-def _best_error(runs: pd.DataFrame, traces: dict) -> float:
-    """The lowest error met, at the end of a run or on its way."""
-    errors = [runs["error"], *(records["error"] for records in traces.values())]
-    values = np.concatenate([np.asarray(e, float) for e in errors])
-    return float(min(values[np.isfinite(values)], default=np.nan))
-
-
-def _time_to(target: float, records: pd.DataFrame) -> float:
-    """Seconds at which the error first reaches the target; infinite if never."""
-    error = records["error"].to_numpy(float)
-    seconds = records["seconds"].to_numpy(float)
-    there = np.flatnonzero(error <= target)
-    if not len(there):
-        return np.inf
-    after = there[0]
-    if after == 0:
-        return float(seconds[0])
-    high, low = error[after - 1], error[after]
-    if not (low > 0 and np.isfinite(high)):
-        return float(seconds[after])
-    passed = np.log(high / target) / np.log(high / low)
-    start = seconds[after - 1]
-    return float(start + passed * (seconds[after] - start))
-
-
-def _median_time(times: list[float]) -> float:
-    """The median with infinity for never, NaN when more than half are never.
-
-    When exactly half get there, the median is the last of them.
-    """
-    ordered = sorted(times)
-    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    if np.isinf(low):
-        return np.nan
-    return low if np.isinf(high) else (low + high) / 2
-
-
-def _error_at(x: np.ndarray, column: str, records: pd.DataFrame) -> np.ndarray:
-    at = records[column].to_numpy(float)
-    error = records["error"].to_numpy(float)
-    finite = np.isfinite(error)
-    if not finite.any():
-        return np.full(len(x), np.inf)
-    if (error[finite] > 0).all():
-        values = np.exp(np.interp(x, at[finite], np.log(error[finite])))
-    else:
-        values = np.interp(x, at[finite], error[finite])
-    if not finite[-1]:
-        values[x > at[finite][-1]] = np.inf
-    return values
+        if not there:
+            continue
+        start = min(moved(r).min() for r, _ in there)
+        end = max(moved(r).max() for r, _ in there)
+        # The ends of its own records belong to each solver's curve.
+        x = np.unique([start, *grid[(grid > start) & (grid < end)], end])
+        rows = [
+            traces.value_at(x, getattr(r, column), r.error) - least
+            if value == "error"
+            else traces.value_at(x, getattr(r, column)[known], r.kkt[known])
+            for r, least in there
+            for known in [np.isfinite(r.kkt)]
+        ]
+        found[str(solver)] = {
+            "x": x,
+            "median": np.median(rows, axis=0),
+            "low": np.min(rows, axis=0),
+            "high": np.max(rows, axis=0),
+        }
+    return found

@@ -122,30 +122,56 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
+def some(names: Sequence[Any], most: int = 4) -> str:
+    """The names while they are few, else the first of them and how many more."""
+    if len(names) <= most:
+        return listed(names)
+    return f"{', '.join(map(str, names[: most - 1]))} and {len(names) - most + 1} more"
+
+
+def probability(p: float) -> str:
+    """A p-value for a table: ``"0.031"``, ``"< 0.001"``."""
+    return "< 0.001" if p < 0.001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
+def p_is(p: float) -> str:
+    """A p-value for a sentence: ``"p = 0.031"``, ``"p < 0.001"``."""
+    text = probability(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
 def overview(summary: pd.DataFrame, table: pd.DataFrame) -> str:
     """What was compared, who won, and what went wrong, in one paragraph."""
+    told = [compared(table), *winners(table), *troubles(summary)]
+    return " ".join(told)
+
+
+def compared(table: pd.DataFrame) -> str:
+    """Which solvers were run on what."""
     rows = table.to_dict("records")
     datasets = _distinct(rows, "dataset")
     losses = _distinct(rows, "loss")
     solvers = _distinct(rows, "solver")
     seeds = max(int(row["runs"]) for row in rows)
-    sentences = [
+    text = (
         f"{_sum_of(solvers, 'solver')} "
         f"{'was run' if len(solvers) == 1 else 'were compared'} "
         f"on {_sum_of(datasets, 'data set')} with the {listed(map(loss_name, losses))} "
         f"loss{'' if len(losses) == 1 else 'es'} at {_ranks(_distinct(rows, 'rank'))}, "
         f"{count(seeds, 'seed')} each."
-    ]
+    )
     models = _distinct(rows, "model")
     if len(models) > 1:
-        sentences.append(
-            f"Each with {count(len(models), 'model')} (penalties, offsets)."
-        )
-    if len(datasets) == len(losses) == len(models) == 1:
-        sentences += findings(table)
-    elif len(solvers) > 1:
-        sentences.append(_tally(rows))
-    return " ".join([*sentences, *troubles(summary)])
+        text += f" Each with {count(len(models), 'model')} (penalties, offsets)."
+    return text
+
+
+def winners(table: pd.DataFrame) -> list[str]:
+    """Who reached the lowest error: at each rank, of many settings in how many."""
+    rows = table.to_dict("records")
+    if all(len(_distinct(rows, x)) == 1 for x in ("dataset", "loss", "model")):
+        return findings(table)
+    return [_tally(rows)] if len(_distinct(rows, "solver")) > 1 else []
 
 
 def findings(table: pd.DataFrame) -> list[str]:

@@ -1,0 +1,411 @@
+"""The part of the page on one data set and loss."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from jaxnmf.experiment.layout import PREDICTION_COLUMNS
+from jaxnmf.experiment.report import (
+    figures,
+    pictures,
+    recommended,
+    residual,
+    statistics,
+    words,
+)
+from jaxnmf.experiment.report.files import Album
+from jaxnmf.experiment.report.pictures import Block
+from jaxnmf.experiment.report.statistics import MEASURES, SETTING
+from jaxnmf.experiment.report.study import Study
+from jaxnmf.experiment.store import StoredJob
+from jaxnmf.operand import Observed
+from jaxnmf.ratings import split
+
+LoadDataset = Callable[[str, dict[str, Any]], Any]
+"""(name, options) → a `jaxnmf.datasets.Dataset`."""
+
+CURVES = {"error": "error at the end", "npmi": "", "nmi": "", "ari": ""}
+"""What is drawn against rank, where it was recorded: column → title, or its heading."""
+
+SETTINGS = 20  # of ratings, by validation, that are open at first
+
+
+def problems(study: Study, load_dataset: LoadDataset | None) -> list[dict[str, Any]]:
+    """What the page shows of each data set and loss."""
+    tables = {
+        "rows": study.table,
+        "quality": statistics.quality_table(study.summary),
+        "curves": statistics.curves(study.summary, study.trace),
+        "kkt": statistics.curves(study.summary, study.trace, value="kkt"),
+        "runs": study.summary,
+        "predicted": statistics.prediction_table(study.summary),
+    }
+    by_key = {job.key: job for job in study.jobs}
+    loaded: dict[str, Any] = {}
+    shown = []
+    for number, ((dataset, loss), _) in enumerate(
+        study.table.groupby(statistics.PROBLEM, sort=True)  # pyright: ignore
+    ):
+        of_problem: dict[str, Any] = {
+            name: each[(each["dataset"] == dataset) & (each["loss"] == loss)]
+            for name, each in tables.items()
+        }
+        rows, runs = of_problem["rows"], of_problem["runs"]
+        predicted = of_problem.pop("predicted")
+        title = f"{dataset}, {words.loss_name(loss)} loss"
+        stem = f"{dataset} {loss}"
+        show = _factors if predicted.empty else _predicted
+        found = show(runs, by_key, load_dataset, loaded)
+        for factor in found["factors"]:
+            name = f"{stem} rank {factor['rank']}"
+            if len(set(rows["model"])) > 1 and factor.get("model"):
+                name += f" {factor['model']}"
+            factor["blocks"] = [_kept(study.album, name, b) for b in factor["blocks"]]
+        models = [
+            _model(
+                study,
+                str(model),
+                title,
+                " ".join([stem, str(model)]),
+                {name: x[x["model"] == model] for name, x in of_problem.items()},
+            )
+            for model in sorted(set(rows["model"]))
+        ]
+        solvers = sorted(set(map(str, rows["solver"])))
+        lines = {name: study.lines[name] for name in solvers}
+        shown.append(
+            {
+                "id": f"problem-{number}",
+                "dataset": dataset,
+                "loss": loss,
+                "title": title,
+                "first": number == 0,
+                "error": _error_meaning(str(loss)),
+                "lines": lines,
+                "models": models,
+                "predictions": _predictions(study.album, stem, predicted, runs, lines),
+                "about": None,
+                **found,
+            }
+        )
+    return shown
+
+
+def _model(
+    study: Study, model: str, title: str, stem: str, of: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is shown of the solvers of one data set, loss and model."""
+    album, lines = study.album, study.lines
+    rows, quality, runs = of["rows"], of["quality"], of["runs"]
+    measured = [x for x in quality.columns[5:] if quality[x].notna().any()]
+    ranked = runs["rank"].nunique() > 1
+    ranks = []
+    for column in CURVES if ranked else ():
+        if column in runs and runs[column].notna().any():
+            heading = CURVES[column] or words.HEADINGS[column]
+            drawn = figures.rank_panel(runs, lines, column, heading)
+            ranks.append((heading, album.figure(f"{stem} {column} by rank", drawn)))
+    of_model = f"{title}, {model}" if model else title
+    best = statistics.best_cells(rows)
+    return {
+        "label": model,
+        "findings": " ".join(words.findings(rows)),
+        "table": _table(
+            album,
+            f"{stem} comparison",
+            f"Comparison of solvers on {of_model}",
+            rows,
+            MEASURES,
+            best,
+        ),
+        "quality": _table(
+            album,
+            f"{stem} quality",
+            f"Quality of the factors on {of_model}",
+            quality,
+            measured,
+        ),
+        "cost": _cost(album, stem, rows, lines),
+        "convergence": _convergence(
+            album,
+            f"{stem} error",
+            of["curves"],
+            lines,
+            figures.gap_limits(of["curves"]),
+        ),
+        "kkt": _convergence(
+            album,
+            f"{stem} kkt",
+            of["kkt"],
+            lines,
+            figures.gap_limits(of["kkt"]),
+            "KKT residual",
+        ),
+        "ranks": ranks,
+    }
+
+
+def _cost(album: Album, stem: str, rows: Any, lines: dict) -> Any:
+    """Compilation against running, medians over ranks and seeds; None if unknown."""
+    columns = ["compile_seconds", "seconds"]
+    costs = rows.groupby("solver", sort=True)[columns].median()
+    if not (costs["compile_seconds"] > 0).any():
+        return None
+    return album.figure(f"{stem} cost", figures.cost_panel(costs, lines))
+
+
+def _predictions(
+    album: Album, stem: str, predicted: Any, runs: Any, lines: dict
+) -> dict[str, Any] | None:
+    """How held-out ratings are predicted: the table, and RMSE against rank."""
+    if predicted.empty:
+        return None
+    columns = ["rank", *PREDICTION_COLUMNS, "model"]
+    simple = predicted["rank"] == 0
+    settings, baselines = predicted[~simple], predicted[simple]
+    panels = {}
+    for column, title in (("rmse", "Test"), ("validation_rmse", "Validation")):
+        found = runs[column].astype(float)
+        found = found[np.isfinite(found)]
+        if runs["rank"].nunique() < 2 or found.empty:
+            continue
+        level = float(baselines[column].iloc[-1])
+        low, high = min(found.min(), level), max(found.quantile(0.95), level)
+        room = 0.04 * (high - low)
+        panels[f"{title} RMSE against rank"] = [
+            (
+                model or "no penalty",
+                album.figure(
+                    f"{stem} {column} by rank {model}",
+                    figures.rank_panel(
+                        of_model,
+                        lines,
+                        column,
+                        words.HEADINGS[column],
+                        limits=(low - room, high + room),
+                        level=level,
+                    ),
+                ),
+            )
+            for model, of_model in runs.groupby("model", sort=True)
+        ]
+    return {
+        "finding": words.predicted(predicted),
+        "headings": [words.HEADINGS[column] for column in columns],
+        "rows": [
+            (
+                row["solver"],
+                bool(row["chosen"]),
+                [
+                    ""
+                    if column == "rank" and not row["rank"]
+                    else words.cell(column, row[column])
+                    for column in columns
+                ],
+            )
+            for row in (*baselines.to_dict("records"), *settings.to_dict("records"))
+        ],
+        "table": album.table(
+            f"{stem} predictions",
+            predicted,
+            pd.DataFrame(
+                {
+                    words.HEADINGS[column]: [
+                        words.cell(column, value) for value in predicted[column]
+                    ]
+                    for column in ("solver", *columns)
+                }
+            ),
+            f"Predictions of held-out ratings on {stem}",
+        ),
+        "shown": len(baselines) + SETTINGS,
+        "panels": panels,
+    }
+
+
+def _table(
+    album: Album,
+    stem: str,
+    caption: str,
+    rows: pd.DataFrame,
+    columns: list[str],
+    best: pd.DataFrame | None = None,
+) -> dict[str, Any] | None:
+    """Headings and, by rank, the cells of each solver: (text, whether it is best)."""
+    if rows.empty:
+        return None
+    last = [name for name in ("status",) if name in rows]
+    ranks: dict[int, list] = {}
+    for index, row in zip(rows.index, rows.to_dict("records"), strict=True):
+        cells = [
+            (
+                words.cell(column, row[column]),
+                best is not None and bool(best.at[index, column]),
+            )
+            for column in [*columns, *last]
+        ]
+        ranks.setdefault(int(row["rank"]), []).append((row["solver"], cells))
+    headings = [words.HEADINGS.get(column, column) for column in [*columns, *last]]
+    flat = [
+        [str(rank), solver, *cells]
+        for rank, of_rank in ranks.items()
+        for solver, cells in of_rank
+    ]
+    shown = pd.DataFrame(flat, columns=["rank", "solver", *headings])
+    kept = list(dict.fromkeys([*SETTING, "solver", "runs", *columns, *last]))
+    values = rows[[name for name in kept if name in rows]]
+    return {
+        "headings": headings,
+        "ranks": ranks,
+        "words": bool(last),
+        "caption": caption,
+        "files": album.table(stem, values, shown, f"{caption}."),
+    }
+
+
+def _convergence(
+    album: Album,
+    stem: str,
+    curves: pd.DataFrame,
+    lines: dict,
+    limits: tuple[float, float],
+    title: str = "error − best",
+) -> dict[str, list]:
+    """Axis → a panel a rank, all with one range of values."""
+    panels: dict[str, list] = {}
+    for (axis, rank), here in curves.groupby(["axis", "rank"], sort=True):  # pyright: ignore
+        drawn = figures.convergence_panel(here, lines, str(axis), limits, title)
+        kept = album.figure(f"{stem} by {axis} rank {rank}", drawn)
+        panels.setdefault(str(axis), []).append((rank, kept))
+    return {axis: panels[axis] for axis in ("seconds", "iterations") if axis in panels}
+
+
+def _kept(album: Album, stem: str, block: Block) -> Block:
+    """The block, its panels with names of files, its pictures filed too."""
+    name = f"{stem} {block.heading}"
+    pictured = [[address for address, _ in card.pictures] for card in block.cards]
+    pictured = [row for row in pictured if row]
+    if block.layout == "thumbnails":
+        flat = [address for row in pictured for address in row]
+        wide = int(np.ceil(np.sqrt(len(flat))))
+        pictured = [flat[i : i + wide] for i in range(0, len(flat), wide)]
+    if pictured:
+        album.sheet(name, pictured)
+    cards = []
+    for card in block.cards:
+        of_card = f"{name} {card.caption}" if len(block.cards) > 1 else name
+        panels = [album.figure(of_card, panel) for panel in card.panels]
+        cards.append(dataclasses.replace(card, panels=panels))
+    return dataclasses.replace(block, cards=cards)
+
+
+def _factors(
+    runs: pd.DataFrame,
+    jobs: Mapping[str, StoredJob],
+    load_dataset: LoadDataset | None,
+    loaded: dict[str, Any],
+) -> dict[str, Any]:
+    """The best run of each rank in the data's own form, or why it is not shown."""
+    try:
+        shown = []
+        dataset = None
+        for best in statistics.best_runs(runs).to_dict("records"):
+            job = jobs[best["job"]]
+            dataset, W, H = _with_data(job, best["run"], load_dataset, loaded)
+            model = f"{best['model']}, " if best["model"] else ""
+            shown.append(
+                {
+                    "rank": best["rank"],
+                    "model": best["model"],
+                    "run": f"best run: {best['solver']}, {model}seed {best['seed']}, "
+                    f"error {words.number(best['error'], 4)}",
+                    "blocks": pictures.components(dataset, W, H)
+                    + residual.residual(dataset, W, H),
+                }
+            )
+        return {"factors": shown, "missing": "", "about": dataset}
+    except (_NotLoaded, ValueError) as error:
+        return {"factors": [], "missing": str(error)}
+
+
+def _predicted(
+    runs: pd.DataFrame,
+    jobs: Mapping[str, StoredJob],
+    load_dataset: LoadDataset | None,
+    loaded: dict[str, Any],
+) -> dict[str, Any]:
+    """The setting that validation chose, on its first split: items and users."""
+    table = statistics.prediction_table(runs)
+    # Where nothing was kept for validation the first setting is shown.
+    row = table.sort_values("chosen", ascending=False, kind="stable").iloc[0]
+    keys = ["model", "rank", "solver"]
+    run = runs[(runs[keys] == row[keys]).all(axis=1)].iloc[0]
+    job = jobs[run["job"]]
+    try:
+        dataset, W, H = _with_data(job, run["run"], load_dataset, loaded)
+        fold = run.get("fold")
+        parts = split(
+            Observed.stored(dataset.V),
+            int(run["seed"]),
+            **job.config["holdout"],
+            fold=0 if fold is None or pd.isna(fold) else int(fold),
+        )
+    except (_NotLoaded, ValueError) as error:
+        return {"factors": [], "missing": str(error)}
+    model = f", {run['model']}" if run["model"] else ""
+    shown = {
+        "rank": run["rank"],
+        "run": f"chosen by validation: {run['solver']}{model}; its run {run['run']}",
+        "blocks": recommended.blocks(dataset, W, H, job.offsets(run["run"]), parts),
+    }
+    return {"factors": [shown], "missing": "", "about": dataset}
+
+
+class _NotLoaded(Exception):
+    """Why a data set is not there to be shown."""
+
+
+def _with_data(
+    job: StoredJob,
+    run: str,
+    load_dataset: LoadDataset | None,
+    loaded: dict[str, Any],
+) -> tuple[Any, Any, Any]:
+    """(the data set, W, H) of a run, when they still fit each other."""
+    dataset = _dataset(job, load_dataset, loaded)
+    W, H = job.factors(run)
+    if dataset.V.shape != (len(W), H.shape[1]):
+        raise ValueError(
+            f"the data is {dataset.V.shape[0]}×{dataset.V.shape[1]} now, the "
+            f"factors are of a matrix {len(W)}×{H.shape[1]}"
+        )
+    return dataset, W, H
+
+
+def _dataset(
+    job: StoredJob, load_dataset: LoadDataset | None, loaded: dict[str, Any]
+) -> Any:
+    if load_dataset is None:
+        raise _NotLoaded("no loader of data sets was given")
+    options = dict(job.config.get("dataset") or {})
+    name = options.pop("name", "")
+    key = repr((name, options))
+    if key not in loaded:
+        try:
+            loaded[key] = load_dataset(name, options)
+        except Exception as error:  # a loader is anyone's code
+            loaded[key] = _NotLoaded(str(error) or type(error).__name__)
+    if isinstance(loaded[key], _NotLoaded):
+        raise loaded[key]
+    return loaded[key]
+
+
+def _error_meaning(loss: str) -> str:
+    if loss.startswith("frobenius"):
+        return "relative error ‖V − W H‖ / ‖V‖"
+    return "loss divided by the loss of the row means"

@@ -1,0 +1,273 @@
+"""Which solvers are better than others beyond chance, over problems or seeds.
+
+On each problem the solvers are ranked, 1 the best. The Friedman test asks whether any
+mean rank differs; two solvers differ by the Nemenyi test where their mean ranks are at
+least the critical difference ``q_α √(k (k + 1) / 6 N)`` apart, for k solvers and N
+problems. Pair by pair, the Wilcoxon signed-rank test of the logarithms, with Holm's
+correction for the number of pairs.
+
+Reference: Demšar, Statistical comparisons of classifiers over multiple data sets, JMLR
+7 (2006).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from jaxnmf.experiment.report import figures, words
+from jaxnmf.experiment.report.profiles import complete, problem_times
+from jaxnmf.experiment.report.statistics import SETTING
+from jaxnmf.experiment.report.study import Study
+from jaxnmf.experiment.report.words import TIE
+
+TITLE = "Ranking and significance"
+TEMPLATE = "significance.html.j2"
+
+LEVEL = 0.05
+MEASURES = {
+    "error": ("error at the end", TIE),
+    "seconds_to_1pct": ("time to within 1\u00a0% of the best error", 0.0),
+}
+"""Column of `problem_times` → what it is called, and what relative difference is none.
+"""
+LEAST_BLOCKS = 3
+# With fewer, the least p of a two-sided signed-rank test is above 0.05.
+LEAST_SETTINGS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Mean ranks of solvers over blocks, and which differ.
+
+    ``p`` is of the Friedman test, of two solvers of the Wilcoxon test. ``pairs`` has a
+    row a pair: first (of lower mean rank), second, p, holm.
+    """
+
+    ranks: pd.Series
+    blocks: int
+    p: float
+    critical: float
+    pairs: pd.DataFrame
+
+    @property
+    def significant(self) -> bool:
+        """Whether any solver differs from another at all."""
+        return self.p < LEVEL
+
+    def differ(self, a: str, b: str) -> bool:
+        """Whether two solvers differ: by Nemenyi, of two alone by Wilcoxon."""
+        if not self.significant:
+            return False
+        return len(self.ranks) == 2 or bool(
+            abs(self.ranks[a] - self.ranks[b]) >= self.critical
+        )
+
+    def alike(self, solver: str) -> list[str]:
+        """The solvers that cannot be told from this one."""
+        names = map(str, self.ranks.index)
+        return [x for x in names if x != solver and not self.differ(x, solver)]
+
+    def cliques(self) -> list[tuple[int, int]]:
+        """Largest groups, by first and last place, in which no two differ."""
+        names = list(self.ranks.index)
+        groups, end = [], 0
+        for i, first in enumerate(names):
+            last = i
+            while last + 1 < len(names) and not self.differ(first, names[last + 1]):
+                last += 1
+            if last > i and last > end:
+                groups.append((i, last))
+                end = last
+        return groups
+
+
+def rank_rows(values: Any, tie: float = 0.0) -> np.ndarray:
+    """Ranks within each row, 1 the least, ties by their mean.
+
+    Values that exceed the least of their group by less than ``tie``, relatively, tie.
+
+    >>> rank_rows([[0.30001, 0.3, 0.4, np.inf]], 1e-4)
+    array([[1.5, 1.5, 3. , 4. ]])
+    """
+    rows = np.asarray(values, float)
+    found = np.empty_like(rows)
+    for i, row in enumerate(rows):
+        order = np.argsort(row, kind="stable")
+        groups, group, least = np.empty(len(row)), -1, np.nan
+        for at in order:
+            if not (row[at] == least or row[at] <= least + tie * abs(least)):
+                group, least = group + 1, row[at]
+            groups[at] = group
+        found[i] = stats.rankdata(groups)
+    return found
+
+
+def critical_difference(solvers: int, blocks: int, level: float = LEVEL) -> float:
+    """The least difference of mean ranks that the Nemenyi test takes for real."""
+    q = stats.studentized_range.ppf(1 - level, solvers, np.inf) / np.sqrt(2)
+    return float(q * np.sqrt(solvers * (solvers + 1) / (6 * blocks)))
+
+
+def holm(p: Any) -> np.ndarray:
+    """p-values corrected for their number by Holm's step-down procedure.
+
+    >>> holm([0.01, 0.04, 0.03])
+    array([0.03, 0.06, 0.06])
+    """
+    p = np.asarray(p, float)
+    order = np.argsort(p, kind="stable")
+    stepped = p[order] * np.arange(len(p), 0, -1)
+    found = np.empty_like(p)
+    found[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return found
+
+
+def ranking(values: pd.DataFrame, tie: float = 0.0) -> Ranking:
+    """Rank the columns of a table, a row a block, less is better.
+
+    Values are non-negative, infinite where a solver failed; relative differences below
+    ``tie`` count as none.
+    """
+    table = values.to_numpy(float)
+    ranks = rank_rows(table, tie)
+    means = pd.Series(ranks.mean(0), index=[str(x) for x in values.columns])
+    means = means.sort_values(kind="stable")
+    at = {name: i for i, name in enumerate(map(str, values.columns))}
+    rows = [
+        {"first": a, "second": b, "p": _wilcoxon(table[:, at[a]], table[:, at[b]], tie)}
+        for a, b in combinations(means.index, 2)
+    ]
+    pairs = pd.DataFrame(rows)
+    pairs["holm"] = holm(pairs["p"])
+    solvers = len(means)
+    if solvers == 2:
+        p = float(pairs["p"].iloc[0])
+    elif (ranks == ranks[:, :1]).all():
+        p = 1.0
+    else:
+        p = float(stats.friedmanchisquare(*ranks.T).pvalue)
+    distance = critical_difference(solvers, len(table)) if solvers > 2 else np.nan
+    return Ranking(means, len(table), p, distance, pairs)
+
+
+def _wilcoxon(a: np.ndarray, b: np.ndarray, tie: float) -> float:
+    """The two-sided p-value for the logarithms, zeros split among the signs."""
+    tiny = np.finfo(float).tiny
+    with np.errstate(invalid="ignore"):
+        gap = np.log(np.maximum(a, tiny)) - np.log(np.maximum(b, tiny))
+    # Infinity against infinity is no difference, against a number the largest.
+    gap = np.clip(np.nan_to_num(gap, nan=0.0), -1e6, 1e6)
+    gap[np.abs(gap) <= tie] = 0.0
+    if not gap.any():
+        return 1.0
+    return float(stats.wilcoxon(gap, zero_method="zsplit").pvalue)
+
+
+def blocks(times: pd.DataFrame, column: str) -> tuple[pd.DataFrame, bool]:
+    """(a row a block, a column a solver; whether the blocks are whole settings).
+
+    Seeds on the same data are no independent witnesses, so where there are enough
+    settings each counts once, by its median over the seeds; else each seed counts.
+    """
+    settings = times.groupby([*SETTING, "solver"])[column].median().unstack("solver")
+    if len(complete(settings)[0]) >= LEAST_SETTINGS:
+        return settings, True
+    index = [*SETTING, "split"]
+    return times.pivot(index=index, columns="solver", values=column), False
+
+
+def section(study: Study) -> dict[str, Any] | None:
+    """For each loss, the solvers ranked by error and by time."""
+    times = problem_times(study.summary, study.trace)
+    shown = []
+    for loss, here in times.groupby("loss", sort=True):
+        for column, (what, tie) in MEASURES.items():
+            values, settings = blocks(here, column)
+            whole, left = complete(values)
+            if whole.shape[1] < 2 or len(whole) < LEAST_BLOCKS:
+                continue
+            found = ranking(whole, tie)
+            shown.append(_shown(study, str(loss), column, what, found, settings, left))
+    return {"rankings": shown, "level": LEVEL} if shown else None
+
+
+def _shown(
+    study: Study,
+    loss: str,
+    column: str,
+    what: str,
+    found: Ranking,
+    settings: bool,
+    left: list[str],
+) -> dict[str, Any]:
+    unit = "settings" if settings else "problems"
+    stem = f"ranking {loss} {column}"
+    diagram = None
+    if len(found.ranks) > 2:
+        drawn = figures.rank_diagram(found.ranks, found.critical, found.cliques())
+        diagram = study.album.figure(stem, drawn)
+    rows = [
+        (solver, f"{rank:.2f}", ", ".join(found.alike(solver)) or "–")
+        for solver, rank in found.ranks.items()
+    ]
+    headings = ["solver", "mean rank", "not distinguishable from"]
+    caption = (
+        f"Mean ranks by {what} over {found.blocks} {unit}, {words.loss_name(loss)} "
+        f"loss; {words.p_is(found.p)}."
+    )
+    table = pd.DataFrame(rows, columns=headings)
+    pairs = found.pairs.assign(differ=found.pairs["holm"] < LEVEL)
+    pair_rows = [
+        (f"{a} – {b}", words.probability(p), words.probability(corrected), p_differs)
+        for a, b, p, corrected, p_differs in pairs.itertuples(index=False)
+    ]
+    pair_table = pd.DataFrame(
+        [row[:3] for row in pair_rows], columns=["pair", "p", "p, Holm"]
+    )
+    pair_caption = f"Wilcoxon signed-rank tests by {what}, {words.loss_name(loss)} loss"
+    return {
+        "title": f"{words.loss_name(loss)} loss: {what}",
+        "loss": loss,
+        "what": what,
+        "measure": column,
+        "found": found,
+        "unit": unit,
+        "left": left,
+        "finding": finding(found, what, unit),
+        "diagram": diagram,
+        "rows": rows,
+        "headings": headings[1:],
+        "lines": study.lines,
+        "table": study.album.table(stem, table, table, caption),
+        "pairs": pair_rows,
+        "pair_table": study.album.table(
+            f"{stem} pairs", pairs, pair_table, pair_caption
+        ),
+    }
+
+
+def finding(found: Ranking, what: str, unit: str) -> str:
+    """The ranking in a sentence."""
+    test = "Friedman" if len(found.ranks) > 2 else "Wilcoxon"
+    by = f"over {found.blocks} {unit}, {test} test {words.p_is(found.p)}"
+    if not found.significant:
+        return f"By {what}, no solver can be told from another ({by})."
+    first = str(found.ranks.index[0])
+    alike = found.alike(first)
+    others = [str(x) for x in found.ranks.index[1:] if x not in alike]
+    start = (
+        f"By {what}, {first} ranks first (mean rank {found.ranks.iloc[0]:.2f}; {by})"
+    )
+    if not alike:
+        behind = "the other" if len(others) == 1 else "every other"
+        return f"{start}, significantly before {behind}."
+    told = words.some(alike)
+    if not others:
+        return f"{start}, not distinguishable from {told}."
+    return f"{start}, not distinguishable from {told}, before {words.some(others)}."

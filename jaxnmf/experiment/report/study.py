@@ -1,0 +1,74 @@
+"""What a report is made of: jobs of one or several folders, and their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from jaxnmf.experiment.report import statistics
+from jaxnmf.experiment.report.figures import Line, solver_lines
+from jaxnmf.experiment.report.files import Album
+from jaxnmf.experiment.store import StoredJob, read_jobs
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Jobs and the tables of their runs, and the album that takes what is drawn."""
+
+    jobs: Sequence[StoredJob]
+    summary: pd.DataFrame
+    trace: pd.DataFrame
+    table: pd.DataFrame
+    lines: dict[str, Line]
+    album: Album
+
+    @classmethod
+    def of(cls, jobs: Sequence[StoredJob]) -> Study:
+        """The study of these jobs; its tables hold those of kind ``"runs"`` alone."""
+        summary, trace = statistics.gather(jobs)
+        table = statistics.comparison_table(summary, trace)
+        lines = solver_lines(map(str, summary["solver"].unique()))
+        return cls(jobs, summary, trace, table, lines, Album())
+
+    def of_kind(self, kind: str) -> list[StoredJob]:
+        """The jobs whose manifest says this kind; ``"runs"`` where it says none."""
+        return [job for job in self.jobs if statistics.kind(job) == kind]
+
+
+class Section(Protocol):
+    """A module that adds a section to the page.
+
+    ``section`` gives what its template needs, or None where the study holds nothing of
+    it. The template, a file beside the module's, sees that as ``section``.
+    """
+
+    TITLE: str
+    TEMPLATE: str
+
+    def section(self, study: Study) -> dict[str, Any] | None: ...
+
+
+def merged(folders: Sequence[Path]) -> list[StoredJob]:
+    """The jobs of several study folders that hold anything, one of each key.
+
+    Of a job that stands in two folders the complete one is taken, of two complete ones
+    that with more runs, of equal ones the first.
+
+    Raises:
+      ValueError: names the folder that holds a corrupt job.
+    """
+    found: dict[str, StoredJob] = {}
+    for folder in folders:
+        for job in read_jobs(folder):
+            other = found.get(job.key)
+            if len(job.summary) and (other is None or _worth(job) > _worth(other)):
+                found[job.key] = job
+    return [found[key] for key in sorted(found)]
+
+
+def _worth(job: StoredJob) -> tuple[bool, int]:
+    return job.complete, len(job.summary)
