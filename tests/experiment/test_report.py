@@ -5,6 +5,7 @@ import re
 from html.parser import HTMLParser
 from time import perf_counter
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from jaxnmf.experiment.report import (
     gather,
     pictures,
     print_table,
+    residual,
     statistics,
     words,
 )
@@ -378,6 +380,133 @@ def test_the_page_needs_no_other_file(study):
     assert sum(a.startswith("jobs/") for a in page.addresses) == 8
 
 
+def test_figures_and_tables_are_files_and_old_ones_go(study, tmp_path):
+    build_report(study, target=tmp_path)
+    page = Page((tmp_path / "report.html").read_text("utf-8"))
+    linked = [a for a in page.addresses if a.startswith(("figures/", "tables/"))]
+    assert {a.split(".")[-1] for a in linked} == {"svg", "png", "csv", "tex"}
+    assert all((tmp_path / address).is_file() for address in linked)
+    assert not list(tmp_path.rglob(".*~*"))
+    svg = tmp_path / "figures/digits-frobenius-error-by-seconds-rank-8.svg"
+    assert ElementTree.parse(svg).getroot().tag.endswith("svg")
+    assert svg.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    table = pd.read_csv(tmp_path / "tables/digits-frobenius-comparison.csv")
+    expected = comparison_table(*gather(read_jobs(study)))
+    assert list(table["solver"]) == list(expected["solver"])
+    np.testing.assert_allclose(table["median_error"], expected["median_error"])
+    tex = (tmp_path / "tables/digits-frobenius-comparison.tex").read_text("utf-8")
+    assert r"hals \& co" in tex
+    assert r"\textless{}script\textgreater{}" in tex
+    # What the last report left and this one has not goes; what others put there stays.
+    mine, stale = tmp_path / "figures/mine.svg", tmp_path / "figures/stale.svg"
+    for path in (mine, stale):
+        path.write_text("<svg/>")
+    index = tmp_path / ".report-files.json"
+    index.write_text(index.read_text()[:-1] + ', "figures/stale.svg", "../x.svg"]')
+    build_report(study, target=tmp_path)
+    assert mine.exists()
+    assert not stale.exists()
+
+
+def one_job(folder, key, rows, manifest=None, **columns):
+    summary, trace = runs(*rows)
+    return write_job(
+        folder,
+        key,
+        config={},
+        manifest=manifest or {},
+        trace=trace,
+        summary=summary.assign(**columns),
+        factors={},
+    )
+
+
+def test_folders_are_merged_and_a_job_of_two_counts_once(tmp_path):
+    for folder, version in (("one", "1.0"), ("two", "2.0")):
+        manifest = {"package_version": version, "device": f"cpu <{version}>"}
+        one_job(tmp_path / folder, "same", [("a", 0, LINE)], manifest)
+        one_job(tmp_path / folder, f"own-{folder}", [(folder, 1, LINE)], manifest)
+    # Not finished here, though it holds more: the finished one counts.
+    rows = [("a", 0, LINE), ("a", 1, LINE)]
+    one_job(tmp_path / "two", "same", rows, {"complete": False})
+    folders = [tmp_path / "one", tmp_path / "two"]
+    with pytest.raises(ValueError, match=r"^target: "):
+        build_report(folders)
+    page = Page(build_report(folders, target=tmp_path / "to").read_text("utf-8"))
+    assert "3 runs · 3 jobs · of 2 folders" in page.text
+    assert "1.0 · 2.0" in page.text
+    assert "cpu <1.0> · cpu <2.0>" in page.text
+    jobs = {a.rsplit("/", 1)[0] for a in page.addresses if "/jobs/" in a}
+    assert jobs == {
+        f"../{x}" for x in ("one/jobs/same", "one/jobs/own-one", "two/jobs/own-two")
+    }
+    assert all((tmp_path / "to" / job).is_dir() for job in jobs)
+
+
+def test_only_jobs_of_runs_are_compared(tmp_path):
+    one_job(tmp_path, "a", [("a", 0, LINE)])
+    one_job(tmp_path, "b", [("swept", 0, LINE)], {"kind": "settings"})
+    table = comparison_table(*gather(read_jobs(tmp_path)))
+    assert list(table["solver"]) == ["a"]
+    page = Page(build_report(tmp_path).read_text("utf-8"))
+    assert "1 run · 2 jobs" in page.text
+    # And a study of nothing else has a page too.
+    only = tmp_path / "only"
+    one_job(only, "b", [("swept", 0, LINE)], {"kind": "settings"})
+    assert "0 runs · 1 job" in Page(build_report(only).read_text("utf-8")).text
+
+
+HOSTILE = ["<b>&amp;$x_1$ 100% \\x{}", "\"'><img src=x onerror=alert(1)>", "#~^|𝟙\n"]
+
+
+def test_names_may_hold_anything(tmp_path):
+    later = [(0, 0, 1.0), (10, 2, 0.1), (20, 4, 0.01)]
+    for i, name in enumerate(HOSTILE):
+        rows = [(name, seed, later if i else LINE) for seed in range(4)]
+        columns = {"dataset": HOSTILE[0], "loss": HOSTILE[1], "model": HOSTILE[0]}
+        one_job(tmp_path, f"j{i}", rows, {"command": name}, **columns)
+    html = build_report(tmp_path, load_dataset=digits).read_text("utf-8")
+    assert "<img src=x" not in html
+    assert "<b>" not in html
+    page = Page(html)
+    for name in HOSTILE:
+        assert name.strip() in page.text
+    for path in (tmp_path / "figures").glob("*.svg"):
+        ElementTree.parse(path)
+    for path in (tmp_path / "tables").glob("*.tex"):
+        text = path.read_text("utf-8")
+        assert not re.search(r"(?<!\\)[%#_]", re.sub(r"\\label{.*}", "", text))
+
+
+def test_the_brief_says_who_won_at_what_significance_and_what_failed(tmp_path):
+    later = [(0, 0, 1.0), (10, 2, 0.1), (20, 4, 0.0101)]
+    gone = [(0, 0, 1.0), (10, 1, np.nan)]
+    for solver, way in (("a", LINE), ("b", later), ("c", gone)):
+        one_job(tmp_path, solver, [(solver, seed, way) for seed in range(8)])
+    text = " ".join(Page(build_report(tmp_path).read_text("utf-8")).text.split())
+    assert "a reached the lowest error (0.01000)" in text
+    assert "a was most often the fastest to within 1 % of the best error" in text
+    assert "on 100% of 8 problems" in text
+    assert (
+        "a ranks first (mean rank 1.00; over 8 problems, Friedman test p < 0.001)"
+        in text
+    )
+    assert "c diverged in every run." in text
+
+
+def test_kkt_residuals_are_drawn_where_they_were_recorded(tmp_path):
+    summary, trace = runs(("a", 0, LINE), ("b", 0, LINE))
+    trace.loc[trace["run"] == "a-r4-s0", "kkt"] = [1.0, 0.1, 0.01]
+    found = curves(summary, trace, value="kkt")
+    assert set(found["solver"]) == {"a"}
+    ends = found.query("axis == 'iterations'")["median"].iloc[[0, -1]]
+    assert list(ends) == pytest.approx([0.1, 0.01])
+    given = {"config": {}, "manifest": {}, "factors": {}}
+    write_job(tmp_path, "x", trace=trace, summary=summary, **given)
+    page = build_report(tmp_path).read_text("utf-8")
+    assert page.count('aria-label="KKT residual against seconds at rank 4"') == 1
+
+
 def test_the_page_is_the_same_in_every_build(study):
     first = build_report(study, load_dataset=digits).read_bytes()
     assert build_report(study, load_dataset=digits).read_bytes() == first
@@ -472,7 +601,7 @@ KINDS = {
 @pytest.mark.parametrize("case", KINDS)
 def test_every_kind_of_data_is_shown(case):
     data = KINDS[case]
-    blocks = pictures.components(data, W0, H0.T) + pictures.residual(data, W0, H0.T)
+    blocks = pictures.components(data, W0, H0.T) + residual.residual(data, W0, H0.T)
     cards = [card for block in blocks for card in block.cards]
     assert len(cards) >= 3
     assert all(c.pictures or c.panels or c.words or c.table for c in cards)
@@ -540,10 +669,10 @@ def test_a_large_sparse_matrix_is_never_made_dense(monkeypatch):
 
     monkeypatch.setattr(csr_array, "toarray", counted)
     rng = np.random.default_rng(0)
-    blocks = pictures.residual(
+    blocks = residual.residual(
         dataset("text", V), rng.random((m, 2), np.float32), rng.random((2, n))
     )
-    assert max(made) <= pictures.SAMPLE
+    assert max(made) <= residual.SAMPLE
     assert "the entries of 1000 of 300000 rows" in blocks[-1].note
 
 

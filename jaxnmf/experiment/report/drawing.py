@@ -36,6 +36,7 @@ ACCENT, TRUTH = COLOURS[0], COLOURS[1]
 # Ink and rules of the files; on the page they stand for its own.
 INK, RULE = "#1c2126", "#d9dee4"
 SHADES = 64  # of a picture
+PREFIX = "id-of-this-panel-"
 
 LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -74,6 +75,10 @@ class Drawing:
     svg: str
     png: bytes
     stem: str = ""
+
+    def on_page(self) -> str:
+        """The SVG to stand inside HTML, its ids like those of no other panel."""
+        return self.inline.replace(PREFIX, f"f{zlib.crc32(self.stem.encode()):08x}-")
 
 
 @dataclass(frozen=True)
@@ -219,8 +224,7 @@ def _inline(svg: str) -> str:
     svg = re.sub(
         r' id="([\w.-]+)"', lambda i: i.group() if i.group(1) in used else "", svg
     )
-    prefix = f"f{zlib.crc32(svg.encode()):08x}"
-    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
+    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{PREFIX}", svg)
     return re.sub(r"\n\s*", "\n", svg)
 
 

@@ -92,7 +92,7 @@ def _template() -> jinja2.Template:
 
 
 def _inline(drawing: Drawing) -> Markup:
-    return Markup(drawing.inline)
+    return Markup(drawing.on_page())
 
 
 def _context(
@@ -101,7 +101,7 @@ def _context(
     study: Study,
     load_dataset: LoadDataset | None,
 ) -> dict[str, Any]:
-    sections = {
+    sections: dict[Any, dict[str, Any]] = {
         module: {
             "id": module.TITLE.lower().replace(" ", "-"),
             "title": module.TITLE,

@@ -48,9 +48,8 @@ def problems(study: Study, load_dataset: LoadDataset | None) -> list[dict[str, A
     by_key = {job.key: job for job in study.jobs}
     loaded: dict[str, Any] = {}
     shown = []
-    for number, ((dataset, loss), _) in enumerate(
-        study.table.groupby(statistics.PROBLEM, sort=True)  # pyright: ignore
-    ):
+    found_problems: Any = study.table.groupby(statistics.PROBLEM, sort=True)
+    for number, ((dataset, loss), _) in enumerate(found_problems):
         of_problem: dict[str, Any] = {
             name: each[(each["dataset"] == dataset) & (each["loss"] == loss)]
             for name, each in tables.items()
@@ -258,7 +257,7 @@ def _table(
     ]
     shown = pd.DataFrame(flat, columns=["rank", "solver", *headings])
     kept = list(dict.fromkeys([*SETTING, "solver", "runs", *columns, *last]))
-    values = rows[[name for name in kept if name in rows]]
+    values: Any = rows[[name for name in kept if name in rows]]
     return {
         "headings": headings,
         "ranks": ranks,

@@ -55,13 +55,13 @@ def complete(values: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     run. While more than half of the problems would be lost, the solver that ran the
     fewest is left out.
     """
-    left = []
+    left: list[str] = []
     while values.shape[1] > 2:
         whole = values.dropna()
         if len(whole) >= max(LEAST_PROBLEMS, len(values) / 2):
             break
-        least = values.count().idxmin()
-        if values[least].notna().all():
+        least: Any = values.count().idxmin()
+        if values[least].count() == len(values):
             break
         left.append(str(least))
         values = values.drop(columns=least).dropna(how="all")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def blocks(
     return [
         _components(titles, W, H, float(np.mean(b)) + c, parts),
         _recommendations(titles, users, W, H, (b, c), parts),
-        *_residual(W, H, (b, c), parts),
+        _residual(W, H, (b, c), parts),
     ]
 
 
@@ -99,7 +100,7 @@ def _recommendations(
     return Block("Recommendations", note, "words pairs", cards)
 
 
-def _residual(W: np.ndarray, H: np.ndarray, offsets: Any, parts: Split) -> list[Block]:
+def _residual(W: np.ndarray, H: np.ndarray, offsets: Any, parts: Split) -> Block:
     """How far predictions of the test part are off, and of whom and of what."""
     test = parts.test
     x = np.einsum("ek,ke->e", W[test.rows], H[:, test.cols])
@@ -110,12 +111,13 @@ def _residual(W: np.ndarray, H: np.ndarray, offsets: Any, parts: Split) -> list[
         f"of the training ratings: mean {number(U.mean())}, standard deviation "
         f"{number(U.std())}."
     )
-    label = "V − prediction"
-    told = distribution({"test": U}, "Residual of the test part", note, label)
-    return [_by_activity(U, parts), told]
+    block = distribution(
+        {"test": U}, "Residual of the test part", note, "V − prediction"
+    )
+    return replace(block, cards=[*block.cards, _by_activity(U, parts)])
 
 
-def _by_activity(U: np.ndarray, parts: Split) -> Block:
+def _by_activity(U: np.ndarray, parts: Split) -> Card:
     """RMSE by how much users have rated and how often items were rated."""
     train, test = parts.train, parts.test
     rated = np.bincount(train.rows, minlength=train.shape[0])[test.rows]
@@ -135,9 +137,9 @@ def _by_activity(U: np.ndarray, parts: Split) -> Block:
     drawn = figures.heat_panel(
         values, scale, "popularity of the item", "ratings of the user"
     )
-    note = (
-        f"RMSE of the test part from {number(scale.low)} (dark) to "
-        f"{number(scale.high)} (light), test ratings in eight equal parts by the "
-        "training ratings of their user (most at the bottom) and of their item (most at the right)."
+    caption = (
+        f"RMSE from {number(scale.low)} (dark) to {number(scale.high)} (light), test "
+        "ratings in eight equal parts by the training ratings of their user (most at "
+        "the bottom) and of their item (most at the right)."
     )
-    return Block("Where the residual is", note, "panels", [Card("", panels=[drawn])])
+    return Card(caption, panels=[drawn])

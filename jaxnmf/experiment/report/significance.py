@@ -151,7 +151,8 @@ def ranking(values: pd.DataFrame, tie: float = 0.0) -> Ranking:
     elif (ranks == ranks[:, :1]).all():
         p = 1.0
     else:
-        p = float(stats.friedmanchisquare(*ranks.T).pvalue)
+        tested: Any = stats.friedmanchisquare(*ranks.T)
+        p = float(tested.pvalue)
     distance = critical_difference(solvers, len(table)) if solvers > 2 else np.nan
     return Ranking(means, len(table), p, distance, pairs)
 
@@ -166,7 +167,8 @@ def _wilcoxon(a: np.ndarray, b: np.ndarray, tie: float) -> float:
     gap[np.abs(gap) <= tie] = 0.0
     if not gap.any():
         return 1.0
-    return float(stats.wilcoxon(gap, zero_method="zsplit").pvalue)
+    tested: Any = stats.wilcoxon(gap, zero_method="zsplit")
+    return float(tested.pvalue)
 
 
 def blocks(times: pd.DataFrame, column: str) -> tuple[pd.DataFrame, bool]:
@@ -175,7 +177,9 @@ def blocks(times: pd.DataFrame, column: str) -> tuple[pd.DataFrame, bool]:
     Seeds on the same data are no independent witnesses, so where there are enough
     settings each counts once, by its median over the seeds; else each seed counts.
     """
-    settings = times.groupby([*SETTING, "solver"])[column].median().unstack("solver")
+    settings: Any = (
+        times.groupby([*SETTING, "solver"])[column].median().unstack("solver")
+    )
     if len(complete(settings)[0]) >= LEAST_SETTINGS:
         return settings, True
     index = [*SETTING, "split"]
@@ -213,7 +217,7 @@ def _shown(
         drawn = figures.rank_diagram(found.ranks, found.critical, found.cliques())
         diagram = study.album.figure(stem, drawn)
     rows = [
-        (solver, f"{rank:.2f}", ", ".join(found.alike(solver)) or "–")
+        (solver, f"{rank:.2f}", ", ".join(found.alike(str(solver))) or "–")
         for solver, rank in found.ranks.items()
     ]
     headings = ["solver", "mean rank", "not distinguishable from"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -80,7 +81,7 @@ def per_run(summary: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame:
     table = summary.assign(lowest=traces.lowest_errors(summary, records))
     keys = [table[name] for name in SETTING]
     if "rmse" in table:
-        predicts = np.isfinite(table["rmse"].astype(float)).groupby(keys)
+        predicts = table["rmse"].notna().groupby(keys)
         split = splits(table).where(predicts.transform("any"), "")
         keys = [*keys, split]
     table["best"] = table["lowest"].groupby(keys).transform("min")
@@ -245,7 +246,7 @@ def curves(
       dataset, loss, model, rank, solver, axis ("seconds" or "iterations"), x, and over
       the seeds the median, low (min) and high (max).
     """
-    runs = per_run(summary, trace)
+    runs: Any = per_run(summary, trace)
     runs["records"] = traces.by_run(runs, trace)
     if value == "kkt":
         on_the_way = [np.isfinite(r.kkt).sum() > 2 for r in runs["records"]]

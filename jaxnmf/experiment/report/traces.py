@@ -28,8 +28,10 @@ def by_run(summary: pd.DataFrame, trace: pd.DataFrame) -> list[Records]:
     tables name it.
     """
     keys = ["job", "run"] if "job" in summary and "job" in trace else ["run"]
-    runs = pd.MultiIndex.from_frame(summary[keys].astype(str))
-    rows = pd.MultiIndex.from_frame(trace[keys].astype(str))
+    runs, rows = (
+        pd.MultiIndex.from_arrays([table[key].astype(str) for key in keys])
+        for table in (summary, trace)
+    )
     at = runs.get_indexer(rows)
     fields = [trace[name].to_numpy(float) for name in FIELDS]
     order = np.lexsort((fields[0], at))
