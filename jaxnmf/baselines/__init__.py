@@ -1,0 +1,21 @@
+"""Other systems behind one interface, to compare with. One file a system.
+
+``jaxnmf.baselines.names()`` lists them; `timed` runs one as `jaxnmf.run.timed` runs a
+solver of ours.
+"""
+
+from jaxnmf.baselines.base import Baseline as Baseline
+from jaxnmf.baselines.base import baseline_class as baseline_class
+from jaxnmf.baselines.base import make as make
+from jaxnmf.baselines.base import names as names
+from jaxnmf.baselines.base import register_baseline as register_baseline
+from jaxnmf.baselines.base import timed as timed
+from jaxnmf.baselines.nimfa import NimfaLSNMF as NimfaLSNMF
+from jaxnmf.baselines.nimfa import NimfaNMF as NimfaNMF
+from jaxnmf.baselines.nmf_torch import NMFTorchBPP as NMFTorchBPP
+from jaxnmf.baselines.nmf_torch import NMFTorchHALS as NMFTorchHALS
+from jaxnmf.baselines.nmf_torch import NMFTorchMU as NMFTorchMU
+from jaxnmf.baselines.numpy_hals import NumPyHALS as NumPyHALS
+from jaxnmf.baselines.scikit_learn import SklearnCD as SklearnCD
+from jaxnmf.baselines.scikit_learn import SklearnMU as SklearnMU
+from jaxnmf.baselines.torchnmf import TorchNMF as TorchNMF

@@ -1,0 +1,98 @@
+"""nimfa's standard NMF and its alternating least squares, by their inner steps."""
+
+from __future__ import annotations
+
+import importlib
+import types
+from typing import Any, ClassVar
+
+import numpy as np
+
+from jaxnmf.baselines.base import Baseline, register_baseline
+from jaxnmf.solvers.base import Supports
+
+DENSE = frozenset({"dense"})
+
+
+class FrobeniusOrKL(Supports):
+    """The losses of Lee & Seung (2001)."""
+
+    __slots__ = ()
+
+    def takes(self, loss: Any) -> bool:
+        return loss.quadratic or loss.beta == 1
+
+
+class Nimfa(Baseline):
+    """What both share: a model of nimfa's is the state, and works in float64 whatever
+    V's precision, as nimfa always does. Dense V alone: nimfa's sparse products are
+    loops in Python."""
+
+    requires: ClassVar[str | None] = "nimfa"
+
+    def _model(
+        self, kind: str, V: Any, W: np.ndarray, H: np.ndarray, **options: Any
+    ) -> Any:
+        nimfa: Any = importlib.import_module("nimfa")
+        # nimfa 1.4 calls np.mat, which NumPy 2 has no more: give it back to the one
+        # module of nimfa's that the steps use, and leave NumPy as it is.
+        linalg = importlib.import_module("nimfa.utils.linalg")
+        if not hasattr(np, "mat"):
+            linalg.np = types.SimpleNamespace(**vars(np), mat=np.asmatrix)  # pyright: ignore
+        # A copy of V, where it writes a small number over zeros.
+        V, W, H = (np.array(x, np.float64) for x in (V, W, H))
+        make = getattr(nimfa, kind)
+        return make(V, seed=None, W=W, H=H, rank=W.shape[1], **options)
+
+    def factors(self, state: Any) -> tuple[np.ndarray, np.ndarray]:
+        return np.asarray(state.W), np.asarray(state.H)
+
+
+@register_baseline("nimfa-nmf")
+class NimfaNMF(Nimfa):
+    """nimfa's multiplicative updates, ``nimfa.Nmf``, in float64.
+
+    An iteration is ``update`` and the floor under small entries that follows it in
+    ``factorize``, which would look at the loss every time.
+    """
+
+    supports: ClassVar[Supports] = FrobeniusOrKL("quadratic, kl", DENSE)
+
+    def begin(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
+        update = "euclidean" if loss.quadratic else "divergence"
+        return self._model("Nmf", V, W, H, update=update)
+
+    def advance(self, state: Any, iterations: int) -> Any:
+        for _ in range(iterations):
+            state.update()
+            state._adjustment()
+        return state
+
+
+@register_baseline("nimfa-lsnmf")
+class NimfaLSNMF(Nimfa):
+    """nimfa's alternating least squares by projected gradients, ``nimfa.Lsnmf``, in
+    float64; each subproblem is solved to a tolerance that tightens.
+
+    Reference: Lin, "Projected gradient methods for nonnegative matrix factorization",
+    Neural Computation 19 (2007).
+    """
+
+    supports: ClassVar[Supports] = Supports("quadratic", DENSE)
+
+    def begin(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
+        del loss
+        model = self._model("Lsnmf", V, W, H)
+        # As `factorize` does before its loop.
+        V, W, H = model.V, model.W, model.H
+        model.gW = W @ (H @ H.T) - V @ H.T
+        model.gH = (W.T @ W) @ H - W.T @ V
+        model.init_grad = np.sqrt(np.square(model.gW).sum() + np.square(model.gH).sum())
+        model.epsW = model.epsH = max(1e-3, model.min_residuals) * model.init_grad
+        model.iterW = model.iterH = 10
+        return model
+
+    def advance(self, state: Any, iterations: int) -> Any:
+        for _ in range(iterations):
+            state.update()
+        return state
