@@ -177,8 +177,7 @@ def test_nimfa_agrees_with_its_public_call(name, loss):
     baseline = made(name)
     V, W, H = data()
     state = baseline.begin(V, make_loss(loss), W, H)  # mends nimfa for NumPy 2
-    import nimfa
-
+    nimfa = pytest.importorskip("nimfa")
     settings = {}
     if name == "nimfa-nmf":
         kind = {"frobenius": "euclidean", "kullback-leibler": "divergence"}[loss]
@@ -193,9 +192,8 @@ def test_nimfa_agrees_with_its_public_call(name, loss):
 @pytest.mark.parametrize("beta", [2, 1, 0, 0.5, 3])
 def test_torchnmf_agrees_with_its_public_call(beta):
     baseline = made("torchnmf")
-    import torch
-    from torchnmf.nmf import NMF
-
+    torch = pytest.importorskip("torch")
+    NMF = pytest.importorskip("torchnmf.nmf").NMF
     V, W, H = data("float32")
     model = NMF(W=torch.tensor(H.T), H=torch.tensor(W))
     model.fit(torch.tensor(V), beta=beta, tol=-np.inf, max_iter=12)
@@ -210,9 +208,8 @@ def test_torchnmf_agrees_with_its_public_call(beta):
 )
 def test_nmf_torch_agrees_with_its_public_call(name, loss):
     baseline = made(name)
-    import torch
-    from nmf import run_nmf
-
+    torch = pytest.importorskip("torch")
+    run_nmf = pytest.importorskip("nmf").run_nmf
     V, _, _ = data("float32")
     call = {
         "beta_loss": loss,
