@@ -17,7 +17,7 @@ import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from jaxnmf import datasets, registry
+from jaxnmf import baselines, datasets, registry
 from jaxnmf.init import INITS
 from jaxnmf.selection import METHODS
 
@@ -105,12 +105,23 @@ def _dataset_options(name: str) -> list[registry.Option]:
     ]
 
 
+def solver_names() -> tuple[str, ...]:
+    """Our solvers, and those of other systems."""
+    return (*registry.solvers(), *baselines.names())
+
+
+def solver_class(name: str) -> Any:
+    """The class of any of `solver_names`."""
+    peer = name in baselines.names()
+    return baselines.baseline_class(name) if peer else registry.solver_class(name)
+
+
 def register_configs() -> None:
     """Fill Hydra's config store from the registries."""
     store = ConfigStore.instance()
     store.store(name="schema", node=StudyConfig)
-    for name in registry.solvers():
-        options = registry.options(registry.solver_class(name))
+    for name in solver_names():
+        options = registry.options(solver_class(name))
         store.store(group="solver", name=name, node=_schema("solver", name, options))
     for name in registry.losses():
         options = registry.options(registry.loss_class(name))
@@ -172,7 +183,7 @@ def labels(config: Mapping[str, Any]) -> dict[str, str]:
     named = {"dataset": config["dataset"]["name"], "model": model_label(config)}
     for kind, find in (
         ("loss", registry.loss_class),
-        ("solver", registry.solver_class),
+        ("solver", solver_class),
     ):
         options = registry.options(find(config[kind]["name"]))
         defaults = {option.name: option.default for option in options}

@@ -48,7 +48,10 @@ def job_key(config: Mapping[str, Any], checksum: str) -> str:
     """The name of a job's result: what was asked for, of which data, by what code."""
     asked = {k: v for k, v in config.items() if k not in ("folder", "name")}
     text = json.dumps([asked, checksum, __version__], sort_keys=True)
-    name = "-".join(config[part]["name"] for part in ("dataset", "loss", "solver"))
+    parts = [config[part]["name"] for part in ("dataset", "loss", "solver")]
+    if config["select"]:
+        parts.append(config["select"]["name"])
+    name = "-".join([*parts, *(config["sweep"] or ())])
     return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 

@@ -111,9 +111,7 @@ class LaneJob:
                     **lane.settings,
                     "objective": float(run.trace.loss[-1]),
                     "error": float(error[-1]),
-                    "relative_error": float(error[-1])
-                    if self.loss.quadratic
-                    else np.nan,
+                    "relative_error": float(error[-1]) if quadratic else np.nan,
                     "iterations": int(run.iterations),
                     "seconds": np.nan,
                     "compile_seconds": np.nan,

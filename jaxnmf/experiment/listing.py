@@ -27,10 +27,11 @@ def print_list(what: str, console: Console) -> None:
 
 def _solver_rows() -> list[dict[str, Any]]:
     from jaxnmf import registry
+    from jaxnmf.experiment.config import solver_class, solver_names
 
     rows = []
-    for name in registry.solvers():
-        cls: Any = registry.solver_class(name)
+    for name in solver_names():
+        cls: Any = solver_class(name)
         options = registry.options(cls)
         rows.append(
             {

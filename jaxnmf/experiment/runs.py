@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from jaxnmf import api, metrics, ratings, registry, topics
+from jaxnmf import api, baselines, metrics, ratings, registry, topics
 from jaxnmf.checks import check_list
 from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
@@ -67,7 +67,7 @@ class Runs:
             ranks = [dataset.rank] if dataset.rank else []
         check_list("ranks", ranks, 1)
         check_list("seeds", config["seeds"], 0)
-        self.solver = registry.make_solver(*configs.split_name(config["solver"]))
+        self.solver = make_solver(*configs.split_name(config["solver"]))
         self.loss = registry.make_loss(*configs.split_name(config["loss"]))
         self.stop = api.make_stop(**config["stop"])
         api.check_count("record_every", config["record_every"])
@@ -141,16 +141,19 @@ class Runs:
             config["offsets"],
             config["toward"],
         )
-        run = timed(
-            problem,
-            self.solver,
-            factors,
-            jax.random.key(case.seed),
-            stop,
-            record_every=config["record_every"],
-            kkt=config["kkt"],
-            checkpoint=unfinished.checkpoint(case.name),
-        )
+        timing = {"record_every": config["record_every"], "kkt": config["kkt"]}
+        if isinstance(self.solver, baselines.Baseline):
+            run = baselines.timed(problem, self.solver, factors, stop, **timing)
+        else:
+            run = timed(
+                problem,
+                self.solver,
+                factors,
+                jax.random.key(case.seed),
+                stop,
+                checkpoint=unfinished.checkpoint(case.name),
+                **timing,
+            )
         result = to_result(run, problem)
         row, trace = self._told(case, part, run, result)
         return Finished(row, trace, (result.W, result.H), result.offsets)
@@ -191,6 +194,12 @@ class Runs:
         if case.fold is not None:
             row["fold"] = case.fold
         return row, trace
+
+
+def make_solver(name: str, options: Mapping[str, Any]) -> Any:
+    """A solver, or one of another system."""
+    peer = name in baselines.names()
+    return (baselines.make if peer else registry.make_solver)(name, options)
 
 
 def check_no_ratings(config: Mapping[str, Any], dataset: Dataset) -> None:
