@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from scipy import sparse
 
+from jaxnmf import matrix as matrix_module
 from jaxnmf import operand as operand_module
 from jaxnmf.api import precision
 from jaxnmf.losses import Frobenius, KullbackLeibler
@@ -73,7 +74,7 @@ def answers(data, stored, fixed, free, other):
     }
 
 
-def assert_answers(matrix, data, side, stored=True):
+def assert_answers(matrix, data, side, stored=True, questions=questions):
     """That the operand, or its transpose, answers as NumPy does for ``data``."""
     fixed, free, other = W, H, OTHER
     stored = np.broadcast_to(stored, data.shape)
@@ -234,6 +235,45 @@ def test_sparse_answers_over_its_stored_entries(layout, side):
     assert isinstance(matrix, Sparse)
     assert matrix.entries == stored.sum()
     assert_answers(matrix, HOLES, side, stored)
+
+
+def compiled_anew(function):
+    """The function, jitted apart from earlier calls with other module constants."""
+    return jax.jit(lambda *arguments: function(*arguments))
+
+
+@each_side
+@pytest.mark.parametrize("entries", [1, 3 * N, 10**6])
+def test_values_at_the_stored_entries_come_from_blocks_of_any_size(
+    monkeypatch, entries, side
+):
+    monkeypatch.setattr(matrix_module, "BLOCKS_FROM", 0.0)
+    monkeypatch.setattr(matrix_module, "X_BLOCK", entries)
+    matrix = as_matrix(sparse.csr_array(HOLES), "float64")
+    ask = compiled_anew(questions.__wrapped__)
+    assert_answers(matrix, HOLES, side, HOLES > 0, ask)
+
+
+@pytest.mark.parametrize(("rank", "blocks"), [(9, False), (11, True)])
+def test_blocks_are_chosen_by_density_and_rank(rank, blocks):
+    """A tenth of the entries are stored; one product of matrices where they pay."""
+    data = (np.arange(200).reshape(20, 10) % 10 == 3) * 1.0
+    matrix = as_matrix(sparse.csr_array(data), "float64")
+    factors = jnp.ones((rank, 20)), jnp.ones((rank, 10))
+    program = jax.make_jaxpr(lambda *x: matrix.sum(lambda v, x: v * x, *x))(*factors)
+    assert ("dot_general" in str(program)) == blocks
+
+
+def test_lanes_take_values_from_blocks(monkeypatch):
+    monkeypatch.setattr(matrix_module, "BLOCKS_FROM", 0.0)
+    monkeypatch.setattr(matrix_module, "X_BLOCK", 3 * N)
+    matrix = as_matrix(sparse.csr_array(HOLES), "float64")
+    fixed, free = RNG.random((4, RANK, M)), RNG.random((4, RANK, N))
+    pull = jax.vmap(lambda w, h: matrix.pull(products, w, h))
+    x = fixed.transpose(0, 2, 1) @ free
+    pulled = pull(jnp.asarray(fixed), jnp.asarray(free))
+    for found, y in zip(pulled, (HOLES * x, HOLES / x), strict=True):
+        np.testing.assert_allclose(found, fixed @ y, rtol=1e-12)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

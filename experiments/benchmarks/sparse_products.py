@@ -1,0 +1,62 @@
+"""W H at the stored entries of a sparse V: by gathers, or from blocks of W H.
+
+Entries at random places, at several densities and ranks; milliseconds a pass. What is
+chosen is the second form where density × p is at least `jaxnmf.matrix.BLOCKS_FROM`.
+
+    python experiments/benchmarks/sparse_products.py
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from common import alternate
+
+from jaxnmf.matrix import Sparse
+from jaxnmf.operand import as_matrix
+
+SIZES = [(1000, 1000), (20_000, 2000)]
+DENSITIES = [0.01, 0.05, 0.1, 0.2, 0.4]
+RANKS = [8, 20, 50]
+REPEATS = 15
+
+
+def medians(*programs: Any) -> list[float]:
+    """Milliseconds a call of each, called in turn."""
+
+    def call(one: Any) -> None:
+        jax.block_until_ready(one())
+
+    calls = [partial(call, one) for one in programs]
+    alternate(2, *calls)
+    return [1e3 * float(np.median(x)) for x in alternate(REPEATS, *calls)]
+
+
+def at_stored() -> None:
+    from scipy.sparse import random_array
+
+    rng = np.random.default_rng(0)
+    forms = [jax.jit(Sparse._gathered), jax.jit(Sparse._from_blocks)]
+    for m, n in SIZES:
+        for density in DENSITIES:
+            V = random_array((m, n), density=density, rng=rng, dtype=np.float32)
+            matrix = as_matrix(V)
+            for p in RANKS:
+                Wt, H = (
+                    jnp.asarray(rng.random((p, size)), jnp.float32) for size in (m, n)
+                )
+                programs = (partial(form, matrix, Wt, H) for form in forms)
+                gathers, blocks = medians(*programs)
+                print(
+                    f"{m}×{n}, {density:4.0%} stored, p={p}: gathers {gathers:6.2f} "
+                    f"ms, blocks {blocks:6.2f} ms, density × p = {density * p:.2g}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    at_stored()
