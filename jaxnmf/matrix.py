@@ -41,6 +41,8 @@ COMPONENTS = 4
 # From this density × p on, blocks of X are sooner than gathers; entries of a block.
 BLOCKS_FROM = 1.0
 X_BLOCK = 2**18
+# Rows of the dense factor that a product of padded rows gathers at a time.
+PASS = 2**16
 
 
 @pytree
@@ -204,10 +206,65 @@ class Dense:
 
 
 @pytree
+class PaddedRows:
+    """Rows of a CSR pattern in buckets, filled up to a power of two of entries.
+
+    A product is gathers and dense sums alone, no scatter: for platforms without a
+    compiled one. At most two places an entry; a pass holds ``PASS`` rows of the dense
+    factor, or one for each row of a bucket.
+    """
+
+    places: tuple[Int[Array, "r l"], ...]  # of the entries, nnz where filled up
+    columns: tuple[Int[Array, "r l"], ...]
+    back: Int[Array, " r"]  # where each row stands, bucket after bucket
+
+    @classmethod
+    def of(cls, indices: np.ndarray, indptr: np.ndarray) -> PaddedRows:
+        """The buckets of a pattern, made on the host."""
+        lengths = np.diff(indptr)
+        widths = 2 ** np.ceil(np.log2(np.maximum(lengths, 1))).astype(int)
+        order = np.argsort(widths, kind="stable")
+        places, columns = [], []
+        for width in np.unique(widths):
+            rows = np.flatnonzero(widths == width)
+            step = np.arange(width)
+            there = step < lengths[rows, None]
+            place = np.where(there, indptr[rows, None] + step, len(indices))
+            column = np.append(indices, 0)[place]
+            places.append(jnp.asarray(place, np.int32))
+            columns.append(jnp.asarray(column, np.int32))
+        back = jnp.asarray(np.argsort(order), np.int32)
+        return cls(places=tuple(places), columns=tuple(columns), back=back)
+
+    def matmul(self, right: Float[Array, "c p"], data: Any) -> Float[Array, "r p"]:
+        data = jnp.append(data, jnp.zeros((), data.dtype))
+
+        def bucket(place: Any, column: Any) -> jax.Array:
+            rows, width = place.shape
+            # A power of two, as the width is.
+            size = min(width, 1 << (max(1, PASS // rows).bit_length() - 1))
+
+            def add(i: Any, total: Any) -> Any:
+                now, there = (
+                    jax.lax.dynamic_slice_in_dim(x, i * size, size, 1)
+                    for x in (place, column)
+                )
+                part = jnp.einsum("rl,rlp->rp", _taken(data, now), _taken(right, there))
+                return total + part
+
+            zero = jnp.zeros((rows, right.shape[1]), right.dtype)
+            return jax.lax.fori_loop(0, width // size, add, zero)
+
+        parts = [bucket(*x) for x in zip(self.places, self.columns, strict=True)]
+        return _taken(jnp.concatenate(parts), self.back)
+
+
+@pytree
 class CSR:
     """Compressed rows, with the row of each entry written out as well.
 
-    ``order`` says where each entry stands in the other orientation.
+    ``order`` says where each entry stands in the other orientation; ``padded`` is the
+    pattern once more, where there is no compiled product.
     """
 
     data: Float[Array, " nnz"]
@@ -216,6 +273,7 @@ class CSR:
     rows: Int[Array, " nnz"]
     order: Int[Array, " nnz"]
     weights: Float[Array, " nnz"] | None = None
+    padded: PaddedRows | None = None
     columns: int = static()
 
     def weigh(self, y: Float[Array, " nnz"]) -> Float[Array, " nnz"]:
@@ -223,6 +281,8 @@ class CSR:
 
     def matmul(self, right: Float[Array, "c p"], data: Any) -> Float[Array, "r p"]:
         """A @ right with A's pattern and the values ``data``."""
+        if self.padded is not None:
+            return self.padded.matmul(right, data)
         return _csr_matmul(data, self.indices, self.indptr, right, self.columns)
 
 
@@ -437,9 +497,13 @@ def _csr_matmul(data: Any, indices: Any, indptr: Any, right: Any, columns: int) 
 
     @jax.custom_batching.custom_vmap
     def product(data, indices, indptr, right):
-        matrix = jsparse.BCSR((data, indices, indptr), shape=shape)
+        # BCSR is compiled on a CPU, but on a GPU without a flag it is a scatter; CSR
+        # is cuSPARSE there.
+        cpu = jax.default_backend() == "cpu"
+        form = jsparse.BCSR if cpu else jsparse.CSR
+        matrix: Any = form((data, indices, indptr), shape=shape)
         width = right.shape[1]
-        padding = -width % CPU_COLUMNS if jax.default_backend() == "cpu" else 0
+        padding = -width % CPU_COLUMNS if cpu else 0
         if not padding:
             return matrix @ right
         return (matrix @ jnp.pad(right, ((0, 0), (0, padding))))[:, :width]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.losses import Loss
-from jaxnmf.matrix import CSR, Dense, Matrix, Sparse
+from jaxnmf.matrix import CSR, Dense, Matrix, PaddedRows, Sparse
 
 # Entries in a block of X. On a CPU a block and its quotient stay in the cache.
 CPU_BLOCK = 2**21
@@ -19,6 +19,8 @@ ACCELERATOR_BLOCK = 2**24
 # From this share of known entries on V is held dense: products of blocks are then
 # cheaper than gathers, and the two sparse copies larger.
 DENSE_SHARE = 0.2
+# Where there is a compiled product of a CSR matrix; elsewhere rows are padded.
+COMPILED = ("cpu", "gpu")
 
 
 class Observed:
@@ -219,6 +221,8 @@ def _sparse(csr: Any, mean: float, dtype: Any, weights: Any = None) -> Sparse:
     back = np.empty_like(place.data)
     back[turned.data] = place.data
 
+    compiled = jax.default_backend() in COMPILED
+
     def rows_of(pattern: Any, pick: Any, order: Any) -> CSR:
         rows = np.arange(pattern.shape[0], dtype=np.int32)
         return CSR(
@@ -228,6 +232,7 @@ def _sparse(csr: Any, mean: float, dtype: Any, weights: Any = None) -> Sparse:
             rows=jnp.asarray(np.repeat(rows, np.diff(pattern.indptr))),
             order=jnp.asarray(order),
             weights=None if weights is None else jnp.asarray(weights[pick], dtype),
+            padded=None if compiled else PaddedRows.of(pattern.indices, pattern.indptr),
             columns=pattern.shape[1],
         )
 

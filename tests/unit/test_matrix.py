@@ -276,6 +276,30 @@ def test_lanes_take_values_from_blocks(monkeypatch):
         np.testing.assert_allclose(found, fixed @ y, rtol=1e-12)
 
 
+@pytest.mark.parametrize("rows", [1, 12, 10**6])
+def test_padded_rows_are_the_compiled_product(monkeypatch, rows):
+    """Rows of every length, none and all among them, in passes of any size."""
+    monkeypatch.setattr(operand_module, "COMPILED", ())
+    monkeypatch.setattr(matrix_module, "PASS", rows)
+    data = (RNG.random((40, 23)) + 0.1) * (RNG.random((40, 23)) < RNG.random((40, 1)))
+    data[3], data[7], data[:, 5] = 0, 1, 0
+    matrix = as_matrix(sparse.csr_array(data), "float64")
+    assert isinstance(matrix, Sparse)
+    for side, there in ((matrix, data), (matrix.T, data.T)):
+        padded = side.csr_t.padded
+        assert padded is not None
+        stored = sum(place.size for place in padded.places)
+        assert stored <= 2 * matrix.entries + there.shape[1]
+        fixed = RNG.random((4, RANK, there.shape[0]))
+        free = RNG.random((4, RANK, there.shape[1]))
+        found = jax.vmap(side.dot)(jnp.asarray(fixed))
+        np.testing.assert_allclose(found, fixed @ there, rtol=1e-12)
+        pull = jax.vmap(lambda w, h, side=side: side.pull(products, w, h)[0])
+        pulled = pull(jnp.asarray(fixed), jnp.asarray(free))
+        expected = fixed @ (there * (fixed.transpose(0, 2, 1) @ free))
+        np.testing.assert_allclose(pulled, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_sparse_leaves_what_it_is_given_as_it_was(layout):
     given, twin = LAYOUTS[layout](), LAYOUTS[layout]()
