@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+DIFFERS = 1
 LISTS = ("solvers", "datasets", "losses", "experiments")
 
 
@@ -32,8 +33,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = {"config_dir": given.config_dir, "force": given.force}
             study.run_study(given.overrides, console, **options)
         elif given.command == "report":
-            study.print_report(Path(given.folder), console)
+            folders = [Path(folder) for folder in given.folders]
+            study.print_report(folders, console, target=given.into)
+        elif given.command == "reproduce":
+            from jaxnmf.experiment.reproduce import print_reproduction, reproduce
+
+            found = reproduce(Path(given.folder), given.sample)
+            if not print_reproduction(found, console):
+                return DIFFERS
     return failed()
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or text == "0":
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer ≥ 1")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,8 +67,16 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--force", action="store_true", help="run again what stands in the folder"
     )
-    report = commands.add_parser("report", help="build report.html of a study folder")
-    report.add_argument("folder")
+    report = commands.add_parser("report", help="build report.html of study folders")
+    report.add_argument("folders", nargs="+", metavar="folder")
+    report.add_argument("--into", help="where the page of several folders goes")
+    again = commands.add_parser(
+        "reproduce",
+        help="run the jobs of a study again and compare the bits",
+        description="Exit code 1 where a factor or a trace differs.",
+    )
+    again.add_argument("folder")
+    again.add_argument("--sample", type=_count, help="of so many jobs, at random")
     listing = commands.add_parser("list", help="what there is by name")
     listing.add_argument("what", choices=LISTS)
     return parser

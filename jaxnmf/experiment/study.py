@@ -84,19 +84,26 @@ def run_study(
     return folder
 
 
-def print_report(folder: Path, console: Console, left_out: Sequence[str] = ()) -> None:
-    """Build report.html from a study folder's store, and print its table."""
-    if not folder.is_dir():
-        raise ValueError(f"folder: {str(folder)!r} is not a folder of a study")
+def print_report(
+    folders: Sequence[Path],
+    console: Console,
+    left_out: Sequence[str] = (),
+    *,
+    target: str | Path | None = None,
+) -> None:
+    """Build report.html from the stores of study folders, and print its table."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise ValueError(f"folder: {str(folder)!r} is not a folder of a study")
 
     def load_dataset(name: str, options: dict[str, Any]) -> Any:
         return datasets.load(name, **options)
 
-    jobs = store.read_jobs(folder)
+    jobs = report.merged(folders)
     summary, trace = report.gather(jobs)
     report.print_table(report.comparison_table(summary, trace), console)
     report.print_predictions(report.prediction_table(summary), console)
-    page = report.build_report(folder, load_dataset=load_dataset)
+    page = report.build_report(folders, target=target, load_dataset=load_dataset)
     for reason in left_out:
         _print(console, f"left out: {reason}")
     _print(console, f"report: {page}")
@@ -160,7 +167,7 @@ def _tell(folder: Path, told: Sequence[Mapping[str, Any]], console: Console) -> 
     if page.is_file() and told and all(one["what"] == "stood" for one in told):
         _print(console, f"nothing to do: {len(told)} jobs stand\nreport: {page}")
     elif store.read_jobs(folder):
-        print_report(folder, console, _messages(told, "left out"))
+        print_report([folder], console, _messages(told, "left out"))
 
 
 def _print(console: Console, text: str) -> None:

@@ -7,6 +7,7 @@ from jaxnmf.experiment.report.statistics import (
     gather,
     prediction_table,
 )
+from jaxnmf.experiment.report.study import merged
 from jaxnmf.experiment.report.terminal import print_predictions, print_table
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "comparison_table",
     "curves",
     "gather",
+    "merged",
     "prediction_table",
     "print_predictions",
     "print_table",

@@ -1,0 +1,189 @@
+"""`jaxnmf reproduce`: run the jobs of a study again, and compare the bits."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jaxnmf import datasets
+from jaxnmf.experiment import store
+from jaxnmf.experiment.config import labels, split_name
+from jaxnmf.experiment.job import run_job
+from jaxnmf.experiment.store import StoredJob
+from jaxnmf.types import Status
+
+COMPARED = ("iteration", "objective", "error", "kkt")
+"""Columns of the trace; the clock's is left out."""
+ENVIRONMENT = ("package_version", "device", "device_count", "xla_flags", "platform")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A job and its repetition.
+
+    Attributes:
+      runs: how many runs it has.
+      differences: of the runs that differ, where each first does; empty for the same
+        bits in every factor and trace.
+      environment: what of the machine or the versions differs from the record.
+    """
+
+    job: StoredJob
+    runs: int
+    differences: tuple[str, ...]
+    environment: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        return not self.differences
+
+
+def reproduce(
+    folder: Path, sample: int | None = None, seed: int = 0
+) -> Iterator[Comparison]:
+    """Run the complete jobs of a study again, one after the other.
+
+    A run that was ended by its time budget is run to the iteration it had reached, so
+    that its factors can be compared, however fast the machine is now.
+
+    Args:
+      folder: the study folder, which is only read.
+      sample: that many jobs drawn at random; all by default.
+      seed: of the draw.
+
+    Raises:
+      ValueError: where there is no complete job, a job is corrupt, its data are not
+        those of the record, or it cannot be run.
+    """
+    jobs = [job for job in store.read_jobs(folder) if job.complete]
+    if not jobs:
+        raise ValueError(f"folder: {str(folder)!r} holds no complete job under jobs/")
+    if sample is not None and sample < len(jobs):
+        chosen = np.random.default_rng(seed).choice(len(jobs), sample, replace=False)
+        jobs = [jobs[i] for i in sorted(chosen)]
+    for job in jobs:
+        _check_data(job)
+    for job in jobs:
+        yield _repeated(job)
+
+
+def print_reproduction(found: Iterator[Comparison], console: Console) -> bool:
+    """Print a row a job as it ends; returns whether all bits were the same."""
+    differing, count = [], 0
+    for one in found:
+        count += 1
+        names = labels(one.job.config)
+        title = f"{names['dataset']}, {names['loss']}, {names['solver']}"
+        verdict = "same bits" if one.same else f"{len(one.differences)} runs differ"
+        console.print(
+            Text(f"{title}: {one.runs} runs, {verdict}"),
+            highlight=False,
+            soft_wrap=True,
+        )
+        if not one.same:
+            differing.append((title, one))
+    if not differing:
+        console.print(f"all of {count} jobs gave the same bits", highlight=False)
+        return True
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("job")
+    table.add_column("what differs", overflow="fold")
+    for title, one in differing:
+        told = [*one.differences[:5], *one.environment]
+        if len(one.differences) > 5:
+            told.insert(5, f"and {len(one.differences) - 5} runs more")
+        table.add_row(Text(title), Text("\n".join(told)))
+    console.print(table)
+    console.print(f"{len(differing)} of {count} jobs differ", highlight=False)
+    return False
+
+
+def _check_data(job: StoredJob) -> None:
+    name, options = split_name(job.config["dataset"])
+    found = datasets.load(name, **options).checksum
+    if found != (recorded := job.manifest.get("data_checksum")):
+        raise ValueError(
+            f"{job.path}: the data {name!r} were changed since: SHA-256 {found[:12]}… "
+            f"now, {str(recorded)[:12]}… in the record"
+        )
+
+
+def _repeated(job: StoredJob) -> Comparison:
+    by_clock = job.summary[job.summary["status"] == str(Status.TIME)]
+    limits = dict(zip(by_clock["run"], by_clock["iterations"].astype(int), strict=True))
+    with _scratch() as folder:
+        done = run_job(job.config, folder, limits=limits)
+        again = store.read_job(done.path)
+        runs = list(job.summary["run"])
+        told = [_difference(job, again, run) for run in runs]
+    return Comparison(
+        job=job,
+        runs=len(runs),
+        differences=tuple(one for one in told if one),
+        environment=tuple(_environment(job, again)),
+    )
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="jaxnmf-reproduce-") as folder:
+        yield Path(folder)
+
+
+def _difference(job: StoredJob, again: StoredJob, run: str) -> str:
+    """Where a run first differs, "" where it does not."""
+    one, other = (x.trace[x.trace["run"] == run] for x in (job, again))
+    count = min(len(one), len(other))
+    for column in COMPARED:
+        a, b = (_values(x[column], count) for x in (one, other))
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        if not same.all():
+            first = int(np.argmin(same))
+            return (
+                f"{run}: {column} from record {first} (iteration "
+                f"{int(one['iteration'].iloc[first])}) on: {a[first]:.9g} and "
+                f"{b[first]:.9g}"
+            )
+    if len(one) != len(other):
+        return f"{run}: {len(one)} and {len(other)} records, the same as far as both go"
+    try:
+        pairs: Sequence[Any] = list(
+            zip("WH", job.factors(run), again.factors(run), strict=True)
+        )
+    except ValueError:  # of lanes only the best are kept
+        return ""
+    for name, a, b in pairs:
+        if a.tobytes() != b.tobytes():
+            largest = float(np.max(np.abs(a - b)))
+            return f"{run}: {name} by up to {largest:.3g}, with the same trace"
+    return ""
+
+
+def _values(column: Any, count: int) -> np.ndarray:
+    return column.to_numpy(np.float64)[:count]
+
+
+def _environment(job: StoredJob, again: StoredJob) -> Iterator[str]:
+    recorded, now = job.manifest, again.manifest
+    versions = [
+        (package, version, now["versions"].get(package))
+        for package, version in recorded.get("versions", {}).items()
+    ]
+    named = [(key, recorded.get(key), now.get(key)) for key in ENVIRONMENT]
+    for name, before, after in (*versions, *named):
+        if before != after:
+            yield f"{name}: {before} in the record, {after} now"
+    if "program" in job.summary and "program" in again.summary:
+        pairs = zip(job.summary["program"], again.summary["program"], strict=False)
+        if any(before != after for before, after in pairs):
+            yield "the compiled programs are not the same"
