@@ -1,5 +1,7 @@
 """Profiles by hand, ranks and tests against Demšar's published example and SciPy."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,7 +57,7 @@ def test_pairs_are_scipys_wilcoxon_with_holms_correction():
     values = pd.DataFrame(
         rng.random((12, 3)) + np.array([0, 0.4, 0.8]), columns=list("abc")
     )
-    pairs = significance.ranking(values).pairs.set_index(["first", "second"])
+    pairs: Any = significance.ranking(values).pairs.set_index(["first", "second"])
     for (a, b), row in pairs.iterrows():
         expected = stats.wilcoxon(np.log(values[a]), np.log(values[b])).pvalue
         assert row["p"] == pytest.approx(expected)

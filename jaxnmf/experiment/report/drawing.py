@@ -217,8 +217,8 @@ def _inline(svg: str) -> str:
     svg = svg.replace(INK, "currentColor").replace(RULE, "var(--rule)")
     for colour in COLOURS:
         svg = svg.replace(colour.lower(), page_colour(colour))
-    # Two decimals of a point are below what a screen or a printer resolves.
-    svg = re.sub(r' d="[^"]*"', lambda d: re.sub(r"(\.\d\d)\d+", r"\1", d.group()), svg)
+    # A tenth of a point is below what a screen or a printer resolves here.
+    svg = re.sub(r' d="[^"]*"', lambda d: re.sub(r"(\.\d)\d+", r"\1", d.group()), svg)
     # Ids need only be unique on the page and the same in every build of it.
     used = set(re.findall(r'(?:href="|url\()#([\w-]+)', svg))
     svg = re.sub(

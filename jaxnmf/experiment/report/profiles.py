@@ -61,7 +61,7 @@ def complete(values: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         if len(whole) >= max(LEAST_PROBLEMS, len(values) / 2):
             break
         least: Any = values.count().idxmin()
-        if values[least].count() == len(values):
+        if not values.isna().any(axis=None):
             break
         left.append(str(least))
         values = values.drop(columns=least).dropna(how="all")

@@ -47,8 +47,8 @@ def residual(dataset: Any, W: np.ndarray, H: np.ndarray) -> list[Block]:
     else:
         shown, which = [], ""
     blocks = [_sampled(shown, which)] if shown else [_heats(dataset, V, X, U, rows)]
-    blocks += _where(dataset, W, H)
-    return [*blocks, _distribution(dataset, W, H, U, rows)]
+    where, total, entries = _where(dataset, W, H)
+    return [*blocks, where, _distribution(dataset, U, rows, total, entries)]
 
 
 def squares(
@@ -97,10 +97,10 @@ def squares(
 
     entries = V.tocoo()
     i, j, v = entries.row, entries.col, entries.data.astype(float)
-    x, step = np.empty_like(v), max(1, SAMPLE // len(H))
+    x, step, Ht = np.empty_like(v), max(1, SAMPLE // len(H)), np.ascontiguousarray(H.T)
     for start in range(0, len(v), step):
         e = slice(start, start + step)
-        x[e] = np.einsum("ek,ke->e", W[i[e]], H[:, j[e]])
+        x[e] = np.einsum("ek,ek->e", W[i[e]], Ht[j[e]])
     at, size = rows[i] * shape[1] + columns[j], shape[0] * shape[1]
     if stored:
         counts = np.bincount(at, minlength=size).reshape(shape).astype(float)
@@ -114,8 +114,9 @@ def squares(
     return np.maximum(sums, 0.0), counts
 
 
-def _where(dataset: Any, W: np.ndarray, H: np.ndarray) -> list[Block]:
-    """The root mean square of U by pixels, where rows or columns are, or by blocks."""
+def _where(dataset: Any, W: np.ndarray, H: np.ndarray) -> tuple[Block, float, float]:
+    """The root mean square of U by pixels, where rows or columns are, or by blocks; and
+    over everything the sum of U² and how many entries there are."""
     m, n = dataset.V.shape
     one = np.zeros(m, int), np.zeros(n, int)
     note, ticks = "", None
@@ -142,7 +143,8 @@ def _where(dataset: Any, W: np.ndarray, H: np.ndarray) -> list[Block]:
         card = Card("", panels=[drawn])
         note = f"The root mean square of U in blocks of V, {how}"
     note += f", from 0 (dark) to {number(scale.high)} (light)."
-    return [Block("Where the residual is", note, "panels", [card])]
+    block = Block("Where the residual is", note, "panels", [card])
+    return block, float(sums.sum()), float(counts.sum())
 
 
 def _blocked(dataset: Any) -> tuple[np.ndarray, np.ndarray, str, Any]:
@@ -184,16 +186,14 @@ def _places(order: np.ndarray) -> np.ndarray:
 
 
 def _distribution(
-    dataset: Any, W: np.ndarray, H: np.ndarray, U: np.ndarray, rows: np.ndarray
+    dataset: Any, U: np.ndarray, rows: np.ndarray, total: float, entries: float
 ) -> Block:
     """The size of U, over everything, and its distribution over the sample."""
-    V, m = dataset.V, len(W)
+    V, m = dataset.V, dataset.V.shape[0]
     rated = dataset.kind == "ratings"
-    one = np.zeros(V.shape[0], int), np.zeros(V.shape[1], int)
-    sums, counts = squares(V, W, H, *one, stored=rated)
     values = V.data if hasattr(V, "tocsr") else np.asarray(V)
     norm = float(np.sqrt(np.sum(np.square(values, dtype=np.float64))))
-    size, entries = float(np.sqrt(sums.sum())), float(counts.sum())
+    size = np.sqrt(total)
     what = "stored entries" if rated else "entries"
     of = f"all {what}" if len(rows) == m else f"the {what} of {len(rows)} of {m} rows"
     share = f", {number(100 * size / norm)} % of ‖V‖" if norm else ""

@@ -232,7 +232,7 @@ def curves(
     trace: pd.DataFrame,
     *,
     value: str = "error",
-    points: int = 80,
+    points: int = 60,
 ) -> pd.DataFrame:
     """A recorded value over seconds and over iterations: the error minus the best
     error of the setting, or with ``value="kkt"`` the KKT residual as it is.
@@ -250,7 +250,7 @@ def curves(
     runs["records"] = traces.by_run(runs, trace)
     if value == "kkt":
         on_the_way = [np.isfinite(r.kkt).sum() > 2 for r in runs["records"]]
-        runs = runs[on_the_way]
+        runs = runs[np.array(on_the_way, bool)]
     parts = []
     for _, group in runs.groupby(SETTING, sort=True):
         setting = dict(group[SETTING].iloc[0])
