@@ -143,7 +143,8 @@ def _where(dataset: Any, W: np.ndarray, H: np.ndarray) -> tuple[Block, float, fl
         card = Card("", panels=[drawn])
         note = f"The root mean square of U in blocks of V, {how}"
     note += f", from 0 (dark) to {number(scale.high)} (light)."
-    block = Block("Where the residual is", note, "panels", [card])
+    layout = "maps" if card.pictures else "panels"
+    block = Block("Where the residual is", note, layout, [card])
     return block, float(sums.sum()), float(counts.sum())
 
 
@@ -219,32 +220,19 @@ def distribution(
     parts: dict[str, np.ndarray], heading: str, note: str, label: str
 ) -> Block:
     """A histogram of the first part, and the quantiles of each."""
-    first = next(iter(parts.values()))
-    columns = [
-        "mean",
-        "std.",
-        "least",
-        *(f"{100 * q:g} %" for q in QUANTILES),
-        "largest",
-    ]
-    rows = [
-        (
-            name,
-            [
-                (number(x), 0.0)
-                for x in (
-                    values.mean(),
-                    values.std(),
-                    values.min(),
-                    *np.quantile(values, QUANTILES),
-                    values.max(),
-                )
-            ],
-        )
-        for name, values in parts.items()
-        if len(values)
-    ]
-    table = Table(f"Quantiles of {label}", label, columns, rows)
+    parts = {name: values for name, values in parts.items() if len(values)}
+    first = next(iter(parts.values()), np.zeros(0))
+    places = {"least": 0.0, **{f"{100 * q:g} %": q for q in QUANTILES}, "largest": 1.0}
+    told = {
+        "mean": [values.mean() for values in parts.values()],
+        "standard deviation": [values.std() for values in parts.values()],
+        **{
+            name: [np.quantile(values, q) for values in parts.values()]
+            for name, q in places.items()
+        },
+    }
+    rows = [(name, [(number(x), 0.0) for x in found]) for name, found in told.items()]
+    table = Table(f"Quantiles of {label}", label, list(parts), rows)
     cards = [
         Card("", panels=[figures.histogram_panel(first, label)]),
         Card("", table=table),
