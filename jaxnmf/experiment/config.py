@@ -118,6 +118,10 @@ def solver_class(name: str) -> Any:
 
 def register_configs() -> None:
     """Fill Hydra's config store from the registries."""
+    # ${range:20} is 0 … 19: seeds by their number.
+    OmegaConf.register_new_resolver(
+        "range", lambda count: list(range(count)), replace=True
+    )
     store = ConfigStore.instance()
     store.store(name="schema", node=StudyConfig)
     for name in solver_names():

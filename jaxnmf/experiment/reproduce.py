@@ -142,7 +142,7 @@ def _scratch() -> Iterator[Path]:
 
 def _difference(job: StoredJob, again: StoredJob, run: str) -> str:
     """Where a run first differs, "" where it does not."""
-    one, other = (x.trace[x.trace["run"] == run] for x in (job, again))
+    one, other = (_trace(x, run) for x in (job, again))
     count = min(len(one), len(other))
     for column in COMPARED:
         a, b = (_values(x[column], count) for x in (one, other))
@@ -167,6 +167,10 @@ def _difference(job: StoredJob, again: StoredJob, run: str) -> str:
             largest = float(np.max(np.abs(a - b)))
             return f"{run}: {name} by up to {largest:.3g}, with the same trace"
     return ""
+
+
+def _trace(job: StoredJob, run: str) -> Any:
+    return job.trace[job.trace["run"] == run]
 
 
 def _values(column: Any, count: int) -> np.ndarray:

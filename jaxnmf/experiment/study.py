@@ -64,9 +64,10 @@ def run_study(
     try:
         with Watch(folder, call):
             _hydra(_task(call, force=force, wait=False))
-            told = outcomes.read(folder, call)
-            if any(one["what"] == "busy" for one in told):
+            first = outcomes.read(folder, call)
+            if any(one["what"] == "busy" for one in first):
                 # What another process was at: wait for it, or do it if that died.
+                told = [one for one in first if one["what"] in ("ran", "warning")]
                 outcomes.clear(folder, call)
                 _hydra(_task(call, force=False, wait=True))
     finally:

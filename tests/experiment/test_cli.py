@@ -20,6 +20,7 @@ from jaxnmf import api, datasets, registry, topics
 from jaxnmf.experiment import store
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.config import register_configs, resolved, split_name
+from jaxnmf.experiment.runs import make_solver
 from jaxnmf.registry import solver_class
 from jaxnmf.solvers.base import operands_of
 
@@ -240,7 +241,7 @@ def test_every_study_composes_and_builds(name, shared_data):
                     "config", overrides=[*chosen, f"solver={solver}", f"loss={loss}"]
                 )
             )
-            built = registry.make_solver(*split_name(config["solver"]))
+            built = make_solver(*split_name(config["solver"]))
             made = registry.make_loss(*split_name(config["loss"]))
             taken[solver, loss] = built.supports.takes(made)
         # A study of several losses leaves out what does not fit, but nothing wholly.
