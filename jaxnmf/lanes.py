@@ -81,7 +81,9 @@ class Form:
 
 
 @functools.cache
-def _functions(records: int, record_every: int, kkt: bool) -> tuple[Any, Any]:
+def _functions(
+    records: int, record_every: int, kkt: bool, even: bool
+) -> tuple[Any, Any]:
     """(begin, go) over (matrix, the rest of the problem, solver, …): one identity for
     one setting, so that a program is found again."""
 
@@ -92,7 +94,7 @@ def _functions(records: int, record_every: int, kkt: bool) -> tuple[Any, Any]:
     def go(matrix: Any, rest: Any, solver: Any, lane: Any, stop: Any, more: Any):
         problem = dataclasses.replace(rest, matrix=matrix)
         until = lane.record + more
-        every = {"record_every": record_every, "kkt": kkt}
+        every = {"record_every": record_every, "kkt": kkt, "even": even}
         return continued(problem, solver, lane, stop, until, **every)
 
     return begin, go
@@ -130,7 +132,8 @@ class Runner:
         self.stop = dataclasses.replace(
             self.stop, max_iter=jnp.asarray(stop.max_iter, jnp.int32)
         )
-        self.begin, self.go = _functions(records, record_every, kkt)
+        even = int(stop.max_iter) % record_every == 0
+        self.begin, self.go = _functions(records, record_every, kkt, even)
         self.compile_seconds = 0.0
         self.cancelled = threading.Event()
         self._lock = threading.Lock()

@@ -185,8 +185,14 @@ def continued(
     *,
     record_every: int = RECORD_EVERY,
     kkt: bool = True,
+    even: bool = False,
 ) -> Lane:
-    """The run until it stops, or until it has ``until`` records after the first."""
+    """The run until it stops, or until it has ``until`` records after the first.
+
+    ``even`` says that ``stop.max_iter`` is a multiple of ``record_every``. The number
+    of iterations between records is then no lane's own, and vmapped lanes share one
+    loop; else every iteration would copy the lanes that are ahead.
+    """
     look = measure_with_kkt if kkt else measure
     dtype = problem.matrix.dtype
 
@@ -195,7 +201,9 @@ def continued(
         return going & (lane.record < until)
 
     def body(lane: Lane) -> Lane:
-        steps = jnp.minimum(record_every, stop.max_iter - lane.iteration)
+        steps = jnp.asarray(record_every, jnp.int32)
+        if not even:
+            steps = jnp.minimum(steps, stop.max_iter - lane.iteration)
         new, state = advance(problem, solver, lane.factors, lane.state, steps)
         now = look(problem, new)
         iteration, record = lane.iteration + steps, lane.record + 1

@@ -62,6 +62,14 @@ def test_a_lane_equals_the_run_of_its_own(form):
         assert_same(found, lane, single(found, lane))
 
 
+def test_a_last_record_may_be_shorter_than_the_others():
+    given: dict[str, Any] = {**COMMON, "max_iter": 27, "tol": 0.0}
+    found = jaxnmf.sweep(V, [2, 3], 3, form=FORMS["group"], **given)
+    assert set(found.table["iterations"]) == {27}
+    for lane in (0, 5):
+        assert_same(found, lane, single(found, lane, **given))
+
+
 @pytest.mark.parametrize("form", ["threads", "group"])
 def test_sparse_and_observed_data_sweep_as_dense_ones_do(form):
     holes = V * (RNG.random(V.shape) < 0.6)
