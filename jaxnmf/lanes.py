@@ -255,8 +255,8 @@ class Runner:
             matrices = [fixed[0] for _, fixed, _ in held]
             shared = all(matrix is matrices[0] for matrix in matrices)
             matrix = matrices[0] if shared else _stacked(matrices)
-            rest, solver = (_stacked([f[k] for _, f, _ in held]) for k in (1, 2))
-            lanes = _stacked([lane for *_, lane in held])
+            parts = [(*fixed[1:], lane) for _, fixed, lane in held]
+            rest, solver, lanes = self._compiled(_stacked, parts)(parts)
             function = _grouped(self.go, shared)
             arguments = (matrix, rest, solver, lanes, self.stop, pace.records)
             go = self._compiled(function, *arguments)
@@ -274,7 +274,8 @@ class Runner:
                 )
                 # Repacking copies every lane: worth it for a quarter of them.
                 left = over.sum() * 4 >= len(slots)
-            now = [jax.tree.map(lambda x, k=k: x[k], lanes) for k in range(len(slots))]
+            # One program each way: a call a leaf and lane would take longer than both.
+            now = self._compiled(_apart, lanes)(lanes)[: len(slots)]
             for k in np.flatnonzero(over):
                 self._deliver(done, slots[k][0], now[k])
             slots[:] = [
@@ -311,3 +312,9 @@ def cores() -> int:
 
 def _stacked(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *x: jnp.stack(x), *trees)
+
+
+def _apart(tree: Any) -> list[Any]:
+    """What was stacked."""
+    count = len(jax.tree.leaves(tree)[0])
+    return [jax.tree.map(lambda x, k=k: x[k], tree) for k in range(count)]
