@@ -18,7 +18,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from jaxnmf.experiment.report import comparison_table, gather
+from jaxnmf import datasets
+from jaxnmf.experiment.report import build_report, comparison_table, gather
 from jaxnmf.experiment.report.figures import solver_lines
 from jaxnmf.experiment.store import read_jobs
 
@@ -129,10 +130,12 @@ def main(study: str, target: str) -> None:
     table = with_exact(comparison_table(summary, trace), summary, trace)
     (where / "table.md").write_text(markdown(table))
     draw(summary, trace, where / "curves.png")
-    # What the page says of the folder it was made in holds on that machine alone.
-    page = (Path(study) / "report.html").read_text()
-    page = page.replace(str(Path(study).resolve()), f"runs/{where.name}")
-    (where / "report.html").write_text(page)
+    build_report(study, target=where, load_dataset=load)
+
+
+def load(name: str, options: dict[str, Any]) -> Any:
+    """The data set of a job, to show its factors."""
+    return datasets.load(name, **options)
 
 
 if __name__ == "__main__":

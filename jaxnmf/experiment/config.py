@@ -55,9 +55,14 @@ class StudyConfig:
     dtype: str = "float32"
     record_every: int = 10
     kkt: bool = False
+    # What follows is no part of what is asked of a job.
     name: str = "run"
     folder: str | None = None
+    mlflow: str | None = None  # a tracking URI
 
+
+UNASKED = ("name", "folder", "mlflow")
+"""The settings that change no result."""
 
 _schemas: dict[str, Any] = {
     "StudyConfig": StudyConfig,

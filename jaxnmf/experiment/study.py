@@ -20,7 +20,7 @@ from rich.console import Console
 
 from jaxnmf import datasets
 from jaxnmf.api import Unsupported
-from jaxnmf.experiment import job, outcomes, report, store
+from jaxnmf.experiment import job, outcomes, report, store, tracking
 from jaxnmf.experiment.config import labels, register_configs, resolved
 from jaxnmf.experiment.errors import one_line
 from jaxnmf.experiment.watch import Watch
@@ -127,6 +127,8 @@ def _task(call: str, *, force: bool, wait: bool) -> Any:
         try:
             plain = resolved(config)
             names = {x: plain[x]["name"] for x in ("dataset", "loss", "solver")}
+            if plain["mlflow"]:
+                tracking.require(plain["mlflow"])
             done = job.run_job(
                 plain,
                 folder,
@@ -134,7 +136,10 @@ def _task(call: str, *, force: bool, wait: bool) -> Any:
                 wait=wait,
                 warn=lambda message: tell("warning", message),
             )
-            summary = store.read_job(done.path).summary
+            stored = store.read_job(done.path)
+            if done.anew and plain["mlflow"]:
+                tracking.log_job(stored, plain["mlflow"])
+            summary = stored.summary
             tell(
                 "ran" if done.anew else "stood",
                 names=labels(plain),

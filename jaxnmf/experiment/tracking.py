@@ -1,0 +1,91 @@
+"""Jobs logged to MLflow, where a study asks for it (the extra ``mlflow``).
+
+A run of MLflow is a run of a job: its parameters are what the config says, its metrics
+the numbers of the summary, and the objective and error of every record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxnmf.experiment.store import StoredJob
+
+
+def require(address: str) -> None:
+    """Raise a ValueError where MLflow is not installed."""
+    try:
+        import mlflow  # noqa: F401
+    except ImportError:
+        raise ValueError(
+            f"mlflow={address!r} needs MLflow: pip install 'jaxnmf[mlflow]'"
+        ) from None
+
+
+def log_job(job: StoredJob, address: str) -> None:
+    """Log every run of a job.
+
+    Args:
+      job: one that is done.
+      address: MLflow's tracking URI, such as ``sqlite:///mlflow.db`` or a server's.
+
+    Raises:
+      ValueError: where MLflow is not installed or cannot be reached.
+    """
+    require(address)
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = MlflowClient(tracking_uri=address)
+        study = str(job.config.get("name", "run"))
+        found = client.get_experiment_by_name(study)
+        experiment = (
+            client.create_experiment(study) if found is None else found.experiment_id
+        )
+        params = [Param(key, str(value)[:500]) for key, value in flat(job.config)]
+        for row in job.summary.to_dict("records"):
+            name = str(row["run"])
+            tags = {"jaxnmf.job": job.key, "jaxnmf.run": name}
+            run = client.create_run(
+                experiment, run_name=f"{job.key}/{name}", tags=tags
+            ).info.run_id
+            texts = {k: v for k, v in row.items() if isinstance(v, str)}
+            client.log_batch(
+                run,
+                metrics=[Metric(*each, 0, 0) for each in numbers(row)],
+                params=params,
+                tags=[RunTag(f"jaxnmf.{k}", v) for k, v in texts.items()],
+            )
+            records = job.trace[job.trace["run"] == name]
+            metrics = [
+                Metric(f"trace_{column}", float(value), 0, int(step))
+                for column in ("objective", "error")
+                for step, value in zip(
+                    records["iteration"], records[column], strict=True
+                )
+            ]
+            for at in range(0, len(metrics), 1000):  # MLflow's most at once
+                client.log_batch(run, metrics=metrics[at : at + 1000])
+            client.set_terminated(run)
+    except MlflowException as error:
+        raise ValueError(f"mlflow={address!r}: {error}") from error
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of a nested config."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The finite numbers of a row."""
+    for key, value in row.items():
+        if isinstance(value, int | float | np.number) and np.isfinite(value):
+            yield key, float(value)
