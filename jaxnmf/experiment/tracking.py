@@ -6,6 +6,7 @@ the numbers of the summary, and the objective and error of every record.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,14 +15,16 @@ import numpy as np
 from jaxnmf.experiment.store import StoredJob
 
 
-def require(address: str) -> None:
-    """Raise a ValueError where MLflow is not installed."""
+def require(address: str) -> tuple[Any, Any, Any]:
+    """MLflow, its entities and its exceptions; a ValueError where it is missing."""
     try:
-        import mlflow  # noqa: F401
+        names = ("mlflow", "mlflow.entities", "mlflow.exceptions")
+        mlflow, entities, exceptions = map(importlib.import_module, names)
     except ImportError:
         raise ValueError(
             f"mlflow={address!r} needs MLflow: pip install 'jaxnmf[mlflow]'"
         ) from None
+    return mlflow, entities, exceptions
 
 
 def log_job(job: StoredJob, address: str) -> None:
@@ -34,13 +37,10 @@ def log_job(job: StoredJob, address: str) -> None:
     Raises:
       ValueError: where MLflow is not installed or cannot be reached.
     """
-    require(address)
-    from mlflow import MlflowClient
-    from mlflow.entities import Metric, Param, RunTag
-    from mlflow.exceptions import MlflowException
-
+    mlflow, entities, exceptions = require(address)
+    Metric, Param, RunTag = entities.Metric, entities.Param, entities.RunTag
     try:
-        client = MlflowClient(tracking_uri=address)
+        client = mlflow.MlflowClient(tracking_uri=address)
         study = str(job.config.get("name", "run"))
         found = client.get_experiment_by_name(study)
         experiment = (
@@ -71,7 +71,7 @@ def log_job(job: StoredJob, address: str) -> None:
             for at in range(0, len(metrics), 1000):  # MLflow's most at once
                 client.log_batch(run, metrics=metrics[at : at + 1000])
             client.set_terminated(run)
-    except MlflowException as error:
+    except exceptions.MlflowException as error:
         raise ValueError(f"mlflow={address!r}: {error}") from error
 
 
