@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from jaxnmf.experiment.report import profiles, significance, words
+from jaxnmf.experiment.report import choices, profiles, significance, words
 from jaxnmf.experiment.report.drawing import Drawing
 from jaxnmf.experiment.report.files import write_report
 from jaxnmf.experiment.report.problems import LoadDataset, problems
@@ -21,7 +21,7 @@ from jaxnmf.experiment.report.statistics import prediction_table
 from jaxnmf.experiment.report.study import Section, Study, merged
 from jaxnmf.experiment.store import StoredJob
 
-SECTIONS: tuple[Section, ...] = (profiles, significance)  # pyright: ignore
+SECTIONS: tuple[Section, ...] = (profiles, significance, choices)  # pyright: ignore
 """What stands between the summary and the data sets, in this order; see `Section`."""
 
 ENVIRONMENT = {

@@ -1,0 +1,423 @@
+"""The choice of p: what each method chose, and its evidence.
+
+Where p was planted in many data sets, how often each method finds it comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from cycler import cycler
+from matplotlib.figure import Figure
+
+from jaxnmf.experiment import config as configs
+from jaxnmf.experiment.report import figures, words
+from jaxnmf.experiment.report.drawing import (
+    COLOURS,
+    LOOK,
+    SHADES,
+    Drawing,
+    Scale,
+    drawn,
+    panel,
+    picture,
+    plain_ticks,
+)
+from jaxnmf.experiment.report.study import Study
+from jaxnmf.experiment.store import StoredJob
+from jaxnmf.selection import METHODS, RankSelection
+from jaxnmf.selection.base import curve, finish
+
+TITLE = "Choice of p"
+TEMPLATE = "choices.html.j2"
+
+MOST = 12  # choices that are shown one by one where p was planted in more
+PIXELS = 240  # of a consensus matrix on the page, at most
+NOT_NOISE = ("m", "n", "rank", "seed")
+"""Options of a data set that are no part of how hard its p is to find."""
+
+HEADINGS = {
+    "cophenetic": "cophenetic",
+    "cophenetic_se": "its standard error",
+    "dispersion": "dispersion",
+    "pac": "PAC",
+    "loss": "loss",
+    "loss_std": "its deviation",
+    "error": "held-out error",
+    "error_se": "its standard error",
+    "silhouette_min": "least silhouette",
+    "silhouette_mean": "mean silhouette",
+    "silhouette_std": "its deviation",
+    "share": "share of runs",
+    "runs": "runs",
+    "aic": "AIC",
+    "bic": "BIC",
+    "mdl": "MDL",
+    "parameters": "parameters",
+}
+"""Column of a method's table → what stands above it."""
+
+
+class Apart:
+    """Stands for a figure where `Method.draw` is to draw: its subplots become panels,
+    each a figure of its own, in the page's look."""
+
+    def __init__(self) -> None:
+        self.figures: list[Figure] = []
+
+    def subplots(self, rows: int = 1, columns: int = 1) -> Any:
+        self.figures = [
+            Figure(figsize=(4.2, 3.1), layout="constrained")
+            for _ in range(rows * columns)
+        ]
+        axes = [figure.subplots() for figure in self.figures]
+        return axes if len(axes) > 1 else axes[0]
+
+    def colorbar(self, image: Any, ax: Any, **options: Any) -> Any:
+        return ax.figure.colorbar(image, ax=ax, **options)
+
+    def set_size_inches(self, *_: float) -> None:
+        """A panel is as wide as any other."""
+
+
+def choices_table(jobs: Sequence[StoredJob]) -> pd.DataFrame:
+    """A row a choice, in order: dataset (with the options that differ), loss, solver,
+    method, model, noise, chosen, planted (NaN for unknown), job."""
+    datasets = told_apart([job.config["dataset"] for job in jobs])
+    noises = told_apart([job.config["dataset"] for job in jobs], but=NOT_NOISE)
+    methods = told_apart([job.config["select"] for job in jobs])
+    rows = [
+        {
+            "dataset": dataset,
+            "loss": str(job.summary["loss"].iloc[0]),
+            "solver": str(job.summary["solver"].iloc[0]),
+            "method": method,
+            "model": configs.model_label(job.config),
+            "noise": noise,
+            "chosen": int(job.manifest["chosen"]),
+            "planted": job.manifest.get("planted"),
+            "job": job.key,
+        }
+        for job, dataset, noise, method in zip(
+            jobs, datasets, noises, methods, strict=True
+        )
+    ]
+    table = pd.DataFrame(rows)
+    table["planted"] = table["planted"].astype(float)
+    order = ["dataset", "loss", "solver", "method", "model", "planted", "job"]
+    return table.sort_values(order, kind="stable", ignore_index=True)
+
+
+def told_apart(
+    parts: Sequence[Mapping[str, Any]], but: Sequence[str] = ()
+) -> list[str]:
+    """A name for each config of one group: its own, and the options that differ.
+
+    >>> told_apart([{"name": "a", "x": 1, "y": 2}, {"name": "a", "x": 1, "y": 3}])
+    ['a, y 2', 'a, y 3']
+    """
+    found: dict[tuple[str, str], set[str]] = {}
+    for part in parts:
+        for key, value in part.items():
+            found.setdefault((part["name"], key), set()).add(str(value))
+    return [
+        ", ".join(
+            [
+                str(part["name"]),
+                *(
+                    f"{key} {value}"
+                    for key, value in part.items()
+                    if len(found[part["name"], key]) > 1 and key not in but
+                ),
+            ]
+        )
+        for part in parts
+    ]
+
+
+def how_often(table: pd.DataFrame) -> pd.DataFrame:
+    """Of choices whose p is known, how often it was found: a row a method, loss,
+    solver and noise, with ``of``, ``found`` and ``near``, those at most 1 off."""
+    known = table.dropna(subset=["planted"])
+    off = (known["chosen"] - known["planted"]).abs()
+    known = known.assign(of=1, found=off == 0, near=off <= 1)
+    by = known.groupby(["method", "loss", "solver", "noise"])
+    return by[["of", "found", "near"]].sum().astype(int).reset_index()
+
+
+def sentence(row: Mapping[str, Any], rule: str = "") -> str:
+    """``"p = 4 was chosen: …; planted: 4."``"""
+    text = f"p = {row['chosen']} was chosen"
+    if rule:
+        text += f": {rule}"
+    if np.isfinite(row["planted"]):
+        text += f"; planted: {row['planted']:.0f}"
+    return f"{text}."
+
+
+def finding(shown: Mapping[str, Any]) -> list[str]:
+    """What was chosen, in a few sentences; of what `section` shows."""
+    table = shown["rows"]
+    known = table.dropna(subset=["planted"])
+    if len(table) == 1:
+        (row,) = table.to_dict("records")
+        return [f"{sentence(row)[:-1]} by {row['method']} for {row['dataset']}."]
+    if len(known) == len(table):
+        found = int((known["chosen"] == known["planted"]).sum())
+        return [f"The planted p was found in {found} of {len(known)} choices."]
+    told = []
+    for (dataset, loss), here in table.groupby(["dataset", "loss"], sort=True):
+        by = here.groupby("chosen")["method"].agg(lambda x: list(dict.fromkeys(x)))
+        ways = [f"p = {p} by {words.some(names)}" for p, names in by.items()]
+        told.append(f"{dataset}, {words.loss_name(loss)} loss: {words.listed(ways)}.")
+    return told
+
+
+def section(study: Study) -> dict[str, Any] | None:
+    """The choices in a table, and each with its evidence."""
+    jobs = [job for job in study.of_kind("selection") if job.complete]
+    if not jobs:
+        return None
+    table = choices_table(jobs)
+    by_key = {job.key: job for job in jobs}
+    many = len(table) > MOST and table["planted"].notna().all()
+    shown = table.head(MOST) if many else table
+    return {
+        "rows": table,
+        "overview": _overview(study, table) if len(table) > 1 else None,
+        "many": many,
+        "recovery": _recovery(study, table) if many else None,
+        "choices": [
+            _choice(study, by_key[str(row["job"])], row)
+            for row in shown.to_dict("records")
+        ],
+    }
+
+
+def _overview(study: Study, table: pd.DataFrame) -> dict[str, Any]:
+    shown = pd.DataFrame(
+        {
+            "data set": table["dataset"],
+            "loss": table["loss"].map(words.loss_name),
+            "solver": table["solver"],
+            "method": table["method"],
+            "model": table["model"],
+            "chosen": table["chosen"].astype(str),
+            "planted": table["planted"].map(lambda p: f"{p:.0f}" if p == p else "–"),
+        }
+    )
+    if not table["model"].any():
+        shown = shown.drop(columns="model")
+    values = table.drop(columns="noise")
+    return _table(study, "choices", "What was chosen", shown, values)
+
+
+def _table(
+    study: Study, stem: str, caption: str, shown: pd.DataFrame, values: Any = None
+) -> dict[str, Any]:
+    """What the template needs of a table, and its files."""
+    values = shown if values is None else values
+    return {
+        "caption": caption,
+        "headings": list(shown.columns),
+        "rows": shown.to_numpy().tolist(),
+        "files": study.album.table(stem, values, shown, f"{caption}."),
+    }
+
+
+def _choice(study: Study, job: StoredJob, row: Mapping[str, Any]) -> dict[str, Any]:
+    """One choice: its table, the method's pictures, and the losses of its runs."""
+    found = selection_of(job)
+    about = f"{row['dataset']}, {words.loss_name(row['loss'])} loss, {row['solver']}"
+    if row["model"]:
+        about += f", {row['model']}"
+    title = f"{about}: {row['method']}"
+    stem = "choice {dataset} {loss} {solver} {model} {method}".format(**row)
+    with mpl.rc_context({**LOOK, "axes.prop_cycle": cycler(color=COLOURS)}):
+        apart: Any = Apart()
+        found.method.draw(found, apart)
+        drawings = [drawn(figure) for figure in apart.figures]
+        maps = None
+        if all("consensus" in parts for parts in found.evidence.values()):
+            drawings.insert(1, _cophenetic(found))
+            maps = _maps(study, stem, found)
+    if job.summary["rank"].nunique() > 1:
+        lines = figures.solver_lines([str(row["solver"])])
+        drawings.append(
+            figures.rank_panel(job.summary, lines, title="error at the end, by run")
+        )
+    table = found.table
+    shown = pd.DataFrame({"p": [str(rank) for rank in table.index]})
+    for name in table.columns:
+        heading = HEADINGS.get(str(name), str(name))
+        # A column of its own beside another of that name.
+        heading = heading if heading not in shown else f"{heading} of {name}"
+        shown[heading] = [_number(value) for value in table[name]]
+    return {
+        "title": title,
+        "chosen": str(found.rank),
+        "sentence": sentence(row, str(job.manifest["rule"])),
+        "facts": _facts(job),
+        "panels": [study.album.figure(f"{stem} {i}", d) for i, d in enumerate(drawings)],
+        "maps": maps,
+        "table": _table(
+            study,
+            stem,
+            f"Measures by rank, {title}",
+            shown,
+            table.reset_index(),
+        ),
+    }
+
+
+def _facts(job: StoredJob) -> str:
+    """How many lanes there were, and how long they took."""
+    manifest = job.manifest
+    facts = [words.count(len(job.summary), "run")]
+    diverged = int((job.summary["status"] == "diverged").sum())
+    if diverged:
+        facts.append(f"{diverged} diverged")
+    if manifest.get("seconds") is not None:
+        facts.append(words.duration(manifest["seconds"]))
+    if compiling := manifest.get("compile_seconds"):
+        facts.append(f"{words.duration(compiling)} of it compilation")
+    return " · ".join(facts)
+
+
+def _number(value: Any) -> str:
+    whole = isinstance(value, int | np.integer)
+    return str(value) if whole else words.number(value, 4)
+
+
+def selection_of(job: StoredJob) -> RankSelection:
+    """A choice of p as its method drew it, from the store; without its runs."""
+    name, options = configs.split_name(job.config["select"])
+    gone: Any = None  # what pictures do not need
+    return RankSelection(
+        method=METHODS[name](**options),
+        rank=int(job.manifest["chosen"]),
+        table=job.choice(),
+        evidence=job.evidence(),
+        sweep=gone,
+        data=gone,
+        refit=gone,
+    )
+
+
+def _cophenetic(found: RankSelection) -> Drawing:
+    """The cophenetic correlation alone, where its fall can be seen."""
+    figure = Figure(figsize=(4.2, 3.1), layout="constrained")
+    axes = figure.subplots()
+    curve(axes, found, "cophenetic", "cophenetic_se")
+    finish(axes, found, "cophenetic correlation")
+    return drawn(figure)
+
+
+def reordered(parts: Mapping[str, np.ndarray], most: int = PIXELS) -> np.ndarray:
+    """A consensus matrix by the leaves of its tree, blocks of it averaged where it
+    has more than ``most`` rows."""
+    order = parts["order"]
+    C = parts["consensus"][np.ix_(order, order)]
+    if len(C) <= most:
+        return C
+    starts = np.unique(np.linspace(0, len(C), most, endpoint=False).astype(int))
+    sizes = np.diff(np.append(starts, len(C)))
+    C = np.add.reduceat(np.add.reduceat(C, starts, 0), starts, 1)
+    return C / np.outer(sizes, sizes)
+
+
+def _maps(study: Study, stem: str, found: RankSelection) -> dict[str, Any]:
+    """The reordered consensus matrix of every rank, as pictures and as one figure."""
+    scale = Scale("viridis", 0.0, 1.0)
+    shown = {rank: reordered(found.evidence[rank]) for rank in found.table.index}
+    rho = found.table["cophenetic"]
+    captions = {
+        rank: f"p = {rank}, cophenetic {words.number(rho[rank], 4)}" for rank in shown
+    }
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(2.1 * columns, 2.3 * rows), layout="constrained")
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.axis("off")
+    for axes, (rank, C) in zip(figure.axes, shown.items(), strict=False):
+        axes.imshow(C, vmin=0, vmax=1, cmap="viridis", interpolation="none")
+        axes.set_title(captions[rank], fontsize=8)
+    kept = study.album.figure(f"{stem} consensus", drawn(figure))
+    pictures = [
+        (captions[rank], picture(C, scale), rank == found.rank)
+        for rank, C in shown.items()
+    ]
+    samples = getattr(found.method, "samples", "rows")
+    return {"pictures": pictures, "stem": kept.stem, "samples": samples}
+
+
+def _recovery(study: Study, table: pd.DataFrame) -> dict[str, Any]:
+    """How often each method finds the planted p, and what it takes it for."""
+    often = how_often(table)
+    noises = list(dict.fromkeys(often["noise"]))
+    rows = []
+    for key, here in often.groupby(["method", "loss", "solver"], sort=True):
+        method, loss, solver = map(str, key)
+        by = here.set_index("noise")
+        cells = [
+            f"{by.at[x, 'found']} of {by.at[x, 'of']} (±1: {by.at[x, 'near']})"
+            if x in by.index
+            else "–"
+            for x in noises
+        ]
+        rows.append([method, words.loss_name(loss), solver, *cells])
+    shown = pd.DataFrame(rows, columns=["method", "loss", "solver", *noises])
+    panels = []
+    for key, here in table.groupby(["method", "loss", "solver"], sort=True):
+        method, loss, solver = map(str, key)
+        title = f"{method}, {words.loss_name(loss)} loss, {solver}"
+        stem = f"planted and chosen {method} {loss} {solver}"
+        panels.append((title, study.album.figure(stem, confusion_panel(here))))
+    return {
+        "table": _table(
+            study, "planted and found", "How often the planted p is found", shown, often
+        ),
+        "panels": panels,
+    }
+
+
+def confusion_panel(table: pd.DataFrame) -> Drawing:
+    """Counts of planted p against chosen p; what was found lies on the diagonal."""
+    known = table.dropna(subset=["planted"])
+    counts = pd.crosstab(known["planted"].astype(int), known["chosen"])
+    low = int(min(counts.index.min(), counts.columns.min()))
+    high = int(max(counts.index.max(), counts.columns.max()))
+    every = range(low, high + 1)
+    values = counts.reindex(index=every, columns=every, fill_value=0).to_numpy(float)
+    figure, axes = panel(4.1)
+    most = values.max()
+    axes.imshow(
+        np.where(values > 0, values, np.nan),
+        cmap=mpl.colormaps["Blues"].resampled(SHADES),
+        vmin=0,
+        vmax=most,
+        origin="lower",
+        extent=(low - 0.5, high + 0.5, low - 0.5, high + 0.5),
+        aspect="auto",
+        interpolation="none",
+    )
+    axes.plot([low, high], [low, high], color=COLOURS[1], linewidth=0.8, zorder=1)
+    for i, j in zip(*np.nonzero(values), strict=True):
+        axes.text(
+            low + j,
+            low + i,
+            f"{values[i, j]:.0f}",
+            ha="center",
+            va="center",
+            size=8,
+            color="#fffffe" if values[i, j] > 0.6 * most else "#111111",
+            zorder=2,
+        )
+    axes.set(xlabel="chosen p", ylabel="planted p")
+    for axis in (axes.xaxis, axes.yaxis):
+        plain_ticks(axis, 10, integer=True)
+    return drawn(figure)
