@@ -92,7 +92,7 @@ def print_report(
     *,
     target: str | Path | None = None,
 ) -> None:
-    """Build report.html from the stores of study folders, and print its table."""
+    """Build report.html from the stores of study folders, and print its tables."""
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"folder: {str(folder)!r} is not a folder of a study")
@@ -104,6 +104,10 @@ def print_report(
     summary, trace = report.gather(jobs)
     report.print_table(report.comparison_table(summary, trace), console)
     report.print_predictions(report.prediction_table(summary), console)
+    if chosen := [job for job in jobs if job.kind == "selection" and job.complete]:
+        report.print_choices(report.choices_table(chosen), console)
+    if swept := [job for job in jobs if job.kind == "settings" and job.complete]:
+        report.print_sensitivity(report.sensitivity_table(swept), console)
     page = report.build_report(folders, target=target, load_dataset=load_dataset)
     for reason in left_out:
         _print(console, f"left out: {reason}")

@@ -262,7 +262,9 @@ def _choice(study: Study, job: StoredJob, row: Mapping[str, Any]) -> dict[str, A
         "chosen": str(found.rank),
         "sentence": sentence(row, str(job.manifest["rule"])),
         "facts": _facts(job),
-        "panels": [study.album.figure(f"{stem} {i}", d) for i, d in enumerate(drawings)],
+        "panels": [
+            study.album.figure(f"{stem} {i}", d) for i, d in enumerate(drawings)
+        ],
         "maps": maps,
         "table": _table(
             study,

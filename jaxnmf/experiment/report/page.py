@@ -13,7 +13,8 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from jaxnmf.experiment.report import choices, profiles, significance, words
+from jaxnmf.experiment.layout import DATA_FILES
+from jaxnmf.experiment.report import choices, profiles, settings, significance, words
 from jaxnmf.experiment.report.drawing import Drawing
 from jaxnmf.experiment.report.files import write_report
 from jaxnmf.experiment.report.problems import LoadDataset, problems
@@ -21,7 +22,12 @@ from jaxnmf.experiment.report.statistics import prediction_table
 from jaxnmf.experiment.report.study import Section, Study, merged
 from jaxnmf.experiment.store import StoredJob
 
-SECTIONS: tuple[Section, ...] = (profiles, significance, choices)  # pyright: ignore
+SECTIONS: tuple[Section, ...] = (
+    profiles,
+    significance,
+    choices,
+    settings,
+)
 """What stands between the summary and the data sets, in this order; see `Section`."""
 
 ENVIRONMENT = {
@@ -34,7 +40,14 @@ ENVIRONMENT = {
     "dtype": "dtype",
     "precision": "matmul precision",
 }
-LINKED = ("summary.parquet", "trace.parquet", "factors.npz", "manifest.json")
+LINKED = (
+    "summary.parquet",
+    "trace.parquet",
+    "factors.npz",
+    "choice.parquet",
+    "evidence.npz",
+    "manifest.json",
+)
 
 
 def build_report(
@@ -114,7 +127,7 @@ def _context(
     shown = problems(study, load_dataset)
     return {
         "name": _name(folders, study.jobs),
-        "brief": _brief(study, sections.get(profiles), sections.get(significance)),
+        "brief": _brief(study, sections),
         "facts": _facts(folders, study),
         "sections": list(sections.values()),
         "problems": shown,
@@ -125,28 +138,35 @@ def _context(
     }
 
 
-def _brief(study: Study, fast: Any, ranked: Any) -> list[tuple[str, list[str]]]:
+def _brief(study: Study, sections: dict[Any, Any]) -> list[tuple[str, list[str]]]:
     """What a reader should know within a minute: (about what, sentences)."""
+    brief = [] if study.table.empty else _compared(study, sections)
+    for about, module in (("Chosen", choices), ("Settings", settings)):
+        if shown := sections.get(module):
+            brief.append((about, module.finding(shown)))
+    failed = [] if study.table.empty else words.troubles(study.summary)
+    missing = [job for job in study.jobs if not job.complete]
+    if missing:
+        failed.append(f"{words.count(len(missing), 'job')} did not finish.")
+    if failed or not study.table.empty:
+        nothing = ["Nothing: no run diverged or met a limit."]
+        brief.append(("What failed", failed or nothing))
+    return brief
+
+
+def _compared(study: Study, sections: dict[Any, Any]) -> list[tuple[str, list[str]]]:
+    """What the comparison of solvers says."""
     table, summary = study.table, study.summary
-    if table.empty:
-        return []
     brief = [("Compared", [words.compared(table)])]
     if won := words.winners(table):
         brief.append(("Lowest error", won))
     if told := words.predicted(prediction_table(summary)):
         brief.append(("Predictions", [told]))
-    if fast:
+    if fast := sections.get(profiles):
         brief.append(("Fastest", [profiles.finding(each) for each in fast["losses"]]))
-    if ranked:
+    if ranked := sections.get(significance):
         told = [each["finding"] for each in ranked["rankings"]]
         brief.append(("Significance", told))
-    failed = words.troubles(summary)
-    missing = [job for job in study.jobs if not job.complete]
-    if missing:
-        failed.append(f"{words.count(len(missing), 'job')} did not finish.")
-    brief.append(
-        ("What failed", failed or ["Nothing: no run diverged or met a limit."])
-    )
     return brief
 
 
@@ -159,7 +179,8 @@ def _name(folders: Sequence[Path], jobs: Sequence[StoredJob]) -> str:
 
 def _facts(folders: Sequence[Path], study: Study) -> list[str]:
     jobs = study.jobs
-    facts = [words.count(len(study.summary), "run"), words.count(len(jobs), "job")]
+    runs = sum(len(job.summary) for job in jobs)
+    facts = [words.count(runs, "run"), words.count(len(jobs), "job")]
     if len(set(folders)) > 1:
         facts.append(f"of {len(set(folders))} folders")
     if unfinished := sum(not job.complete for job in jobs):
@@ -202,11 +223,21 @@ def _job(target: Path, job: StoredJob) -> dict[str, Any]:
     row = {"solver": "", "dataset": "", "loss": "", **job.summary.iloc[0]}
     state = "" if job.complete else ", not complete"
     inside = Path(os.path.relpath(job.path, target)).as_posix()
+    held = {*job.manifest.get("files", DATA_FILES), "manifest.json"}
     return {
-        "title": f"{row['solver']} on {row['dataset']}, {row['loss']}",
+        "title": f"{row['solver']} on {row['dataset']}, {row['loss']}{_purpose(job)}",
         "runs": words.count(len(job.summary), "run") + state,
         "command": job.manifest.get("command") or "",
         "config": yaml.safe_dump(job.config, sort_keys=False, allow_unicode=True),
-        "files": [(name, quote(f"{inside}/{name}")) for name in LINKED],
+        "files": [(name, quote(f"{inside}/{name}")) for name in LINKED if name in held],
         "key": job.key,
     }
+
+
+def _purpose(job: StoredJob) -> str:
+    """What a job of lanes was for."""
+    if job.kind == "selection":
+        return f": p by {job.manifest['method']}" if job.complete else ": choice of p"
+    if job.kind == "settings":
+        return f": {words.listed(job.config['sweep'])}"
+    return ""

@@ -1,4 +1,4 @@
-"""The comparison table on the terminal."""
+"""The tables of a study on the terminal, within 100 columns."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxnmf.experiment.layout import PREDICTION_COLUMNS
+from jaxnmf.experiment.report import settings
 from jaxnmf.experiment.report.statistics import MEASURES, PROBLEM, best_cells
 from jaxnmf.experiment.report.words import HEADINGS, cell, loss_name
 
@@ -27,6 +28,7 @@ NARROW = {
 }
 
 SETTINGS = 12  # of ratings, that the terminal shows
+CHOICES = 40  # of p, that the terminal shows
 
 
 def print_table(table: pd.DataFrame, console: Console) -> None:
@@ -68,6 +70,47 @@ def print_predictions(predictions: pd.DataFrame, console: Console) -> None:
                     *cells,
                     style="bold" if row["chosen"] else "",
                 )
+        console.print(shown)
+
+
+def print_choices(choices: pd.DataFrame, console: Console) -> None:
+    """Print which p was chosen for what (`choices.choices_table`)."""
+    shown = _table("choice of p")
+    for heading, width in (("data set", 34), ("loss", 17), ("method", 30)):
+        shown.add_column(heading, overflow="fold", max_width=width)
+    for heading in ("chosen", "planted"):
+        shown.add_column(heading, justify="right", no_wrap=True, min_width=7)
+    for row in choices.head(CHOICES).to_dict("records"):
+        planted = row["planted"]
+        shown.add_row(
+            *(Text(str(row[x])) for x in ("dataset", "loss", "method")),
+            str(row["chosen"]),
+            "–" if planted != planted else f"{planted:.0f}",
+        )
+    console.print(shown)
+    if len(choices) > CHOICES:
+        more = f"and {len(choices) - CHOICES} more, on the page"
+        console.print(more, highlight=False)
+
+
+def print_sensitivity(table: pd.DataFrame, console: Console) -> None:
+    """Print how sensitive solvers are (`settings.sensitivity_table`)."""
+    keys = [*PROBLEM, "model", "swept"]
+    for key, part in table.groupby(keys, sort=True):
+        dataset, loss, model, _ = map(str, key)
+        about = f"{dataset}, {loss_name(loss)} loss"
+        shown = _table(f"{about}, {model}" if model else about)
+        cells = settings.cells(part).rename(columns={"rank": "p"})
+        for heading in cells.columns:
+            worded = heading in ("solver", "setting")
+            shown.add_column(
+                heading.replace("values ", ""),
+                justify="left" if worded else "right",
+                overflow="fold",
+                max_width=16 if worded else 9,
+            )
+        for row in cells.itertuples(index=False, name=None):
+            shown.add_row(*(Text(str(cell)) for cell in row))
         console.print(shown)
 
 
