@@ -104,10 +104,8 @@ def print_report(
     summary, trace = report.gather(jobs)
     report.print_table(report.comparison_table(summary, trace), console)
     report.print_predictions(report.prediction_table(summary), console)
-    if chosen := [job for job in jobs if job.kind == "selection" and job.complete]:
-        report.print_choices(report.choices_table(chosen), console)
-    if swept := [job for job in jobs if job.kind == "settings" and job.complete]:
-        report.print_sensitivity(report.sensitivity_table(swept), console)
+    report.print_choices(report.choices_table(jobs), console)
+    report.print_sensitivity(report.sensitivity_table(jobs), console)
     page = report.build_report(folders, target=target, load_dataset=load_dataset)
     for reason in left_out:
         _print(console, f"left out: {reason}")

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from cycler import cycler
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment.report import figures, words
@@ -20,6 +21,7 @@ from jaxnmf.experiment.report.drawing import (
     COLOURS,
     LOOK,
     SHADES,
+    TRUTH,
     Drawing,
     Scale,
     drawn,
@@ -42,16 +44,16 @@ NOT_NOISE = ("m", "n", "rank", "seed")
 
 HEADINGS = {
     "cophenetic": "cophenetic",
-    "cophenetic_se": "its standard error",
+    "cophenetic_se": "cophenetic, s.e.",
     "dispersion": "dispersion",
     "pac": "PAC",
     "loss": "loss",
-    "loss_std": "its deviation",
+    "loss_std": "loss, s.d.",
     "error": "held-out error",
-    "error_se": "its standard error",
+    "error_se": "held-out error, s.e.",
     "silhouette_min": "least silhouette",
     "silhouette_mean": "mean silhouette",
-    "silhouette_std": "its deviation",
+    "silhouette_std": "mean silhouette, s.d.",
     "share": "share of runs",
     "runs": "runs",
     "aic": "AIC",
@@ -85,8 +87,11 @@ class Apart:
 
 
 def choices_table(jobs: Sequence[StoredJob]) -> pd.DataFrame:
-    """A row a choice, in order: dataset (with the options that differ), loss, solver,
-    method, model, noise, chosen, planted (NaN for unknown), job."""
+    """A row a choice among the jobs, in order: dataset (with the options that differ),
+    loss, solver, method, model, noise, chosen, planted (NaN for unknown), job."""
+    jobs = [job for job in jobs if "chosen" in job.manifest]
+    if not jobs:
+        return pd.DataFrame()
     datasets = told_apart([job.config["dataset"] for job in jobs])
     noises = told_apart([job.config["dataset"] for job in jobs], but=NOT_NOISE)
     methods = told_apart([job.config["select"] for job in jobs])
@@ -142,11 +147,12 @@ def told_apart(
 def how_often(table: pd.DataFrame) -> pd.DataFrame:
     """Of choices whose p is known, how often it was found: a row a method, loss,
     solver and noise, with ``of``, ``found`` and ``near``, those at most 1 off."""
-    known = table.dropna(subset=["planted"])
+    known: Any = table.dropna(subset=["planted"])
     off = (known["chosen"] - known["planted"]).abs()
     known = known.assign(of=1, found=off == 0, near=off <= 1)
     by = known.groupby(["method", "loss", "solver", "noise"])
-    return by[["of", "found", "near"]].sum().astype(int).reset_index()
+    counts: Any = by[["of", "found", "near"]].sum()
+    return counts.astype(int).reset_index()
 
 
 def sentence(row: Mapping[str, Any], rule: str = "") -> str:
@@ -161,7 +167,7 @@ def sentence(row: Mapping[str, Any], rule: str = "") -> str:
 
 def finding(shown: Mapping[str, Any]) -> list[str]:
     """What was chosen, in a few sentences; of what `section` shows."""
-    table = shown["rows"]
+    table: Any = shown["rows"]
     known = table.dropna(subset=["planted"])
     if len(table) == 1:
         (row,) = table.to_dict("records")
@@ -179,12 +185,11 @@ def finding(shown: Mapping[str, Any]) -> list[str]:
 
 def section(study: Study) -> dict[str, Any] | None:
     """The choices in a table, and each with its evidence."""
-    jobs = [job for job in study.of_kind("selection") if job.complete]
-    if not jobs:
+    table = choices_table(study.of_kind("selection"))
+    if table.empty:
         return None
-    table = choices_table(jobs)
-    by_key = {job.key: job for job in jobs}
-    many = len(table) > MOST and table["planted"].notna().all()
+    by_key = {job.key: job for job in study.jobs}
+    many = len(table) > MOST and bool(np.isfinite(table["planted"]).all())
     shown = table.head(MOST) if many else table
     return {
         "rows": table,
@@ -210,7 +215,7 @@ def _overview(study: Study, table: pd.DataFrame) -> dict[str, Any]:
             "planted": table["planted"].map(lambda p: f"{p:.0f}" if p == p else "–"),
         }
     )
-    if not table["model"].any():
+    if not any(table["model"]):
         shown = shown.drop(columns="model")
     values = table.drop(columns="noise")
     return _table(study, "choices", "What was chosen", shown, values)
@@ -232,10 +237,10 @@ def _table(
 def _choice(study: Study, job: StoredJob, row: Mapping[str, Any]) -> dict[str, Any]:
     """One choice: its table, the method's pictures, and the losses of its runs."""
     found = selection_of(job)
-    about = f"{row['dataset']}, {words.loss_name(row['loss'])} loss, {row['solver']}"
-    if row["model"]:
-        about += f", {row['model']}"
-    title = f"{about}: {row['method']}"
+    about = [row["dataset"], f"{words.loss_name(row['loss'])} loss", row["model"]]
+    if row["solver"] != row["method"]:
+        about.append(row["solver"])
+    title = f"{', '.join(filter(None, about))}: {row['method']}"
     stem = "choice {dataset} {loss} {solver} {model} {method}".format(**row)
     with mpl.rc_context({**LOOK, "axes.prop_cycle": cycler(color=COLOURS)}):
         apart: Any = Apart()
@@ -245,7 +250,7 @@ def _choice(study: Study, job: StoredJob, row: Mapping[str, Any]) -> dict[str, A
         if all("consensus" in parts for parts in found.evidence.values()):
             drawings.insert(1, _cophenetic(found))
             maps = _maps(study, stem, found)
-    if job.summary["rank"].nunique() > 1:
+    if len(set(job.summary["rank"])) > 1:
         lines = figures.solver_lines([str(row["solver"])])
         drawings.append(
             figures.rank_panel(job.summary, lines, title="error at the end, by run")
@@ -253,10 +258,9 @@ def _choice(study: Study, job: StoredJob, row: Mapping[str, Any]) -> dict[str, A
     table = found.table
     shown = pd.DataFrame({"p": [str(rank) for rank in table.index]})
     for name in table.columns:
-        heading = HEADINGS.get(str(name), str(name))
-        # A column of its own beside another of that name.
-        heading = heading if heading not in shown else f"{heading} of {name}"
-        shown[heading] = [_number(value) for value in table[name]]
+        shown[HEADINGS.get(str(name), str(name))] = [
+            _number(value) for value in table[name]
+        ]
     return {
         "title": title,
         "chosen": str(found.rank),
@@ -280,7 +284,7 @@ def _facts(job: StoredJob) -> str:
     """How many lanes there were, and how long they took."""
     manifest = job.manifest
     facts = [words.count(len(job.summary), "run")]
-    diverged = int((job.summary["status"] == "diverged").sum())
+    diverged = list(job.summary["status"]).count("diverged")
     if diverged:
         facts.append(f"{diverged} diverged")
     if manifest.get("seconds") is not None:
@@ -362,8 +366,8 @@ def _recovery(study: Study, table: pd.DataFrame) -> dict[str, Any]:
     often = how_often(table)
     noises = list(dict.fromkeys(often["noise"]))
     rows = []
-    for key, here in often.groupby(["method", "loss", "solver"], sort=True):
-        method, loss, solver = map(str, key)
+    groups: Any = often.groupby(["method", "loss", "solver"], sort=True)
+    for (method, loss, solver), here in groups:
         by = here.set_index("noise")
         cells = [
             f"{by.at[x, 'found']} of {by.at[x, 'of']} (±1: {by.at[x, 'near']})"
@@ -374,8 +378,8 @@ def _recovery(study: Study, table: pd.DataFrame) -> dict[str, Any]:
         rows.append([method, words.loss_name(loss), solver, *cells])
     shown = pd.DataFrame(rows, columns=["method", "loss", "solver", *noises])
     panels = []
-    for key, here in table.groupby(["method", "loss", "solver"], sort=True):
-        method, loss, solver = map(str, key)
+    groups = table.groupby(["method", "loss", "solver"], sort=True)
+    for (method, loss, solver), here in groups:
         title = f"{method}, {words.loss_name(loss)} loss, {solver}"
         stem = f"planted and chosen {method} {loss} {solver}"
         panels.append((title, study.album.figure(stem, confusion_panel(here))))
@@ -388,9 +392,9 @@ def _recovery(study: Study, table: pd.DataFrame) -> dict[str, Any]:
 
 
 def confusion_panel(table: pd.DataFrame) -> Drawing:
-    """Counts of planted p against chosen p; what was found lies on the diagonal."""
-    known = table.dropna(subset=["planted"])
-    counts = pd.crosstab(known["planted"].astype(int), known["chosen"])
+    """Counts of planted p against chosen p; those on the diagonal were found."""
+    known: Any = table.dropna(subset=["planted"])
+    counts: Any = pd.crosstab(known["planted"].astype(int), known["chosen"])
     low = int(min(counts.index.min(), counts.columns.min()))
     high = int(max(counts.index.max(), counts.columns.max()))
     every = range(low, high + 1)
@@ -407,7 +411,10 @@ def confusion_panel(table: pd.DataFrame) -> Drawing:
         aspect="auto",
         interpolation="none",
     )
-    axes.plot([low, high], [low, high], color=COLOURS[1], linewidth=0.8, zorder=1)
+    axes.grid(visible=False)
+    for p in every:
+        box = (p - 0.5, p - 0.5), 1, 1
+        axes.add_patch(Rectangle(*box, fill=False, edgecolor=TRUTH, linewidth=0.9))
     for i, j in zip(*np.nonzero(values), strict=True):
         axes.text(
             low + j,
@@ -417,7 +424,6 @@ def confusion_panel(table: pd.DataFrame) -> Drawing:
             va="center",
             size=8,
             color="#fffffe" if values[i, j] > 0.6 * most else "#111111",
-            zorder=2,
         )
     axes.set(xlabel="chosen p", ylabel="planted p")
     for axis in (axes.xaxis, axes.yaxis):

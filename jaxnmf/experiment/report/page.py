@@ -22,12 +22,8 @@ from jaxnmf.experiment.report.statistics import prediction_table
 from jaxnmf.experiment.report.study import Section, Study, merged
 from jaxnmf.experiment.store import StoredJob
 
-SECTIONS: tuple[Section, ...] = (
-    profiles,
-    significance,
-    choices,
-    settings,
-)
+MODULES: Any = (profiles, significance, choices, settings)
+SECTIONS: tuple[Section, ...] = MODULES
 """What stands between the summary and the data sets, in this order; see `Section`."""
 
 ENVIRONMENT = {
@@ -179,8 +175,10 @@ def _name(folders: Sequence[Path], jobs: Sequence[StoredJob]) -> str:
 
 def _facts(folders: Sequence[Path], study: Study) -> list[str]:
     jobs = study.jobs
-    runs = sum(len(job.summary) for job in jobs)
+    runs = len(study.summary)
     facts = [words.count(runs, "run"), words.count(len(jobs), "job")]
+    if lanes := sum(len(job.summary) for job in jobs) - runs:
+        facts.append(words.count(lanes, "lane"))
     if len(set(folders)) > 1:
         facts.append(f"of {len(set(folders))} folders")
     if unfinished := sum(not job.complete for job in jobs):
@@ -236,8 +234,8 @@ def _job(target: Path, job: StoredJob) -> dict[str, Any]:
 
 def _purpose(job: StoredJob) -> str:
     """What a job of lanes was for."""
-    if job.kind == "selection":
-        return f": p by {job.manifest['method']}" if job.complete else ": choice of p"
-    if job.kind == "settings":
-        return f": {words.listed(job.config['sweep'])}"
+    if method := job.manifest.get("method"):
+        return f": p by {method}"
+    if swept := job.manifest.get("settings"):
+        return f": {words.listed(swept)}"
     return ""

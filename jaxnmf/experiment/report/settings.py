@@ -54,7 +54,8 @@ HEADINGS = {
 
 def problems(jobs: Sequence[StoredJob]) -> Iterator[tuple[dict[str, Any], Any]]:
     """({dataset, loss, model, settings}, the runs) of each data set, loss, model and
-    choice of settings to sweep, in order."""
+    choice of settings to sweep among the jobs, in order."""
+    jobs = [job for job in jobs if job.manifest.get("settings")]
     datasets = told_apart([job.config["dataset"] for job in jobs])
     found: dict[tuple[Any, ...], list[pd.DataFrame]] = {}
     for job, dataset in zip(jobs, datasets, strict=True):
@@ -68,7 +69,8 @@ def problems(jobs: Sequence[StoredJob]) -> Iterator[tuple[dict[str, Any], Any]]:
         )
         found.setdefault(key, []).append(runs)
     for key in sorted(found):
-        about = dict(zip(("dataset", "loss", "model", "settings"), key, strict=True))
+        dataset, loss, model, names = key
+        about = {"dataset": dataset, "loss": loss, "model": model, "settings": names}
         yield about, pd.concat(found[key], ignore_index=True)
 
 
@@ -97,10 +99,9 @@ def sensitivity(runs: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
     """A row a rank, solver and setting: ``best`` value and the median ``error`` there,
     the share of the values whose error is within 1 % and within 10 % of it, the
     ``worst`` over the best, and how many ``lanes`` there were and ``diverged``."""
-    table = medians(runs, settings)
+    groups: Any = medians(runs, settings).groupby(["rank", "solver"], sort=True)
     rows = []
-    for key, here in table.groupby(["rank", "solver"], sort=True):
-        rank, solver = key  # pyright: ignore
+    for (rank, solver), here in groups:
         lanes = runs[(runs["rank"] == rank) & (runs["solver"] == solver)]
         for setting in settings:
             by = profile(here, setting)
@@ -110,10 +111,10 @@ def sensitivity(runs: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
             error = errors[least] if finite else np.nan
             rows.append(
                 {
-                    "rank": int(rank),  # pyright: ignore
+                    "rank": int(rank),
                     "solver": str(solver),
                     "setting": setting,
-                    "best": float(by[setting][least]) if finite else np.nan,
+                    "best": float(by[setting].to_numpy()[least]) if finite else np.nan,
                     "error": error,
                     **{
                         name: float((errors <= error + part * abs(error)).mean())
@@ -121,7 +122,7 @@ def sensitivity(runs: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
                     },
                     "worst": _ratio(errors.max(), error),
                     "lanes": len(lanes),
-                    "diverged": int((lanes["status"] == "diverged").sum()),
+                    "diverged": list(lanes["status"]).count("diverged"),
                 }
             )
     return pd.DataFrame(rows)
@@ -140,7 +141,7 @@ def sensitivity_table(jobs: Sequence[StoredJob]) -> pd.DataFrame:
             table.insert(i, name, about[name])
         table.insert(3, "swept", ", ".join(about["settings"]))
         parts.append(table)
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -169,37 +170,50 @@ def _value(value: float) -> str:
 
 def findings(runs: pd.DataFrame, settings: Sequence[str]) -> list[str]:
     """A sentence a solver: at which values it comes within 1 % of its best at every
-    rank, what a penalty costs, and what diverged."""
+    rank, and what diverged; and one a penalty."""
     table = medians(runs, settings)
     told = []
+    penalties = [setting for setting in settings if setting in PENALTIES]
     for solver, of_solver in table.groupby("solver", sort=True):
-        parts = []
-        for setting in settings:
-            ranks = of_solver.groupby("rank", sort=True)
-            by = pd.DataFrame(
-                {
-                    rank: profile(here, setting).set_index(setting)["error"]
-                    for rank, here in ranks
-                }
-            )
-            parts.append(_told(setting, by))
+        parts = [
+            _told(setting, _by_rank(of_solver, setting))
+            for setting in settings
+            if setting not in penalties
+        ]
         lanes = runs[runs["solver"] == solver]
-        gone = int((lanes["status"] == "diverged").sum())
+        gone = list(lanes["status"]).count("diverged")
         if gone:
             parts.append(f"{gone} of {words.count(len(lanes), 'lane')} diverged")
-        told.append(f"{solver}: {', '.join(parts)}.")
+        if parts:
+            told.append(f"{solver}: {', '.join(parts)}.")
+    for setting in penalties:
+        most = max(
+            _ratio(float(errors.max()), float(errors.min()))
+            for _, of_solver in table.groupby("solver")
+            for _, errors in _by_rank(of_solver, setting).items()
+        )
+        told.append(
+            f"The penalty {setting} is a part of the error, and multiplies it by up to "
+            f"{words.number(most)}."
+        )
     return told
 
 
-def _told(setting: str, by: pd.DataFrame) -> str:
-    """Of one setting; ``by`` has a row a value and a column a rank."""
+def _by_rank(of_solver: pd.DataFrame, setting: str) -> pd.DataFrame:
+    """The error of one solver: a row a value of the setting, a column a rank."""
+    return pd.DataFrame(
+        {
+            rank: profile(here, setting).set_index(setting)["error"]
+            for rank, here in of_solver.groupby("rank", sort=True)
+        }
+    )
+
+
+def _told(setting: str, by: Any) -> str:
+    """Of one setting, from `_by_rank`."""
     least = by.min()
     if not np.isfinite(least).all():
         return f"{setting} leads to no finite error"
-    worst = float((by.max() / least).max())
-    if setting in PENALTIES:
-        text = words.number(worst)
-        return f"{setting} multiplies the error, of which it is a part, by up to {text}"
     near = by.index[(by <= least * (1 + NEAR["within_1pct"])).all(axis=1)]
     where = "" if by.shape[1] == 1 else " at every rank"
     if len(near) == len(by):
@@ -216,21 +230,20 @@ def finding(shown: Mapping[str, Any]) -> list[str]:
     problems = shown["problems"]
     if len(problems) == 1:
         return list(problems[0]["findings"])
-    return [f"{each['title']}: {' '.join(each['findings'])}" for each in problems]
+    return [f"{each['about']}: {' '.join(each['findings'])}" for each in problems]
 
 
 def section(study: Study) -> dict[str, Any] | None:
     """The heat maps, curves and sensitivity of each problem."""
-    jobs = [job for job in study.of_kind("settings") if job.complete]
-    if not jobs:
+    found = list(problems(study.of_kind("settings")))
+    if not found:
         return None
-    solvers = {str(solver) for job in jobs for solver in job.summary["solver"]}
+    solvers = {str(solver) for _, runs in found for solver in runs["solver"]}
     lines = {**figures.solver_lines(solvers), **study.lines}
+    swept = {setting for about, _ in found for setting in about["settings"]}
     return {
-        "problems": [_problem(study, lines, *each) for each in problems(jobs)],
-        "penalties": any(
-            name in PENALTIES for job in jobs for name in job.manifest["settings"]
-        ),
+        "problems": [_problem(study, lines, *each) for each in found],
+        "penalties": not swept.isdisjoint(PENALTIES),
     }
 
 
@@ -238,10 +251,10 @@ def _problem(
     study: Study, lines: dict[str, Line], about: dict[str, Any], runs: pd.DataFrame
 ) -> dict[str, Any]:
     settings = list(about["settings"])
-    title = f"{about['dataset']}, {words.loss_name(about['loss'])} loss"
+    where = f"{about['dataset']}, {words.loss_name(about['loss'])} loss"
     if about["model"]:
-        title += f", {about['model']}"
-    title += f": {words.listed(settings)}"
+        where += f", {about['model']}"
+    title = f"{where}: {words.listed(settings)}"
     stem = f"settings {about['dataset']} {about['loss']} {about['model']} "
     stem += " ".join(settings)
     values = sensitivity(runs, settings)
@@ -265,6 +278,7 @@ def _problem(
     ]
     return {
         "title": title,
+        "about": where,
         "findings": findings(runs, settings),
         "several": len(settings) > 1,
         "lines": used,
@@ -292,8 +306,8 @@ def most_influential(table: pd.DataFrame, settings: Sequence[str]) -> list[str]:
     def influence(setting: str) -> float:
         ratios = []
         for _, here in table.groupby(["solver", "rank"]):
-            errors = profile(here, setting)["error"]
-            ratios.append(_ratio(float(errors.max()), float(errors.min())))
+            errors = profile(here, setting)["error"].to_numpy(float)
+            ratios.append(_ratio(errors.max(), errors.min()))
         return float(np.nanmax(ratios))
 
     first = sorted(settings, key=influence, reverse=True)[:2]
@@ -310,7 +324,8 @@ def _maps(
     column = settings[0]
     row = settings[1] if len(settings) > 1 else "rank"
     keys = ["solver"] if row == "rank" else ["solver", "rank"]
-    for key, here in table.groupby(keys, sort=True):
+    groups: Any = table.groupby(keys, sort=True)
+    for key, here in groups:
         name = str(key[0]) if row == "rank" else f"{key[0]}, rank {key[1]}"
         errors, times = (
             here.pivot_table(

@@ -74,7 +74,9 @@ def print_predictions(predictions: pd.DataFrame, console: Console) -> None:
 
 
 def print_choices(choices: pd.DataFrame, console: Console) -> None:
-    """Print which p was chosen for what (`choices.choices_table`)."""
+    """Print which p was chosen for what (`choices.choices_table`), if any was."""
+    if choices.empty:
+        return
     shown = _table("choice of p")
     for heading, width in (("data set", 34), ("loss", 17), ("method", 30)):
         shown.add_column(heading, overflow="fold", max_width=width)
@@ -94,10 +96,12 @@ def print_choices(choices: pd.DataFrame, console: Console) -> None:
 
 
 def print_sensitivity(table: pd.DataFrame, console: Console) -> None:
-    """Print how sensitive solvers are (`settings.sensitivity_table`)."""
+    """Print how sensitive solvers are (`settings.sensitivity_table`), if any is."""
+    if table.empty:
+        return
     keys = [*PROBLEM, "model", "swept"]
-    for key, part in table.groupby(keys, sort=True):
-        dataset, loss, model, _ = map(str, key)
+    groups: Any = table.groupby(keys, sort=True)
+    for (dataset, loss, model, _), part in groups:
         about = f"{dataset}, {loss_name(loss)} loss"
         shown = _table(f"{about}, {model}" if model else about)
         cells = settings.cells(part).rename(columns={"rank": "p"})
