@@ -129,17 +129,17 @@ class Relevance(Method):
     def choose(self, table: Any) -> int:
         return int(table["share"].idxmax())
 
-    def merged(self, found: SweepResult, rank: int) -> list[Fit]:
+    def kept(self, found: SweepResult, rank: int) -> list[Fit]:
         """The relevant components of the runs that ended at the rank."""
         most = found.lanes[0].rank
-        merged = []
+        kept = []
         for fit in fits(found, most):
             relevant = self._relevance(found, fit) > self.threshold
             if relevant.sum() == rank:
-                merged.append(fit._replace(Wt=fit.Wt[relevant], H=fit.H[relevant]))
-        if not merged:
+                kept.append(fit._replace(Wt=fit.Wt[relevant], H=fit.H[relevant]))
+        if not kept:
             raise ValueError(f"no run ended at rank {rank}")
-        return merged
+        return kept
 
     def draw(self, selection: RankSelection, figure: Any) -> None:
         left, right = figure.subplots(1, 2)

@@ -86,7 +86,9 @@ class Method:
         self, data: Data, ranks: Sequence[int], found: SweepResult
     ) -> dict[int, Measured]:
         """Of each rank, smallest first."""
-        return {rank: self.measure(data, rank, fits(found, rank)) for rank in ranks}
+        return {
+            rank: self.measure(data, rank, self.kept(found, rank)) for rank in ranks
+        }
 
     def finished(self, table: Any) -> Any:
         """The table, with what takes all ranks."""
@@ -96,11 +98,13 @@ class Method:
         """The rank, from the table indexed by rank."""
         raise NotImplementedError
 
-    def merged(self, found: SweepResult, rank: int) -> list[Fit]:
-        """The runs whose components are merged for a rank."""
+    def kept(self, found: SweepResult, rank: int) -> list[Fit]:
+        """The runs of a rank that count, and whose components are merged."""
         return fits(found, rank)
 
     def draw(self, selection: RankSelection, figure: Any) -> None:
+        """The picture, from ``rank``, ``table`` and ``evidence`` alone, which can be
+        stored."""
         raise NotImplementedError
 
 
@@ -128,6 +132,16 @@ def fits(found: SweepResult, rank: int) -> list[Fit]:
     return kept
 
 
+def best_by(fits: Sequence[Fit], part: Callable[[Fit], int]) -> list[Fit]:
+    """Of each part the run of the lowest loss, in the order of parts."""
+    best: dict[int, Fit] = {}
+    for fit in fits:
+        here = part(fit)
+        if here not in best or fit.loss < best[here].loss:
+            best[here] = fit
+    return [best[here] for here in sorted(best)]
+
+
 def spread(values: Sequence[float]) -> float:
     """The standard deviation of values over runs, 0 of one."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
@@ -142,16 +156,17 @@ class RankSelection:
       rank: the choice.
       table: a `pandas.DataFrame`, a row a rank: the method's measures and their spread.
       evidence: {rank: {name: array}}, what the pictures show.
-      sweep: all the runs.
+      sweep: all the runs; None, with data and refit, where only the above was stored,
+        which is enough for `plot`.
     """
 
     method: Method
     rank: int
     table: Any
     evidence: Mapping[int, Mapping[str, Any]]
-    sweep: SweepResult
-    data: Data
-    refit: Callable[[np.ndarray], np.ndarray]
+    sweep: SweepResult | None = None
+    data: Data | None = None
+    refit: Callable[[np.ndarray], np.ndarray] | None = None
 
     def factors(self, rank: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         r"""(W, H) that the runs of a rank agree on, (m, p) and (p, n).
@@ -163,8 +178,8 @@ class RankSelection:
           rank: the chosen one by default.
 
         Raises:
-          ValueError: for a rank without runs, or a method whose runs are not all of the
-            rows and columns of V.
+          ValueError: for a rank without runs, a method whose runs are not all of the
+            rows and columns of V, or a selection without its runs.
 
         Reference: Kotliar et al., "Identifying gene expression programs of cell-type
         identity and cellular activity with single-cell RNA-Seq", eLife 8 (2019), where
@@ -180,7 +195,9 @@ class RankSelection:
             raise ValueError(
                 f"rank={rank!r} is none of those measured: {list(self.table.index)}"
             )
-        H = median_components(self.method.merged(self.sweep, rank))
+        if self.sweep is None or self.refit is None:
+            raise ValueError("the runs of this selection were not stored")
+        H = median_components(self.method.kept(self.sweep, rank))
         return self.refit(H), H
 
     def plot(self) -> Any:

@@ -18,6 +18,7 @@ from jaxnmf.selection.base import (
     Measured,
     Method,
     RankSelection,
+    best_by,
     curve,
     finish,
     fits,
@@ -81,7 +82,14 @@ class HeldOut(Method):
         errors = np.stack([selection.evidence[rank]["errors"] for rank in ranks])
         axis.plot(ranks, errors, color="0.75", lw=0.8, zorder=1)
         curve(axis, selection, "error", "error_se", label="mean ± standard error")
-        axis.legend(frameon=False, fontsize=8)
+        low, high = fences(errors)
+        mean = float(selection.table["error"][selection.rank])
+        low, high = min(low, mean), max(high, mean)
+        margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+        axis.set_ylim(low - margin, high + margin)
+        beyond = int(((errors < low) | (errors > high)).sum())
+        title = f"{beyond} of {errors.size} errors are beyond" if beyond else None
+        axis.legend(frameon=False, fontsize=8, title=title, title_fontsize=8)
         finish(axis, selection, "loss of a held-out entry")
 
 
@@ -281,6 +289,21 @@ class BiCrossValidation(HeldOut):
         return held_error(problem.loss, held, predicted)
 
 
+def fences(values: np.ndarray) -> tuple[float, float]:
+    """The least and greatest finite value within 1.5 interquartile ranges of the
+    quartiles: few outliers do not flatten a picture.
+
+    Reference: Tukey, "Exploratory Data Analysis" (1977).
+    """
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 0.0, 1.0
+    first, third = np.percentile(values, [25, 75])
+    reach = 1.5 * (third - first)
+    inside = values[(values >= first - reach) & (values <= third + reach)]
+    return float(inside.min()), float(inside.max())
+
+
 def others(index: np.ndarray, size: int) -> np.ndarray:
     """The numbers below size that are not in the index."""
     return np.setdiff1d(np.arange(size), index)
@@ -288,14 +311,10 @@ def others(index: np.ndarray, size: int) -> np.ndarray:
 
 def best_of_parts(found: SweepResult, rank: int, parts: int) -> list[Fit]:
     """Of each part the run of the lowest loss on what it was fitted to."""
-    best: dict[int, Fit] = {}
-    for fit in fits(found, rank):
-        part = found.maker.turns[fit.seed]
-        if part not in best or fit.loss < best[part].loss:
-            best[part] = fit
+    best = best_by(fits(found, rank), lambda fit: found.maker.turns[fit.seed])
     if len(best) < parts:
         raise ValueError(f"rank {rank}: every run of a part diverged")
-    return [best[part] for part in sorted(best)]
+    return best
 
 
 def held_error(loss: Any, held: Held, fit: Fit) -> float:

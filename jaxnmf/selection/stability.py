@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from jaxnmf.checks import check_count
 from jaxnmf.operand import Observed, is_sparse
 from jaxnmf.selection.base import (
     Data,
@@ -15,14 +16,17 @@ from jaxnmf.selection.base import (
     Measured,
     Method,
     RankSelection,
+    Sweep,
+    best_by,
     curve,
     finish,
+    fits,
     one_of,
     spread,
     within,
 )
 from jaxnmf.selection.components import matched, silhouettes, unit
-from jaxnmf.sweep import Several
+from jaxnmf.sweep import Several, SweepResult
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,49 +34,76 @@ class Stability(Method):
     r"""Stability of components under resampling of the data.
 
     Every seed fits data of its own: V_ij (1 + noise·N(0, 1)), kept ≥ 0 ("gaussian"), or
-    Poisson(V_ij) ("poisson", for counts). The components of all runs are matched one to
-    one into p clusters, and each gets its silhouette by cosine distance. A cluster's
-    silhouette is the mean of its members':
+    Poisson(V_ij) ("poisson", for counts), and of ``starts`` runs on them the one of the
+    lowest loss counts: else a bad local minimum passes for an unstable component. The
+    components of these are matched one to one into p clusters, and each gets its
+    silhouette by cosine distance. A cluster's silhouette is the mean of its members':
 
         silhouette_min   of the clusters: one component that does not come back
         silhouette_mean  of all
 
     with the loss of the runs, each on its own data. Memory: one V a seed.
 
-    The choice is the largest p with silhouette_min ≥ ``threshold``; where there is
-    none, that of the highest.
+    The choice is the largest p with silhouette_mean ≥ ``mean`` and silhouette_min ≥
+    ``least``, since the loss falls with p; where there is none, the p of the highest
+    mean. (Islam et al., whose thresholds these are, go back to a smaller p as long as
+    the samples' errors are not significantly larger by a rank-sum test.)
 
     Args:
       samples: whether samples are "rows" or "columns" of V; the components' profiles
         over the features, rows of H or columns of W, are what is compared.
       resample: "gaussian" or "poisson".
       noise: share of each entry ("gaussian").
-      threshold: as above.
+      starts: runs on the data of a seed. Run i of seed s starts from seed
+        s · starts + i.
+      mean, least: as above.
 
     References: Alexandrov, Nik-Zainal, Wedge, Campbell & Stratton, "Deciphering
     signatures of mutational processes operative in human cancer", Cell Reports 3
     (2013); Alexandrov & Vesselinov, "Blind source separation for groundwater pressure
     analysis based on nonnegative matrix factorization", Water Resources Research 50
-    (2014), for silhouettes that fall beyond the right p.
+    (2014), for silhouettes that fall beyond the right p; Islam et al., "Uncovering
+    novel mutational signatures by de novo extraction with SigProfilerExtractor", Cell
+    Genomics 2 (2022), for the rule.
     """
 
     name: ClassVar[str] = "stability"
-    rule: ClassVar[str] = "the largest p whose least stable component is stable"
+    rule: ClassVar[str] = "the largest p whose components are stable"
     least_seeds: ClassVar[int] = 2
     samples: str = "rows"
     resample: str = "gaussian"
     noise: float = 0.05
-    threshold: float = 0.8
+    starts: int = 3
+    mean: float = 0.8
+    least: float = 0.2
 
     def __post_init__(self) -> None:
         one_of(self.name, "samples", self.samples, ("rows", "columns"))
         one_of(self.name, "resample", self.resample, ("gaussian", "poisson"))
         within(self.name, "noise", self.noise, 0, np.inf)
-        within(self.name, "threshold", self.threshold, -1, 1)
+        check_count(f"{self.name}: starts", self.starts)
+        within(self.name, "mean", self.mean, -1, 1)
+        within(self.name, "least", self.least, -1, 1)
+
+    def run(
+        self, sweep: Sweep, data: Data, ranks: Sequence[int], seeds: Sequence[int]
+    ) -> SweepResult:
+        k = self.starts
+        starts = [seed * k + i for seed in seeds for i in range(k)]
+        return super().run(sweep, data, ranks, starts)
 
     def several(self, data: Data, seeds: Sequence[int]) -> Several:
-        drawn = [self._resampled(data.V, np.random.default_rng(seed)) for seed in seeds]
-        return Several(drawn, None if data.mask is None else [data.mask] * len(seeds))
+        samples = [seed // self.starts for seed in seeds]
+        drawn = {
+            sample: self._resampled(data.V, np.random.default_rng(sample))
+            for sample in samples
+        }
+        masks = None if data.mask is None else [data.mask] * len(seeds)
+        return Several([drawn[sample] for sample in samples], masks)
+
+    def kept(self, found: SweepResult, rank: int) -> list[Fit]:
+        """Of each seed's data the run of the lowest loss."""
+        return best_by(fits(found, rank), lambda fit: fit.seed // self.starts)
 
     def _resampled(self, V: Any, rng: np.random.Generator) -> Any:
         if isinstance(V, Observed):
@@ -111,9 +142,9 @@ class Stability(Method):
         return Measured(row, {"silhouettes": values, "profiles": members.mean(0)})
 
     def choose(self, table: Any) -> int:
-        least = table["silhouette_min"]
-        stable = least.index[least >= self.threshold]
-        return int(max(stable)) if len(stable) else int(least.idxmax())
+        mean, least = table["silhouette_mean"], table["silhouette_min"]
+        stable = table.index[(mean >= self.mean) & (least >= self.least)]
+        return int(max(stable)) if len(stable) else int(mean.idxmax())
 
     def draw(self, selection: RankSelection, figure: Any) -> None:
         left, right = figure.subplots(1, 2)
@@ -126,7 +157,8 @@ class Stability(Method):
             label="silhouette, mean",
             marker="s",
         )
-        left.axhline(self.threshold, color="0.5", lw=0.8, ls="--")
+        for limit, color in ((self.least, "C0"), (self.mean, "C1")):
+            left.axhline(limit, color=color, lw=0.8, ls="--", alpha=0.6)
         finish(left, selection, "silhouette (cosine)")
         left.set_ylim(top=1.05)
         other = left.twinx()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.cluster.hierarchy
 import scipy.sparse
@@ -15,7 +18,7 @@ from matplotlib.figure import Figure
 import jaxnmf
 from jaxnmf import lanes as lanes_module
 from jaxnmf import metrics
-from jaxnmf.selection import METHODS
+from jaxnmf.selection import METHODS, RankSelection
 from jaxnmf.selection import components as matching
 from jaxnmf.selection import consensus as clustering
 
@@ -58,7 +61,7 @@ def test_a_planted_rank_is_found(selections, method):
     assert {*RANKS} <= {*found.table.index}
     assert set(found.evidence) == {*found.table.index}
     # Every run in one sweep.
-    lanes = 1 if method == "ard" else len(RANKS)
+    lanes = {"ard": 1, "stability": 3 * len(RANKS)}.get(method, len(RANKS))
     assert len(found.sweep.lanes) == lanes * GIVEN[method]["seeds"]
 
 
@@ -97,6 +100,48 @@ def test_pictures(selections, method):
     expected |= {"consensus": 3, "stability": 3}  # a colour bar, a second scale
     assert len(axes) == expected.get(method, 2)
     figure.canvas.draw()
+
+
+@pytest.mark.parametrize("method", GIVEN)
+def test_a_picture_needs_the_stored_parts_alone(selections, method):
+    found = selections[method]
+    stored = RankSelection(
+        method=type(found.method)(**dataclasses.asdict(found.method)),
+        rank=found.rank,
+        table=pd.read_json(io.StringIO(found.table.to_json())),
+        evidence={
+            rank: {name: np.array(array) for name, array in parts.items()}
+            for rank, parts in found.evidence.items()
+        },
+    )
+    for parts in found.evidence.values():
+        assert all(type(array) is np.ndarray for array in parts.values())
+    drawn, again = found.plot(), stored.plot()
+    for one, other in zip(drawn.axes, again.axes, strict=True):
+        assert one.get_ylim() == pytest.approx(other.get_ylim())
+        assert len(one.lines) == len(other.lines)
+        for a, b in zip(one.lines, other.lines, strict=True):
+            np.testing.assert_allclose(
+                np.asarray(a.get_ydata(), float), np.asarray(b.get_ydata(), float)
+            )
+    with pytest.raises(ValueError, match=r"not stored|fits parts of V"):
+        stored.factors()
+
+
+def test_an_outlier_does_not_flatten_the_picture(selections):
+    found = selections["cross_validation"]
+    errors = {rank: parts["errors"].copy() for rank, parts in found.evidence.items()}
+    usual = max(x.max() for x in errors.values())
+    errors[5][0] = 1000 * usual
+    evidence = {rank: {"errors": x} for rank, x in errors.items()}
+    figure = dataclasses.replace(found, evidence=evidence).plot()
+    (axis,) = figure.axes
+    low, high = axis.get_ylim()
+    assert high < 2 * usual
+    assert low < min(x.min() for x in errors.values())
+    assert low < found.table["error"][found.rank] < high
+    count = 4 * len(RANKS)
+    assert f"of {count} errors are beyond" in axis.get_legend().get_title().get_text()
 
 
 # --- Measures against independent ones ------------------------------------------------
@@ -151,6 +196,48 @@ def test_silhouettes_are_those_of_scikit_learn():
     found = matching.silhouettes(members)
     np.testing.assert_allclose(found.ravel(), expected, atol=1e-10)
     assert (matching.silhouettes(members[:, :1]) == 1).all()
+
+
+def test_of_several_starts_on_a_seeds_data_the_best_counts():
+    asked: dict[str, Any] = {"max_iter": 40, "tol": 0, "solver": "mu"}
+    found = jaxnmf.select_rank(
+        COUNTS, [3], method="stability", seeds=[2, 7], starts=3, resample="poisson",
+        loss="kl", **asked,
+    )  # fmt: skip
+    best, profiles = [], []
+    for seed in (2, 7):
+        data = np.random.default_rng(seed).poisson(COUNTS)
+        runs = [
+            jaxnmf.factorize(data, 3, seed=3 * seed + i, loss="kl", **asked)
+            for i in range(3)
+        ]
+        best.append(min(run.loss for run in runs))
+        profiles.append(min(runs, key=lambda run: run.loss).H)
+    assert found.table["loss"][3] == pytest.approx(np.mean(best), rel=1e-4)
+    order = matching.matched(matching.unit(np.stack(profiles)))
+    members = np.take_along_axis(matching.unit(profiles), order[..., None], 1)
+    labels = np.tile(np.arange(3), 2)
+    expected = sklearn.metrics.silhouette_score(
+        members.reshape(6, -1), labels, metric="cosine"
+    )
+    assert found.table["silhouette_mean"][3] == pytest.approx(expected, abs=1e-3)
+    # The seeds share no start, and every start of one shares its data.
+    assert [lane.seed for lane in found.sweep.lanes] == [6, 7, 8, 21, 22, 23]
+    assert len({id(problem) for problem in found.sweep.maker.problems}) == 2
+
+
+@pytest.mark.parametrize(
+    ("mean", "least", "rank"),
+    [
+        ([0.99, 0.95, 0.85, 0.6], [0.98, 0.9, 0.4, 0.3], 4),
+        ([0.99, 0.95, 0.85, 0.6], [0.98, 0.9, 0.1, 0.3], 3),
+        ([0.99, 0.7, 0.85, 0.6], [0.98, 0.9, 0.2, 0.3], 4),
+        ([0.5, 0.7, 0.6, 0.6], [0.2, 0.1, 0.3, 0.3], 3),  # none is stable
+    ],
+)
+def test_stability_chooses_the_largest_stable_rank(mean, least, rank):
+    table = pd.DataFrame({"silhouette_mean": mean, "silhouette_min": least}, RANKS)
+    assert METHODS["stability"]().choose(table) == rank
 
 
 def test_components_are_matched_whatever_their_order():
@@ -253,6 +340,8 @@ def test_a_held_out_block_is_predicted_as_owen_and_perry_do(selections):
         ({"samples": "row"}, "must be one of rows, columns"),
         ({"method": "stability", "seeds": 1}, "at least 2 seeds"),
         ({"method": "stability", "resample": "bootstrap"}, "gaussian, poisson"),
+        ({"method": "stability", "starts": 0}, "starts=0 must be an integer ≥ 1"),
+        ({"method": "stability", "mean": 1.5}, "mean=1.5 must be between -1 and 1"),
         ({"method": "cross_validation", "share": 1.5}, "share=1.5 must be between"),
         ({"method": "cross_validation", "share": 1e-6}, "none to hold out"),
         ({"method": "cross_validation", "seeds": 3}, "fewer than the 5 parts"),
