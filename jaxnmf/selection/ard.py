@@ -29,6 +29,7 @@ from jaxnmf.sweep import SweepResult
 from jaxnmf.types import Factors
 
 PILOT_SEEDS = 3
+LEAST_DISPERSION = 0.01  # of an estimate, in units of μ^β
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,11 +41,17 @@ class Relevance(Method):
     ``threshold``. The table has the share of runs that end at each p, and the mean loss
     of these; the choice is the p of the most runs, the smallest of several.
 
+    The noise must be of the loss's kind. Under Frobenius φ is one variance for all
+    entries; where noise grows with them (V = WH ∘ noise), what is left at the large
+    ones is far above φ, and components are spent on it.
+
     Args:
       dispersion: φ, as D/φ is minus the logarithm of the likelihood; None for 1 with
         Kullback-Leibler (Poisson counts), and else from three runs without a prior at
         the largest rank: for Frobenius 2D/(mn − p (m + n − p)), the variance of
-        Gaussian noise, for other β-divergences D over the same.
+        Gaussian noise, for other β-divergences D over the same. An estimate is at least
+        0.01 μ^β, μ the mean of V: under less noise the prior is so weak that components
+        which share one of the data's are still apart after 10000 iterations.
       a, prior: of the solver; "l2" leaves components without use above the bound, and
         wants a larger ``threshold``.
       threshold: as above.
@@ -79,14 +86,14 @@ class Relevance(Method):
         self, sweep: Sweep, data: Data, ranks: Sequence[int], seeds: Sequence[int]
     ) -> SweepResult:
         most = max(ranks)
-        dispersion = self.dispersion
-        if dispersion is None:
-            dispersion = (
-                1.0 if data.loss.beta == 1 else self._estimate(sweep, data, most)
-            )
         beta = data.loss.beta
         unit = mean_of(data) ** beta
-        options = {"dispersion": dispersion / unit, "a": self.a, "prior": self.prior}
+        if self.dispersion is not None or beta == 1:
+            dispersion = (self.dispersion or 1.0) / unit
+        else:
+            estimate = self._estimate(sweep, data, most) / unit
+            dispersion = max(estimate, LEAST_DISPERSION)
+        options = {"dispersion": dispersion, "a": self.a, "prior": self.prior}
         given = {"solver": "ard", "solver_options": options, "mask": data.mask}
         return sweep(data.V, [most], seeds, **given)
 

@@ -36,7 +36,8 @@ class Information(Method):
 
     They are relative to their smallest. d counts no bound W, H ≥ 0 that is active, so
     sparse factors are charged too much; counts in other units than events (rescaled,
-    overdispersed) make a Poisson likelihood meaningless.
+    overdispersed) make a Poisson likelihood meaningless. Under strong noise BIC, whose
+    price of a component is log N / 2 times that of AIC, takes too few.
 
     The choice is the p of the smallest ``criterion``.
 

@@ -128,6 +128,12 @@ def test_a_picture_needs_the_stored_parts_alone(selections, method):
         stored.factors()
 
 
+def test_relevance_finds_a_planted_rank_under_little_noise():
+    noise = np.random.default_rng(1).standard_normal(SHAPE)
+    almost_exact = np.maximum(X + 0.01 * noise, 0)
+    assert jaxnmf.select_rank(almost_exact, RANKS, method="ard", seeds=3).rank == RANK
+
+
 def test_an_outlier_does_not_flatten_the_picture(selections):
     found = selections["cross_validation"]
     errors = {rank: parts["errors"].copy() for rank, parts in found.evidence.items()}
