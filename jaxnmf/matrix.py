@@ -8,6 +8,7 @@ Every operand answers the same questions about X = fixedᵀ free:
   pull(fn, fixed, free)    fixed @ fn(v, x), for each output of fn     (p, n)
   pulls(fn, fixed, free)   the same for both factors from one pass over X
   weigh(left)              left @ weights, for data observed in part   (q, n)
+  minus(fixed, free)       V − X as an operand, dense or known in part
 
 ``.T`` is the transposed operand, without a copy of dense data. X itself is never
 held whole: a dense pass works on blocks of rows, a sparse one on the stored entries.
@@ -109,6 +110,11 @@ class Dense:
 
     def weigh(self, left: Float[Array, "q m"]) -> Float[Array, "q n"]:
         return left @ self._turned(self.weights)
+
+    def minus(self, fixed: Float[Array, "p m"], free: Float[Array, "p n"]) -> Dense:
+        """V − fixedᵀ free: as large as V."""
+        left, right = self._stored(fixed, free)
+        return dataclasses.replace(self, array=self.array - left.T @ right)
 
     def sum(self, fn: EntryFn, fixed: Float[Array, "p m"], *frees: Any) -> jax.Array:
         """Σ fn(v, x…), with an x for each of ``frees``."""
@@ -340,6 +346,19 @@ class Sparse:
     def weigh(self, left: Float[Array, "q m"]) -> Float[Array, "q n"]:
         return self.csr_t.matmul(left.T, self.csr_t.weights).T
 
+    def minus(self, fixed: Float[Array, "p m"], free: Float[Array, "p n"]) -> Sparse:
+        """V − fixedᵀ free at the known entries, of data observed in part: what is
+        absent as a zero would be no zero any more."""
+        if self.kind == "sparse":
+            raise TypeError("a sparse V less a product is not sparse")
+        data = self.csr_t.data - self._product(fixed, free)
+        turned = _taken(data, self.csr.order)
+        return dataclasses.replace(
+            self,
+            csr=dataclasses.replace(self.csr, data=turned),
+            csr_t=dataclasses.replace(self.csr_t, data=data),
+        )
+
     def sum(self, fn: EntryFn, fixed: Float[Array, "p m"], *frees: Any) -> jax.Array:
         """Σ fn(v, x…) over the stored entries alone."""
         return _blocked_sum(self._at_stored(fn, fixed, *frees))
@@ -362,14 +381,18 @@ class Sparse:
 
     def _at_stored(self, fn: EntryFn, fixed: Any, *frees: Any) -> Any:
         """fn(v, x…) times the weights, in the order of Vᵀ's rows."""
-        csr, (m, n) = self.csr_t, self.shape
-        dense = self.entries * fixed.shape[0] >= BLOCKS_FROM * m * n
-        product = self._from_blocks if dense else self._gathered
+        csr = self.csr_t
 
         def value(free: Any) -> jax.Array:
-            return jnp.maximum(product(fixed, free), self.floor)
+            return jnp.maximum(self._product(fixed, free), self.floor)
 
         return jax.tree.map(csr.weigh, fn(csr.data, *map(value, frees)))
+
+    def _product(self, fixed: Any, free: Any) -> Float[Array, " nnz"]:
+        """x at the stored entries, in the order of Vᵀ's rows."""
+        m, n = self.shape
+        dense = self.entries * fixed.shape[0] >= BLOCKS_FROM * m * n
+        return (self._from_blocks if dense else self._gathered)(fixed, free)
 
     def _gathered(self, fixed: Any, free: Any) -> Float[Array, " nnz"]:
         """x at the stored entries, component by component.

@@ -13,6 +13,7 @@ from jaxnmf.solvers.base import Alternating as Alternating
 from jaxnmf.solvers.base import Solver as Solver
 from jaxnmf.solvers.base import Supports as Supports
 from jaxnmf.solvers.bpp import ANLSBPP as ANLSBPP
+from jaxnmf.solvers.ccd import CCD as CCD
 from jaxnmf.solvers.compressed import Compressed as Compressed
 from jaxnmf.solvers.constrained import Orthogonal as Orthogonal
 from jaxnmf.solvers.constrained import Smooth as Smooth

@@ -1,0 +1,110 @@
+"""Ratings: `ccd`, whose residual stands at the known entries, against weighted `hals`.
+
+movielens_small whole, l2 = 20 and 10 toward the mean rating. The goal is the objective
+that `hals` reaches after ``ITERATIONS`` iterations. How many `ccd` takes to it is
+counted first; then an iteration of either is timed, in turn. Peaks of resident memory
+are those of processes of their own.
+
+    python experiments/benchmarks/observed_ccd.py [rank [block [inner]]]
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+ITERATIONS, MOST = 30, 200
+TIMED, REPEATS = 3, 5  # iterations at a time, how often
+RANKS = (20, 64, 128)
+
+
+class Contestant:
+    """A solver on the ratings, from the start that both share, compiled."""
+
+    def __init__(self, rank: int, solver: str, **options: int) -> None:
+        from jaxnmf import api, datasets
+        from jaxnmf.constraints import Penalty
+        from jaxnmf.init import initial_factors
+        from jaxnmf.offsets import with_prior
+        from jaxnmf.operand import as_matrix
+        from jaxnmf.problem import Problem
+        from jaxnmf.registry import make_loss, make_solver
+        from jaxnmf.run import advance, as_leaves, compiled
+
+        with api.precision("float32") as dtype:
+            V: Any = datasets.load("movielens_small").V
+            matrix = as_matrix(V, dtype, mask=V != 0)
+            penalties = Penalty(l1=0.0, l2=20.0), Penalty(l1=0.0, l2=10.0)
+            problem = Problem.of(matrix, make_loss("frobenius"), penalties=penalties)
+            start = initial_factors(matrix, rank, "random", 0)
+            self.problem, start = with_prior(problem, start, None, "mean")
+            self.solver = as_leaves(make_solver(solver, options), dtype)
+            self.start = jax.tree.map(jax.numpy.asarray, start)
+            self.state = self.solver.init(self.problem, self.start, jax.random.key(0))
+            arguments = (self.problem, self.solver, self.start, self.state)
+            self.program, self.compile_seconds = compiled(
+                advance, *arguments, np.int32(1)
+            )
+            self.value = jax.jit(lambda problem, factors: problem.value(factors))
+
+    def iterate(self, iterations: int) -> float:
+        """Seconds of so many iterations from the start."""
+        begin = time.perf_counter()
+        arguments = (self.problem, self.solver, self.start, self.state)
+        jax.block_until_ready(self.program(*arguments, np.int32(iterations)))
+        return time.perf_counter() - begin
+
+    def losses(self, iterations: int) -> list[float]:
+        factors, state, found = self.start, self.state, []
+        for _ in range(iterations):
+            factors, state = self.program(
+                self.problem, self.solver, factors, state, np.int32(1)
+            )
+            found.append(float(self.value(self.problem, factors)))
+        return found
+
+
+def peak(rank: int, solver: str) -> float:
+    """Resident memory at its peak in a process of its own, in bytes."""
+    command = [sys.executable, __file__, "peak", str(rank), solver]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main(ranks: tuple[int, ...] = RANKS, **options: int) -> None:
+    for rank in ranks:
+        hals, ccd = Contestant(rank, "hals"), Contestant(rank, "ccd", **options)
+        goal = hals.losses(ITERATIONS)[-1]
+        curve = np.array(ccd.losses(MOST))
+        if curve.min() > goal:
+            print(f"p={rank}: not in {MOST} iterations: {curve.min():.7g}, {goal:.7g}")
+            continue
+        count = 1 + int(np.argmax(curve <= goal))
+        pairs = [(hals.iterate(TIMED), ccd.iterate(TIMED)) for _ in range(REPEATS)]
+        one, other = np.median(pairs, axis=0) / TIMED
+        theirs, ours = ITERATIONS * one, count * other
+        print(
+            f"p={rank}, to {goal:.7g}: hals {theirs:.2f} s ({ITERATIONS} iterations of "
+            f"{1e3 * one:.1f} ms), ccd {ours:.2f} s ({count} of {1e3 * other:.1f} ms), "
+            f"{theirs / ours:.2f}×; "
+            f"peak {peak(rank, 'hals') / 1e9:.2f} and {peak(rank, 'ccd') / 1e9:.2f} GB",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["peak"]:
+        one = Contestant(int(sys.argv[2]), sys.argv[3])
+        one.iterate(2)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    else:
+        given = list(map(int, sys.argv[1:]))
+        options = dict(zip(("block", "inner"), given[1:], strict=False))
+        main(tuple(given[:1]) or RANKS, **options)
