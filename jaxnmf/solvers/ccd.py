@@ -36,7 +36,7 @@ class CCD:
 
     Args:
       block: components improved together. A compiled product of a sparse matrix with
-        a few columns costs a CPU no more than with one.
+        eight columns costs a CPU no more than with one.
       inner: how often a block is improved before the next.
 
     Reference: Yu, Hsieh, Si & Dhillon, "Scalable coordinate descent approaches to
