@@ -211,6 +211,7 @@ class Selection(LaneJob):
             **self.common,
             **self.options,
         )
+        assert found.sweep is not None  # it was made now
         whole = found.method.consensus
         told = self.outcome(
             found.sweep,

@@ -239,7 +239,7 @@ def section(study: Study) -> dict[str, Any] | None:
     if not found:
         return None
     solvers = {str(solver) for _, runs in found for solver in runs["solver"]}
-    lines = {**figures.solver_lines(solvers), **study.lines}
+    lines = study.lines
     swept = {setting for about, _ in found for setting in about["settings"]}
     return {
         "problems": [_problem(study, lines, *each) for each in found],

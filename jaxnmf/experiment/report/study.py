@@ -31,7 +31,7 @@ class Study:
         """The study of these jobs; its tables hold those of kind ``"runs"`` alone."""
         summary, trace = statistics.gather(jobs)
         table = statistics.comparison_table(summary, trace)
-        lines = solver_lines(map(str, summary["solver"].unique()))
+        lines = solver_lines({str(x) for job in jobs for x in job.summary["solver"]})
         return cls(jobs, summary, trace, table, lines, Album())
 
     def of_kind(self, kind: str) -> list[StoredJob]:
