@@ -53,7 +53,8 @@ class Stability(Method):
       samples: whether samples are "rows" or "columns" of V; the components' profiles
         over the features, rows of H or columns of W, are what is compared.
       resample: "gaussian" or "poisson".
-      noise: share of each entry ("gaussian").
+      noise: share of each entry ("gaussian"). Make it as large as the noise in V: less
+        leaves that in every sample, and with it components that fit noise come back.
       starts: runs on the data of a seed. Run i of seed s starts from seed
         s · starts + i.
       mean, least: as above.
