@@ -17,7 +17,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from jaxnmf.experiment import config as configs
-from jaxnmf.experiment.report import figures, words
+from jaxnmf.experiment.report import words
 from jaxnmf.experiment.report.choices import told_apart
 from jaxnmf.experiment.report.drawing import (
     SHADES,
@@ -238,7 +238,6 @@ def section(study: Study) -> dict[str, Any] | None:
     found = list(problems(study.of_kind("settings")))
     if not found:
         return None
-    solvers = {str(solver) for _, runs in found for solver in runs["solver"]}
     lines = study.lines
     swept = {setting for about, _ in found for setting in about["settings"]}
     return {
