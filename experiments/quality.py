@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from keep import keep
 
 from jaxnmf.experiment.layout import PREDICTION_COLUMNS
 from jaxnmf.experiment.report import gather, prediction_table
@@ -63,10 +64,7 @@ def main(study: str, target: str) -> None:
     where.mkdir(parents=True, exist_ok=True)
     table = of_ratings(summary) if "rmse" in summary else of_topics(summary)
     (where / "table.md").write_text(table)
-    # What the page says of the folder it was made in holds on that machine alone.
-    page = (Path(study) / "report.html").read_text()
-    page = page.replace(str(Path(study).resolve()), f"runs/{where.name}")
-    (where / "report.html").write_text(page)
+    keep(Path(study), where)
 
 
 if __name__ == "__main__":

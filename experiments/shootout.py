@@ -17,9 +17,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from keep import keep
 
-from jaxnmf import datasets
-from jaxnmf.experiment.report import build_report, comparison_table, gather
+from jaxnmf.experiment.report import comparison_table, gather
 from jaxnmf.experiment.report.figures import solver_lines
 from jaxnmf.experiment.store import read_jobs
 
@@ -130,12 +130,7 @@ def main(study: str, target: str) -> None:
     table = with_exact(comparison_table(summary, trace), summary, trace)
     (where / "table.md").write_text(markdown(table))
     draw(summary, trace, where / "curves.png")
-    build_report(study, target=where, load_dataset=load)
-
-
-def load(name: str, options: dict[str, Any]) -> Any:
-    """The data set of a job, to show its factors."""
-    return datasets.load(name, **options)
+    keep(Path(study), where)
 
 
 if __name__ == "__main__":
