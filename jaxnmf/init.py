@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.matrix import Dense, Matrix
@@ -150,14 +153,28 @@ def _custom(
     return found[0], found[1]
 
 
+_totals: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
+
+
 def _total(matrix: Matrix) -> float:
-    """Σ|V|; of data observed in part, mn times the mean of what is known."""
-    stored = matrix if isinstance(matrix, Dense) else matrix.csr
-    data = abs(matrix.array if isinstance(matrix, Dense) else matrix.csr.data)
-    if stored.weights is None:
-        return _sum(data)
+    """Σ|V|; of data observed in part, mn times the mean of what is known. Summed once:
+    many runs begin from one matrix."""
+    if matrix not in _totals:
+        _totals[matrix] = _summed(matrix)
+    return _totals[matrix]
+
+
+def _summed(matrix: Matrix) -> float:
+    if isinstance(matrix, Dense):
+        # The same order of summation, and the same bits, however V is stored.
+        turned = jax.tree.map(jnp.transpose, matrix) if matrix.transposed else matrix
+        data, weights = turned.array, turned.weights
+    else:
+        data, weights = matrix.csr.data, matrix.csr.weights
+    if weights is None:
+        return _sum(abs(data))
     m, n = matrix.shape
-    return m * n * _sum(data * stored.weights) / _sum(stored.weights)
+    return m * n * _sum(abs(data) * weights) / _sum(weights)
 
 
 def _sum(x: Any) -> float:

@@ -41,6 +41,7 @@ from jaxnmf.types import Factors, Status, Trace
 # Seconds that a call should take: long enough for its overhead not to count, short
 # enough for Ctrl-C and the progress line.
 CALL_SECONDS = 0.2
+NARROWEST = 8  # lanes in a group, below which another program is not worth compiling
 
 
 class Task(NamedTuple):
@@ -49,7 +50,7 @@ class Task(NamedTuple):
     problem: Problem
     solver: Any
     factors: Factors
-    key: jax.Array
+    seed: np.int64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,8 +88,9 @@ def _functions(
     """(begin, go) over (matrix, the rest of the problem, solver, …): one identity for
     one setting, so that a program is found again."""
 
-    def begin(matrix: Any, rest: Any, solver: Any, factors: Any, key: Any, stop: Any):
+    def begin(matrix: Any, rest: Any, solver: Any, factors: Any, seed: Any, stop: Any):
         problem = dataclasses.replace(rest, matrix=matrix)
+        key = jax.random.key(seed)
         return begun(problem, solver, factors, key, stop, records=records, kkt=kkt)
 
     def go(matrix: Any, rest: Any, solver: Any, lane: Any, stop: Any, more: Any):
@@ -101,10 +103,11 @@ def _functions(
 
 
 @functools.cache
-def _grouped(go: Any, shared: bool) -> Any:
-    """``go`` over a leading axis of all but the stop rule, the number of records and,
-    where it is ``shared``, the matrix."""
-    return jax.vmap(go, in_axes=(None if shared else 0, 0, 0, 0, None, None))
+def _grouped(function: Any, shared: bool, others: int) -> Any:
+    """``function`` over a leading axis of all but its last ``others`` arguments and,
+    where it is ``shared``, of the matrix."""
+    axes = (None if shared else 0, 0, 0, 0, *(0,) * (2 - others), *(None,) * others)
+    return jax.vmap(function, in_axes=axes)
 
 
 class Runner:
@@ -139,6 +142,7 @@ class Runner:
         self._lock = threading.Lock()
         self._waiting: collections.deque[int] = collections.deque()
         self._errors: list[BaseException] = []
+        self._programs: dict[tuple[Any, Any], Any] = {}
 
     def run(
         self,
@@ -182,21 +186,24 @@ class Runner:
             self._errors.append(error)
             self.cancelled.set()
 
-    def _next(self) -> int | None:
+    def _next(self, count: int) -> list[int]:
+        """So many tasks that wait, or those that are left."""
         with self._lock:
-            if self.cancelled.is_set() or not self._waiting:
-                return None
-            return self._waiting.popleft()
+            if self.cancelled.is_set():
+                return []
+            count = min(count, len(self._waiting))
+            return [self._waiting.popleft() for _ in range(count)]
 
-    def _deliver(self, done: Any, index: int, lane: Lane) -> None:
-        """``lane`` on the host, NaN rows of its trace cut off."""
+    def _deliver(self, done: Any, index: int | None, lane: Lane) -> None:
+        """``lane``, which is on the host, with the NaN rows of its trace cut off."""
         count = int(lane.record) + 1
-        iteration, loss, kkt = (np.asarray(x)[:count] for x in lane.trace)
+        iteration, loss, kkt = (np.array(x[:count]) for x in lane.trace)
         status = int(lane.status)
         if status == Status.RUNNING.code:
             status = Status.MAX_ITER.code
         run = Run(
-            factors=Factors(*(np.asarray(X) for X in lane.factors)),  # pyright: ignore
+            # Copies: a row would keep the whole group's memory.
+            factors=Factors(*(np.array(X) for X in lane.factors)),  # pyright: ignore
             status=status,  # pyright: ignore
             iterations=int(lane.iteration),  # pyright: ignore
             trace=Trace(iteration, loss, kkt, np.full(count, np.nan)),
@@ -204,86 +211,107 @@ class Runner:
         with self._lock:
             done(index, run)
 
-    def _compiled(self, function: Any, *args: Any) -> Any:
-        with self._lock:
-            program, seconds = compiled(function, *args, **self.form.options)
-            self.compile_seconds += seconds
-        return program
+    def _compiled(self, widths: Any, function: Any, *args: Any) -> Any:
+        """The program for so many lanes, looked up by that alone: all tasks have one
+        structure."""
+        if (widths, function) not in self._programs:
+            with self._lock:
+                program, seconds = compiled(function, *args, **self.form.options)
+                self.compile_seconds += seconds
+                self._programs[widths, function] = program
+        return self._programs[widths, function]
 
-    def _over(self, lane: Lane) -> bool:
-        going = int(lane.status) == Status.RUNNING.code
-        return not going or int(lane.iteration) >= int(self.stop.max_iter)
-
-    def _started(self, task: Task) -> tuple[Any, Lane]:
-        """(what a call takes before the lane, the lane before its first iteration)."""
-        matrix = task.problem.matrix
-        rest = dataclasses.replace(task.problem, matrix=None)
-        rest, solver, factors = jax.tree.map(
-            jnp.asarray, (rest, task.solver, task.factors)
-        )
-        fixed = (matrix, rest, solver)
-        arguments = (*fixed, factors, task.key, self.stop)
-        return fixed, self._compiled(self.begin, *arguments)(*arguments)
+    def _over(self, lane: Lane) -> Any:
+        """Whether a lane, or each of a group, has stopped."""
+        stopped = np.asarray(lane.status) != Status.RUNNING.code
+        return stopped | (np.asarray(lane.iteration) >= int(self.stop.max_iter))
 
     def _alone(self, make: Any, done: Any) -> None:
         pace = _Pace()
-        while (index := self._next()) is not None:
-            fixed, lane = self._started(make(index))
-            go = self._compiled(self.go, *fixed, lane, self.stop, pace.records)
+        for index in iter(lambda: self._next(1), []):
+            task = make(index[0])
+            fixed = task.problem.matrix, *_rest(task)
+            arguments = (*fixed, task.factors, task.seed, self.stop)
+            lane = self._compiled(1, self.begin, *arguments)(*arguments)
+            go = self._compiled(1, self.go, *fixed, lane, self.stop, pace.records)
             while not self._over(lane):
                 if self.cancelled.is_set():
                     return
                 with pace:
                     lane = go(*fixed, lane, self.stop, pace.records)
                     lane = jax.block_until_ready(lane)
-            self._deliver(done, index, lane)
+            self._deliver(done, index[0], _on_host(lane))
 
     def _in_group(self, make: Any, done: Any) -> None:
         pace = _Pace()
-        slots: list[tuple[int, Any, Lane]] = []
-
-        def fill() -> None:
-            while len(slots) < self.form.group and (i := self._next()) is not None:
-                slots.append((i, *self._started(make(i))))
-
-        fill()
-        while slots:
-            # A group is as wide as the least power of two that holds it, so that few
-            # widths are compiled; the last lane is repeated to fill it.
-            width = 1 << (len(slots) - 1).bit_length()
-            held = [*slots, *[slots[-1]] * (width - len(slots))]
-            matrices = [fixed[0] for _, fixed, _ in held]
-            shared = all(matrix is matrices[0] for matrix in matrices)
-            matrix = matrices[0] if shared else _stacked(matrices)
-            parts = [(*fixed[1:], lane) for _, fixed, lane in held]
-            rest, solver, lanes = self._compiled(_stacked, parts)(parts)
-            function = _grouped(self.go, shared)
-            arguments = (matrix, rest, solver, lanes, self.stop, pace.records)
-            go = self._compiled(function, *arguments)
-            left = False
-            while not left:
+        group = _Group([], [], None)
+        while True:
+            live = group.live
+            new = self._next(self.form.group - len(live))
+            if not live and not new:
+                return
+            width = _width(self.form.group, len(live) + len(new))
+            if new or width < len(group.slots):
+                group = self._packed(group, new, [make(i) for i in new], width)
+                live = group.live
+            matrix, shared = _matrices(group.matrices)
+            *fixed, lanes = group.held
+            arguments = (*fixed, lanes, self.stop, pace.records)
+            function = _grouped(self.go, shared, 2)
+            go = self._compiled(width, function, matrix, *arguments)
+            over: list[int] = []
+            # Packing copies every lane: worth it for a quarter of them.
+            while len(over) * 4 < len(live):
                 if self.cancelled.is_set():
                     return
                 with pace:
-                    lanes = go(matrix, rest, solver, lanes, self.stop, pace.records)
+                    lanes = go(matrix, *fixed, lanes, self.stop, pace.records)
                     lanes = jax.block_until_ready(lanes)
-                status = np.asarray(lanes.status)[: len(slots)]
-                iteration = np.asarray(lanes.iteration)[: len(slots)]
-                over = (status != Status.RUNNING.code) | (
-                    iteration >= int(self.stop.max_iter)
-                )
-                # Repacking copies every lane: worth it for a quarter of them.
-                left = over.sum() * 4 >= len(slots)
-            # One program each way: a call a leaf and lane would take longer than both.
-            now = self._compiled(_apart, lanes)(lanes)[: len(slots)]
-            for k in np.flatnonzero(over):
-                self._deliver(done, slots[k][0], now[k])
-            slots[:] = [
-                (*slot[:2], lane)
-                for slot, lane, gone in zip(slots, now, over, strict=True)
-                if not gone
-            ]
-            fill()
+                stopped = self._over(lanes)
+                over = [k for k in live if stopped[k]]
+            host = _on_host(lanes)
+            for k in over:
+                lane = jax.tree.map(lambda x, k=k: x[k], host)
+                self._deliver(done, group.slots[k], lane)
+                group.slots[k] = None
+            group = group._replace(held=(*fixed, lanes))
+
+    def _packed(
+        self, group: _Group, new: list[int], tasks: list[Task], width: int
+    ) -> _Group:
+        """The lanes that go on and new ones, together in so many places."""
+        rows = group.live
+        slots = [group.slots[k] for k in rows] + new
+        matrices = [group.matrices[k] for k in rows]
+        matrices += [task.problem.matrix for task in tasks]
+        parts = [group.held] if rows else []
+        if tasks:
+            first = len(group.slots) if rows else 0
+            rows = rows + [first + k for k in range(len(tasks))]
+            parts.append(self._started(tasks))
+        filling = width - len(rows)
+        held = parts[0]
+        if len(parts) > 1 or width < self.form.group:
+            index = np.array(rows + rows[-1:] * filling, np.int32)
+            widths = (len(group.slots), len(parts), width)
+            held = self._compiled(widths, _taken, index, *parts)(index, *parts)
+        return _Group(
+            slots + [None] * filling, matrices + matrices[-1:] * filling, held
+        )
+
+    def _started(self, tasks: Sequence[Task]) -> tuple[Any, ...]:
+        """(the rest of the problem, solver, lane before its first iteration), stacked
+        as wide as the group, so that one program starts any number; the last is
+        repeated to fill it."""
+        width = self.form.group
+        tasks = [*tasks, *[tasks[-1]] * (width - len(tasks))]
+        matrix, shared = _matrices([task.problem.matrix for task in tasks])
+        # On the host: a call a leaf and lane would take longer than the program.
+        parts = [(*_rest(task), task.factors, task.seed) for task in tasks]
+        stacked = jax.tree.map(lambda *x: np.stack(x), *parts)
+        arguments = (matrix, *jax.device_put(stacked), self.stop)
+        begin = self._compiled(width, _grouped(self.begin, shared, 1), *arguments)
+        return *arguments[1:3], begin(*arguments)
 
 
 class _Pace:
@@ -310,11 +338,48 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _stacked(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *x: jnp.stack(x), *trees)
+class _Group(NamedTuple):
+    """Lanes that are advanced together, stacked.
+
+    ``slots`` says which task is in each place: None where it is over, or where a copy
+    of another only fills the place. ``held`` is the rest of the problems, the solvers
+    and the lanes.
+    """
+
+    slots: list[int | None]
+    matrices: list[Any]
+    held: Any
+
+    @property
+    def live(self) -> list[int]:
+        return [k for k, index in enumerate(self.slots) if index is not None]
 
 
-def _apart(tree: Any) -> list[Any]:
-    """What was stacked."""
-    count = len(jax.tree.leaves(tree)[0])
-    return [jax.tree.map(lambda x, k=k: x[k], tree) for k in range(count)]
+def _width(group: int, lanes: int) -> int:
+    """How many places a group has for so many lanes. Narrower ones cost a program more
+    each: they are tried from a quarter on, and not below `NARROWEST`."""
+    while group // 4 >= max(lanes, NARROWEST):
+        group //= 4
+    return group
+
+
+def _rest(task: Task) -> tuple[Problem, Any]:
+    """What a program takes beside the matrix: the rest of the problem, the solver."""
+    return dataclasses.replace(task.problem, matrix=None), task.solver
+
+
+def _matrices(matrices: Sequence[Any]) -> tuple[Any, bool]:
+    """(the one matrix of all, True), or else all stacked and False."""
+    if all(matrix is matrices[0] for matrix in matrices):
+        return matrices[0], True
+    return jax.tree.map(lambda *x: jnp.stack(x), *matrices), False
+
+
+def _taken(index: Any, *trees: Any) -> Any:
+    """The rows at ``index`` of trees laid end to end."""
+    return jax.tree.map(lambda *x: jnp.concatenate(x)[index], *trees)
+
+
+def _on_host(lane: Lane) -> Lane:
+    """What a run leaves, as NumPy arrays, without the solver's state."""
+    return jax.tree.map(np.asarray, lane._replace(state=()))

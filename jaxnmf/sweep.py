@@ -23,14 +23,17 @@ from jaxnmf._version import __version__
 from jaxnmf.api import begin, make_problem, make_stop, progress_bar
 from jaxnmf.checks import check_amount, check_count, check_list, is_number
 from jaxnmf.lanes import Form, Runner, Task
+from jaxnmf.matrix import Dense
 from jaxnmf.problem import Problem
 from jaxnmf.result import Result, to_result
-from jaxnmf.run import RECORD_EVERY, Run, as_leaves, precision
+from jaxnmf.run import RECORD_EVERY, Run, precision
 from jaxnmf.types import Factors, Status, Trace
 
 WASTE = 0.25  # of the work, what padding to a bucket's rank may add
 SAVE_SECONDS = 5.0
-GROUP = 4  # lanes in a group on a CPU, where that is tried
+GROUP = 8  # lanes in a group on a CPU
+CACHE = 2**20  # bytes of X that the lanes of a group may have without falling out of it
+TALL = 4  # from this m/n on V is stored along its columns on a CPU
 PENALTIES = ("l1", "l2")
 
 
@@ -124,9 +127,8 @@ class Maker:
         problem, factors = padded(problem, factors, self.sizes[lane.rank] - lane.rank)
         own = {k: v for k, v in lane.settings.items() if k not in PENALTIES}
         solver = dataclasses.replace(self.solver, **own)
-        return Task(
-            problem, as_leaves(solver, self.dtype), factors, jax.random.key(lane.seed)
-        )
+        solver = jax.tree.map(lambda x: np.asarray(x, self.dtype), solver)
+        return Task(problem, solver, factors, np.int64(lane.seed))
 
     def cut(self, lane: Lane, run: Run) -> Run:
         """The run without the rows that padded its factors."""
@@ -348,7 +350,7 @@ def sweep(
             for seed in seeds
         )
         maker = Maker(
-            problems=problems,
+            problems=_arranged(problems),
             turns={seed: i % len(problems) for i, seed in enumerate(seeds)},
             solver=made,
             init=init,
@@ -402,7 +404,7 @@ def sweep(
                         for i, lane in enumerate(lanes)
                         if runs[i] is None and maker.sizes[lane.rank] == size
                     ]
-                    for part, chosen in plan(waiting, form, told):
+                    for part, chosen in plan(waiting, form, told, problems[0]):
                         like = first_tasks[lanes[part[0]].rank]
                         chosen = within(max_memory, chosen, like, records)
                         runner = Runner(dtype, stop, form=chosen, **every)
@@ -543,38 +545,53 @@ def padded(problem: Problem, factors: Factors, extra: int) -> tuple[Problem, Fac
 
 
 def plan(
-    waiting: list[int], form: Form | None, told: Mapping[str, Any]
+    waiting: list[int], form: Form | None, told: Mapping[str, Any], problem: Problem
 ) -> Iterator[tuple[list[int], Form]]:
     """Parts of the lanes and the form for each.
 
     On a CPU a group of lanes makes larger products of a shared V, and a lane alone
-    keeps to its cache; which is faster depends on the shapes. So where there are many
-    lanes the first are run alone and the next in groups, and all others in what was
-    faster.
+    keeps its X to the cache; which is faster depends on the shapes. So where there are
+    many lanes the first are run alone and the next in groups, and all others in what
+    was faster; few are run in what is likely to be.
     """
     if form is not None or jax.default_backend() != "cpu":
         yield waiting, form or Form.default(len(waiting))
         return
     alone = Form.default(len(waiting))
-    grouped = dataclasses.replace(alone, group=GROUP, threaded=False)
-    few, more = 2 * alone.workers, 2 * GROUP * alone.workers
-    groups = {entry["group"] for entry in told.values()}
-    if len(groups) < 2 and len(waiting) >= 2 * (few + more):
+    few, more = alone.workers, GROUP * alone.workers
+    group, found = fitting(len(waiting), alone.workers), _found(told)
+    if len(found) < 2 and len(waiting) >= 2 * (few + more):
+        group = GROUP
         yield waiting[:few], alone
-        yield waiting[few : few + more], grouped
-        waiting = waiting[few + more :]
+        yield waiting[few : few + more], dataclasses.replace(alone, group=group)
+        waiting, found = waiting[few + more :], _found(told)
+    if len(found) == 2:
+        grouped = found[True] < found[False]
+    else:
+        size = np.prod(problem.matrix.shape) * np.dtype(problem.matrix.dtype).itemsize
+        grouped = problem.by_gram or GROUP * size <= CACHE
     if waiting:
-        first = {"group": 1}
-        best = min(told.values(), key=lambda x: x["seconds_per_work"], default=first)
-        yield waiting, grouped if best["group"] > 1 else alone
+        yield waiting, dataclasses.replace(alone, group=group) if grouped else alone
+
+
+def fitting(lanes: int, workers: int) -> int:
+    """The width of groups, at most `GROUP`, that shares the lanes evenly out."""
+    each = -(-lanes // workers)
+    rounds = max(1, -(-each // GROUP))
+    return max(1, -(-each // rounds))
+
+
+def _found(told: Mapping[str, Any]) -> dict[bool, float]:
+    """Seconds for the work of lanes in groups (True) and alone (False), where known."""
+    return {entry["group"] > 1: entry["seconds_per_work"] for entry in told.values()}
 
 
 def tell(told: dict[str, Any], form: Form, seconds: float, work: int) -> None:
-    """Note what a form took: per iteration and component of a lane."""
+    """Note what a form took; the first time, per iteration and component of a lane."""
     entry = told.setdefault(str(form), {"group": form.group, "seconds": 0.0, "work": 0})
     entry["seconds"] += seconds
     entry["work"] += work
-    entry["seconds_per_work"] = entry["seconds"] / max(entry["work"], 1)
+    entry.setdefault("seconds_per_work", seconds / max(work, 1))
 
 
 def within(max_memory: float | None, form: Form, task: Task, records: int) -> Form:
@@ -600,6 +617,26 @@ def within(max_memory: float | None, form: Form, task: Task, records: int) -> Fo
         else:
             form = dataclasses.replace(form, workers=form.workers - 1)
     return form
+
+
+def _arranged(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """The problems with V stored as suits the products of many lanes; one matrix of
+    several problems stays one."""
+    made: dict[int, Any] = {}
+
+    def arranged(matrix: Any) -> Any:
+        m, n = matrix.shape
+        on_cpu = jax.default_backend() == "cpu"
+        if not (isinstance(matrix, Dense) and on_cpu and m >= TALL * n):
+            return matrix
+        if len(matrix.array.devices()) > 1:
+            return matrix
+        return made.setdefault(id(matrix), matrix.along())
+
+    return tuple(
+        dataclasses.replace(problem, matrix=arranged(problem.matrix))
+        for problem in problems
+    )
 
 
 def _kind(matrix: Any) -> tuple[Any, ...]:
