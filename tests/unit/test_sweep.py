@@ -13,7 +13,10 @@ import scipy.sparse
 
 import jaxnmf
 from jaxnmf import lanes as lanes_module
+from jaxnmf.init import initial_factors
 from jaxnmf.lanes import Form
+from jaxnmf.operand import as_matrix
+from jaxnmf.run import precision
 from jaxnmf.solvers.hals import HALS
 from jaxnmf.types import pytree
 
@@ -60,6 +63,43 @@ def test_a_lane_equals_the_run_of_its_own(form):
     assert len({int(x) for x in found.table["iterations"]}) > 1  # they stop apart
     for lane in range(0, 18, 5):
         assert_same(found, lane, single(found, lane))
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+def test_lanes_of_a_tall_matrix_begin_and_end_as_runs_of_their_own(weighed):
+    tall = np.tile(V, (4, 1)) * RNG.uniform(0.9, 1.1, (96, 16))
+    mask = RNG.uniform(0.5, 1.0, tall.shape) if weighed else None
+    given: dict[str, Any] = {"mask": mask}
+    found = jaxnmf.sweep(tall, [2, 3], 3, form=FORMS["group"], **given, **COMMON)
+    if jax.default_backend() == "cpu":
+        assert found.maker.problems[0].matrix.transposed
+    expected = single(found, 4, tall, **given)
+    assert_same(found, 4, expected)
+    _, start = found.maker.unpadded(found.lanes[4])
+    of = found.lanes[4]
+    with precision("float64") as dtype:
+        matrix = as_matrix(tall, dtype, mask=mask)
+        same = initial_factors(matrix, of.rank, "random", of.seed)
+    jax.tree.map(np.testing.assert_array_equal, start, same)
+
+
+def test_lanes_are_shared_out_evenly_and_narrow_groups_are_few():
+    widths = {n: sweep_module.fitting(n, 2) for n in (1, 2, 10, 20, 60, 1000)}
+    assert widths == {1: 1, 2: 1, 10: 5, 20: 5, 60: 8, 1000: 8}
+    assert [lanes_module._width(256, n) for n in (256, 65, 64, 16, 3)] == [
+        256, 256, 64, 16, 16,
+    ]  # fmt: skip
+    assert lanes_module._width(8, 1) == 8
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**31 + 5])
+def test_a_lane_draws_with_the_key_of_its_seed(seed):
+    given: dict[str, Any] = {**COMMON, "tol": 0.0, "dtype": "float32"}
+    found = jaxnmf.sweep(
+        V, [3], [seed], solver="compressed", form=FORMS["group"], **given
+    )
+    alone = jaxnmf.factorize(V, 3, seed=seed, solver="compressed", kkt=False, **given)
+    assert found.result(0).loss == pytest.approx(alone.loss, rel=1e-4)
 
 
 def test_a_last_record_may_be_shorter_than_the_others():
