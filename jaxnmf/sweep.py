@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import itertools
 import json
 import os
@@ -22,6 +21,7 @@ from jaxnmf import registry
 from jaxnmf._version import __version__
 from jaxnmf.api import begin, make_problem, make_stop, progress_bar
 from jaxnmf.checks import check_amount, check_count, check_list, is_number
+from jaxnmf.disk import DAMAGED, npz, put, read_arrays
 from jaxnmf.lanes import Form, Runner, Task
 from jaxnmf.matrix import Dense
 from jaxnmf.problem import Problem
@@ -683,7 +683,7 @@ class Store:
                         f"{', '.join(other)}; give a new folder, or remove this one"
                     )
             else:
-                _put(card, json.dumps(dict(asked), indent=2).encode())
+                put(card, json.dumps(dict(asked), indent=2).encode())
         except OSError as error:
             raise ValueError(
                 f"folder={str(folder)!r} cannot be used: {error.strerror}"
@@ -691,12 +691,8 @@ class Store:
         self._held: dict[str, tuple[Path, Any]] = {}
         for path in sorted(folder.glob("lanes-*.npz")):
             try:
-                with (
-                    path.open("rb") as opened,
-                    np.load(opened, allow_pickle=False) as archive,
-                ):
-                    arrays = {name: archive[name] for name in archive.files}
-            except Exception:  # damaged in one of many ways: those lanes run again
+                arrays = read_arrays(path)
+            except DAMAGED:  # those lanes run again
                 continue
             for name in arrays:
                 key, part = name.rsplit("/", 1)
@@ -734,19 +730,7 @@ class Store:
     def flush(self) -> None:
         if not self._new:
             return
-        buffer = io.BytesIO()
-        np.savez(buffer, **self._new)  # pyright: ignore
         # A name that no other process, and no file removed since, can have had.
         name = f"lanes-{time.time_ns():020d}-{os.getpid()}.npz"
-        _put(self.folder / name, buffer.getvalue())
+        put(self.folder / name, npz(self._new))
         self._new, self._written = {}, time.monotonic()
-
-
-def _put(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as opened:
-        opened.write(data)
-        opened.flush()
-        os.fsync(opened.fileno())
-    aside.replace(path)
