@@ -304,12 +304,19 @@ def timed(
         checkpoint=checkpoint,
     )
     if not kkt:
-        # At the start and at the end it is always told.
-        for row, end in ((0, factors), (-1, run.factors)):
-            look, more = compiled(measure_with_kkt, problem, end)
-            run.trace.kkt[row] = look(problem, end).kkt
-            compiling += more
+        compiling += tell_ends(run.trace, problem, factors, run.factors)
     return run._replace(compile_seconds=compiling, program=program_hash(go))
+
+
+def tell_ends(trace: Trace, problem: Problem, first: Factors, last: Factors) -> float:
+    """Put the KKT residual of a run's start and end into its trace, where it is told
+    even if the records have none; returns the seconds of compiling."""
+    compiling = 0.0
+    for row, factors in ((0, first), (-1, last)):
+        look, seconds = compiled(measure_with_kkt, problem, factors)
+        trace.kkt[row] = look(problem, factors).kkt
+        compiling += seconds
+    return compiling
 
 
 def clocked(

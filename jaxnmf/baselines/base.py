@@ -28,6 +28,7 @@ from jaxnmf.run import (
     measure,
     measure_with_kkt,
     on_host,
+    tell_ends,
 )
 from jaxnmf.solvers.base import ANY, Supports
 from jaxnmf.types import Factors
@@ -212,10 +213,7 @@ def timed(
             on_record=on_record,
         )
     if not kkt:
-        # As for a solver of ours: at the start and at the end it is always told.
-        for row, end in ((0, factors), (-1, kept)):
-            program, _ = compiled(measure_with_kkt, problem, end)
-            run.trace.kkt[row] = program(problem, end).kkt
+        tell_ends(run.trace, problem, factors, kept)
     return run._replace(factors=kept, compile_seconds=warming)
 
 
