@@ -620,23 +620,21 @@ def within(max_memory: float | None, form: Form, task: Task, records: int) -> Fo
 
 
 def _arranged(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
-    """The problems with V stored as suits the products of many lanes; one matrix of
-    several problems stays one."""
-    made: dict[int, Any] = {}
-
-    def arranged(matrix: Any) -> Any:
+    """The problems with V stored as suits the products of many lanes; a problem that
+    stands there several times stays one."""
+    made: dict[int, Problem] = {}
+    for problem in problems:
+        if id(problem) in made:
+            continue
+        matrix = problem.matrix
         m, n = matrix.shape
+        tall = isinstance(matrix, Dense) and m >= TALL * n
         on_cpu = jax.default_backend() == "cpu"
-        if not (isinstance(matrix, Dense) and on_cpu and m >= TALL * n):
-            return matrix
-        if len(matrix.array.devices()) > 1:
-            return matrix
-        return made.setdefault(id(matrix), matrix.along())
-
-    return tuple(
-        dataclasses.replace(problem, matrix=arranged(problem.matrix))
-        for problem in problems
-    )
+        if tall and on_cpu and len(matrix.array.devices()) == 1:
+            made[id(problem)] = dataclasses.replace(problem, matrix=matrix.along())
+        else:
+            made[id(problem)] = problem
+    return tuple(made[id(problem)] for problem in problems)
 
 
 def _kind(matrix: Any) -> tuple[Any, ...]:
