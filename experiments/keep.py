@@ -11,20 +11,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
-from jaxnmf import datasets
 from jaxnmf.experiment.report import build_report
-
-
-def load(name: str, options: dict[str, Any]) -> Any:
-    """The data set of a job, to show its factors."""
-    return datasets.load(name, **options)
+from jaxnmf.experiment.study import load_dataset
 
 
 def keep(study: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
-    page = build_report(study, target=target, load_dataset=load)
+    page = build_report(study, target=target, load_dataset=load_dataset)
     text = page.read_text(encoding="utf-8")
     name = f"runs/{target.resolve().name}"
     for there in (

@@ -448,16 +448,18 @@ def sweep(
         return result
 
 
+def float_settings(solver: type) -> list[str]:
+    """The settings of a solver's class that lanes of one program may differ in."""
+    options = registry.options(solver)
+    return [o.name for o in options if o.type is float and not o.static]
+
+
 def make_settings(
     solver: Any, settings: Mapping[str, Any] | None
 ) -> list[dict[str, float]]:
     """Every combination of the settings' values."""
     settings = dict(settings or {})
-    known = [
-        option.name
-        for option in registry.options(type(solver))
-        if option.type is float and not option.static
-    ]
+    known = float_settings(type(solver))
     for name, values in settings.items():
         if name not in known and name not in PENALTIES:
             raise ValueError(

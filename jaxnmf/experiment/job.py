@@ -27,6 +27,7 @@ from jaxnmf.experiment import store
 from jaxnmf.experiment.lane_jobs import Selection, Settings
 from jaxnmf.experiment.layout import writing
 from jaxnmf.experiment.runs import Runs
+from jaxnmf.experiment.store import StoredJob
 from jaxnmf.experiment.unfinished import Unfinished
 from jaxnmf.lanes import cores
 
@@ -38,9 +39,9 @@ class Busy(Exception):
 
 
 class Done(NamedTuple):
-    """Where a job is kept, and whether it was run now."""
+    """A job that stands, and whether it was run now."""
 
-    path: Path
+    job: StoredJob
     anew: bool
 
 
@@ -90,7 +91,7 @@ def run_job(
         clock.
 
     Returns:
-      The job's folder, and whether it was run anew.
+      The job as it is stored, and whether it was run anew.
 
     Raises:
       ValueError: for a config that cannot be run, before anything is run.
@@ -133,15 +134,15 @@ def run_job(
                 choice=found.choice,
                 evidence=found.evidence,
             )
-            return Done(path, True)
+            return Done(store.read_job(path), True)
 
 
-def _standing(folder: Path, key: str, warn: Callable[[str], None]) -> Path | None:
-    """The folder of a job that is done. One that was damaged is moved aside."""
+def _standing(folder: Path, key: str, warn: Callable[[str], None]) -> StoredJob | None:
+    """A job that is done. One that was damaged is moved aside."""
     if not store.has_job(folder, key):
         return None
     try:
-        return store.read_job(folder / "jobs" / key).path
+        return store.read_job(folder / "jobs" / key)
     except ValueError as error:
         kept = store.set_aside(folder, key)
         warn(f"{error}; it is run again, what was there is in {kept}")

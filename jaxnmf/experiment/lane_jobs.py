@@ -18,7 +18,7 @@ from jaxnmf.experiment.layout import Outcome
 from jaxnmf.experiment.runs import as_error, check_no_ratings, reference
 from jaxnmf.experiment.unfinished import Unfinished
 from jaxnmf.selection import METHODS, RankSelection, select_rank
-from jaxnmf.sweep import PENALTIES, SweepResult, sweep
+from jaxnmf.sweep import PENALTIES, SweepResult, float_settings, sweep
 from jaxnmf.types import Status
 
 
@@ -145,8 +145,7 @@ class Settings(LaneJob):
     def __init__(self, config: Mapping[str, Any], dataset: Dataset, dtype: Any) -> None:
         super().__init__(config, dataset, dtype)
         self.settings = {k: v for k, v in config["sweep"].items() if k != "name"}
-        options = registry.options(registry.solver_class(self.solver_name))
-        known = [o.name for o in options if o.type is float and not o.static]
+        known = float_settings(registry.solver_class(self.solver_name))
         for name in self.settings:
             if name not in known and name not in PENALTIES:
                 raise api.Unsupported(

@@ -122,8 +122,7 @@ def _repeated(job: StoredJob) -> Comparison:
     by_clock = job.summary[job.summary["status"] == str(Status.TIME)]
     limits = dict(zip(by_clock["run"], by_clock["iterations"].astype(int), strict=True))
     with _scratch() as folder:
-        done = run_job(job.config, folder, limits=limits)
-        again = store.read_job(done.path)
+        again = run_job(job.config, folder, limits=limits).job
         runs = list(job.summary["run"])
         told = [_difference(job, again, run) for run in runs]
     return Comparison(

@@ -85,6 +85,11 @@ def run_study(
     return folder
 
 
+def load_dataset(name: str, options: dict[str, Any]) -> Any:
+    """The data set of a job, to show its factors on a page."""
+    return datasets.load(name, **options)
+
+
 def print_report(
     folders: Sequence[Path],
     console: Console,
@@ -96,9 +101,6 @@ def print_report(
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"folder: {str(folder)!r} is not a folder of a study")
-
-    def load_dataset(name: str, options: dict[str, Any]) -> Any:
-        return datasets.load(name, **options)
 
     jobs = report.merged(folders)
     summary, trace = report.gather(jobs)
@@ -138,10 +140,9 @@ def _task(call: str, *, force: bool, wait: bool) -> Any:
                 wait=wait,
                 warn=lambda message: tell("warning", message),
             )
-            stored = store.read_job(done.path)
             if done.anew and plain["mlflow"]:
-                tracking.log_job(stored, plain["mlflow"])
-            summary = stored.summary
+                tracking.log_job(done.job, plain["mlflow"])
+            summary = done.job.summary
             tell(
                 "ran" if done.anew else "stood",
                 names=labels(plain),

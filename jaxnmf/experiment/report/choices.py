@@ -302,15 +302,11 @@ def _number(value: Any) -> str:
 def selection_of(job: StoredJob) -> RankSelection:
     """A choice of p as its method drew it, from the store; without its runs."""
     name, options = configs.split_name(job.config["select"])
-    gone: Any = None  # what pictures do not need
     return RankSelection(
         method=METHODS[name](**options),
         rank=int(job.manifest["chosen"]),
         table=job.choice(),
         evidence=job.evidence(),
-        sweep=gone,
-        data=gone,
-        refit=gone,
     )
 
 
