@@ -288,17 +288,20 @@ class CSR:
     """Compressed rows, with the row of each entry written out as well.
 
     ``order`` says where each entry stands in the other orientation; ``padded`` is the
-    pattern once more, where there is no compiled product.
+    pattern once more, where there is no compiled product. Where there are many columns
+    the entries stand in ``blocks`` of them, each with all rows, so that what a block
+    reads of a dense factor stays in the cache.
     """
 
     data: Float[Array, " nnz"]
     indices: Int[Array, " nnz"]
-    indptr: Int[Array, " r1"]
+    indptr: Int[Array, " r1"]  # blocks × r + 1
     rows: Int[Array, " nnz"]
     order: Int[Array, " nnz"]
     weights: Float[Array, " nnz"] | None = None
     padded: PaddedRows | None = None
     columns: int = static()
+    blocks: int = static(1)
 
     def weigh(self, y: Float[Array, " nnz"]) -> Float[Array, " nnz"]:
         return y if self.weights is None else y * self.weights
@@ -307,7 +310,8 @@ class CSR:
         """A @ right with A's pattern and the values ``data``."""
         if self.padded is not None:
             return self.padded.matmul(right, data)
-        return _csr_matmul(data, self.indices, self.indptr, right, self.columns)
+        parts = _csr_matmul(data, self.indices, self.indptr, right, self.columns)
+        return parts.reshape(self.blocks, -1, right.shape[1]).sum(0)
 
 
 @pytree
@@ -352,10 +356,10 @@ class Sparse:
         return None if self.csr.weights is None else self._on_host(self.csr.weights)
 
     def _on_host(self, data: Any) -> Any:
-        from scipy.sparse import csr_array
+        from scipy.sparse import coo_array
 
-        parts = (data, self.csr.indices, self.csr.indptr)
-        return csr_array(tuple(np.asarray(x) for x in parts), shape=self.shape)
+        data, rows, columns = map(np.asarray, (data, self.csr.rows, self.csr.indices))
+        return coo_array((data, (rows, columns)), shape=self.shape).tocsr()
 
     def dot(self, fixed: Float[Array, "p m"]) -> Float[Array, "p n"]:
         csr = self.csr_t
@@ -410,6 +414,7 @@ class Sparse:
         """x at the stored entries, in the order of Vᵀ's rows."""
         m, n = self.shape
         dense = self.entries * fixed.shape[0] >= BLOCKS_FROM * m * n
+        dense = dense and self.csr_t.blocks == 1  # X's rows are all together then
         return (self._from_blocks if dense else self._gathered)(fixed, free)
 
     def _gathered(self, fixed: Any, free: Any) -> Float[Array, " nnz"]:

@@ -19,6 +19,10 @@ ACCELERATOR_BLOCK = 2**24
 # From this share of known entries on V is held dense: products of blocks are then
 # cheaper than gathers, and the two sparse copies larger.
 DENSE_SHARE = 0.2
+# Columns of a sparse V whose entries stand together: so many rows of a factor stay in
+# the cache of a CPU. And the entries that a row must have, on average, in each block.
+COLUMNS_TOGETHER = 2**16
+ROW_ENTRIES = 32
 # Where there is a compiled product of a CSR matrix; elsewhere rows are padded.
 COMPILED = ("cpu", "gpu")
 
@@ -211,36 +215,54 @@ def _as_sparse(V: Any, dtype: Any, signed: bool) -> Sparse:
 
 
 def _sparse(csr: Any, mean: float, dtype: Any, weights: Any = None) -> Sparse:
-    from scipy.sparse import csr_array
-
-    # Each entry's place in the transposed order, and the reverse.
-    place = csr_array(
-        (np.arange(csr.nnz, dtype=np.int32), csr.indices, csr.indptr), shape=csr.shape
-    )
-    turned = place.T.tocsr()
-    back = np.empty_like(place.data)
-    back[turned.data] = place.data
-
+    m, n = csr.shape
+    columns = csr.indices.astype(np.int32)
+    rows = np.repeat(np.arange(m, dtype=np.int32), np.diff(csr.indptr))
+    pick, indptr, blocks = _by_rows(rows, columns, (m, n))
+    pick_t, indptr_t, blocks_t = _by_rows(columns, rows, (n, m))
     compiled = jax.default_backend() in COMPILED
 
-    def rows_of(pattern: Any, pick: Any, order: Any) -> CSR:
-        rows = np.arange(pattern.shape[0], dtype=np.int32)
+    def made(pick: Any, by: Any, across: Any, indptr: Any, other: Any, **static: Any):
+        by, across = by[pick], across[pick]
+        # Where each entry stands in the other order.
+        place = np.empty_like(other)
+        place[other] = np.arange(len(other), dtype=np.int32)
         return CSR(
             data=jnp.asarray(csr.data[pick], dtype),
-            indices=jnp.asarray(pattern.indices, np.int32),
-            indptr=jnp.asarray(pattern.indptr, np.int32),
-            rows=jnp.asarray(np.repeat(rows, np.diff(pattern.indptr))),
-            order=jnp.asarray(order),
+            indices=jnp.asarray(across),
+            indptr=jnp.asarray(indptr, np.int32),
+            rows=jnp.asarray(by),
+            order=jnp.asarray(place[pick]),
             weights=None if weights is None else jnp.asarray(weights[pick], dtype),
-            padded=None if compiled else PaddedRows.of(pattern.indices, pattern.indptr),
-            columns=pattern.shape[1],
+            padded=None if compiled else PaddedRows.of(across, indptr),
+            **static,
         )
 
     return Sparse(
-        csr=rows_of(csr, slice(None), back),
-        csr_t=rows_of(turned, turned.data, turned.data),
+        csr=made(pick, rows, columns, indptr, pick_t, columns=n, blocks=blocks),
+        csr_t=made(pick_t, columns, rows, indptr_t, pick, columns=m, blocks=blocks_t),
         floor=_floor(mean, dtype),
     )
+
+
+def _by_rows(
+    rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """(which entry comes next, where each row begins, blocks): the entries row by row,
+    and before that in blocks of columns where there are many (`CSR`)."""
+    from scipy.sparse import coo_array
+
+    r, c = shape
+    blocks = 1
+    if jax.default_backend() == "cpu":
+        # Each block's product has all rows: without entries enough it would cost more.
+        blocks = min(-(-c // COLUMNS_TOGETHER), len(rows) // (ROW_ENTRIES * r))
+        blocks = max(1, blocks)
+    place = np.arange(len(rows), dtype=np.int32)
+    block = columns // np.int32(-(-c // blocks))
+    size = (blocks * r, c)
+    ordered = coo_array((place, (block * np.int32(r) + rows, columns)), size).tocsr()
+    return ordered.data, ordered.indptr, blocks
 
 
 def _as_observed(V: Observed, dtype: Any, signed: bool) -> Matrix:

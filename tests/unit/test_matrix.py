@@ -224,8 +224,12 @@ LAYOUTS = {
 
 
 @each_side
+@pytest.mark.parametrize("together", [2**16, 3])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_sparse_answers_over_its_stored_entries(layout, side):
+def test_sparse_answers_over_its_stored_entries(monkeypatch, layout, together, side):
+    """Also with the entries in blocks of few columns."""
+    monkeypatch.setattr(operand_module, "COLUMNS_TOGETHER", together)
+    monkeypatch.setattr(operand_module, "ROW_ENTRIES", 1)
     given = LAYOUTS[layout]()
     stored = HOLES > 0
     if layout == "explicit zeros":
@@ -234,7 +238,9 @@ def test_sparse_answers_over_its_stored_entries(layout, side):
     matrix = as_matrix(given, "float64")
     assert isinstance(matrix, Sparse)
     assert matrix.entries == stored.sum()
+    assert (min(matrix.csr.blocks, matrix.csr_t.blocks) > 1) == (together == 3)
     assert_answers(matrix, HOLES, side, stored)
+    np.testing.assert_array_equal(matrix.to_host().toarray(), HOLES)
 
 
 def compiled_anew(function):
