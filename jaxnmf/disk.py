@@ -16,14 +16,15 @@ DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.err
 """What reading an archive that is missing or damaged raises."""
 
 
-def put(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
+def put(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write a file whole or not at all; ``durable``, also where the power fails."""
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with aside.open("wb") as opened:
             opened.write(data)
-            opened.flush()
-            os.fsync(opened.fileno())
+            if durable:
+                opened.flush()
+                os.fsync(opened.fileno())
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

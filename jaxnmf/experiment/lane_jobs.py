@@ -125,8 +125,8 @@ class LaneJob:
             "lanes": len(rows),
             "seconds": found.seconds,
             "compile_seconds": found.compile_seconds,
-            "form": plain(found.form),
-            "buckets": plain(found.buckets),
+            "form": _plain(found.form),
+            "buckets": _plain(found.buckets),
             **more,
         }
         trace = pd.concat(traces, ignore_index=True)
@@ -243,12 +243,12 @@ def best(found: SweepResult) -> list[int]:
     return [int(i) for i in table.loc[table.groupby("rank")["loss"].idxmin(), "lane"]]
 
 
-def plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """As JSON takes it."""
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [_plain(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not np.isfinite(value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import math
 import os
 import shutil
 import sys
@@ -96,19 +97,23 @@ def print_report(
     left_out: Sequence[str] = (),
     *,
     target: str | Path | None = None,
+    jobs: Sequence[store.StoredJob] | None = None,
 ) -> None:
-    """Build report.html from the stores of study folders, and print its tables."""
+    """Build report.html from the stores of study folders, and print its tables; of the
+    ``jobs`` there, where they have been read before."""
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"folder: {str(folder)!r} is not a folder of a study")
 
-    jobs = report.merged(folders)
+    jobs = report.merged(folders) if jobs is None else jobs
     summary, trace = report.gather(jobs)
     report.print_table(report.comparison_table(summary, trace), console)
     report.print_predictions(report.prediction_table(summary), console)
     report.print_choices(report.choices_table(jobs), console)
     report.print_sensitivity(report.sensitivity_table(jobs), console)
-    page = report.build_report(folders, target=target, load_dataset=load_dataset)
+    page = report.build_report(
+        folders, target=target, load_dataset=load_dataset, jobs=jobs
+    )
     for reason in left_out:
         _print(console, f"left out: {reason}")
     _print(console, f"report: {page}")
@@ -122,9 +127,10 @@ def _hydra(task: Any) -> None:
 
 
 def _task(call: str, *, force: bool, wait: bool) -> Any:
-    """What Hydra runs for each job, perhaps in another process."""
+    """What Hydra runs for each job, perhaps in another process. It returns the lowest
+    error, for a sweeper that searches; NaN where there is none."""
 
-    def task(config: Any) -> None:
+    def task(config: Any) -> float:
         folder = Path(config.folder)
         tell = functools.partial(outcomes.tell, folder, call)
         begun, names = time.monotonic(), {}
@@ -143,13 +149,15 @@ def _task(call: str, *, force: bool, wait: bool) -> Any:
             if done.anew and plain["mlflow"]:
                 tracking.log_job(done.job, plain["mlflow"])
             summary = done.job.summary
+            error = float(np.min(summary["error"]))
             tell(
                 "ran" if done.anew else "stood",
                 names=labels(plain),
                 runs=len(summary),
-                error=float(np.min(summary["error"])),
+                error=error,
                 seconds=time.monotonic() - begun,
             )
+            return error
         except job.Busy:
             tell("busy")
         except Unsupported as error:
@@ -159,6 +167,7 @@ def _task(call: str, *, force: bool, wait: bool) -> Any:
         except ValueError as error:
             # Kept for the end: the other jobs of the study go on.
             tell("failed", one_line(error), names=names)
+        return math.nan
 
     return task
 
@@ -175,8 +184,8 @@ def _tell(folder: Path, told: Sequence[Mapping[str, Any]], console: Console) -> 
     page = folder / "report.html"
     if page.is_file() and told and all(one["what"] == "stood" for one in told):
         _print(console, f"nothing to do: {len(told)} jobs stand\nreport: {page}")
-    elif store.read_jobs(folder):
-        print_report([folder], console, _messages(told, "left out"))
+    elif jobs := report.merged([folder]):
+        print_report([folder], console, _messages(told, "left out"), jobs=jobs)
 
 
 def _print(console: Console, text: str) -> None:

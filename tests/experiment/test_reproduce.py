@@ -16,6 +16,7 @@ import pytest
 from jaxnmf import datasets
 from jaxnmf.experiment import job as jobs
 from jaxnmf.experiment import runs, store, unfinished
+from jaxnmf.experiment import study as study_module
 from jaxnmf.experiment.cli import main
 
 SMALL = ["dataset=synthetic", "dataset.m=30", "dataset.n=20", "dataset.rank=3"]
@@ -322,3 +323,17 @@ def test_the_manifest_says_what_a_reviewer_needs(study):
                 "dirty", "data_checksum", "command", "started", "finished", "cores",
                 "xla_flags", "files", "sha256", "format", "kind"):  # fmt: skip
         assert key in manifest
+
+
+def test_a_sweeper_that_searches_is_told_each_jobs_lowest_error(tmp_path, monkeypatch):
+    """By what Hydra's task returns; NaN for a job that cannot be run."""
+    hydra, told = study_module._hydra, []
+    monkeypatch.setattr(
+        study_module,
+        "_hydra",
+        lambda task: hydra(lambda config: told.append(task(config))),
+    )
+    assert run(tmp_path, "solver=hals,kl-newton,pgd") == 0
+    hals, pgd = store.read_jobs(tmp_path)
+    best = [float(job.summary["error"].min()) for job in (hals, pgd)]
+    np.testing.assert_equal(told, [best[0], np.nan, best[1]])

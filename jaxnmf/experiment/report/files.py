@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import unicodedata
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from jaxnmf.disk import put
 from jaxnmf.experiment.report.drawing import Drawing, sheet
 from jaxnmf.experiment.report.latex import latex_table
 
@@ -87,16 +86,17 @@ def write_report(target: Path, page: str, album: Album) -> Path:
     """
     path = target / "report.html"
     try:
+        target.mkdir(parents=True, exist_ok=True)
         old = _listed(target)
         # Listed before they are there: one that is killed now is tidied up later.
-        _put(target / INDEX, json.dumps(sorted({*old, *album.files})).encode())
+        put(target / INDEX, json.dumps(sorted({*old, *album.files})).encode())
         for name, data in album.files.items():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            _put(target / name, data)
-        _put(path, page.encode())
+            put(target / name, data, durable=False)  # can be built again
+        put(path, page.encode())
         for name in old - set(album.files):
             (target / name).unlink(missing_ok=True)
-        _put(target / INDEX, json.dumps(sorted(album.files)).encode())
+        put(target / INDEX, json.dumps(sorted(album.files)).encode())
     except OSError as error:
         raise ValueError(
             f"folder: a report cannot be written into {str(target)!r}: {error}"
@@ -113,13 +113,3 @@ def _listed(target: Path) -> set[str]:
     pattern = rf"({'|'.join(FOLDERS)})/[a-z0-9][a-z0-9.-]*\.(svg|png|csv|tex)"
     names = names if isinstance(names, list) else []
     return {name for name in names if re.fullmatch(pattern, str(name))}
-
-
-def _put(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}~{uuid.uuid4().hex}")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -51,6 +51,7 @@ def build_report(
     *,
     target: str | Path | None = None,
     load_dataset: LoadDataset | None = None,
+    jobs: Sequence[StoredJob] | None = None,
 ) -> Path:
     """Write ``report.html`` with ``figures/`` and ``tables/``, from the store alone.
 
@@ -60,6 +61,7 @@ def build_report(
       target: the folder to write into; that of the study where there is but one.
       load_dataset: gives the data set of a job's config, to show factors in the
         data's own form. Where it raises, the page says why and leaves them out.
+      jobs: what the folders hold (`merged`), where it has been read before.
 
     Returns:
       The page's path.
@@ -78,7 +80,7 @@ def build_report(
                 f"target: the report of {len(folders)} folders needs one to go into"
             )
         target = folders[0]
-    jobs = merged(folders)
+    jobs = merged(folders) if jobs is None else jobs
     if not jobs:
         named = words.listed(repr(str(each)) for each in folders)
         raise ValueError(f"folder: {named} holds no runs under jobs/")

@@ -39,17 +39,12 @@ MEASURES = [
 """The columns of the comparison table of which less is better."""
 
 
-def kind(job: StoredJob) -> str:
-    """What a job holds: ``"runs"`` of a solver, or what its manifest says."""
-    return str(job.manifest.get("kind") or "runs")
-
-
 def gather(jobs: Sequence[StoredJob]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(summary, trace) of the jobs that hold runs, each with a ``job`` column.
 
     Run ids are unique only within a job.
     """
-    jobs = [job for job in jobs if kind(job) == "runs"]
+    jobs = [job for job in jobs if job.kind == "runs"]
 
     def stacked(name: str, columns: tuple[str, ...]) -> pd.DataFrame:
         tables = [getattr(job, name).assign(job=job.key) for job in jobs]

@@ -35,8 +35,8 @@ class Study:
         return cls(jobs, summary, trace, table, lines, Album())
 
     def of_kind(self, kind: str) -> list[StoredJob]:
-        """The jobs whose manifest says this kind; ``"runs"`` where it says none."""
-        return [job for job in self.jobs if statistics.kind(job) == kind]
+        """The jobs of a kind (`StoredJob.kind`)."""
+        return [job for job in self.jobs if job.kind == kind]
 
 
 class Section(Protocol):
