@@ -20,6 +20,8 @@ from jaxnmf.losses import Loss
 from jaxnmf.offsets import OFFSET_WEIGHTS, TOWARD, with_prior
 from jaxnmf.operand import as_matrix, check_loss
 from jaxnmf.problem import Problem
+from jaxnmf.programs import PRECISION as PRECISION
+from jaxnmf.programs import precision as precision
 from jaxnmf.registry import (
     lookup,
     make_loss,
@@ -28,9 +30,7 @@ from jaxnmf.registry import (
     solvers,
 )
 from jaxnmf.result import Result, to_result
-from jaxnmf.run import PRECISION as PRECISION
 from jaxnmf.run import RECORD_EVERY, Stop, timed
-from jaxnmf.run import precision as precision
 from jaxnmf.solvers.base import constraints_of, operands_of
 from jaxnmf.types import Factors
 

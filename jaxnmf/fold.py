@@ -16,8 +16,9 @@ from jaxnmf.losses import Loss
 from jaxnmf.offsets import known_mean
 from jaxnmf.operand import as_matrix, check_loss
 from jaxnmf.problem import Problem
+from jaxnmf.programs import precision
 from jaxnmf.registry import make_solver
-from jaxnmf.run import Run, Stop, precision, timed
+from jaxnmf.run import Run, Stop, timed
 from jaxnmf.solvers.base import Alternating
 from jaxnmf.types import Factors, pytree
 

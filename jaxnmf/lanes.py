@@ -26,16 +26,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.problem import Problem
-from jaxnmf.run import (
-    Lane,
-    Run,
-    Stop,
-    as_leaves,
-    begun,
-    compiled,
-    continued,
-    precision,
-)
+from jaxnmf.programs import as_leaves, compiled, precision
+from jaxnmf.run import Lane, Run, Stop, begun, continued
 from jaxnmf.types import Factors, Status, Trace
 
 # Seconds that a call should take: long enough for its overhead not to count, short

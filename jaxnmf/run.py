@@ -7,11 +7,8 @@ the solver runs.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -19,11 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.problem import Problem
-from jaxnmf.registry import suggestion
+from jaxnmf.programs import as_leaves, compiled, program_hash
 from jaxnmf.types import Factors, Status, Trace, pytree
 
 RECORD_EVERY = 10
-PRECISION = "highest"
 
 
 @pytree
@@ -406,74 +402,9 @@ def _is_key(x: Any) -> bool:
     return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
-@contextlib.contextmanager
-def precision(dtype: Any) -> Iterator[np.dtype]:
-    """Work in float32 or float64 with exact products, whatever the global settings.
-
-    Yields the dtype. Accelerators would else round float32 products to TF32 or
-    bfloat16, and results would differ between devices in the third digit.
-    """
-    known = {name: np.dtype(name) for name in ("float32", "float64")}
-    try:
-        name = None if dtype is None else np.dtype(dtype).name  # NumPy's is float64
-    except TypeError:
-        name = None
-    if name not in known:
-        raise ValueError(
-            f"dtype={dtype!r} is not one of {', '.join(known)}"
-            f"{suggestion(str(dtype), known)}"
-        )
-    with jax.default_matmul_precision(PRECISION), jax.enable_x64(name == "float64"):
-        yield known[name]
-
-
 def on_host(now: Measure) -> Measure:
     return Measure(*(np.asarray(x) for x in now))  # pyright: ignore
 
 
-def as_leaves(tree: Any, dtype: Any) -> Any:
-    """Every float setting an array of the data's precision: a new value is then new
-    data for the same program."""
-    return jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
-
-
 def _begin(problem: Problem, solver: Any, factors: Factors, key: jax.Array) -> Any:
     return solver.init(problem, factors, key)
-
-
-_programs: dict[Any, Any] = {}
-
-
-def compiled(
-    function: Callable[..., Any], *args: Any, **options: Any
-) -> tuple[Any, float]:
-    """The program of ``function`` for such arguments, and the seconds it took to
-    make it: 0 when it was made before in this process.
-
-    ``options`` are the compiler's, of this program alone.
-    """
-    leaves, structure = jax.tree.flatten(args)
-    kinds = tuple(
-        (np.shape(x), jax.dtypes.result_type(x), getattr(x, "sharding", None))
-        for x in leaves
-    )
-    context = (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision)  # pyright: ignore
-    signature = (function, structure, kinds, context, tuple(options.items()))
-    if signature in _programs:
-        return _programs[signature], 0.0
-    start = time.perf_counter()
-    program = jax.jit(function, compiler_options=options).lower(*args).compile()
-    # The oldest goes: a session that tries thousands of shapes must not fill memory.
-    if len(_programs) >= 256:
-        _programs.pop(next(iter(_programs)))
-    _programs[signature] = program
-    return program, time.perf_counter() - start
-
-
-def program_hash(program: Any) -> str:
-    """The first digits of the SHA-256 of a compiled program: of its instructions, not
-    of the source lines that are noted beside them."""
-    text = re.sub(r"metadata=\{[^}]*\}", "", program.as_text())
-    text = re.sub(r"(?m)^(\d+ .*|(File|Function|Stack)\w+)\n", "", text)
-    text = re.sub(r"[ \t]+", " ", text)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -25,8 +25,9 @@ from jaxnmf.disk import DAMAGED, npz, put, read_arrays
 from jaxnmf.lanes import Form, Runner, Task
 from jaxnmf.matrix import Dense
 from jaxnmf.problem import Problem
+from jaxnmf.programs import precision
 from jaxnmf.result import Result, to_result
-from jaxnmf.run import RECORD_EVERY, Run, precision
+from jaxnmf.run import RECORD_EVERY, Run
 from jaxnmf.types import Factors, Status, Trace
 
 WASTE = 0.25  # of the work, what padding to a bucket's rank may add

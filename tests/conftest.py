@@ -30,7 +30,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from jaxnmf import run  # noqa: E402
+from jaxnmf import programs  # noqa: E402
 
 # Hydra, when it configures logging, closes every handler there is. optax's absl has one
 # on the stream that was standard error at its import, which is pytest's own by now.
@@ -100,6 +100,6 @@ def _room_for_programs() -> Iterator[None]:
     yield
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > 25_000:
-        run._programs.clear()
+        programs._programs.clear()
         jax.clear_caches()
         gc.collect()

@@ -17,8 +17,9 @@ import numpy as np
 from jaxnmf import api, datasets
 from jaxnmf.operand import as_matrix
 from jaxnmf.problem import Problem
+from jaxnmf.programs import as_leaves, compiled
 from jaxnmf.registry import make_loss, make_solver
-from jaxnmf.run import Stop, advance, as_leaves, compiled, timed
+from jaxnmf.run import Stop, advance, timed
 from jaxnmf.types import Factors
 
 

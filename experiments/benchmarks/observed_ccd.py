@@ -35,8 +35,9 @@ class Contestant:
         from jaxnmf.offsets import with_prior
         from jaxnmf.operand import as_matrix
         from jaxnmf.problem import Problem
+        from jaxnmf.programs import as_leaves, compiled
         from jaxnmf.registry import make_loss, make_solver
-        from jaxnmf.run import advance, as_leaves, compiled
+        from jaxnmf.run import advance
 
         with api.precision("float32") as dtype:
             V: Any = datasets.load("movielens_small").V

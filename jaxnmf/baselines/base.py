@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxnmf.api import Unsupported, check_problem
 from jaxnmf.problem import Problem
+from jaxnmf.programs import compiled
 from jaxnmf.registry import build, lookup, options, solvers
 from jaxnmf.run import (
     RECORD_EVERY,
@@ -24,7 +25,6 @@ from jaxnmf.run import (
     Run,
     Stop,
     clocked,
-    compiled,
     measure,
     measure_with_kkt,
     on_host,

@@ -18,8 +18,9 @@ from jaxnmf.experiment.layout import Finished, Outcome
 from jaxnmf.experiment.unfinished import Unfinished
 from jaxnmf.operand import Observed
 from jaxnmf.problem import Problem
+from jaxnmf.programs import compiled
 from jaxnmf.result import Result, to_result
-from jaxnmf.run import Run, Stop, compiled, measure, timed
+from jaxnmf.run import Run, Stop, measure, timed
 from jaxnmf.types import Factors
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxnmf.operand import as_matrix
 from jaxnmf.problem import Problem
-from jaxnmf.run import precision
+from jaxnmf.programs import precision
 from jaxnmf.selection.base import (
     Data,
     Fit,

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxnmf.fold import Model
 from jaxnmf.operand import Observed, is_sparse
-from jaxnmf.run import precision
+from jaxnmf.programs import precision
 from jaxnmf.selection.base import (
     Data,
     Fit,

@@ -17,7 +17,7 @@ import scipy.sparse
 import sklearn.decomposition
 
 import jaxnmf
-from jaxnmf import registry, run
+from jaxnmf import programs, registry, run
 from jaxnmf.api import make_constraints, make_offsets
 from jaxnmf.constraints import Penalty
 from jaxnmf.init import initial_factors
@@ -186,7 +186,9 @@ def setup(
     if offsets is not False or toward != "zero":
         problem, factors = with_prior(problem, factors, make_offsets(offsets), toward)
     factors = problem.start(factors)
-    solver = run.as_leaves(registry.make_solver(case.solver, options), matrix.dtype)
+    solver = programs.as_leaves(
+        registry.make_solver(case.solver, options), matrix.dtype
+    )
     factors = jax.tree.map(jnp.asarray, factors)
     return Setup(problem, solver, factors, jax.random.key(seed))
 

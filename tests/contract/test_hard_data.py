@@ -15,7 +15,7 @@ from cases import PROGRAM_CASES, Case
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxnmf import registry, run
+from jaxnmf import programs, registry, run
 from jaxnmf.api import precision
 from jaxnmf.init import initial_factors
 from jaxnmf.operand import as_matrix
@@ -60,7 +60,7 @@ def solved(case: Case, V: np.ndarray, rank: int, dtype: str) -> Any:
     matrix = as_matrix(V, dtype, signed=bool(supports.signed))
     constraints = cases.make_constraints("nonnegative", supports.signed)
     problem = Problem.of(matrix, case.make_loss(), constraints=constraints)
-    solver = run.as_leaves(registry.make_solver(case.solver), matrix.dtype)
+    solver = programs.as_leaves(registry.make_solver(case.solver), matrix.dtype)
     factors = Factors(*map(np.asarray, initial_factors(matrix, rank, "random", 0)))
     key = cases.jax.random.key(0)
     return cases.solve(problem, solver, factors, key, STOP)

@@ -31,7 +31,7 @@ from cases import (
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxnmf
-from jaxnmf import registry, run
+from jaxnmf import programs, registry, run
 from jaxnmf.api import precision
 from jaxnmf.constraints import Penalty
 from jaxnmf.types import Factors, Status, pytree
@@ -236,10 +236,10 @@ def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case):
 
     # The same for the whole run as one program.
     for seed, options in ((0, {}), (1, changed)):
-        solver = run.as_leaves(counted(**options), np.float64)
+        solver = programs.as_leaves(counted(**options), np.float64)
         start = cases.setup(case, seed=seed)._replace(solver=solver)
         arguments = (*start, run.Stop(max_iter=10 + seed))
-        program, _ = run.compiled(cases.whole_run, *arguments)
+        program, _ = programs.compiled(cases.whole_run, *arguments)
         assert int(program(*arguments).iterations) == 10 + seed
     assert len(calls) == 3
 

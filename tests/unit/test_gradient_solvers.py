@@ -12,7 +12,7 @@ import scipy.optimize
 from sklearn.decomposition import NMF
 
 import jaxnmf
-from jaxnmf import datasets, run
+from jaxnmf import datasets, programs
 from jaxnmf.api import precision
 from jaxnmf.losses import Frobenius
 from jaxnmf.operand import as_matrix
@@ -31,7 +31,7 @@ def half(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def half_step(solver: Any, V: np.ndarray, W: np.ndarray, H: np.ndarray, state: Any):
     problem = Problem.of(as_matrix(V, "float64"), Frobenius())
-    solver = run.as_leaves(solver, np.float64)
+    solver = programs.as_leaves(solver, np.float64)
     return jax.jit(solver.half_step)(problem, jnp.asarray(W.T), jnp.asarray(H), state)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import jaxnmf
-from jaxnmf import registry, run
+from jaxnmf import programs, registry, run
 from jaxnmf.api import precision
 from jaxnmf.losses import Frobenius
 from jaxnmf.operand import as_matrix
@@ -90,7 +90,7 @@ def _solve(problem, solver, factors, key, stop, **options):
 
 
 def leaves(tree, dtype="float64"):
-    return run.as_leaves(tree, np.dtype(dtype))
+    return programs.as_leaves(tree, np.dtype(dtype))
 
 
 def arrays(stop):
@@ -410,7 +410,7 @@ def compilations():
 
 
 def test_another_seed_or_setting_compiles_nothing(monkeypatch, compilations):
-    monkeypatch.setattr(run, "_programs", {})
+    monkeypatch.setattr(programs, "_programs", {})
     # One component more than in the other tests: nothing of it was compiled before.
     problem = problem_of()
     factors = Factors(*(jnp.vstack([X, X[:1]]) for X in start()))
@@ -435,22 +435,22 @@ def test_another_seed_or_setting_compiles_nothing(monkeypatch, compilations):
 
 
 def test_another_precision_is_another_program():
-    doubled, _ = run.compiled(run.measure, problem_of(), start())
+    doubled, _ = programs.compiled(run.measure, problem_of(), start())
     with precision("float32"):
         problem, factors = problem_of("float32"), start("float32")
-        single, _ = run.compiled(run.measure, problem, factors)
+        single, _ = programs.compiled(run.measure, problem, factors)
         assert single is not doubled
-        again, seconds = run.compiled(run.measure, problem, factors)
+        again, seconds = programs.compiled(run.measure, problem, factors)
         assert again is single
         assert seconds == 0
         assert single(problem, factors).loss.dtype == jnp.float32
 
 
 def test_programs_are_not_kept_without_end(monkeypatch):
-    monkeypatch.setattr(run, "_programs", {str(i): None for i in range(256)})
-    run.compiled(run.measure, problem_of(), start())
-    assert len(run._programs) == 256
-    assert "0" not in run._programs
+    monkeypatch.setattr(programs, "_programs", {str(i): None for i in range(256)})
+    programs.compiled(run.measure, problem_of(), start())
+    assert len(programs._programs) == 256
+    assert "0" not in programs._programs
 
 
 # --- Words ----------------------------------------------------------------------------

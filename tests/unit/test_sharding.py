@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxnmf
-from jaxnmf import run
+from jaxnmf import programs
 from jaxnmf.operand import as_matrix
 from jaxnmf.problem import Problem
 from jaxnmf.registry import make_loss, make_solver
@@ -63,7 +63,7 @@ def test_a_half_step_on_a_grid_talks_once(solver, loss, axes):
         jax.device_put(jnp.ones((RANK, size)), NamedSharding(grid, P(None, axis)))
         for size, axis in ((M, "rows"), (N, "columns"))
     )
-    made = run.as_leaves(make_solver(solver), np.float32)
+    made = programs.as_leaves(make_solver(solver), np.float32)
 
     def half_steps(problem: Any, fixed: Any, free: Any, state: Any) -> Any:
         free, _ = made.half_step(problem, fixed, free, state[1])

@@ -16,7 +16,7 @@ from jaxnmf import lanes as lanes_module
 from jaxnmf.init import initial_factors
 from jaxnmf.lanes import Form
 from jaxnmf.operand import as_matrix
-from jaxnmf.run import precision
+from jaxnmf.programs import precision
 from jaxnmf.solvers.hals import HALS
 from jaxnmf.types import pytree
 
