@@ -226,7 +226,8 @@ class SweepResult:
         return to_result(run, problem)
 
     def best(self, rank: int | None = None) -> Result:
-        """The result of the lowest loss, of a rank or of all.
+        """The result of the lowest loss, its own penalties included, of a rank or of
+        all.
 
         Raises:
           ValueError: when no lane of that rank was finished without diverging.

@@ -449,11 +449,11 @@ def test_only_jobs_of_runs_are_compared(tmp_path):
     table = comparison_table(*gather(read_jobs(tmp_path)))
     assert list(table["solver"]) == ["a"]
     page = Page(build_report(tmp_path).read_text("utf-8"))
-    assert "1 run · 2 jobs" in page.text
+    assert "1 run · 1 lane · 2 jobs" in page.text
     # And a study of nothing else has a page too.
     only = tmp_path / "only"
     one_job(only, "b", [("swept", 0, LINE)], {"kind": "settings"})
-    assert "0 runs · 1 job" in Page(build_report(only).read_text("utf-8")).text
+    assert "1 lane · 1 job" in Page(build_report(only).read_text("utf-8")).text
 
 
 HOSTILE = ["<b>&amp;$x_1$ 100% \\x{}", "\"'><img src=x onerror=alert(1)>", "#~^|𝟙\n"]

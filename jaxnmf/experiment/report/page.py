@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -177,10 +178,11 @@ def _name(folders: Sequence[Path], jobs: Sequence[StoredJob]) -> str:
 
 def _facts(folders: Sequence[Path], study: Study) -> list[str]:
     jobs = study.jobs
-    runs = len(study.summary)
-    facts = [words.count(runs, "run"), words.count(len(jobs), "job")]
-    if lanes := sum(len(job.summary) for job in jobs) - runs:
-        facts.append(words.count(lanes, "lane"))
+    held = collections.Counter[str]()
+    for job in jobs:
+        held[_unit(job)] += len(job.summary)
+    facts = [words.count(number, unit) for unit, number in held.items()]
+    facts.append(words.count(len(jobs), "job"))
     if len(set(folders)) > 1:
         facts.append(f"of {len(set(folders))} folders")
     if unfinished := sum(not job.complete for job in jobs):
@@ -226,12 +228,17 @@ def _job(target: Path, job: StoredJob) -> dict[str, Any]:
     held = {*job.manifest.get("files", DATA_FILES), "manifest.json"}
     return {
         "title": f"{row['solver']} on {row['dataset']}, {row['loss']}{_purpose(job)}",
-        "runs": words.count(len(job.summary), "run") + state,
+        "runs": words.count(len(job.summary), _unit(job)) + state,
         "command": job.manifest.get("command") or "",
         "config": yaml.safe_dump(job.config, sort_keys=False, allow_unicode=True),
         "files": [(name, quote(f"{inside}/{name}")) for name in LINKED if name in held],
         "key": job.key,
     }
+
+
+def _unit(job: StoredJob) -> str:
+    """What a row of a job's summary is."""
+    return "run" if job.kind == "runs" else "lane"
 
 
 def _purpose(job: StoredJob) -> str:
