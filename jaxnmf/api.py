@@ -76,7 +76,8 @@ def factorize(
       rank: p, the number of components.
       solver: a name (`jaxnmf.solvers()`) or an instance.
       loss: a name (`jaxnmf.losses()`), an instance, or your own entrywise φ(v, x).
-      init: "random", "nndsvd", "nndsvda", "nndsvdar", or a pair (W, H).
+      init: "random"; "nndsvd", "nndsvda", "nndsvdar", from the SVD; "spa", "snpa",
+        "xray", rows of V that span the others; or a pair (W, H).
       seed: of everything random.
       max_iter, tol, kkt_tol, target, time_budget: when to stop, whichever comes
         first: iterations; change of the loss over ten iterations against the first

@@ -252,20 +252,22 @@ class Runner:
             function = _grouped(self.go, shared, 2)
             go = self._compiled(width, function, matrix, *arguments)
             over: list[int] = []
-            # Packing copies every lane: worth it for a quarter of them.
-            while len(over) * 4 < len(live):
-                if self.cancelled.is_set():
-                    return
-                with pace:
-                    lanes = go(matrix, *fixed, lanes, self.stop, pace.records)
-                    lanes = jax.block_until_ready(lanes)
-                stopped = self._over(lanes)
-                over = [k for k in live if stopped[k]]
-            host = _on_host(lanes)
-            for k in over:
-                lane = jax.tree.map(lambda x, k=k: x[k], host)
-                self._deliver(done, group.slots[k], lane)
-                group.slots[k] = None
+            try:
+                # Packing copies every lane: worth it for a quarter of them.
+                while len(over) * 4 < len(live) and not self.cancelled.is_set():
+                    with pace:
+                        lanes = go(matrix, *fixed, lanes, self.stop, pace.records)
+                        lanes = jax.block_until_ready(lanes)
+                    stopped = self._over(lanes)
+                    over = [k for k in live if stopped[k]]
+            finally:  # also those that waited for others when it was cancelled
+                host = _on_host(lanes) if over else lanes
+                for k in over:
+                    lane = jax.tree.map(lambda x, k=k: x[k], host)
+                    self._deliver(done, group.slots[k], lane)
+                    group.slots[k] = None
+            if self.cancelled.is_set():
+                return
             group = group._replace(held=(*fixed, lanes))
 
     def _packed(

@@ -216,7 +216,7 @@ def _as_sparse(V: Any, dtype: Any, signed: bool) -> Sparse:
 
 def _sparse(csr: Any, mean: float, dtype: Any, weights: Any = None) -> Sparse:
     m, n = csr.shape
-    columns = csr.indices.astype(np.int32)
+    columns = csr.indices.astype(np.int32, copy=False)
     rows = np.repeat(np.arange(m, dtype=np.int32), np.diff(csr.indptr))
     pick, indptr, blocks = _by_rows(rows, columns, (m, n))
     pick_t, indptr_t, blocks_t = _by_rows(columns, rows, (n, m))
@@ -259,9 +259,9 @@ def _by_rows(
         blocks = min(-(-c // COLUMNS_TOGETHER), len(rows) // (ROW_ENTRIES * r))
         blocks = max(1, blocks)
     place = np.arange(len(rows), dtype=np.int32)
-    block = columns // np.int32(-(-c // blocks))
-    size = (blocks * r, c)
-    ordered = coo_array((place, (block * np.int32(r) + rows, columns)), size).tocsr()
+    if blocks > 1:
+        rows = columns // np.int32(-(-c // blocks)) * np.int32(r) + rows
+    ordered = coo_array((place, (rows, columns)), shape=(blocks * r, c)).tocsr()
     return ordered.data, ordered.indptr, blocks
 
 

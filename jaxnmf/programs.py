@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +18,7 @@ import numpy as np
 from jaxnmf.registry import suggestion
 
 PRECISION = "highest"
+MOST_MAPPINGS = 30_000
 
 
 @contextlib.contextmanager
@@ -65,6 +68,7 @@ def compiled(
     signature = (function, structure, kinds, context, tuple(options.items()))
     if signature in _programs:
         return _programs[signature], 0.0
+    make_room()
     start = time.perf_counter()
     program = jax.jit(function, compiler_options=options).lower(*args).compile()
     # The oldest goes: a session that tries thousands of shapes must not fill memory.
@@ -72,6 +76,20 @@ def compiled(
         _programs.pop(next(iter(_programs)))
     _programs[signature] = program
     return program, time.perf_counter() - start
+
+
+def make_room() -> None:
+    """Forget every compiled program where the process has hardly room for more.
+
+    On a CPU each holds several memory mappings, of which Linux gives a process 65530;
+    past them the compiler ends the process. A long study or session gets there, for
+    jax keeps programs of its own beside those kept here.
+    """
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        _programs.clear()
+        jax.clear_caches()
+        gc.collect()
 
 
 def program_hash(program: Any) -> str:

@@ -334,11 +334,12 @@ def clocked(
       look: the loss and the KKT residual of factors.
     """
     saved = None if checkpoint is None else checkpoint.load()
-    if saved is None:
+    restored = None if saved is None else _restored(saved, (factors, state))
+    if saved is None or restored is None:
         first = on_host(look(factors))
         rows: list[tuple[Any, ...]] = [(0, *first, 0.0)]
     else:
-        factors, state = _restored(saved, (factors, state))
+        factors, state = restored
         rows = list(zip(*(saved[name] for name in Trace._fields), strict=True))
         first = Measure(*rows[0][1:3])
     last = Measure(*rows[-1][1:3])
@@ -384,7 +385,12 @@ def _kept(tree: Any) -> dict[str, np.ndarray]:
 
 
 def _restored(saved: Mapping[str, np.ndarray], like: Any) -> Any:
-    """The tree that `_kept` took apart, of the structure of another."""
+    """The tree that `_kept` took apart, of the structure of another; None where it does
+    not fit that, having been saved by another version of a solver."""
+    expected = {name: array.shape for name, array in _kept(like).items()}
+    found = {name: saved[name].shape for name in saved if name.startswith("leaf")}
+    if found != expected:
+        return None
 
     def leaf(i: int, x: Any) -> Any:
         kept = saved[f"leaf{i}"]

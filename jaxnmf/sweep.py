@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
-import json
-import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,17 +18,16 @@ from jaxnmf import registry
 from jaxnmf._version import __version__
 from jaxnmf.api import begin, make_problem, make_stop, progress_bar
 from jaxnmf.checks import check_amount, check_count, check_list, is_number
-from jaxnmf.disk import DAMAGED, npz, put, read_arrays
+from jaxnmf.lane_store import LaneStore, described, fingerprint
 from jaxnmf.lanes import Form, Runner, Task
 from jaxnmf.matrix import Dense
 from jaxnmf.problem import Problem
 from jaxnmf.programs import precision
 from jaxnmf.result import Result, to_result
 from jaxnmf.run import RECORD_EVERY, Run
-from jaxnmf.types import Factors, Status, Trace
+from jaxnmf.types import Factors, Status
 
 WASTE = 0.25  # of the work, what padding to a bucket's rank may add
-SAVE_SECONDS = 5.0
 GROUP = 8  # lanes in a group on a CPU
 CACHE = 2**20  # bytes of X that the lanes of a group may have without falling out of it
 TALL = 4  # from this m/n on V is stored along its columns on a CPU
@@ -130,6 +126,14 @@ class Maker:
         solver = dataclasses.replace(self.solver, **own)
         solver = jax.tree.map(lambda x: np.asarray(x, self.dtype), solver)
         return Task(problem, solver, factors, np.int64(lane.seed))
+
+    def key(self, lane: Lane) -> str:
+        """The name of a lane where lanes are kept. Of several data it says which: a
+        seed's own are another's when there are more seeds."""
+        parts = [f"{k}={v!r}" for k, v in sorted(lane.settings.items())]
+        if len(self.problems) > 1:
+            parts.append(f"data={self.turns[lane.seed]}")
+        return ",".join([f"rank={lane.rank}", f"seed={lane.seed}", *parts])
 
     def cut(self, lane: Lane, run: Run) -> Run:
         """The run without the rows that padded its factors."""
@@ -369,20 +373,22 @@ def sweep(
         store = None
         if folder is not None:
             asked = {
-                "solver": [made.name, repr(made)],
-                "loss": [type(objective).name, repr(objective)],
-                "stop": repr(stop),
+                "solver": [made.name, described(made)],
+                "loss": [type(objective).name, described(objective)],
+                "stop": described(stop),
                 "init": init,
-                "penalties": repr((l1, l2, constraints, offsets, toward)),
+                "penalties": described(problems[0].penalties),
+                "constraints": described(problems[0].projects),
+                "offsets": described([offsets, toward]),
                 "dtype": dtype.name,
                 "record_every": record_every,
                 "kkt": kkt,
                 "version": __version__,
                 "data": fingerprint([problem.matrix for problem in problems]),
             }
-            store = Store(Path(folder), asked)
+            store = LaneStore(Path(folder), asked)
             for i, lane in enumerate(lanes):
-                runs[i] = store.read(lane)
+                runs[i] = store.read(maker.key(lane))
         records = -(-max_iter // record_every)
         every = {"records": records, "record_every": record_every, "kkt": kkt}
         told: dict[str, Any] = {}
@@ -394,7 +400,7 @@ def sweep(
                 nonlocal best
                 runs[i] = run = maker.cut(lanes[i], run)
                 if store is not None:
-                    store.add(lanes[i], run)
+                    store.add(maker.key(lanes[i]), run)
                 best = min(best, float(run.trace.loss[-1]))
                 if show is not None:
                     show(sum(run is not None for run in runs), best)
@@ -558,6 +564,8 @@ def plan(
     many lanes the first are run alone and the next in groups, and all others in what
     was faster; few are run in what is likely to be.
     """
+    if not waiting:
+        return
     if form is not None or jax.default_backend() != "cpu":
         yield waiting, form or Form.default(len(waiting))
         return
@@ -647,14 +655,6 @@ def _kind(matrix: Any) -> tuple[Any, ...]:
     return matrix.kind, matrix.shape, structure, tuple(x.shape for x in leaves)
 
 
-def fingerprint(matrices: Sequence[Any]) -> str:
-    """A digest of the operands' numbers."""
-    digest = hashlib.sha256(str([matrix.shape for matrix in matrices]).encode())
-    for leaf in jax.tree.leaves(matrices):
-        digest.update(np.ascontiguousarray(np.asarray(leaf)).data)
-    return digest.hexdigest()[:16]
-
-
 def _squares(matrix: Any) -> float:
     """Σ w v²."""
     values, weights = matrix.to_host(), matrix.host_weights()
@@ -663,76 +663,3 @@ def _squares(matrix: Any) -> float:
         weights = None if weights is None else weights.data
     squares = np.square(values, dtype=np.float64)
     return float((squares if weights is None else squares * weights).sum())
-
-
-class Store:
-    """Finished lanes in a folder: `sweep.json`, what was asked, and `lanes-*.npz`, each
-    written whole or not at all."""
-
-    def __init__(self, folder: Path, asked: Mapping[str, Any]) -> None:
-        self.folder = folder
-        self._new: dict[str, np.ndarray] = {}
-        self._written = time.monotonic()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            card = folder / "sweep.json"
-            if card.exists():
-                held = json.loads(card.read_text())
-                other = [k for k, v in asked.items() if held.get(k) != v]
-                if other:
-                    raise ValueError(
-                        f"folder={str(folder)!r} holds a sweep with another "
-                        f"{', '.join(other)}; give a new folder, or remove this one"
-                    )
-            else:
-                put(card, json.dumps(dict(asked), indent=2).encode())
-        except OSError as error:
-            raise ValueError(
-                f"folder={str(folder)!r} cannot be used: {error.strerror}"
-            ) from None
-        self._held: dict[str, tuple[Path, Any]] = {}
-        for path in sorted(folder.glob("lanes-*.npz")):
-            try:
-                arrays = read_arrays(path)
-            except DAMAGED:  # those lanes run again
-                continue
-            for name in arrays:
-                key, part = name.rsplit("/", 1)
-                if part == "status":
-                    self._held[key] = (path, arrays)
-
-    @staticmethod
-    def key(lane: Lane) -> str:
-        parts = [f"{k}={v!r}" for k, v in sorted(lane.settings.items())]
-        return ",".join([f"rank={lane.rank}", f"seed={lane.seed}", *parts])
-
-    def read(self, lane: Lane) -> Run | None:
-        """What a lane left, None where it is not there."""
-        key = self.key(lane)
-        if key not in self._held:
-            return None
-        arrays = self._held[key][1]
-        parts = {name: arrays[f"{key}/{name}"] for name in ("Wt", "H", "trace")}
-        status, iterations = arrays[f"{key}/status"]
-        return Run(
-            factors=Factors(parts["Wt"], parts["H"]),  # pyright: ignore
-            status=status,
-            iterations=iterations,
-            trace=Trace(*parts["trace"]),
-        )
-
-    def add(self, lane: Lane, run: Run) -> None:
-        key = self.key(lane)
-        self._new[f"{key}/Wt"], self._new[f"{key}/H"] = map(np.asarray, run.factors)
-        self._new[f"{key}/trace"] = np.stack(run.trace)
-        self._new[f"{key}/status"] = np.array([run.status, run.iterations])
-        if time.monotonic() - self._written > SAVE_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        if not self._new:
-            return
-        # A name that no other process, and no file removed since, can have had.
-        name = f"lanes-{time.time_ns():020d}-{os.getpid()}.npz"
-        put(self.folder / name, npz(self._new))
-        self._new, self._written = {}, time.monotonic()

@@ -5,7 +5,6 @@ strict dtype promotion, and the example plugin installed, so that the contract c
 a third party's solver too.
 """
 
-import gc
 import os
 import sys
 import tempfile
@@ -92,14 +91,6 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(autouse=True)
 def _room_for_programs() -> Iterator[None]:
-    """Drop compiled programs before the process runs out of memory mappings.
-
-    Each program on a CPU holds several, a process may have 65530, and thousands of
-    programs are compiled here: past the limit the compiler crashes.
-    """
+    """Thousands of programs are compiled here, and not all by `programs.compiled`."""
     yield
-    maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > 25_000:
-        programs._programs.clear()
-        jax.clear_caches()
-        gc.collect()
+    programs.make_room()

@@ -99,8 +99,10 @@ def _schema(kind: str, name: str, options: Any) -> Any:
 
 
 def known_keys(schema: str) -> list[str]:
-    """The settings of a schema, by the class name that OmegaConf's errors give."""
-    return [f.name for f in dataclasses.fields(_schemas[schema])]
+    """The settings of a schema, by the class name that OmegaConf's errors give; none of
+    a schema of Hydra's own."""
+    found = _schemas.get(schema)
+    return [] if found is None else [f.name for f in dataclasses.fields(found)]
 
 
 def _dataset_options(name: str) -> list[registry.Option]:

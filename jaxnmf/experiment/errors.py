@@ -61,9 +61,8 @@ def one_line(error: BaseException) -> str:
         return text
     key = re.search(r"Could not override '([^']+)'.*Key '([^']+)' not in '(\w+)'", text)
     if key:
-        known = known_keys(key[3])
-        return (
-            f"{key[1]} is not a setting{suggestion(key[2], known)}; there are: "
-            + ", ".join(known)
-        )
+        text = f"{key[1]} is not a setting"
+        if known := known_keys(key[3]):
+            text += f"{suggestion(key[2], known)}; there are: {', '.join(known)}"
+        return text
     return re.sub(r" full_key: .*", "", text)

@@ -9,9 +9,7 @@ import hashlib
 import json
 import os
 import platform
-import shlex
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +30,16 @@ from jaxnmf.experiment.unfinished import Unfinished
 from jaxnmf.lanes import cores
 
 RECORDED_VERSIONS = ("jax", "jaxlib", "optax", "numpy", "scipy", "hydra-core")
+ENVIRONMENT = (
+    "package_version",
+    "commit",
+    "versions",
+    "device",
+    "device_count",
+    "xla_flags",
+    "forced",
+)
+"""What of a manifest must be the same for a job to go on where it was cut short."""
 
 
 class Busy(Exception):
@@ -78,6 +86,7 @@ def run_job(
     wait: bool = True,
     warn: Callable[[str], None] = lambda _: None,
     limits: Mapping[str, int] | None = None,
+    command: str = "",
 ) -> Done:
     """Run what the config asks for, or find that it was done, and store it.
 
@@ -89,6 +98,7 @@ def run_job(
       warn: told of a damaged job that is run again.
       limits: run → iterations, for a run that is to end after so many and not by the
         clock.
+      command: what was typed, for the manifest.
 
     Returns:
       The job as it is stored, and whether it was run anew.
@@ -101,7 +111,7 @@ def run_job(
     name, options = configs.split_name(config["dataset"])
     dataset = datasets.load(name, **options)
     key = job_key(config, dataset.checksum)
-    if not force and (standing := _standing(folder, key, warn)):
+    if not force and (standing := _standing(folder, key)):
         return Done(standing, False)
     with api.precision(config["dtype"]) as dtype:
         job = kind_of(config)(config, dataset, dtype)
@@ -110,12 +120,19 @@ def run_job(
             if not force and (standing := _standing(folder, key, warn)):
                 return Done(standing, False)
             unfinished = Unfinished(folder, key)
-            manifest = _manifest(config, job.kind, dataset.checksum, begun)
-            unfinished.begin(dict(config), {**manifest, "runs": job.size})
+            manifest = {
+                **_manifest(config, job.kind, dataset.checksum),
+                "command": command,
+                "started": begun,
+            }
+            started = {**manifest, "runs": job.size, "forced": force}
+            _check_begun(folder, unfinished, started, warn)
+            unfinished.begin(dict(config), started)
             try:
                 found = job.run(unfinished, limits or {})
             except ValueError:
-                unfinished.discard_empty()
+                if unfinished.empty:
+                    unfinished.discard()
                 raise
             path = store.write_job(
                 folder,
@@ -137,16 +154,41 @@ def run_job(
             return Done(store.read_job(path), True)
 
 
-def _standing(folder: Path, key: str, warn: Callable[[str], None]) -> StoredJob | None:
-    """A job that is done. One that was damaged is moved aside."""
-    if not store.has_job(folder, key):
+def _standing(
+    folder: Path, key: str, warn: Callable[[str], None] | None = None
+) -> StoredJob | None:
+    """A job that is done. One that was damaged is moved aside, and ``warn`` told; this
+    needs the job's lock. Without ``warn`` it is left."""
+    if (there := store.place(folder, key)) is None:
         return None
     try:
         return store.read_job(folder / "jobs" / key)
     except ValueError as error:
-        kept = store.set_aside(folder, key)
-        warn(f"{error}; it is run again, what was there is in {kept}")
+        if isinstance(error.__cause__, OSError):  # it may be whole, who knows
+            raise
+        if warn is not None:
+            kept = store.set_aside(folder, key, there)
+            warn(f"{error}; it is run again, what was there is in {kept}")
         return None
+
+
+def _check_begun(
+    folder: Path,
+    unfinished: Unfinished,
+    manifest: Mapping[str, Any],
+    warn: Callable[[str], None],
+) -> None:
+    """Move aside what was begun with something else than what would go on with it."""
+    before = unfinished.begun()
+    if before is None or unfinished.empty:
+        return
+    other = [k for k in ENVIRONMENT if before.get(k) != manifest[k]]
+    if other:
+        kept = store.set_aside(folder, unfinished.key, unfinished.path)
+        warn(
+            f"{unfinished.key} was begun with another {', '.join(other)}; it is begun "
+            f"again, what was there is in {kept}"
+        )
 
 
 @contextlib.contextmanager
@@ -160,15 +202,17 @@ def _alone_at(folder: Path, key: str, wait: bool) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout:
         raise Busy(key) from None
+    except OSError as error:
+        raise ValueError(
+            f"folder: {str(folder)!r} cannot be locked: {error}"
+        ) from error
     try:
         yield
     finally:
         lock.release()
 
 
-def _manifest(
-    config: Mapping[str, Any], kind: str, checksum: str, begun: str
-) -> dict[str, Any]:
+def _manifest(config: Mapping[str, Any], kind: str, checksum: str) -> dict[str, Any]:
     device = jax.devices()[0]
     commit, dirty = _commit()
     return {
@@ -186,8 +230,6 @@ def _manifest(
         "commit": commit,
         "dirty": dirty,
         "data_checksum": checksum,
-        "command": shlex.join(["jaxnmf", "run", *sys.argv[1:]]),
-        "started": begun,
     }
 
 

@@ -12,13 +12,22 @@ import numpy as np
 import pandas as pd
 
 from jaxnmf import api, registry
+from jaxnmf.checks import check_list
 from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment.layout import Outcome
 from jaxnmf.experiment.runs import as_error, check_no_ratings, reference
 from jaxnmf.experiment.unfinished import Unfinished
+from jaxnmf.operand import Observed
+from jaxnmf.problem import Problem
 from jaxnmf.selection import METHODS, RankSelection, select_rank
-from jaxnmf.sweep import PENALTIES, SweepResult, float_settings, sweep
+from jaxnmf.sweep import (
+    PENALTIES,
+    SweepResult,
+    float_settings,
+    make_settings,
+    sweep,
+)
 from jaxnmf.types import Status
 
 
@@ -54,13 +63,14 @@ class LaneJob:
         self.ranks = config["ranks"]
         if self.ranks is None:
             self.ranks = [dataset.rank] if dataset.rank else []
+        check_list("ranks", self.ranks, 1)
+        check_list("seeds", config["seeds"], 0)
         self.solver_name, self.solver_options = configs.split_name(config["solver"])
         name, options = configs.split_name(config["loss"])
         self.loss = registry.make_loss(name, options)
-        made = registry.make_solver(self.solver_name, self.solver_options)
+        self.solver = registry.make_solver(self.solver_name, self.solver_options)
         given = [config[x] for x in ("l1", "l2", "constraints")]
-        problem = api.make_problem(dataset.V, dtype, made, self.loss, *given)
-        self.reference = reference(problem, dataset.V, dtype)
+        api.make_problem(dataset.V, dtype, self.solver, self.loss, *given)
         self.common: dict[str, Any] = {
             "loss": self.loss,
             "init": config["init"]["name"],
@@ -75,6 +85,15 @@ class LaneJob:
         """How many lanes there are."""
         return len(self.ranks) * len(self.config["seeds"])
 
+    def _reference(self, problem: Problem, dtype: Any) -> float:
+        """What the loss of a lane is divided by: of the data that it was fitted to."""
+        V, weights = problem.matrix.to_host(), problem.matrix.host_weights()
+        if weights is not None:
+            rows, cols = weights.nonzero()
+            values = np.asarray(V[rows, cols]).ravel()
+            V = Observed(rows, cols, values, V.shape)
+        return reference(problem, V, dtype)
+
     def outcome(self, found: SweepResult, kept: Sequence[int], **more: Any) -> Outcome:
         """A row a lane, and the factors of those that are kept."""
         names = configs.labels(self.config)
@@ -82,13 +101,17 @@ class LaneJob:
             names["solver"] = more["solver"]
         rows, traces, factors = [], [], {}
         pairs = zip(found.lanes, found.runs, strict=True)
-        quadratic = self.loss.quadratic
+        relative = found.table["relative_error"]
+        references = [
+            self._reference(problem, found.maker.dtype)
+            for problem in found.maker.problems
+        ]
         for i, (lane, run) in enumerate(pairs):
-            if run is None:
-                raise KeyboardInterrupt  # its finished lanes are kept
+            assert run is not None
             parts = [f"{k}={v:g}" for k, v in lane.settings.items()]
             name = "-".join([f"r{lane.rank}", f"s{lane.seed}", *parts])
-            error = as_error(self.loss, run.trace.loss, self.reference)
+            own = references[found.maker.turns[lane.seed]]
+            error = as_error(self.loss, run.trace.loss, own)
             traces.append(
                 pd.DataFrame(
                     {
@@ -111,7 +134,7 @@ class LaneJob:
                     **lane.settings,
                     "objective": float(run.trace.loss[-1]),
                     "error": float(error[-1]),
-                    "relative_error": float(error[-1]) if quadratic else np.nan,
+                    "relative_error": float(relative[i]),
                     "iterations": int(run.iterations),
                     "seconds": np.nan,
                     "compile_seconds": np.nan,
@@ -153,11 +176,11 @@ class Settings(LaneJob):
                     f"{registry.suggestion(name, known)}; it has "
                     f"{', '.join([*known, *PENALTIES])}"
                 )
+        self.combinations = len(make_settings(self.solver, self.settings))
 
     @property
     def size(self) -> int:
-        combinations = np.prod([len(values) for values in self.settings.values()])
-        return super().size * int(combinations)
+        return super().size * self.combinations
 
     def run(self, unfinished: Unfinished, limits: Mapping[str, int]) -> Outcome:
         found = sweep(
@@ -176,6 +199,8 @@ class Settings(LaneJob):
             folder=unfinished.path / "lanes",
             **self.common,
         )
+        if not found.complete:
+            raise KeyboardInterrupt  # finished lanes are kept
         return self.outcome(found, best(found), settings=list(self.settings))
 
 

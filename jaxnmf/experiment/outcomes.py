@@ -6,7 +6,6 @@ the call that asked for them reads here how they ended.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 import uuid
@@ -39,5 +38,3 @@ def clear(folder: Path, call: str) -> None:
     """Remove what was told of a call."""
     for path in (folder / FOLDER).glob(f"{call}-*.json"):
         path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # another call's are there, or none
-        (folder / FOLDER).rmdir()

@@ -186,21 +186,20 @@ def write_job(
     return target
 
 
-def set_aside(folder: str | Path, key: str) -> Path:
-    """Move a damaged job out of the way, to ``damaged/``; returns where it is."""
-    standing = _standing(job_path(Path(folder), key))
-    assert standing is not None
-    with writing(Path(folder)):
-        kept = Path(folder) / "damaged"
+def set_aside(folder: Path, key: str, path: Path) -> Path:
+    """Move what cannot be used of a job out of the way, to ``damaged/``; returns where
+    it is."""
+    with writing(folder):
+        kept = folder / "damaged"
         kept.mkdir(exist_ok=True)
         target = kept / f"{key}-{uuid.uuid4().hex[:6]}"
-        os.replace(standing, target)
+        os.replace(path, target)
     return target
 
 
-def has_job(folder: str | Path, key: str) -> bool:
-    """Whether a job of this key stands, complete or not."""
-    return _standing(job_path(Path(folder), key)) is not None
+def place(folder: str | Path, key: str) -> Path | None:
+    """Where a job of this key stands, complete or not; None where none does."""
+    return _standing(job_path(Path(folder), key))
 
 
 def read_job(path: str | Path) -> StoredJob:
@@ -234,8 +233,11 @@ def read_jobs(folder: str | Path) -> list[StoredJob]:
     keys |= {name[1:-4] for name in names if re.fullmatch(r"\..+~old", name)}
     running = {name[1:-5] for name in names if re.fullmatch(r"\..+~runs", name)}
     found = [read_job(jobs / key) for key in sorted(keys)]
-    parts = [_read_unfinished(Unfinished(folder, key)) for key in running - keys]
-    found += [job for job in parts if job is not None]
+    for key in running - keys:
+        part = _read_unfinished(Unfinished(folder, key))
+        if part is None and place(folder, key):  # it has just been finished
+            part = read_job(jobs / key)
+        found += [] if part is None else [part]
     return sorted(found, key=lambda job: job.key)
 
 
@@ -310,13 +312,19 @@ def _read(path: Path) -> StoredJob:
 def _read_unfinished(parts: Unfinished) -> StoredJob | None:
     """A job still running, or cut short, as far as it is; None before its first run."""
     found = [done for run in parts.runs() if (done := parts.read(run)) is not None]
-    if not found or not (parts.path / "manifest.json").is_file():
+    manifest = parts.begun()
+    if not found or manifest is None:
         return None
-    manifest = _parse(parts.path / "manifest.json", json.loads)
     _check_format(parts.path, manifest)
+    try:
+        config = _parse(parts.path / "config.yaml", yaml.safe_load)
+    except ValueError:
+        if parts.path.is_dir():
+            raise
+        return None
     return StoredJob(
         path=parts.path,
-        config=_parse(parts.path / "config.yaml", yaml.safe_load),
+        config=config,
         manifest=manifest,
         trace=pd.concat([done.trace for done in found], ignore_index=True),
         summary=pd.DataFrame([done.row for done in found]),
@@ -373,8 +381,11 @@ def _parse(path: Path, parse: Callable[[bytes], Any]) -> Any:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
 
 
 def _sync(path: Path) -> None:

@@ -6,6 +6,8 @@ import datetime
 import functools
 import math
 import os
+import re
+import shlex
 import shutil
 import sys
 import time
@@ -16,6 +18,7 @@ from typing import Any
 
 import hydra
 import numpy as np
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf.errors import MissingMandatoryValue
 from rich.console import Console
 
@@ -49,36 +52,46 @@ def run_study(
       ValueError: the first thing that went wrong, after all other jobs are done.
     """
     register_configs()
-    given = [o for o in overrides if o.startswith("folder=")]
-    folder = Path(given[-1].removeprefix("folder=")) if given else _new_folder()
+    given = [o.removeprefix("folder=") for o in overrides if o.startswith("folder=")]
+    folder = Path(_unquoted(given[-1])) if given else _new_folder()
     folder = folder.expanduser().resolve()
     new = _check_writable(folder)
     arguments = [o for o in overrides if not o.startswith("folder=")]
-    arguments.append(f"folder={folder}")
+    arguments.append(f"folder={QuotedString(str(folder), Quote.single).with_quotes()}")
     if config_dir is not None:
         arguments = ["--config-dir", config_dir, *arguments]
     saved, sys.argv = sys.argv, ["jaxnmf", *arguments]
     # Hydra would print a traceback of its own and exit; here errors are one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     call = uuid.uuid4().hex
+    # Not taken from sys.argv where a job runs: a launcher's processes have their own.
+    options = ["--force"] * force
+    options += [] if config_dir is None else ["--config-dir", config_dir]
+    command = shlex.join(["jaxnmf", "run", *options, *overrides])
+    task = functools.partial(_task, call, command)
     told: list[dict[str, Any]] = []
+    unreported: list[str] = []
     try:
         with Watch(folder, call):
-            _hydra(_task(call, force=force, wait=False))
+            _hydra(task(force=force, wait=False))
             first = outcomes.read(folder, call)
             if any(one["what"] == "busy" for one in first):
                 # What another process was at: wait for it, or do it if that died.
                 told = [one for one in first if one["what"] in ("ran", "warning")]
                 outcomes.clear(folder, call)
-                _hydra(_task(call, force=False, wait=True))
+                _hydra(task(force=False, wait=True))
     finally:
         sys.argv = saved
         told = [*told, *outcomes.read(folder, call)]
         outcomes.clear(folder, call)
-        _tell(folder, told, console)
+        try:
+            _tell(folder, told, console)
+        except ValueError as error:  # not to hide what happened
+            unreported = [one_line(error)]
         if new and not any(path.is_dir() for path in folder.glob("jobs/*")):
             shutil.rmtree(folder, ignore_errors=True)  # what Hydra left of errors
-    failed, left_out = _messages(told, "failed"), _messages(told, "left out")
+    failed = [*_messages(told, "failed"), *unreported]
+    left_out = _messages(told, "left out")
     if failed:
         raise ValueError(failed[0])
     if left_out and not any(one["what"] in ("ran", "stood") for one in told):
@@ -126,7 +139,7 @@ def _hydra(task: Any) -> None:
     )(task)()
 
 
-def _task(call: str, *, force: bool, wait: bool) -> Any:
+def _task(call: str, command: str, *, force: bool, wait: bool) -> Any:
     """What Hydra runs for each job, perhaps in another process. It returns the lowest
     error, for a sweeper that searches; NaN where there is none."""
 
@@ -145,8 +158,9 @@ def _task(call: str, *, force: bool, wait: bool) -> Any:
                 force=force,
                 wait=wait,
                 warn=lambda message: tell("warning", message),
+                command=command,
             )
-            if done.anew and plain["mlflow"]:
+            if plain["mlflow"]:
                 tracking.log_job(done.job, plain["mlflow"])
             summary = done.job.summary
             error = float(np.min(summary["error"]))
@@ -170,6 +184,11 @@ def _task(call: str, *, force: bool, wait: bool) -> Any:
         return math.nan
 
     return task
+
+
+def _unquoted(text: str) -> str:
+    """A value without the quotes of Hydra's grammar around it."""
+    return text[1:-1] if re.fullmatch(r"'.*'|\".*\"", text) else text
 
 
 def _messages(told: Sequence[Mapping[str, Any]], what: str) -> list[str]:
@@ -209,7 +228,7 @@ def _check_writable(folder: Path) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another call's too
     except OSError as error:
         raise ValueError(
             f"folder: {str(folder)!r} cannot be written: {error.strerror or error}"

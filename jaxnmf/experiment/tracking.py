@@ -7,11 +7,13 @@ the numbers of the summary, and the objective and error of every record.
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from jaxnmf.experiment.layout import writing
 from jaxnmf.experiment.store import StoredJob
 
 
@@ -28,7 +30,7 @@ def require(address: str) -> tuple[Any, Any, Any]:
 
 
 def log_job(job: StoredJob, address: str) -> None:
-    """Log every run of a job.
+    """Log every run of a job, unless a file beside it says that this was done.
 
     Args:
       job: one that is done.
@@ -37,15 +39,16 @@ def log_job(job: StoredJob, address: str) -> None:
     Raises:
       ValueError: where MLflow is not installed or cannot be reached.
     """
+    record = job.path.with_name(f".{job.key}.mlflow")
+    done = json.dumps([address, job.manifest.get("sha256")])
+    if record.is_file() and done in record.read_text().splitlines():
+        return
     mlflow, entities, exceptions = require(address)
     Metric, Param, RunTag = entities.Metric, entities.Param, entities.RunTag
     try:
         client = mlflow.MlflowClient(tracking_uri=address)
         study = str(job.config.get("name", "run"))
-        found = client.get_experiment_by_name(study)
-        experiment = (
-            client.create_experiment(study) if found is None else found.experiment_id
-        )
+        experiment = _experiment(client, exceptions, study)
         params = [Param(key, str(value)[:500]) for key, value in flat(job.config)]
         for row in job.summary.to_dict("records"):
             name = str(row["run"])
@@ -71,8 +74,24 @@ def log_job(job: StoredJob, address: str) -> None:
             for at in range(0, len(metrics), 1000):  # MLflow's most at once
                 client.log_batch(run, metrics=metrics[at : at + 1000])
             client.set_terminated(run)
+        with writing(record), record.open("a") as opened:
+            opened.write(f"{done}\n")
     except exceptions.MlflowException as error:
         raise ValueError(f"mlflow={address!r}: {error}") from error
+
+
+def _experiment(client: Any, exceptions: Any, study: str) -> str:
+    """The number of MLflow's experiment of this name, made where there is none."""
+    found = client.get_experiment_by_name(study)
+    if found is None:
+        try:
+            return client.create_experiment(study)
+        except exceptions.MlflowException:
+            # Another job of the study may just have made it.
+            found = client.get_experiment_by_name(study)
+            if found is None:
+                raise
+    return found.experiment_id
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -36,10 +36,12 @@ class Unfinished:
     """
 
     def __init__(self, folder: str | Path, key: str) -> None:
+        self.key = key
         self.path = job_path(Path(folder), key).with_name(f".{key}~runs")
 
     def begin(self, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
-        """Make the folder, with what readers need to know of the job."""
+        """Make the folder, with what readers need to know of the job; one that is there
+        goes on."""
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             text = plain("config", config, as_yaml)
@@ -83,17 +85,32 @@ class Unfinished:
     def checkpoint(self, run: str) -> RunCheckpoint:
         return RunCheckpoint(self.path / f"{run}.checkpoint")
 
-    def discard_empty(self) -> None:
-        """Remove the folder of a job that could not be run at all."""
-        if not self.runs():
-            shutil.rmtree(self.path, ignore_errors=True)
+    def begun(self) -> dict[str, Any] | None:
+        """The manifest of who began, None where nobody did."""
+        try:
+            return json.loads((self.path / "manifest.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is there that was computed."""
+        kept = (".npz", ".checkpoint")
+        return not any(path.suffix in kept for path in self.path.rglob("*"))
+
+    def discard(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def runs(self) -> list[str]:
         """The runs that ended, in the order they did."""
-        paths = sorted(
-            self.path.glob("*.npz"), key=lambda path: path.stat().st_mtime_ns
-        )
-        return [path.stem for path in paths]
+
+        def ended(path: Path) -> int:
+            try:
+                return path.stat().st_mtime_ns
+            except OSError:  # another process has just finished the job
+                return 0
+
+        return [path.stem for path in sorted(self.path.glob("*.npz"), key=ended)]
 
 
 class RunCheckpoint:

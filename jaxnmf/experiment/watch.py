@@ -92,10 +92,13 @@ def study_table(
             with (path / "config.yaml").open("rb") as opened:
                 known[path] = labels(yaml.safe_load(opened))
         begun = (path / "manifest.json").stat().st_mtime
-        runs = json.loads((path / "manifest.json").read_bytes()).get("runs", "?")
+        manifest = json.loads((path / "manifest.json").read_bytes())
+        runs = str(manifest.get("runs", "?"))
+        if manifest.get("kind") == "runs":
+            runs = f"{len(list(path.glob('*.npz')))} of {runs}"
         table.add_row(
             *_names(known[path]),
-            f"{len(list(path.glob('*.npz')))} of {runs}",
+            runs,
             "",
             f"{time.time() - begun:.0f}",
             "runs",

@@ -184,6 +184,7 @@ ERRORS = {
     ),
     "max_iter of -1": (["stop.max_iter=-1"], ["max_iter=-1", "≥ 1"]),
     "dtype": (["dtype=float16"], ["float16", "float32"]),
+    "mistyped key of Hydra's": (["hydra.sweep.dri=x"], ["hydra.sweep.dri"]),
 }
 
 
@@ -200,6 +201,15 @@ def test_errors_are_one_line_and_exit_code_2(case, tmp_path, capsys):
     for word in words:
         assert word in told
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["müller (R&D), x=1", "a,b", "it's"])
+def test_a_folder_may_have_any_name(name, tmp_path):
+    """Also one that means something in Hydra's grammar."""
+    folder = tmp_path / name
+    assert main(["run", *QUICK, f"folder={folder}"]) == 0
+    assert (folder / "report.html").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):
@@ -276,12 +286,16 @@ def test_studies_of_ratings_choose_from_what_can_be_run(name, shared_data):
     assert config["toward"] == "mean"
 
 
+def solvers_of(experiment):
+    text = (CONFIGS / "experiment" / f"{experiment}.yaml").read_text()
+    return yaml.safe_load(text)["hydra"]["sweeper"]["params"]["solver"].split(",")
+
+
 @pytest.mark.parametrize("loss", ["frobenius", "kullback-leibler"])
 def test_a_shootout_has_every_solver_that_applies(loss):
     """All that minimise the plain loss of dense data, and the classic baseline."""
     short = {"frobenius": "frobenius", "kullback-leibler": "kl"}[loss]
-    text = (CONFIGS / "experiment" / f"{short}_shootout.yaml").read_text()
-    chosen = yaml.safe_load(text)["hydra"]["sweeper"]["params"]["solver"].split(",")
+    chosen = solvers_of(f"{short}_shootout")
     wanted = {
         name
         for name in jaxnmf.solvers()
@@ -290,6 +304,11 @@ def test_a_shootout_has_every_solver_that_applies(loss):
         and not getattr(registry.solver_class(name), "variant", False)
     }
     assert set(chosen) - {"als"} == wanted
+
+
+def test_the_comparison_of_all_has_the_solvers_of_both_shootouts():
+    both = {*solvers_of("frobenius_shootout"), *solvers_of("kl_shootout")}
+    assert set(solvers_of("solver_comparison")) == both
 
 
 def test_an_interrupted_study_keeps_its_finished_runs(tmp_path):

@@ -8,9 +8,10 @@ import pytest
 
 import jaxnmf
 from jaxnmf import datasets
-from jaxnmf.experiment import store
+from jaxnmf.experiment import lane_jobs, store
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.report import build_report, choices, settings
+from jaxnmf.selection.consensus import Consensus
 
 SMALL = ["dataset=synthetic", "dataset.m=30", "dataset.n=20", "dataset.rank=3"]
 QUICK = [*SMALL, "stop.max_iter=60", "ranks=[2,3,4]", "seeds=[0,1,2]"]
@@ -115,12 +116,65 @@ def test_a_solver_without_the_setting_is_left_out_by_name(tmp_path, capsys):
         (["sweep=l1", "stop.target=0.1"], "stop.target=0.1"),
         (["select=consensu"], "did you mean 'consensus'?"),
         (["select=consensus", "select.slak=1"], "slack"),
+        (["sweep={l1:0.1}"], "l1=0.1 must be a list of at least one number"),
+        (["sweep=l1", "ranks=[2,2]"], "names one twice"),
     ],
 )
 def test_what_cannot_be_run_is_refused(tmp_path, capsys, overrides, message):
     assert run(tmp_path, "solver=hals", *overrides) != 0
     assert message in words_of(capsys)
     assert store.read_jobs(tmp_path) == []
+
+
+def test_errors_of_lanes_are_of_what_they_were_fitted_to(tmp_path, V):
+    """Of a part of V where a method fits parts; relative_error without penalties."""
+    held_out = ["select=bi_cross_validation", "seeds=[0,1,2,3]", "ranks=[2]"]
+    assert run(tmp_path, "solver=hals", *held_out) == 0
+    assert run(tmp_path, "solver=hals", "ranks=[2]", "sweep={l2:[0.5]}") == 0
+    blocks, swept = store.read_jobs(tmp_path)
+    assert blocks.manifest["method"] == "bi_cross_validation"
+    # A quarter of V is held out, a quarter fitted, with two components of three.
+    errors = blocks.summary["error"].to_numpy()
+    whole = np.sqrt(blocks.summary["objective"].to_numpy() / (0.5 * (V**2).sum()))
+    assert (errors > 1.5 * whole).all()
+    assert (errors < 1).all()
+    table = swept.summary
+    relative, own = (table[x].to_numpy() for x in ("relative_error", "error"))
+    assert (relative < own).all()
+    for row in table.to_dict("records"):
+        if row["seed"] == table.loc[table["objective"].idxmin(), "seed"]:
+            W, H = swept.factors(row["run"])
+            own = np.linalg.norm(V - W @ H) / np.linalg.norm(V)
+            assert row["relative_error"] == pytest.approx(own, rel=1e-4)
+
+
+def test_ctrl_c_before_the_first_lane_ends_the_call(tmp_path, monkeypatch, capsys):
+    swept = lane_jobs.sweep
+
+    def cut(*args, **kwargs):
+        found = swept(*args, **kwargs)
+        return dataclasses.replace(found, runs=(None,) * len(found.runs))
+
+    monkeypatch.setattr(lane_jobs, "sweep", cut)
+    assert run(tmp_path, "solver=pgd,pgd-lin", "sweep={l1:[0.0]}") == 130
+    assert "interrupted" in words_of(capsys)
+    assert len(list(tmp_path.glob("jobs/.*~runs"))) == 1  # the next was not begun
+
+
+def test_lanes_are_kept_where_the_choice_fails(tmp_path, monkeypatch, capsys):
+    def failed(*_):
+        raise ValueError("every run of a part diverged")
+
+    monkeypatch.setattr(Consensus, "choose", failed)
+    assert run(tmp_path, "solver=hals", "select=consensus") == 2
+    assert "diverged" in words_of(capsys)
+    assert list(tmp_path.glob("jobs/.*~runs/lanes/lanes-*.npz"))
+
+
+def test_lanes_are_reproduced_but_for_rounding(chosen, swept, capsys):
+    for folder in (chosen, swept):
+        assert main(["reproduce", str(folder)]) == 0
+        assert "same but for rounding" in words_of(capsys)
 
 
 def test_a_second_call_runs_nothing(chosen, monkeypatch, capsys):

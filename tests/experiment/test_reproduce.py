@@ -139,6 +139,62 @@ def test_a_run_goes_on_from_its_checkpoint_with_the_same_bits(
     same_bits(tmp_path / "alone", tmp_path / "cut")
 
 
+def test_what_another_environment_began_is_begun_again(tmp_path, monkeypatch, capsys):
+    """And kept: a job's runs are all of one version, one device and one commit."""
+    add = unfinished.Unfinished.add
+
+    def killed(self, run, done):
+        add(self, run, done)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(unfinished.Unfinished, "add", killed)
+    assert run(tmp_path, "solver=hals") == 130
+    monkeypatch.setattr(unfinished.Unfinished, "add", add)
+    (path,) = tmp_path.glob("jobs/.*~runs/manifest.json")
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "versions": {"jax": "0.0"}}))
+    calls, timed = [], runs.timed
+    monkeypatch.setattr(
+        runs, "timed", lambda *a, **k: calls.append(1) or timed(*a, **k)
+    )
+    assert run(tmp_path, "solver=hals") == 0
+    assert len(calls) == 4
+    told = " ".join(capsys.readouterr().out.split())
+    assert "was begun with another versions" in told
+    (kept,) = (tmp_path / "damaged").iterdir()
+    assert (kept / "r2-s0.npz").is_file()
+
+
+def test_a_checkpoint_outlives_a_disk_that_is_full(tmp_path, monkeypatch, capsys):
+    arguments = ["solver=hals", "ranks=[2]", "seeds=[0]", "stop.tol=0"]
+    monkeypatch.setattr(unfinished, "CHECKPOINT_SECONDS", 0.0)
+    puts, put = [], unfinished.put
+
+    def full(path, data):
+        if path.suffix == ".checkpoint":
+            puts.append(path)
+            if len(puts) == 3:
+                raise OSError(28, "No space left on device")
+        put(path, data)
+
+    monkeypatch.setattr(unfinished, "put", full)
+    assert run(tmp_path, *arguments) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert puts[0].is_file()
+
+
+def test_another_jobs_damage_does_not_hide_what_happened(study, tmp_path, capsys):
+    assert run(tmp_path, "solver=hals") == 0
+    (job,) = store.read_jobs(tmp_path)
+    (job.path / "factors.npz").write_bytes(b"damaged")
+    assert run(tmp_path, "solver=mu") == 2
+    assert "factors.npz: is not the file" in capsys.readouterr().err
+    assert run(tmp_path, "solver=mu,pgd", "init=nndsvd", "ranks=[30]") == 2
+    assert "min(m, n) = 20" in capsys.readouterr().err  # the reason, not the damage
+    assert run(tmp_path) == 0
+    same_bits(study, tmp_path)
+
+
 def one_job(folder, entered, go_on, told):
     """In a process of its own: a job whose first run waits until it may go on."""
     timed = runs.timed
@@ -278,7 +334,7 @@ def test_reproduce_tells_what_differs_and_since_which_record(tmp_path, capsys):
     rewritten(job.path, bend)
     assert main(["reproduce", str(tmp_path)]) == 1
     told = " ".join(capsys.readouterr().out.split())
-    assert "2 runs differ" in told
+    assert "2 of them differ" in told
     assert "r3-s1: objective from record 2 (iteration 20) on" in told
     assert "r2-s0: W by up to 0.001" in told
     assert "jax: 0.0 in the record" in told

@@ -9,7 +9,7 @@ import pytest
 
 from jaxnmf.experiment import store
 from jaxnmf.experiment.layout import DATA_FILES, Finished
-from jaxnmf.experiment.store import has_job, read_job, read_jobs, write_job
+from jaxnmf.experiment.store import place, read_job, read_jobs, write_job
 from jaxnmf.experiment.unfinished import Unfinished
 
 
@@ -196,13 +196,13 @@ def test_a_choice_of_rank_is_kept_with_its_evidence(tmp_path):
 
 def test_jobs_are_read_in_order_and_without_dot_folders(tmp_path):
     assert read_jobs(tmp_path) == []
-    assert not has_job(tmp_path, "a")
+    assert place(tmp_path, "a") is None
     for key in ("b", "a", "a.b"):
         write_job(tmp_path, key, **job())
     (tmp_path / "jobs" / ".a~0123").mkdir()
     (tmp_path / "jobs" / "notes.txt").write_text("mine")
     assert [each.key for each in read_jobs(tmp_path)] == ["a", "a.b", "b"]
-    assert has_job(tmp_path, "a")
+    assert place(tmp_path, "a")
 
 
 class Killed(BaseException):
@@ -245,7 +245,7 @@ def test_killed_while_replacing_leaves_the_old_or_the_new(
     with pytest.raises(Killed):
         write_job(tmp_path, "a", **job(error=0.25))
     monkeypatch.undo()
-    assert has_job(tmp_path, "a")
+    assert place(tmp_path, "a")
     assert error_of(tmp_path) == (0.25 if new and after else 0.5)
     (found,) = read_jobs(tmp_path)
     assert found.key == "a"
@@ -261,7 +261,7 @@ def test_killed_before_the_first_job_stands_leaves_none(tmp_path, kill_at, monke
     with pytest.raises(Killed):
         write_job(tmp_path, "a", **job())
     monkeypatch.undo()
-    assert not has_job(tmp_path, "a")
+    assert place(tmp_path, "a") is None
     assert read_jobs(tmp_path) == []
 
 
@@ -338,7 +338,7 @@ def test_a_later_format_is_refused_with_both_versions(tmp_path, monkeypatch):
 
 def test_a_damaged_job_is_moved_aside(tmp_path):
     path = write_job(tmp_path, "a", **job())
-    kept = store.set_aside(tmp_path, "a")
+    kept = store.set_aside(tmp_path, "a", path)
     assert not path.exists()
     assert sorted(each.name for each in kept.iterdir()) == sorted(
         [*DATA_FILES, "manifest.json"]

@@ -2,6 +2,7 @@
 
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
@@ -27,6 +28,7 @@ H = RNG.uniform(0.8, 1.2, (RANK, N))
 V = WT.T @ H
 NORM = 0.5 * (V**2).sum()
 RECORDS = 12
+MAPS = Path("/proc/self/maps")
 NEVER = Stop(max_iter=120, tol=0.0)
 
 
@@ -451,6 +453,18 @@ def test_programs_are_not_kept_without_end(monkeypatch):
     programs.compiled(run.measure, problem_of(), start())
     assert len(programs._programs) == 256
     assert "0" not in programs._programs
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="Linux tells a process its mappings")
+def test_programs_are_forgotten_before_memory_mappings_run_out(monkeypatch):
+    monkeypatch.setattr(programs, "_programs", {})
+    for size in range(3, 13):
+        programs.compiled(lambda x: jnp.sin(x) @ jnp.cos(x), jnp.ones((size, size)))
+    held = MAPS.read_bytes().count(b"\n")
+    monkeypatch.setattr(programs, "MOST_MAPPINGS", 0)
+    last, _ = programs.compiled(run.measure, problem_of(), start())
+    assert list(programs._programs.values()) == [last]
+    assert MAPS.read_bytes().count(b"\n") < held - 10
 
 
 # --- Words ----------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import time
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import pytest
 import scipy.sparse
 
 import jaxnmf
+from jaxnmf import lane_store
 from jaxnmf import lanes as lanes_module
 from jaxnmf.init import initial_factors
 from jaxnmf.lanes import Form
@@ -271,6 +273,68 @@ def test_a_folder_of_another_sweep_is_refused(tmp_path):
     assert card["solver"][0] == "hals"
     # More lanes of the same sweep are welcome.
     assert len(jaxnmf.sweep(V, [2, 3], 2, folder=tmp_path, **COMMON).table) == 4
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_finished_sweep_is_read_again_in_any_form(form, tmp_path, monkeypatch):
+    given: dict[str, Any] = {"folder": tmp_path, "form": FORMS[form], **COMMON}
+    first = jaxnmf.sweep(V, [2, 3], 2, **given)
+    monkeypatch.setattr(
+        sweep_module.Runner, "run", lambda *_: pytest.fail("was run again")
+    )
+    assert list(jaxnmf.sweep(V, [2, 3], 2, **given).table) == list(first.table)
+
+
+def test_seeds_that_are_added_do_not_take_lanes_of_other_data(tmp_path):
+    """A seed's data are those of its place among the seeds."""
+    given: dict[str, Any] = {"folder": tmp_path, **COMMON}
+    several = sweep_module.Several([V, 2 * V])
+    jaxnmf.sweep(several, [2], [1, 2], **given)
+    more = jaxnmf.sweep(several, [2], [0, 1, 2], **given)
+    for lane, run in zip(more.lanes, more.runs, strict=True):
+        assert run is not None
+        size = 2 - (lane.seed in (0, 2))  # seed 1 now works on the second
+        found = run.factors.Wt.T @ run.factors.H
+        assert found.mean() == pytest.approx(size * V.mean(), rel=0.05)
+
+
+def test_a_sweep_is_known_by_what_its_own_loss_does(tmp_path):
+    def loss(weight):
+        return lambda v, x: weight * (v - x) ** 2 / (1 + x)
+
+    given: dict[str, Any] = {"solver": "pgd", "folder": tmp_path, **COMMON}
+    given = {k: v for k, v in given.items() if k != "loss"}
+    jaxnmf.sweep(V, [2], 1, loss=loss(1.0), **given)
+    assert jaxnmf.sweep(V, [2], 1, loss=loss(1.0), l1=(0.0, 0.0), **given).complete
+    with pytest.raises(ValueError, match="another loss"):
+        jaxnmf.sweep(V, [2], 1, loss=loss(2.0), **given)
+    with pytest.raises(ValueError, match="another loss"):
+        jaxnmf.sweep(V, [2], 1, loss=lambda v, x: (v - x) ** 2, **given)
+
+
+def test_a_finished_lane_is_on_disk_before_the_next_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(lane_store, "SAVE_SECONDS", 0.0)
+    seen, add = [], lane_store.LaneStore.add
+
+    def slowly(self: Any, key: str, run: Any) -> None:
+        seen.append(len(list(tmp_path.glob("lanes-*.npz"))))
+        add(self, key, run)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(lane_store.LaneStore, "add", slowly)
+    jaxnmf.sweep(V, [2], 3, folder=tmp_path, form=FORMS["alone"], **COMMON)
+    assert seen == [0, 1, 2]
+
+
+def test_lanes_that_cannot_be_written_are_in_the_result(tmp_path, monkeypatch):
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    jaxnmf.sweep(V, [2], 1, folder=tmp_path, **COMMON)
+    monkeypatch.setattr(lane_store, "put", full)
+    with pytest.warns(UserWarning, match="No space left"):
+        found = jaxnmf.sweep(V, [2], 2, folder=tmp_path, **COMMON)
+    assert found.complete
 
 
 def test_a_damaged_file_is_run_again(tmp_path):

@@ -78,7 +78,8 @@ def build_report(
     if target is None:
         if len(set(folders)) > 1:
             raise ValueError(
-                f"target: the report of {len(folders)} folders needs one to go into"
+                f"target: the report of {len(folders)} folders needs one to go into "
+                "(--into)"
             )
         target = folders[0]
     jobs = merged(folders) if jobs is None else jobs
