@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 
 import jaxnmf
-from jaxnmf import datasets
+from jaxnmf import datasets, registry
 from jaxnmf.experiment import lane_jobs, store
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.report import build_report, choices, settings
+from jaxnmf.selection.base import Data
 from jaxnmf.selection.consensus import Consensus
+from jaxnmf.selection.cross_validation import BiCrossValidation
 
 SMALL = ["dataset=synthetic", "dataset.m=30", "dataset.n=20", "dataset.rank=3"]
 QUICK = [*SMALL, "stop.max_iter=60", "ranks=[2,3,4]", "seeds=[0,1,2]"]
@@ -133,11 +135,11 @@ def test_errors_of_lanes_are_of_what_they_were_fitted_to(tmp_path, V):
     assert run(tmp_path, "solver=hals", "ranks=[2]", "sweep={l2:[0.5]}") == 0
     blocks, swept = store.read_jobs(tmp_path)
     assert blocks.manifest["method"] == "bi_cross_validation"
-    # A quarter of V is held out, a quarter fitted, with two components of three.
-    errors = blocks.summary["error"].to_numpy()
-    whole = np.sqrt(blocks.summary["objective"].to_numpy() / (0.5 * (V**2).sum()))
-    assert (errors > 1.5 * whole).all()
-    assert (errors < 1).all()
+    data = Data(V=V, mask=None, shape=V.shape, loss=registry.make_loss("frobenius"))
+    fitted = BiCrossValidation().several(data, [0, 1, 2, 3]).data
+    for row in blocks.summary.to_dict("records"):
+        half = 0.5 * np.square(fitted[row["seed"]]).sum()
+        assert row["error"] == pytest.approx((row["objective"] / half) ** 0.5)
     table = swept.summary
     relative, own = (table[x].to_numpy() for x in ("relative_error", "error"))
     assert (relative < own).all()
