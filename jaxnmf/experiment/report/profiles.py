@@ -98,13 +98,13 @@ def section(study: Study) -> dict[str, Any] | None:
 
 
 def _of_loss(study: Study, loss: str, times: pd.DataFrame) -> dict[str, Any] | None:
-    panels, columns, count, left = [], {}, 0, []
+    panels, columns, count, every, left = [], {}, 0, 0, []
     for column, near in NEAR.items():
         wide = times.pivot(index=[*SETTING, "split"], columns="solver", values=column)
         whole, left = complete(wide)
         if whole.shape[1] < 2 or len(whole) < LEAST_PROBLEMS:
             return None
-        count = len(whole)
+        count, every = len(whole), len(wide)
         found = ratios(whole)
         curves = {str(solver): profile(found[solver]) for solver in found}
         stem = f"profile {loss} {column.removeprefix('seconds_to_')}"
@@ -123,6 +123,7 @@ def _of_loss(study: Study, loss: str, times: pd.DataFrame) -> dict[str, Any] | N
     return {
         "loss": words.loss_name(loss),
         "problems": count,
+        "partly": every - count,
         "left": left,
         "lines": {solver: study.lines[solver] for solver in sorted(table.index)},
         "panels": panels,

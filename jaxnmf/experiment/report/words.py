@@ -129,6 +129,11 @@ def some(names: Sequence[Any], most: int = 4) -> str:
     return f"{', '.join(map(str, names[: most - 1]))} and {len(names) - most + 1} more"
 
 
+def lower_first(sentence: str) -> str:
+    """The sentence as it stands after a colon."""
+    return sentence[:1].lower() + sentence[1:]
+
+
 def probability(p: float) -> str:
     """A p-value for a table: ``"0.031"``, ``"< 0.001"``."""
     return "< 0.001" if p < 0.001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
@@ -171,7 +176,16 @@ def winners(table: pd.DataFrame) -> list[str]:
     rows = table.to_dict("records")
     if all(len(_distinct(rows, x)) == 1 for x in ("dataset", "loss", "model")):
         return findings(table)
-    return [_tally(rows)] if len(_distinct(rows, "solver")) > 1 else []
+    if len(_distinct(rows, "solver")) == 1:
+        return []
+    losses = _distinct(rows, "loss")
+    if len(losses) == 1:
+        return [_tally(rows)]
+    return [
+        f"{loss_name(loss)} loss: "
+        + lower_first(_tally([row for row in rows if row["loss"] == loss]))
+        for loss in losses
+    ]
 
 
 def findings(table: pd.DataFrame) -> list[str]:
@@ -205,11 +219,16 @@ def findings(table: pd.DataFrame) -> list[str]:
 
 def predicted(predictions: pd.DataFrame) -> str:
     """What validation chose for ratings, and how it does on the test, against the
-    baselines; empty where it chose nothing."""
+    baselines; empty where it chose nothing. Of several data sets or losses, for the one
+    of the lowest validation error."""
     chosen = predictions[predictions["chosen"]]
     if chosen.empty:
         return ""
-    row = chosen.iloc[0]
+    row = chosen.sort_values("validation_rmse").iloc[0]
+    of_row = (predictions["dataset"] == row["dataset"]) & (
+        predictions["loss"] == row["loss"]
+    )
+    predictions = predictions[of_row]
     simple = predictions[predictions["rank"] == 0]
     against = listed(
         f"{number(error, 4)} by {label}"
@@ -308,7 +327,7 @@ def _tally(rows: list[dict]) -> str:
     told = [f"{solver} in {times}" for solver, times in won.most_common()] or ["none"]
     return (
         f"Of the {len(settings)} settings (data set, loss, model and rank), the lowest "
-        f"error was reached by {listed(told)}, a tie counted for each."
+        f"error was reached by {some(told, 6)}, a tie counted for each."
     )
 
 
