@@ -305,6 +305,22 @@ def test_a_run_ended_by_the_clock_is_reproduced_to_its_iteration(tmp_path, capsy
     assert "4 runs, same bits" in capsys.readouterr().out
 
 
+def test_a_run_that_ended_in_time_is_reproduced_on_busy_cores(
+    tmp_path, monkeypatch, capsys
+):
+    """Its iterations may take longer than the budget now."""
+    assert run(tmp_path, "solver=hals", "stop.time_budget=100") == 0
+    timed = runs.timed
+
+    def slowly(problem, solver, factors, key, stop, **more):
+        assert stop.seconds == np.inf
+        return timed(problem, solver, factors, key, stop, **more)
+
+    monkeypatch.setattr(runs, "timed", slowly)
+    assert main(["reproduce", str(tmp_path)]) == 0
+    assert "4 runs, same bits" in capsys.readouterr().out
+
+
 def rewritten(path, change):
     """The job, written again with another summary, trace or factors, or environment."""
     job = store.read_job(path)
