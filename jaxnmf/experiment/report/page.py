@@ -166,7 +166,7 @@ def _compared(study: Study, sections: dict[Any, Any]) -> list[tuple[str, list[st
         brief.append(("Fastest", [profiles.finding(each) for each in fast["losses"]]))
     if ranked := sections.get(significance):
         told = [each["finding"] for each in ranked["rankings"]]
-        if summary["loss"].nunique() > 1:
+        if len(set(summary["loss"])) > 1:
             told = [
                 f"{words.loss_name(each['loss'])} loss: {words.lower_first(one)}"
                 for each, one in zip(ranked["rankings"], told, strict=True)

@@ -221,22 +221,17 @@ def predicted(predictions: pd.DataFrame) -> str:
     """What validation chose for ratings, and how it does on the test, against the
     baselines; empty where it chose nothing. Of several data sets or losses, for the one
     of the lowest validation error."""
-    chosen = predictions[predictions["chosen"]]
-    if chosen.empty:
+    rows = predictions.to_dict("records")
+    chosen = [row for row in rows if row["chosen"]]
+    if not chosen:
         return ""
-    row = chosen.sort_values("validation_rmse").iloc[0]
-    of_row = (predictions["dataset"] == row["dataset"]) & (
-        predictions["loss"] == row["loss"]
-    )
-    predictions = predictions[of_row]
-    simple = predictions[predictions["rank"] == 0]
-    against = listed(
-        f"{number(error, 4)} by {label}"
-        for error, label in zip(simple["rmse"], simple["solver"], strict=True)
-    )
+    row = min(chosen, key=lambda row: row["validation_rmse"])
+    here = [x for x in rows if all(x[k] == row[k] for k in ("dataset", "loss"))]
+    simple = [x for x in here if x["rank"] == 0]
+    against = listed(f"{number(x['rmse'], 4)} by {x['solver']}" for x in simple)
     model = f" ({row['model']})" if row["model"] else ""
     return (
-        f"Of {count(len(predictions) - len(simple), 'setting')}, validation chose "
+        f"Of {count(len(here) - len(simple), 'setting')}, validation chose "
         f"{row['solver']} at rank {row['rank']}{model}: on the test part its RMSE is "
         f"{number(row['rmse'], 4)}, against {against}."
     )
