@@ -2,7 +2,7 @@
 
 Entries at random places, Poisson(1) + 1. From 10⁵ to 2·10⁷ stored entries with a
 hundred to a row; then twice the entries, twice the rows and twice the rank, one at a
-time. Each size runs in a process of its own, whose peak of resident memory is read at
+time, from two million and from ten million entries. Each size runs in a process of its own, whose peak of resident memory is read at
 the end. Leaves ``sparse_scaling.png`` beside this file.
 
     python experiments/benchmarks/sparse_scaling.py
@@ -79,15 +79,15 @@ def main() -> None:
                 flush=True,
             )
         axis.loglog(STORED, times, marker="o", label=solver)
-        base = (40_000, 20_000, 2_000_000, RANK)
-        first = apart(*base, solver)["seconds"]
-        for name, size in {
-            "entries": (40_000, 20_000, 4_000_000, RANK),
-            "rows": (80_000, 20_000, 2_000_000, RANK),
-            "rank": (40_000, 20_000, 2_000_000, 2 * RANK),
-        }.items():
-            ratio = apart(*size, solver)["seconds"] / first
-            print(f"{solver} twice the {name}: {ratio:.2f} times", flush=True)
+        for m, n, stored in ((40_000, 20_000, 2 * 10**6), (100_000, 30_000, 10**7)):
+            first = apart(m, n, stored, RANK, solver)["seconds"]
+            for name, size in {
+                "entries": (m, n, 2 * stored, RANK),
+                "rows": (2 * m, n, stored, RANK),
+                "rank": (m, n, stored, 2 * RANK),
+            }.items():
+                ratio = apart(*size, solver)["seconds"] / first
+                print(f"{solver} twice the {name}, {stored}: {ratio:.2f}", flush=True)
     axis.loglog(
         STORED, [times[0] * s / STORED[0] for s in STORED], "k:", label="linear"
     )
