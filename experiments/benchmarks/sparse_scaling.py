@@ -2,8 +2,9 @@
 
 Entries at random places, Poisson(1) + 1. From 10⁵ to 2·10⁷ stored entries with a
 hundred to a row; then twice the entries, twice the rows and twice the rank, one at a
-time, from two million and from ten million entries. Each size runs in a process of its own, whose peak of resident memory is read at
-the end. Leaves ``sparse_scaling.png`` beside this file.
+time, from two million and from ten million entries. Each size runs in a process of its
+own, whose peak of resident memory is read at the end. Leaves ``sparse_scaling.png``
+beside this file.
 
     python experiments/benchmarks/sparse_scaling.py
 """
