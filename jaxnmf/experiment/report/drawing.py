@@ -19,6 +19,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import (
     FixedFormatter,
     FixedLocator,
@@ -180,16 +181,53 @@ def panel(
         return figure, axes
 
 
-def drawn(figure: Figure) -> Drawing:
-    """The figure in every form it is kept in."""
-    text, image = io.StringIO(), io.BytesIO()
+def drawn(figure: Figure, legend: Sequence[tuple[str, str, Any]] = ()) -> Drawing:
+    """The figure in every form it is kept in.
+
+    ``legend`` has (name, colour, pattern) of its lines. On the page one stands over
+    many panels; as a file a figure stands alone and has its own, below.
+    """
     with mpl.rc_context(LOOK):
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-        figure.savefig(image, format="png", dpi=DPI, facecolor="white")
-    svg = re.sub(
+        svg = _svg(figure)
+        inline, bounds = _inline(svg), None
+        if legend:
+            _add_legend(figure, legend)
+            bounds = "tight"
+            svg = _svg(figure, bounds)
+        image = io.BytesIO()
+        figure.savefig(
+            image, format="png", dpi=DPI, facecolor="white", bbox_inches=bounds
+        )
+    return Drawing(inline, svg, image.getvalue())
+
+
+def _svg(figure: Figure, bounds: Any = None) -> str:
+    text = io.StringIO()
+    figure.savefig(
+        text,
+        format="svg",
+        transparent=True,
+        metadata={"Date": None},
+        bbox_inches=bounds,
+    )
+    return re.sub(
         r'"data:image/png;base64,([^"]*)"', _few_colours, text.getvalue(), flags=re.S
     )
-    return Drawing(_inline(svg), svg, image.getvalue())
+
+
+def _add_legend(figure: Figure, legend: Sequence[tuple[str, str, Any]]) -> None:
+    handles = [Line2D([], [], color=c, linestyle=pattern) for _, c, pattern in legend]
+    added = figure.legend(
+        handles,
+        [f" {name}" for name, _, _ in legend],  # one that begins with _ is left out
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        ncols=3,
+        frameon=False,
+        fontsize=7,
+    )
+    for text in added.get_texts():
+        text.set_parse_math(False)
 
 
 def _few_colours(found: re.Match[str]) -> str:

@@ -56,6 +56,14 @@ def solver_lines(solvers: Iterable[str]) -> dict[str, Line]:
     }
 
 
+def legend(
+    lines: Mapping[str, Line], solvers: Iterable[Any]
+) -> list[tuple[str, str, Any]]:
+    """The lines of the solvers, by name, for `drawn`."""
+    names = sorted({str(solver) for solver in solvers})
+    return [(shortened(x, 24), lines[x].colour, lines[x].pattern) for x in names]
+
+
 def convergence_panel(
     curves: pd.DataFrame,
     lines: dict[str, Line],
@@ -76,7 +84,7 @@ def convergence_panel(
     axes.set(xscale="log", yscale="log", ylim=limits, xlabel=label)
     log_ticks(axes.xaxis, *axes.get_xlim())
     log_ticks(axes.yaxis, *limits)
-    return drawn(figure)
+    return drawn(figure, legend(lines, curves["solver"]))
 
 
 def profile_panel(
@@ -100,7 +108,7 @@ def profile_panel(
     axes.set_xlabel("τ: time over the fastest solver’s")
     log_ticks(axes.xaxis, 1, end)
     plain_ticks(axes.yaxis, 5)
-    return drawn(figure)
+    return drawn(figure, legend(lines, profiles))
 
 
 def rank_diagram(
@@ -232,7 +240,7 @@ def rank_panel(
     plain_ticks(axes.xaxis, 7, integer=True)
     plain_ticks(axes.yaxis, 5)
     axes.set_xlabel("rank")
-    return drawn(figure)
+    return drawn(figure, legend(lines, finite["solver"]))
 
 
 def line_panel(
