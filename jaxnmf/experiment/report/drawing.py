@@ -225,6 +225,7 @@ def _add_legend(figure: Figure, legend: Sequence[tuple[str, str, Any]]) -> None:
         ncols=3,
         frameon=False,
         fontsize=7,
+        handlelength=5,  # or a pattern of dashes would not show
     )
     for text in added.get_texts():
         text.set_parse_math(False)
