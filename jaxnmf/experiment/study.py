@@ -201,8 +201,10 @@ def _tell(folder: Path, told: Sequence[Mapping[str, Any]], console: Console) -> 
     for message in _messages(told, "warning"):
         _print(console, f"warning: {message}")
     page = folder / "report.html"
-    if page.is_file() and told and all(one["what"] == "stood" for one in told):
-        _print(console, f"nothing to do: {len(told)} jobs stand\nreport: {page}")
+    stood = sum(one["what"] == "stood" for one in told)
+    new = any(one["what"] not in ("stood", "left out") for one in told)
+    if page.is_file() and stood and not new:
+        _print(console, f"nothing to do: {stood} jobs stand\nreport: {page}")
     elif jobs := report.merged([folder]):
         print_report([folder], console, _messages(told, "left out"), jobs=jobs)
 

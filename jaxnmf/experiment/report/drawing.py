@@ -9,6 +9,7 @@ white.
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import re
 import zlib
@@ -66,6 +67,7 @@ LOOK: dict[Any, Any] = {
     "path.simplify_threshold": 0.3,
 }
 DPI = 200  # of a panel's PNG file
+WIDTH = 4.2  # inches, of a panel
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def panel(
     height: float = 2.7, *, left: float = 0.55, bottom: float = 0.45, title: str = ""
 ) -> tuple[Figure, Any]:
     """A figure and its axes; fixed margins, in inches, keep neighbours in line."""
-    width, right, top = 4.2, 0.08, 0.3 if title else 0.08
+    width, right, top = WIDTH, 0.08, 0.3 if title else 0.08
     with mpl.rc_context(LOOK):
         figure = Figure(figsize=(width, height))
         inside = (
@@ -187,48 +189,77 @@ def drawn(figure: Figure, legend: Sequence[tuple[str, str, Any]] = ()) -> Drawin
     ``legend`` has (name, colour, pattern) of its lines. On the page one stands over
     many panels; as a file a figure stands alone and has its own, below.
     """
+    svg, image = _rendered(figure)
+    inline = _inline(svg)
+    if legend:
+        svg, image = _stacked((svg, image), _legend(tuple(legend)))
+    return Drawing(inline, svg, image)
+
+
+def _rendered(figure: Figure) -> tuple[str, bytes]:
+    """(SVG, PNG)"""
+    text, image = io.StringIO(), io.BytesIO()
     with mpl.rc_context(LOOK):
-        svg = _svg(figure)
-        inline, bounds = _inline(svg), None
-        if legend:
-            _add_legend(figure, legend)
-            bounds = "tight"
-            svg = _svg(figure, bounds)
-        image = io.BytesIO()
-        figure.savefig(
-            image, format="png", dpi=DPI, facecolor="white", bbox_inches=bounds
-        )
-    return Drawing(inline, svg, image.getvalue())
-
-
-def _svg(figure: Figure, bounds: Any = None) -> str:
-    text = io.StringIO()
-    figure.savefig(
-        text,
-        format="svg",
-        transparent=True,
-        metadata={"Date": None},
-        bbox_inches=bounds,
-    )
-    return re.sub(
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(image, format="png", dpi=DPI, facecolor="white")
+    svg = re.sub(
         r'"data:image/png;base64,([^"]*)"', _few_colours, text.getvalue(), flags=re.S
     )
+    return svg, image.getvalue()
 
 
-def _add_legend(figure: Figure, legend: Sequence[tuple[str, str, Any]]) -> None:
-    handles = [Line2D([], [], color=c, linestyle=pattern) for _, c, pattern in legend]
-    added = figure.legend(
-        handles,
-        [f" {name}" for name, _, _ in legend],  # one that begins with _ is left out
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0.0),
-        ncols=3,
-        frameon=False,
-        fontsize=7,
-        handlelength=5,  # or a pattern of dashes would not show
+@functools.lru_cache(maxsize=64)
+def _legend(entries: tuple[tuple[str, str, Any], ...]) -> tuple[str, bytes]:
+    """(SVG, PNG) of a legend, once for all panels that share it."""
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(WIDTH, 0.15 + 0.16 * -(-len(entries) // 3)))
+        added = figure.legend(
+            [Line2D([], [], color=c, linestyle=pattern) for _, c, pattern in entries],
+            [
+                f" {name}" for name, _, _ in entries
+            ],  # one that begins with _ is left out
+            loc="center",
+            ncols=3,
+            frameon=False,
+            fontsize=7,
+            handlelength=5,  # or a pattern of dashes would not show
+        )
+        for text in added.get_texts():
+            text.set_parse_math(False)
+    return _rendered(figure)
+
+
+def _stacked(top: tuple[str, bytes], below: tuple[str, bytes]) -> tuple[str, bytes]:
+    """Two drawings of one width as one, without drawing them again."""
+    (upper, upper_png), (lower, lower_png) = top, below
+    sizes = [
+        [float(x) for x in re.findall(r'(?:width|height)="([\d.]+)pt"', svg)[:2]]
+        for svg in (upper, lower)
+    ]
+    (width, height), (_, more) = sizes
+    # Ids must differ within a file.
+    lower = re.sub(r'( id="|href="#|url\(#)', r"\1legend-", lower)
+    bodies = [
+        re.search(r"<svg[^>]*>(.*)</svg>", svg, re.S)[1]  # pyright: ignore
+        for svg in (upper, lower)
+    ]
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" '
+        'xmlns:xlink="http://www.w3.org/1999/xlink" version="1.1" '
+        f'width="{width:g}pt" height="{height + more:g}pt" '
+        f'viewBox="0 0 {width:g} {height + more:g}">\n{bodies[0]}'
+        f'<g transform="translate(0 {height:g})">{bodies[1]}</g>\n</svg>\n'
     )
-    for text in added.get_texts():
-        text.set_parse_math(False)
+    with (
+        Image.open(io.BytesIO(upper_png)) as one,
+        Image.open(io.BytesIO(lower_png)) as two,
+    ):
+        paper = Image.new("RGB", (one.width, one.height + two.height), "white")
+        paper.paste(one, (0, 0))
+        paper.paste(two, (0, one.height))
+    data = io.BytesIO()
+    paper.save(data, "png", optimize=True)
+    return svg, data.getvalue()
 
 
 def _few_colours(found: re.Match[str]) -> str:
