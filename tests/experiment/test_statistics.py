@@ -202,3 +202,12 @@ def test_latex_is_escaped_and_aligned():
     assert r"\begin{tabular}{lr}" in text
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 1
     assert escaped("x\ny") == "x y"
+
+
+@pytest.mark.parametrize("count", [6, 11])
+def test_every_sign_is_scipys_exact_test_with_ties(count):
+    rng = np.random.default_rng(count)
+    a, b = rng.integers(1, 5, (2, count)) * 1.0
+    gap = np.log(a) - np.log(b)
+    expected = stats.wilcoxon(gap, zero_method="zsplit").pvalue
+    assert significance._wilcoxon(a, b, 0.0) == pytest.approx(expected)
