@@ -5,7 +5,7 @@ Their runs have no clock of their own, so that seconds are of the job as a whole
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -94,14 +94,16 @@ class LaneJob:
             V = Observed(rows, cols, values, V.shape)
         return reference(problem, V, dtype)
 
-    def outcome(self, found: SweepResult, kept: Sequence[int], **more: Any) -> Outcome:
-        """A row a lane, and the factors of those that are kept."""
+    def outcome(self, found: SweepResult, keep: bool, **more: Any) -> Outcome:
+        """A row a lane, and with ``keep`` the factors of the best at each rank."""
         names = configs.labels(self.config)
         if more.get("solver"):
             names["solver"] = more["solver"]
         rows, traces, factors = [], [], {}
         pairs = zip(found.lanes, found.runs, strict=True)
-        relative = found.table["relative_error"]
+        table = found.table  # once: it begins every lane again
+        relative = table["relative_error"]
+        kept = best(table) if keep else []
         references = [
             self._reference(problem, found.maker.dtype)
             for problem in found.maker.problems
@@ -201,7 +203,7 @@ class Settings(LaneJob):
         )
         if not found.complete:
             raise KeyboardInterrupt  # finished lanes are kept
-        return self.outcome(found, best(found), settings=list(self.settings))
+        return self.outcome(found, True, settings=list(self.settings))
 
 
 class Selection(LaneJob):
@@ -239,7 +241,7 @@ class Selection(LaneJob):
         whole = found.method.consensus
         told = self.outcome(
             found.sweep,
-            best(found.sweep) if whole else [],
+            whole,
             method=self.method,
             rule=found.method.rule,
             chosen=found.rank,
@@ -261,9 +263,8 @@ def evidence(found: RankSelection) -> dict[int, dict[str, np.ndarray]]:
     return arrays
 
 
-def best(found: SweepResult) -> list[int]:
-    """The lane of lowest loss at each rank."""
-    table = found.table
+def best(table: Any) -> list[int]:
+    """The lane of lowest loss at each rank, of a sweep's table."""
     table = table[np.isfinite(table["loss"])]
     return [int(i) for i in table.loc[table.groupby("rank")["loss"].idxmin(), "lane"]]
 

@@ -215,9 +215,8 @@ def _legend(entries: tuple[tuple[str, str, Any], ...]) -> tuple[str, bytes]:
         figure = Figure(figsize=(WIDTH, 0.15 + 0.16 * -(-len(entries) // 3)))
         added = figure.legend(
             [Line2D([], [], color=c, linestyle=pattern) for _, c, pattern in entries],
-            [
-                f" {name}" for name, _, _ in entries
-            ],  # one that begins with _ is left out
+            # A name that begins with _ would be left out.
+            [f" {name}" for name, _, _ in entries],
             loc="center",
             ncols=3,
             frameon=False,
