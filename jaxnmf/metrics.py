@@ -17,13 +17,12 @@ def relative_error(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> f
     r"""Relative error of a factorisation in the Frobenius norm.
 
     ‖V − W H‖_F / ‖V‖_F. Dense V is compared block by block, with no m×n temporary.
-    For sparse V with the stored entries S, in O(nnz p + (m + n) p²),
+    For sparse V, in O(nnz p + (m + n) p²),
 
-        ‖V − W H‖² = Σ_S (v − x)² + (⟨WᵀW, H Hᵀ⟩ − Σ_S x²),    x = (W H)_ij,
+        ‖V − W H‖² = ‖V‖² − 2 ⟨V Hᵀ, W⟩ + ⟨WᵀW, H Hᵀ⟩.
 
-    where the bracket is what W H has off S. Close to an exact fit (below 1e-4) it is
-    a difference that float64 does not resolve: then V too is compared block by block,
-    in O(m n p).
+    Close to an exact fit (below 1e-4) it is a difference that float64 does not resolve:
+    then V too is compared block by block, in O(m n p).
 
     Args:
       V: (m, n), an array or a SciPy sparse array (what is not stored is zero).
@@ -40,8 +39,10 @@ def relative_error(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> f
       ValueError: the shapes do not fit, or V is zero throughout (where it is known).
     """
     if hasattr(V, "tocsr"):
-        V = V.tocsr(copy=True)
-        V.sum_duplicates()
+        V = V.tocsr()
+        if not V.has_canonical_format:
+            V = V.copy()
+            V.sum_duplicates()
         stored = V.data.astype(np.float64)
     else:
         stored = V = _two_axes("V", np.asarray(V), "(m, n)")
@@ -60,7 +61,7 @@ def relative_error(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> f
     size = sum(_squares(stored[rows]) for rows in _blocks(len(stored), stored[:1].size))
     if size == 0:
         raise ValueError(f"V: all {m}×{n} entries are 0; the error is relative to ‖V‖")
-    squared = None if stored is V else _sparse_residual(V, stored, W, H)
+    squared = None if stored is V else _sparse_residual(V, size, W, H)
     if squared is None:
         squared = sum(_squares(_minus(W[rows] @ H, V[rows])) for rows in _blocks(m, n))
     return float(np.sqrt(squared / size))
@@ -125,15 +126,11 @@ def _positions(V: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(np.arange(V.shape[0]), np.diff(V.indptr)), V.indices
 
 
-def _sparse_residual(V, stored, W, H) -> float | None:
-    """‖V − W H‖² from the stored entries, None where its digits are lost."""
-    i, j = _positions(V)
-    x = np.zeros_like(stored)
-    for w, h in zip(W.T, H, strict=True):
-        x += w[i] * h[j]
+def _sparse_residual(V: Any, size: float, W: np.ndarray, H: np.ndarray) -> float | None:
+    """‖V − W H‖² of a sparse V, ``size`` its ‖V‖², None where its digits are lost."""
     whole = np.sum((W.T @ W) * (H @ H.T))
-    squared = _squares(stored - x) + whole - _squares(x)
-    return None if squared <= 1e-8 * whole else squared
+    squared = size - 2 * np.sum((V @ H.T) * W) + whole
+    return None if squared <= 1e-8 * max(size, whole) else squared
 
 
 def match_components(

@@ -7,6 +7,7 @@ import gc
 import hashlib
 import re
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -92,9 +93,18 @@ def make_room() -> None:
         gc.collect()
 
 
+_hashes: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+
 def program_hash(program: Any) -> str:
     """The first digits of the SHA-256 of a compiled program: of its instructions, not
     of the source lines that are noted beside them."""
+    if program not in _hashes:
+        _hashes[program] = _hash(program)
+    return _hashes[program]
+
+
+def _hash(program: Any) -> str:
     text = re.sub(r"metadata=\{[^}]*\}", "", program.as_text())
     text = re.sub(r"(?m)^(\d+ .*|(File|Function|Stack)\w+)\n", "", text)
     text = re.sub(r"[ \t]+", " ", text)

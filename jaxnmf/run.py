@@ -103,26 +103,35 @@ def verdict(
     ``xp`` is `jax.numpy` inside a program and `numpy` on the host.
     """
     change = abs(last.loss - now.loss) * (RECORD_EVERY / steps)
-    # The first that holds is the reason.
-    reasons = {
-        Status.DIVERGED: ~xp.isfinite(now.loss),
-        Status.TARGET: now.loss <= stop.target,
-        Status.KKT: now.kkt <= stop.kkt_tol * first.kkt,
-        Status.CONVERGED: change < stop.tol * first.loss,
-        Status.MAX_ITER: iteration >= stop.max_iter,
-    }
-    codes = [xp.asarray(status.code, xp.int32) for status in reasons]
-    running = xp.asarray(Status.RUNNING.code, xp.int32)
-    return xp.select(list(reasons.values()), codes, running)
+    return _first_that_holds(
+        {
+            Status.DIVERGED: ~xp.isfinite(now.loss),
+            Status.TARGET: now.loss <= stop.target,
+            Status.KKT: now.kkt <= stop.kkt_tol * first.kkt,
+            Status.CONVERGED: change < stop.tol * first.loss,
+            Status.MAX_ITER: iteration >= stop.max_iter,
+        },
+        xp,
+    )
 
 
 def initial_status(stop: Stop, first: Any, xp: Any) -> Any:
     """The code before any iteration: a run may be over before it begins."""
-    reasons = {
-        Status.DIVERGED: ~xp.isfinite(first.loss),
-        Status.TARGET: first.loss <= stop.target,
-        Status.CONVERGED: first.loss == 0,
-    }
+    return _first_that_holds(
+        {
+            Status.DIVERGED: ~xp.isfinite(first.loss),
+            Status.TARGET: first.loss <= stop.target,
+            Status.CONVERGED: first.loss == 0,
+        },
+        xp,
+    )
+
+
+def _first_that_holds(reasons: Mapping[Status, Any], xp: Any) -> Any:
+    """The code of the first reason to stop that holds, of RUNNING where none does."""
+    if xp is np:  # `numpy.select` takes as long as a small problem's iteration
+        held = (status for status, holds in reasons.items() if holds)
+        return next(held, Status.RUNNING).code
     codes = [xp.asarray(status.code, xp.int32) for status in reasons]
     running = xp.asarray(Status.RUNNING.code, xp.int32)
     return xp.select(list(reasons.values()), codes, running)
@@ -259,6 +268,7 @@ def timed(
     stop: Stop,
     *,
     record_every: int = RECORD_EVERY,
+    record_growth: float = 0.0,
     kkt: bool = True,
     on_record: Callable[[int, float], None] | None = None,
     checkpoint: Checkpoint | None = None,
@@ -270,6 +280,9 @@ def timed(
 
     Args:
       as `solve`, and
+      record_growth: iterations between records as a share of those done, where that is
+        more than ``record_every``: as dense at the end as at the start on a logarithmic
+        axis.
       on_record: called with (iteration, loss) after every record, off the clock.
       checkpoint: keeps the run on its way. One that goes on from there ends with the
         same bits.
@@ -282,8 +295,10 @@ def timed(
     steps = np.int32(record_every)
     go, more = compiled(advance, problem, solver, factors, state, steps)
     compiling += seconds + more
-    # A program's first call pays for buffers and threads: one iteration, thrown away.
-    jax.block_until_ready(go(problem, solver, factors, state, np.int32(1)))
+    if more > 0:
+        # A program's first call pays for buffers and threads: one iteration, thrown
+        # away.
+        jax.block_until_ready(go(problem, solver, factors, state, np.int32(1)))
 
     def iterate(factors: Factors, state: Any, steps: int) -> tuple[Factors, Any]:
         arguments = (problem, solver, factors, state, np.int32(steps))
@@ -296,6 +311,7 @@ def timed(
         state,
         stop,
         record_every=record_every,
+        record_growth=record_growth,
         on_record=on_record,
         checkpoint=checkpoint,
     )
@@ -323,6 +339,7 @@ def clocked(
     stop: Stop,
     *,
     record_every: int,
+    record_growth: float = 0.0,
     on_record: Callable[[int, float], None] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Run:
@@ -347,7 +364,8 @@ def clocked(
     status = int(initial_status(stop, first, np))
     limit = float(stop.seconds)
     while status == Status.RUNNING.code and iteration < int(stop.max_iter):
-        steps = min(record_every, int(stop.max_iter) - iteration)
+        steps = max(record_every, int(record_growth * iteration))
+        steps = min(steps, int(stop.max_iter) - iteration)
         start = time.perf_counter()
         new, state = iterate(factors, state, steps)
         seconds += time.perf_counter() - start

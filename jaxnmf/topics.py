@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike
 
 from jaxnmf.metrics import cluster_by_component
 
-MEASURES = ("npmi", "umass")
-
 
 def top_words(
     H: ArrayLike, words: Sequence[str], k: int = 10
@@ -72,7 +70,8 @@ def coherence(
     Args:
       topics: H (p, n) of floating point; or for each topic the column numbers of its
         words, largest weight first, of which the first k are used.
-      V: (m, n), the documents: an array or a SciPy sparse array.
+      V: (m, n), the documents: an array or a SciPy sparse array; or its `occurrence`,
+        which many calls may share.
       measure: "npmi" or "umass".
       k: words a topic.
       epsilon: ε; None is 0 for NPMI and 1 for UMass, as Bouma and Mimno et al. have.
@@ -93,36 +92,51 @@ def coherence(
     """
     if measure not in MEASURES:
         raise ValueError(f"measure: {measure!r} is not one of {', '.join(MEASURES)}")
-    smoothing = float(measure == "umass") if epsilon is None else epsilon
-    if not isinstance(smoothing, int | float) or not 0 <= smoothing < np.inf:
+    return _coherences(topics, V, (measure,), k, epsilon)[measure]
+
+
+def coherences(topics: Any, V: Any, k: int = 10) -> dict[str, np.ndarray]:
+    """`coherence` by every measure there is, from one count of the documents."""
+    return _coherences(topics, V, tuple(MEASURES), k, None)
+
+
+def _coherences(
+    topics: Any, V: Any, measures: Sequence[str], k: int, epsilon: float | None
+) -> dict[str, np.ndarray]:
+    if not isinstance(epsilon, int | float | None) or not 0 <= (epsilon or 0) < np.inf:
         raise ValueError(f"epsilon: {epsilon!r} does not fit; a number ≥ 0 would")
-    occurs = _occurrence(V)
+    occurs = occurrence(V)
     m, n = occurs.shape
-    means = []
+    means: dict[str, list[float]] = {measure: [] for measure in measures}
     for top in _indices(topics, n, k):
-        of_topic = occurs[:, top]
+        of_topic = occurs[:, top].astype(np.int64)
         together = (of_topic.T @ of_topic).toarray()
         alone = np.diag(together)
         j, i = np.triu_indices(len(top), 1)
         known = (alone[i] > 0) & (alone[j] > 0)
         i, j = i[known], j[known]
         pairs = (together[i, j], alone[i], alone[j])
-        score = _npmi if measure == "npmi" else _umass
-        means.append(score(*pairs, m, smoothing).mean() if len(i) else np.nan)
-    return np.array(means, float)
+        for measure, found in means.items():
+            score = MEASURES[measure](*pairs, m, epsilon)
+            found.append(score.mean() if len(i) else np.nan)
+    return {measure: np.array(found, float) for measure, found in means.items()}
 
 
-def _npmi(both, one, other, m: int, epsilon: float) -> np.ndarray:
-    p = both / m + epsilon
+def _npmi(both, one, other, m: int, epsilon: float | None) -> np.ndarray:
+    p = both / m + (epsilon or 0.0)
     never, always = p == 0, p >= 1
     inside = np.where(never | always, 0.5, p)
     scores = np.log(inside / (one / m * (other / m))) / -np.log(inside)
     return np.where(never, -1.0, np.where(always, 0.0, scores))
 
 
-def _umass(both, one, other, m: int, epsilon: float) -> np.ndarray:
+def _umass(both, one, other, m: int, epsilon: float | None) -> np.ndarray:
+    epsilon = 1.0 if epsilon is None else epsilon
     with np.errstate(divide="ignore"):  # ln 0 = −∞ is the measure's own answer
         return np.log((both + epsilon) / other)
+
+
+MEASURES = {"npmi": _npmi, "umass": _umass}
 
 
 def topic_diversity(topics: Any, k: int = 25) -> float:
@@ -244,8 +258,13 @@ def _largest(H: np.ndarray, k: int) -> list[np.ndarray]:
     """The columns of the k largest entries above zero of each row, first come first."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise ValueError(f"k: {k!r} does not fit; a whole number ≥ 1 would")
-    order = np.argsort(-H, axis=1, kind="stable")[:, :k]
-    return [top[row[top] > 0] for row, top in zip(H, order, strict=True)]
+
+    def largest(row: np.ndarray) -> np.ndarray:
+        least = np.partition(row, -k)[-k] if k < len(row) else -np.inf
+        few = np.flatnonzero((row >= least) & (row > 0))
+        return few[np.argsort(-row[few], kind="stable")][:k]
+
+    return [largest(row) for row in H]
 
 
 def _indices(topics: Any, n: int | None, k: int) -> list[np.ndarray]:
@@ -276,13 +295,27 @@ def _indices(topics: Any, n: int | None, k: int) -> list[np.ndarray]:
     return [top[:k].astype(int) for top in given]
 
 
-def _occurrence(V: Any) -> Any:
-    """1 where a word is in a document: a CSC array of whole numbers."""
+def occurrence(V: Any) -> Any:
+    """Which words are in which documents, V_ij > 0: a CSC array of truth values.
+
+    Args:
+      V: (m, n), an array or a SciPy sparse array; one that this function
+        returned is returned as it is.
+
+    Returns:
+      (m, n) `scipy.sparse.csc_array`.
+
+    Raises:
+      ValueError: V is not 2-D.
+    """
     from scipy.sparse import csc_array
 
+    made = getattr(V, "format", "") == "csc" and V.dtype == bool
+    if made and V.has_canonical_format:
+        return V
     occurs = csc_array(_two_axes(V), copy=True)
     occurs.sum_duplicates()
-    occurs.data = (occurs.data > 0).astype(np.int64)
+    occurs.data = occurs.data > 0
     return occurs
 
 

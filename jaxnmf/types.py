@@ -81,7 +81,7 @@ class Status(StrEnum):
     @property
     def code(self) -> int:
         """The number that stands for it inside a compiled program."""
-        return list(Status).index(self)
+        return _CODES[self]
 
     @classmethod
     def from_code(cls, code: int) -> Status:
@@ -99,6 +99,9 @@ class Status(StrEnum):
             Status.DIVERGED: "the loss became infinite or NaN; the factors are the "
             "last finite ones recorded",
         }[self]
+
+
+_CODES = {status: code for code, status in enumerate(Status)}
 
 
 class Trace(NamedTuple):

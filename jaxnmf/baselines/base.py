@@ -154,6 +154,7 @@ def timed(
     stop: Stop,
     *,
     record_every: int = RECORD_EVERY,
+    record_growth: float = 0.0,
     kkt: bool = True,
     on_record: Callable[[int, float], None] | None = None,
 ) -> Run:
@@ -210,6 +211,7 @@ def timed(
             None,
             stop,
             record_every=record_every,
+            record_growth=record_growth,
             on_record=on_record,
         )
     if not kkt:

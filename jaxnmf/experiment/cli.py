@@ -13,7 +13,13 @@ LISTS = ("solvers", "datasets", "losses", "experiments")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`jaxnmf …`. An error a person can mend is one line and exit code 2."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given, rest = parser.parse_known_args(arguments)
+    # argparse gives up on what follows an option: run a=1 --force b=2.
+    if given.command == "run" and not any(more.startswith("-") for more in rest):
+        given.overrides += rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     # Not before: -h and a mistyped command must answer at once.
     from rich.console import Console
 

@@ -54,6 +54,7 @@ class StudyConfig:
     holdout: HoldoutConfig = field(default_factory=HoldoutConfig)
     dtype: str = "float32"
     record_every: int = 10
+    record_growth: float = 0.0
     kkt: bool = False
     # What follows is no part of what is asked of a job.
     name: str = "run"

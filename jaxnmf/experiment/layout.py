@@ -50,6 +50,7 @@ PREDICTION_COLUMNS = ("rmse", "mae", "ndcg10", "validation_rmse")
 TRACE_COLUMNS = ("run", "iteration", "seconds", "objective", "error", "kkt")
 
 DATA_FILES = ("config.yaml", "summary.parquet", "trace.parquet", "factors.npz")
+PAGE = "report.html"
 FORMAT = 1  # of a job's folder; a later one is refused
 
 

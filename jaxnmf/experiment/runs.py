@@ -72,6 +72,7 @@ class Runs:
         self.loss = registry.make_loss(*configs.split_name(config["loss"]))
         self.stop = api.make_stop(**config["stop"])
         api.check_count("record_every", config["record_every"])
+        api.check_amount("record_growth", config["record_growth"])
         self.rated = dataset.kind == "ratings"
         if not self.rated:
             check_no_ratings(config, dataset)
@@ -142,7 +143,7 @@ class Runs:
             config["offsets"],
             config["toward"],
         )
-        timing = {"record_every": config["record_every"], "kkt": config["kkt"]}
+        timing = {x: config[x] for x in ("record_every", "record_growth", "kkt")}
         if isinstance(self.solver, baselines.Baseline):
             run = baselines.timed(problem, self.solver, factors, stop, **timing)
         else:
@@ -282,6 +283,12 @@ def as_error(loss: Any, objective: np.ndarray, reference: float) -> np.ndarray:
     return np.sqrt(np.maximum(ratio, 0)) if loss.quadratic else ratio
 
 
+@functools.lru_cache(maxsize=1)
+def _occurrence(dataset: Dataset) -> Any:
+    """Which words are in which documents, made once for all runs of a job."""
+    return topics.occurrence(dataset.V)
+
+
 def quality(dataset: Dataset, result: Result) -> dict[str, float]:
     """Measures of the factors, where the data set holds what they need."""
     found = {
@@ -294,8 +301,8 @@ def quality(dataset: Dataset, result: Result) -> dict[str, float]:
         found["ari"] = metrics.adjusted_rand_index(dataset.labels, clusters)
         found["nmi"] = metrics.normalised_mutual_information(dataset.labels, clusters)
     if dataset.kind == "text" and np.isfinite(result.H).all():
-        for measure in topics.MEASURES:
-            each = topics.coherence(result.H, dataset.V, measure)
+        by_measure = topics.coherences(result.H, _occurrence(dataset))
+        for measure, each in by_measure.items():
             found[measure] = float(pd.Series(each).mean())  # of topics that have one
         found["diversity"] = topics.topic_diversity(result.H)
     truth = dataset.truth

@@ -219,6 +219,16 @@ def read_job(path: str | Path) -> StoredJob:
                 raise
 
 
+def verify(folder: str | Path, key: str) -> None:
+    """See that a job stands whole, every file as it was written.
+
+    Raises:
+      ValueError: names the file that is not.
+    """
+    target = job_path(Path(folder), key)
+    _verified(_standing(target) or target)
+
+
 def read_jobs(folder: str | Path) -> list[StoredJob]:
     """Every job of a study, sorted by key; an empty list where there is none.
 
@@ -285,6 +295,18 @@ def _stamp(target: Path) -> bytes | None:
 
 
 def _read(path: Path) -> StoredJob:
+    manifest = _verified(path)
+    return StoredJob(
+        path=path,
+        config=_parse(path / "config.yaml", yaml.safe_load),
+        manifest=manifest,
+        trace=_parse(path / "trace.parquet", _parquet),
+        summary=_parse(path / "summary.parquet", _parquet),
+    )
+
+
+def _verified(path: Path) -> dict[str, Any]:
+    """The manifest of a job, once all it says of itself and the files is true."""
     manifest = _parse(path / "manifest.json", json.loads)
     files = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(files, dict):
@@ -300,13 +322,7 @@ def _read(path: Path) -> StoredJob:
                 f"{path / name}: is not the file that was written: SHA-256 "
                 f"{found[:12]}…, the manifest says {str(files.get(name))[:12]}…"
             )
-    return StoredJob(
-        path=path,
-        config=_parse(path / "config.yaml", yaml.safe_load),
-        manifest=manifest,
-        trace=_parse(path / "trace.parquet", _parquet),
-        summary=_parse(path / "summary.parquet", _parquet),
-    )
+    return manifest
 
 
 def _read_unfinished(parts: Unfinished) -> StoredJob | None:

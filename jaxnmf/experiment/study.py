@@ -24,9 +24,10 @@ from rich.console import Console
 
 from jaxnmf import datasets
 from jaxnmf.api import Unsupported
-from jaxnmf.experiment import job, outcomes, report, store, tracking
-from jaxnmf.experiment.config import labels, register_configs, resolved
+from jaxnmf.experiment import finished, job, outcomes, store, tracking
+from jaxnmf.experiment.config import labels, register_configs, resolved, split_name
 from jaxnmf.experiment.errors import one_line
+from jaxnmf.experiment.layout import PAGE
 from jaxnmf.experiment.watch import Watch
 
 
@@ -55,6 +56,14 @@ def run_study(
     given = [o.removeprefix("folder=") for o in overrides if o.startswith("folder=")]
     folder = Path(_unquoted(given[-1])) if given else _new_folder()
     folder = folder.expanduser().resolve()
+    # Asked before Hydra, where a folder of configs that is missing is an error.
+    known = config_dir is None or Path(config_dir).is_dir()
+    asked = finished.fingerprint(overrides, config_dir) if known else None
+    if asked and not force and (folder / PAGE).is_file():
+        stand = finished.standing(folder, asked)
+        if stand:
+            _nothing_to_do(folder, stand, console)
+            return folder
     new = _check_writable(folder)
     arguments = [o for o in overrides if not o.startswith("folder=")]
     arguments.append(f"folder={QuotedString(str(folder), Quote.single).with_quotes()}")
@@ -96,6 +105,8 @@ def run_study(
         raise ValueError(failed[0])
     if left_out and not any(one["what"] in ("ran", "stood") for one in told):
         raise ValueError(left_out[0])
+    if asked:
+        finished.keep(folder, asked, told)
     return folder
 
 
@@ -117,6 +128,8 @@ def print_report(
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"folder: {str(folder)!r} is not a folder of a study")
+    # Not before: it draws, and takes as long to import as all else.
+    from jaxnmf.experiment import report
 
     jobs = report.merged(folders) if jobs is None else jobs
     summary, trace = report.gather(jobs)
@@ -164,8 +177,11 @@ def _task(call: str, command: str, *, force: bool, wait: bool) -> Any:
                 tracking.log_job(done.job, plain["mlflow"])
             summary = done.job.summary
             error = float(np.min(summary["error"]))
+            checksum = done.job.manifest["data_checksum"]
             tell(
                 "ran" if done.anew else "stood",
+                job=done.job.key,
+                data=[*split_name(plain["dataset"]), checksum],
                 names=labels(plain),
                 runs=len(summary),
                 error=error,
@@ -200,13 +216,19 @@ def _tell(folder: Path, told: Sequence[Mapping[str, Any]], console: Console) -> 
     """Print what a call has to say, and the report where there is anything new."""
     for message in _messages(told, "warning"):
         _print(console, f"warning: {message}")
-    page = folder / "report.html"
     stood = sum(one["what"] == "stood" for one in told)
     new = any(one["what"] not in ("stood", "left out") for one in told)
-    if page.is_file() and stood and not new:
-        _print(console, f"nothing to do: {stood} jobs stand\nreport: {page}")
-    elif jobs := report.merged([folder]):
+    if (folder / PAGE).is_file() and stood and not new:
+        _nothing_to_do(folder, stood, console)
+        return
+    from jaxnmf.experiment import report
+
+    if jobs := report.merged([folder]):
         print_report([folder], console, _messages(told, "left out"), jobs=jobs)
+
+
+def _nothing_to_do(folder: Path, jobs: int, console: Console) -> None:
+    _print(console, f"nothing to do: {jobs} jobs stand\nreport: {folder / PAGE}")
 
 
 def _print(console: Console, text: str) -> None:

@@ -115,6 +115,7 @@ def test_a_solver_without_the_setting_is_left_out_by_name(tmp_path, capsys):
     [
         (["select=consensus", "sweep=l1"], "a job is one or the other"),
         (["select=consensus", "stop.time_budget=5"], "stop.time_budget=5"),
+        (["select=consensus", "record_growth=0.1"], "record_growth=0.1"),
         (["sweep=l1", "stop.target=0.1"], "stop.target=0.1"),
         (["select=consensu"], "did you mean 'consensus'?"),
         (["select=consensus", "select.slak=1"], "slack"),

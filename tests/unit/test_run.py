@@ -208,6 +208,17 @@ def test_seconds_are_a_budget_for_the_iterations(budget):
     assert (seconds[1:-1] < budget).all()
 
 
+def test_records_grow_apart_as_asked():
+    stop = Stop(max_iter=100, tol=0.0)
+    found = by_timed(Known(rate=0.9), stop, record_every=3, record_growth=0.25)
+    expected, t = [0], 0
+    while t < 100:
+        t = min(t + max(3, t // 4), 100)
+        expected.append(t)
+    np.testing.assert_array_equal(found.trace.iteration, expected)
+    np.testing.assert_allclose(found.trace.loss, known_loss(0.9, expected), rtol=1e-9)
+
+
 @each_driver
 def test_a_run_may_be_over_before_it_begins(drive):
     done = drive(Known(rate=0.9), Stop(max_iter=120, target=2 * NORM))

@@ -91,6 +91,13 @@ def test_coherence_is_the_mean_over_pairs(layout, measure, epsilon, used):
     )
 
 
+def test_coherences_are_each_measures_own():
+    found = topics.coherences(H, topics.occurrence(V), k=3)
+    assert set(found) == {"npmi", "umass"}
+    for measure, each in found.items():
+        np.testing.assert_array_equal(each, topics.coherence(H, V, measure, k=3))
+
+
 def test_npmi_by_hand_and_at_its_ends():
     # a and b are in 4 of 8 documents each, in 3 together: ln((3/8) / (1/4)) / ln(8/3)
     (found,) = topics.coherence([[0, 1]], V)

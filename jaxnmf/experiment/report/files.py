@@ -22,6 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 from jaxnmf.disk import put
+from jaxnmf.experiment.layout import PAGE
 from jaxnmf.experiment.report.drawing import Drawing, sheet
 from jaxnmf.experiment.report.latex import latex_table
 
@@ -84,7 +85,7 @@ def write_report(target: Path, page: str, album: Album) -> Path:
     Raises:
       ValueError: when the folder cannot be written.
     """
-    path = target / "report.html"
+    path = target / PAGE
     try:
         target.mkdir(parents=True, exist_ok=True)
         old = _listed(target)
