@@ -5,6 +5,8 @@
 >>> result = jaxnmf.factorize(V, 5)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from jaxnmf import datasets as datasets
 from jaxnmf import losses as losses
 from jaxnmf import solvers as solvers
@@ -24,3 +26,18 @@ from jaxnmf.sweep import SweepResult as SweepResult
 from jaxnmf.sweep import sweep as sweep
 from jaxnmf.types import Status as Status
 from jaxnmf.types import Trace as Trace
+
+if TYPE_CHECKING:
+    from jaxnmf.estimator import NMF as NMF
+else:  # which a type checker would read as: there is every name
+
+    def __getattr__(name: str) -> Any:
+        # scikit-learn takes as long to import as all the rest, and few runs need it.
+        if name == "NMF":
+            from jaxnmf.estimator import NMF
+
+            return NMF
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), "NMF"})
