@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -66,8 +67,20 @@ def component_normals(seed: int, factor: int, component: int, size: int) -> np.n
     Keyed per component and not per matrix, so that a run at p is the same whether
     its factors are padded or not, and the first p components of a larger run.
     """
+    return (_kept if size <= KEPT_SIZE else _drawn)(seed, factor, component, size)
+
+
+def _drawn(seed: int, factor: int, component: int, size: int) -> np.ndarray:
     stream = np.random.SeedSequence([seed, factor, component])
-    return np.random.default_rng(stream).standard_normal(size)
+    normals = np.random.default_rng(stream).standard_normal(size)
+    normals.setflags(write=False)
+    return normals
+
+
+# Runs at several ranks or by several solvers begin from the same components. At most
+# 64 MB of them.
+KEPT_SIZE = 2**14
+_kept = functools.lru_cache(maxsize=512)(_drawn)
 
 
 def _random(matrix: Matrix, rank: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
