@@ -153,9 +153,10 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
           ValueError: for anything that does not fit, before any compilation.
         """
         X = self._checked(X, reset=True)
-        # The rest have the names that they have there.
-        settings = self.get_params(deep=False)
-        del settings["n_components"], settings["random_state"]
+        # The rest have the names that they have there. Not `get_params`: a subclass may
+        # have parameters of its own.
+        names = set(NMF._get_param_names()) - {"n_components", "random_state"}
+        settings = {name: getattr(self, name) for name in names}
         rank, seed = self._rank(X.shape[1]), self._seed()
         self.result_ = factorize(X, rank, seed=seed, **settings)
         self.components_ = self.result_.H
@@ -188,8 +189,9 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> Float[np.ndarray, "r p"]:
         """W of the rows of X, with H as it was fitted.
 
-        min over W ≥ 0 of D(X | W H) + penalty(W), by `jaxnmf.Result.fold_in`: each row
-        by itself.
+        min over W ≥ 0 of D(X | W H) + penalty(W), by `jaxnmf.Result.fold_in`: a problem
+        for each row by itself, which end together when the sum of their losses hardly
+        changes. `ConvergenceWarning` warns where that was not reached.
 
         Args:
           X: (r, n), as for `fit`.
@@ -202,7 +204,14 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
           ValueError: X has not the columns that were fitted, or does not fit.
         """
         check_is_fitted(self)
-        return self.result_.transform(self._checked(X, reset=False), mask=self.mask)
+        folded = self.result_.fold_in(self._checked(X, reset=False), mask=self.mask)
+        if folded.status == Status.MAX_ITER:
+            warnings.warn(
+                f"NMF.transform: {folded.status.message}, and the loss still falls",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return folded.W
 
     def inverse_transform(self, X: Any) -> Float[np.ndarray, "r n"]:
         """W H, what data are approximated by of which W is the transform.

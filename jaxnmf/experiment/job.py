@@ -56,6 +56,8 @@ class Done(NamedTuple):
 def job_key(config: Mapping[str, Any], checksum: str) -> str:
     """The name of a job's result: what was asked for, of which data, by what code."""
     asked = {k: v for k, v in config.items() if k not in configs.UNASKED}
+    if not asked.get("record_growth"):  # older keys do not have it
+        asked.pop("record_growth", None)
     text = json.dumps([asked, checksum, __version__], sort_keys=True)
     parts = [config[part]["name"] for part in ("dataset", "loss", "solver")]
     if config["select"]:

@@ -53,10 +53,10 @@ class LaneJob:
                 "settings and choices of p are for data that are known"
             )
         check_no_ratings(config, dataset)
-        if config["record_growth"] != 0:
+        if growth := config.get("record_growth"):
             raise ValueError(
-                f"record_growth={config['record_growth']!r}: lanes are recorded every "
-                "record_every iterations; 0 would fit"
+                f"record_growth={growth!r}: lanes are recorded every record_every "
+                "iterations; 0 would fit"
             )
         stop = config["stop"]
         for name in ("time_budget", "target"):

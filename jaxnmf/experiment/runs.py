@@ -72,7 +72,14 @@ class Runs:
         self.loss = registry.make_loss(*configs.split_name(config["loss"]))
         self.stop = api.make_stop(**config["stop"])
         api.check_count("record_every", config["record_every"])
-        api.check_amount("record_growth", config["record_growth"])
+        # Older studies do not have it.
+        growth = config.get("record_growth", 0.0)
+        api.check_amount("record_growth", growth)
+        self.timing = {
+            "record_every": config["record_every"],
+            "record_growth": growth,
+            "kkt": config["kkt"],
+        }
         self.rated = dataset.kind == "ratings"
         if not self.rated:
             check_no_ratings(config, dataset)
@@ -119,6 +126,12 @@ class Runs:
             done.append(found)
         return Outcome.of(done)
 
+    @functools.cached_property
+    def occurrence(self) -> Any:
+        """Which words are in which texts, for all runs; None where V is of no texts."""
+        text = self.dataset.kind == "text"
+        return topics.occurrence(self.dataset.V) if text else None
+
     def part(self, case: Case) -> Part:
         """The problem of a split; of data that are no ratings there is but one."""
         return self._part(*(case[1:] if self.rated else (0, None)))
@@ -143,9 +156,8 @@ class Runs:
             config["offsets"],
             config["toward"],
         )
-        timing = {x: config[x] for x in ("record_every", "record_growth", "kkt")}
         if isinstance(self.solver, baselines.Baseline):
-            run = baselines.timed(problem, self.solver, factors, stop, **timing)
+            run = baselines.timed(problem, self.solver, factors, stop, **self.timing)
         else:
             run = timed(
                 problem,
@@ -154,7 +166,7 @@ class Runs:
                 jax.random.key(case.seed),
                 stop,
                 checkpoint=unfinished.checkpoint(case.name),
-                **timing,
+                **self.timing,
             )
         result = to_result(run, problem)
         row, trace = self._told(case, part, run, result)
@@ -189,7 +201,7 @@ class Runs:
             "program": run.program,
             "kkt": result.kkt,
             "status": str(result.status),
-            **quality(self.dataset, result),
+            **quality(self.dataset, result, self.occurrence),
         }
         if part.held is not None:
             row.update(_predictions(part, result))
@@ -283,14 +295,9 @@ def as_error(loss: Any, objective: np.ndarray, reference: float) -> np.ndarray:
     return np.sqrt(np.maximum(ratio, 0)) if loss.quadratic else ratio
 
 
-@functools.lru_cache(maxsize=1)
-def _occurrence(dataset: Dataset) -> Any:
-    """Which words are in which documents, made once for all runs of a job."""
-    return topics.occurrence(dataset.V)
-
-
-def quality(dataset: Dataset, result: Result) -> dict[str, float]:
-    """Measures of the factors, where the data set holds what they need."""
+def quality(dataset: Dataset, result: Result, occurrence: Any) -> dict[str, float]:
+    """Measures of the factors, where the data set holds what they need; of texts by the
+    ``occurrence`` of words."""
     found = {
         "sparsity_W": float(np.mean(metrics.hoyer_sparsity(result.W, axis=0))),
         "sparsity_H": float(np.mean(metrics.hoyer_sparsity(result.H, axis=1))),
@@ -300,8 +307,8 @@ def quality(dataset: Dataset, result: Result) -> dict[str, float]:
         found["accuracy"] = metrics.clustering_accuracy(dataset.labels, clusters)
         found["ari"] = metrics.adjusted_rand_index(dataset.labels, clusters)
         found["nmi"] = metrics.normalised_mutual_information(dataset.labels, clusters)
-    if dataset.kind == "text" and np.isfinite(result.H).all():
-        by_measure = topics.coherences(result.H, _occurrence(dataset))
+    if occurrence is not None and np.isfinite(result.H).all():
+        by_measure = topics.coherences(result.H, occurrence)
         for measure, each in by_measure.items():
             found[measure] = float(pd.Series(each).mean())  # of topics that have one
         found["diversity"] = topics.topic_diversity(result.H)

@@ -58,7 +58,7 @@ def run_study(
     folder = folder.expanduser().resolve()
     # Asked before Hydra, where a folder of configs that is missing is an error.
     known = config_dir is None or Path(config_dir).is_dir()
-    asked = finished.fingerprint(overrides, config_dir) if known else None
+    asked = finished.fingerprint(overrides, config_dir, folder) if known else None
     if asked and not force and (folder / PAGE).is_file():
         stand = finished.standing(folder, asked)
         if stand:
@@ -191,7 +191,8 @@ def _task(call: str, command: str, *, force: bool, wait: bool) -> Any:
         except job.Busy:
             tell("busy")
         except Unsupported as error:
-            tell("left out", one_line(error), names=names)
+            data = split_name(plain["dataset"])
+            tell("left out", one_line(error), names=names, data=data)
         except MissingMandatoryValue as error:
             tell("failed", f"{error.full_key} is missing: give it a value")
         except ValueError as error:

