@@ -24,7 +24,9 @@ class Loss:
       quadratic: ½‖V − X‖²; solvers may then work on Gram and cross products.
       unit_plus: b ≡ 1, so that Wᵀb is a row sum and costs no product.
       separable_zeros: Σφ(0, x) over all entries has a closed form
-        (``zero_total``), so a sparse V costs only its stored entries.
+        (``zero_total``), so a sparse V costs only its stored entries. Unless it is
+        ``quadratic``, such a loss needs a(0, x) = 0, ``unit_plus``, and a
+        ``zero_total`` that is linear in each factor.
       positive_data: φ is infinite at v = 0.
       beta: β where the loss is a β-divergence, else None.
     """

@@ -106,7 +106,8 @@ class Alternating:
     """A solver that improves H with W fixed, then W with H fixed, by one function.
 
     A subclass gives ``half_step``, or for a quadratic loss ``nnls`` alone, which
-    starts from the Gram and cross product; and ``half_init`` where it keeps a state.
+    starts from the Gram and cross product and is what `extrapolated` calls; and
+    ``half_init`` where it keeps a state.
     """
 
     supports: ClassVar[Supports] = ANY

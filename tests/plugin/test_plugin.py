@@ -1,4 +1,5 @@
-"""A third party's solver, and the README's own: listed, run, tested, never named here.
+"""A third party's solver, the README's and that of the page on adding one: listed, run,
+tested, never named here.
 
 `conftest.py` installs the package in this folder as an installer would.
 """
@@ -7,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from jaxnmf import registry
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((HERE / "pyproject.toml").read_text(encoding="utf-8"))
 (PLUGIN,) = PROJECT["project"]["entry-points"]["jaxnmf.solvers"]
 
@@ -116,10 +119,12 @@ def blocks(heading: str) -> list[str]:
 @pytest.fixture
 def clean_registry():
     registry.solvers()
-    before = dict(registry._solvers)
+    lists = registry._solvers, registry._losses
+    before = [dict(known) for known in lists]
     yield
-    registry._solvers.clear()
-    registry._solvers.update(before)
+    for known, kept in zip(lists, before, strict=True):
+        known.clear()
+        known.update(kept)
 
 
 def test_the_readmes_solver_works_as_written(clean_registry):
@@ -171,3 +176,30 @@ def test_the_readmes_factorisation_works_as_written(tmp_path, monkeypatch):
     assert len(scope["found"].table) == 9 * 20 * 2
     assert scope["found"].best(5).H.shape == (5, 100)
     assert (tmp_path / "mine" / "sweep.json").exists()
+
+
+# --- The page on adding --------------------------------------------------------------
+
+
+def test_the_page_on_adding_works_as_written(
+    clean_registry, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("JAXNMF_DATA", "")  # which the page sets
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    cells = re.findall(r"```\{code-cell\}\n(.*?)```", PAGE, re.DOTALL)
+    scope: dict[str, Any] = {"__name__": "page"}
+    for cell in cells:
+        exec(cell, scope)
+    printed = capsys.readouterr().out
+    (name,) = re.findall(r'@jaxnmf\.register_solver\("([\w-]+)"\)', PAGE)
+    (loss,) = re.findall(r'@jaxnmf\.register_loss\("([\w-]+)"\)\nclass', PAGE)
+    assert name in registry.solvers()
+    assert loss in registry.losses()
+    # What the text says of them.
+    assert re.findall("compiled: (\\w+)", printed)[-1] == "False"
+    assert scope["lane"].loss == pytest.approx(scope["alone"].loss, rel=1e-5)
+    assert list(scope["found"].buckets["sizes"]) == [16]
+    assert "cannot minimise" in printed
+    assert "cannot hold" in printed
+    assert scope["error"] < 0.01
+    assert scope["loaded"].rank == 3
