@@ -147,7 +147,9 @@ def as_matrix(
 def check_loss(matrix: Matrix, loss: Loss) -> None:
     """Raise a ValueError where the loss of this V is infinite, or cannot be summed."""
     name = type(loss).name or type(loss).__name__
-    if matrix.kind == "sparse" and not loss.separable_zeros:
+    # Zeros of V are in the loss in closed form, and in its gradient only by these two.
+    by_stored = loss.separable_zeros and (loss.quadratic or loss.unit_plus)
+    if matrix.kind == "sparse" and not by_stored:
         m, n = matrix.shape
         raise ValueError(
             f"loss {name!r} needs every entry of W H, also where the sparse V is "

@@ -74,9 +74,16 @@ def register_solver(name: str) -> Callable[[type[T]], type[T]]:
 
 
 def register_loss(name: str) -> Callable[[Any], Any]:
-    """Decorator: list a `Loss` subclass, or a plain entrywise function φ(v, x)."""
+    """Decorator: list a `Loss` subclass, or a plain entrywise function φ(v, x).
+
+    Raises:
+      ValueError: when the name is taken, or it is neither of the two.
+    """
 
     def decorate(loss: Any) -> Any:
+        taken = _losses.get(name)
+        if taken is not None and taken.__qualname__ != loss.__qualname__:
+            raise ValueError(f"loss name {name!r} is taken by {taken.__qualname__}")
         if isinstance(loss, type) and issubclass(loss, Loss):
             _losses[name] = pytree(loss)
             loss.name = name
@@ -100,6 +107,7 @@ def loss_class(name: str) -> Any:
 
     Raises ValueError with the names there are.
     """
+    _load_entry_points()
     return lookup("loss", _loss_aliases.get(name, name), _losses)
 
 
@@ -110,7 +118,8 @@ def solvers() -> tuple[str, ...]:
 
 
 def losses() -> tuple[str, ...]:
-    """The names of all losses."""
+    """The names of all losses, those of other packages included."""
+    _load_entry_points()
     return tuple(_losses)
 
 

@@ -70,10 +70,10 @@ class Extrapolated:
     def __post_init__(self) -> None:
         if isinstance(self.inner, str):
             object.__setattr__(self, "inner", make_solver(self.inner))
-        if not isinstance(self.inner, Alternating):
+        if getattr(type(self.inner), "nnls", Alternating.nnls) is Alternating.nnls:
             raise ValueError(
                 f"solver 'extrapolated': inner={self.inner!r} is not an alternating "
-                "solver, such as 'hals'"
+                "solver that works on Gram and cross products (by nnls), such as 'hals'"
             )
 
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:

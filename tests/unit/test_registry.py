@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 import jaxnmf
 from jaxnmf import registry
@@ -202,6 +203,29 @@ def test_a_loss_class_is_registered_under_its_name():
 
     assert registry.make_loss("tripled", {"times": 2.0}).times == 2.0  # pyright: ignore
     assert Tripled.name == "tripled"
+
+
+def test_what_extrapolated_cannot_wrap_is_refused():
+    registry.register_solver("halving")(halving())
+    for inner in ("halving", "optax", 3):
+        with pytest.raises(ValueError, match="works on Gram and cross products"):
+            registry.make_solver("extrapolated", {"inner": inner})
+
+
+def test_a_name_of_a_loss_is_not_taken_twice():
+    with pytest.raises(ValueError, match="'frobenius' is taken by Frobenius"):
+        registry.register_loss("frobenius")(lambda v, x: v - x)
+
+
+def test_a_loss_whose_gradient_needs_the_zeros_of_a_sparse_v_is_refused():
+    class Cubic(Loss):
+        separable_zeros: bool = True
+
+        def pointwise(self, v, x):
+            return (v - x) ** 2 * (1 + x)
+
+    with pytest.raises(ValueError, match="needs every entry of W H"):
+        jaxnmf.factorize(sparse.csr_array(V), 2, solver="pgd", loss=Cubic())
 
 
 @pytest.mark.parametrize("loss", [3, lambda v: v, HALS], ids=["int", "unary", "class"])
