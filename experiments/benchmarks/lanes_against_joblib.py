@@ -67,7 +67,7 @@ def ours(V: np.ndarray, kind: str) -> tuple[float, float, np.ndarray, Any]:
 
     found = jaxnmf.sweep(
         V, list(RANKS), SEEDS, max_iter=ITERATIONS, tol=0.0, record_every=50,
-        **SOLVERS[kind],
+        kkt=False, **SOLVERS[kind],
     )  # fmt: skip
     losses = np.array(found.table["loss"]).reshape(-1, SEEDS)
     return found.seconds, found.compile_seconds, losses, found
