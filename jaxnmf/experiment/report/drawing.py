@@ -121,7 +121,7 @@ def _paletted(
     image.putpalette(palette.astype(np.uint8).tobytes())
     data = io.BytesIO()
     hidden = {} if transparent is None else {"transparency": transparent}
-    image.save(data, "png", optimize=True, **hidden)
+    image.save(data, "png", **hidden)
     return data.getvalue()
 
 
@@ -151,7 +151,7 @@ def sheet(rows: Sequence[Sequence[str]]) -> bytes:
             )
             paper.paste(image, (j * width + 8, i * height + 8), image)
     data = io.BytesIO()
-    paper.save(data, "png", optimize=True)
+    paper.save(data, "png")
     return data.getvalue()
 
 
@@ -201,7 +201,11 @@ def _rendered(figure: Figure) -> tuple[str, bytes]:
     text, image = io.StringIO(), io.BytesIO()
     with mpl.rc_context(LOOK):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-        figure.savefig(image, format="png", dpi=DPI, facecolor="white")
+        # Over 300 panels a second sooner than zlib's own level, for 2 of 20 MB more.
+        quick = {"compress_level": 2}
+        figure.savefig(
+            image, format="png", dpi=DPI, facecolor="white", pil_kwargs=quick
+        )
     svg = re.sub(
         r'"data:image/png;base64,([^"]*)"', _few_colours, text.getvalue(), flags=re.S
     )
@@ -257,7 +261,7 @@ def _stacked(top: tuple[str, bytes], below: tuple[str, bytes]) -> tuple[str, byt
         paper.paste(one, (0, 0))
         paper.paste(two, (0, one.height))
     data = io.BytesIO()
-    paper.save(data, "png", optimize=True)
+    paper.save(data, "png")
     return svg, data.getvalue()
 
 
