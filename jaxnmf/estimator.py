@@ -23,10 +23,9 @@ from jaxnmf.api import factorize
 from jaxnmf.checks import check_count
 from jaxnmf.losses import Loss
 from jaxnmf.operand import Observed, as_matrix, is_sparse
-from jaxnmf.problem import Problem
-from jaxnmf.programs import compiled, precision
+from jaxnmf.programs import precision
 from jaxnmf.registry import make_solver
-from jaxnmf.run import measure
+from jaxnmf.run import divergence
 from jaxnmf.types import Factors, Status
 
 MOST_SEEDS = 2**31 - 1  # what is drawn from a RandomState is below this
@@ -311,9 +310,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         if np.any(self.l1) or np.any(self.l2):
             with precision(dtype):
                 V = as_matrix(X, dtype, mask=self.mask, signed=self._signed)
-                problem = Problem.of(V, loss)
                 factors = Factors(jnp.asarray(result.W.T), jnp.asarray(result.H))
-                look, _ = compiled(measure, problem, factors)
-                value = float(look(problem, factors).loss)
+                value = divergence(V, loss, factors)
         # Rounding may leave a sum of divergences below 0 where the fit is exact.
         return value if loss.beta is None else float(np.sqrt(2 * max(value, 0.0)))

@@ -56,9 +56,7 @@ def register_solver(name: str) -> Callable[[type[T]], type[T]]:
     """
 
     def decorate(cls: type[T]) -> type[T]:
-        taken = _solvers.get(name)
-        if taken is not None and taken.__qualname__ != cls.__qualname__:
-            raise ValueError(f"solver name {name!r} is taken by {taken.__qualname__}")
+        check_free("solver", name, cls, _solvers)
         for attribute in ("init", "step", "supports", "descends"):
             if not hasattr(cls, attribute):
                 raise ValueError(f"solver {name!r} lacks {attribute}")
@@ -81,9 +79,7 @@ def register_loss(name: str) -> Callable[[Any], Any]:
     """
 
     def decorate(loss: Any) -> Any:
-        taken = _losses.get(name)
-        if taken is not None and taken.__qualname__ != loss.__qualname__:
-            raise ValueError(f"loss name {name!r} is taken by {taken.__qualname__}")
+        check_free("loss", name, loss, _losses)
         if isinstance(loss, type) and issubclass(loss, Loss):
             _losses[name] = pytree(loss)
             loss.name = name
@@ -94,6 +90,13 @@ def register_loss(name: str) -> Callable[[Any], Any]:
         return loss
 
     return decorate
+
+
+def check_free(kind: str, name: str, new: Any, known: Mapping[str, Any]) -> None:
+    """Refuse a name that is taken, but by what is defined anew, as in a notebook."""
+    taken = known.get(name)
+    if taken is not None and taken.__qualname__ != getattr(new, "__qualname__", None):
+        raise ValueError(f"{kind} name {name!r} is taken by {taken.__qualname__}")
 
 
 def solver_class(name: str) -> type:

@@ -331,6 +331,13 @@ def tell_ends(trace: Trace, problem: Problem, first: Factors, last: Factors) -> 
     return compiling
 
 
+def divergence(matrix: Any, loss: Any, factors: Factors) -> float:
+    """D(V | W H), without penalties."""
+    problem = Problem.of(matrix, loss)
+    look, _ = compiled(measure, problem, factors)
+    return float(look(problem, factors).loss)
+
+
 def clocked(
     iterate: Callable[[Any, Any, int], tuple[Any, Any]],
     look: Callable[[Any], Measure],

@@ -18,7 +18,7 @@ import numpy as np
 from jaxnmf.api import Unsupported, check_problem
 from jaxnmf.problem import Problem
 from jaxnmf.programs import compiled
-from jaxnmf.registry import build, lookup, options, solvers
+from jaxnmf.registry import build, check_free, lookup, options, solvers
 from jaxnmf.run import (
     RECORD_EVERY,
     Measure,
@@ -111,9 +111,7 @@ def register_baseline(name: str) -> Callable[[type[T]], type[T]]:
     """
 
     def decorate(cls: type[T]) -> type[T]:
-        taken: Any = _baselines.get(name)
-        if taken is not None and taken.__qualname__ != cls.__qualname__:
-            raise ValueError(f"baseline name {name!r} is taken by {taken.__qualname__}")
+        check_free("baseline", name, cls, _baselines)
         if not issubclass(cls, Baseline):
             raise ValueError(f"baseline {name!r} is not a subclass of Baseline")
         cls = dataclasses.dataclass(frozen=True, kw_only=True)(cls)

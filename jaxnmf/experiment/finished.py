@@ -41,7 +41,7 @@ def fingerprint(
     try:
         texts = [text for folder in configs for text in _texts(folder, study)]
         code = sorted(_code())
-    except (OSError, UnicodeDecodeError):  # of a file that Hydra may never look at
+    except (OSError, UnicodeDecodeError):  # Hydra may never look at it, or will tell
         return None
     if any(word in text for text in (*overrides, *texts) for word in ELSEWHERE):
         return None

@@ -110,6 +110,7 @@ def run_job(
       Busy: when another process is at it, and ``wait`` is not asked for.
     """
     begun = _now()
+    config = {"record_growth": 0.0, **config}  # older studies do not have it
     name, options = configs.split_name(config["dataset"])
     dataset = datasets.load(name, **options)
     key = job_key(config, dataset.checksum)

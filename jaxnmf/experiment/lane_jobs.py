@@ -53,7 +53,7 @@ class LaneJob:
                 "settings and choices of p are for data that are known"
             )
         check_no_ratings(config, dataset)
-        if growth := config.get("record_growth"):
+        if growth := config["record_growth"]:
             raise ValueError(
                 f"record_growth={growth!r}: lanes are recorded every record_every "
                 "iterations; 0 would fit"

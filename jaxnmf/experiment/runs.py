@@ -18,9 +18,8 @@ from jaxnmf.experiment.layout import Finished, Outcome
 from jaxnmf.experiment.unfinished import Unfinished
 from jaxnmf.operand import Observed
 from jaxnmf.problem import Problem
-from jaxnmf.programs import compiled
 from jaxnmf.result import Result, to_result
-from jaxnmf.run import Run, Stop, measure, timed
+from jaxnmf.run import Run, Stop, divergence, timed
 from jaxnmf.types import Factors
 
 
@@ -72,14 +71,7 @@ class Runs:
         self.loss = registry.make_loss(*configs.split_name(config["loss"]))
         self.stop = api.make_stop(**config["stop"])
         api.check_count("record_every", config["record_every"])
-        # Older studies do not have it.
-        growth = config.get("record_growth", 0.0)
-        api.check_amount("record_growth", growth)
-        self.timing = {
-            "record_every": config["record_every"],
-            "record_growth": growth,
-            "kkt": config["kkt"],
-        }
+        api.check_amount("record_growth", config["record_growth"])
         self.rated = dataset.kind == "ratings"
         if not self.rated:
             check_no_ratings(config, dataset)
@@ -156,8 +148,9 @@ class Runs:
             config["offsets"],
             config["toward"],
         )
+        timing = {x: config[x] for x in ("record_every", "record_growth", "kkt")}
         if isinstance(self.solver, baselines.Baseline):
-            run = baselines.timed(problem, self.solver, factors, stop, **self.timing)
+            run = baselines.timed(problem, self.solver, factors, stop, **timing)
         else:
             run = timed(
                 problem,
@@ -166,7 +159,7 @@ class Runs:
                 jax.random.key(case.seed),
                 stop,
                 checkpoint=unfinished.checkpoint(case.name),
-                **self.timing,
+                **timing,
             )
         result = to_result(run, problem)
         row, trace = self._told(case, part, run, result)
@@ -284,9 +277,7 @@ def reference(problem: Problem, V: Any, dtype: Any) -> float:
         means = V.mean(axis=1)
     means = np.asarray(means, dtype).reshape(1, m)
     factors = Factors(means, np.ones((1, n), dtype))  # pyright: ignore
-    bare = Problem.of(problem.matrix, problem.loss)
-    look, _ = compiled(measure, bare, factors)
-    return float(look(bare, factors).loss)
+    return divergence(problem.matrix, problem.loss, factors)
 
 
 def as_error(loss: Any, objective: np.ndarray, reference: float) -> np.ndarray:

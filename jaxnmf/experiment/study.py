@@ -56,9 +56,7 @@ def run_study(
     given = [o.removeprefix("folder=") for o in overrides if o.startswith("folder=")]
     folder = Path(_unquoted(given[-1])) if given else _new_folder()
     folder = folder.expanduser().resolve()
-    # Asked before Hydra, where a folder of configs that is missing is an error.
-    known = config_dir is None or Path(config_dir).is_dir()
-    asked = finished.fingerprint(overrides, config_dir, folder) if known else None
+    asked = finished.fingerprint(overrides, config_dir, folder)
     if asked and not force and (folder / PAGE).is_file():
         stand = finished.standing(folder, asked)
         if stand:

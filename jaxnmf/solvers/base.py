@@ -179,6 +179,12 @@ def inner_repeats(
     return jnp.clip(1 + jnp.floor(share * ratio), 1, most).astype(jnp.int32)
 
 
+def gives_nnls(solver: Any) -> bool:
+    """Whether a solver works on Gram and cross products, by an ``nnls`` of its own."""
+    own = getattr(type(solver), "nnls", Alternating.nnls)
+    return own is not Alternating.nnls
+
+
 def inverse(x: jax.Array) -> jax.Array:
     """1/x, and 0 where x is 0: a component without curvature stays as it is."""
     return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1), 0)

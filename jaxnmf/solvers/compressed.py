@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from jaxnmf.problem import Problem
 from jaxnmf.registry import make_solver, register_solver
-from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
+from jaxnmf.solvers.base import QUADRATIC, Supports, gives_nnls
 from jaxnmf.types import Factors, pytree, static
 
 
@@ -87,9 +87,8 @@ class Compressed:
     def __post_init__(self) -> None:
         if isinstance(self.inner, str):
             object.__setattr__(self, "inner", make_solver(self.inner))
-        own = getattr(type(self.inner), "nnls", Alternating.nnls)
         losses = getattr(getattr(self.inner, "supports", None), "losses", "any")
-        by_products = own is not Alternating.nnls or losses == "quadratic"
+        by_products = gives_nnls(self.inner) or losses == "quadratic"
         if not by_products or getattr(self.inner, "variant", False):
             raise ValueError(
                 f"solver 'compressed': inner={self.inner!r} does not work on Gram and "

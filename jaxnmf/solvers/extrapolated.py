@@ -13,10 +13,10 @@ from jaxnmf.solvers.base import (
     EVERY_OPERAND,
     PROJECTED,
     QUADRATIC,
-    Alternating,
     Momentum,
     Supports,
     choose,
+    gives_nnls,
 )
 from jaxnmf.types import Factors
 
@@ -70,7 +70,7 @@ class Extrapolated:
     def __post_init__(self) -> None:
         if isinstance(self.inner, str):
             object.__setattr__(self, "inner", make_solver(self.inner))
-        if getattr(type(self.inner), "nnls", Alternating.nnls) is Alternating.nnls:
+        if not gives_nnls(self.inner):
             raise ValueError(
                 f"solver 'extrapolated': inner={self.inner!r} is not an alternating "
                 "solver that works on Gram and cross products (by nnls), such as 'hals'"
