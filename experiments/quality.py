@@ -17,10 +17,10 @@ from typing import Any
 import pandas as pd
 from keep import keep
 
-from jaxnmf.experiment.layout import PREDICTION_COLUMNS
 from jaxnmf.experiment.report import gather, prediction_table
 from jaxnmf.experiment.report.words import HEADINGS, cell, loss_name
-from jaxnmf.experiment.store import read_jobs
+from jaxnmf.experiment.store.layout import PREDICTION_COLUMNS
+from jaxnmf.experiment.store.stored import read_jobs
 
 QUALITY = ["error", "npmi", "diversity", "nmi", "ari", "seconds"]
 

@@ -21,7 +21,7 @@ from keep import keep
 
 from jaxnmf.experiment.report import comparison_table, gather
 from jaxnmf.experiment.report.figures import solver_lines
-from jaxnmf.experiment.store import read_jobs
+from jaxnmf.experiment.store.stored import read_jobs
 
 EXACT = 1e-5  # a best error below this is rounding: then what counts is 1e-4
 WITHIN = {"1 %": "seconds_to_1pct", "0.1 %": "seconds_to_0.1pct"}

@@ -8,22 +8,22 @@
 from typing import TYPE_CHECKING, Any
 
 from jaxnmf import datasets as datasets
-from jaxnmf import losses as losses
 from jaxnmf import solvers as solvers
 from jaxnmf import topics as topics
 from jaxnmf._version import __version__ as __version__
-from jaxnmf.api import factorize as factorize
-from jaxnmf.constraints import Box as Box
-from jaxnmf.constraints import NonNegative as NonNegative
-from jaxnmf.constraints import Simplex as Simplex
-from jaxnmf.operand import Observed as Observed
+from jaxnmf.data.observed import Observed as Observed
+from jaxnmf.factorize import factorize as factorize
+from jaxnmf.objective import losses as losses
+from jaxnmf.objective.constraints import Box as Box
+from jaxnmf.objective.constraints import NonNegative as NonNegative
+from jaxnmf.objective.constraints import Simplex as Simplex
 from jaxnmf.registry import register_loss as register_loss
 from jaxnmf.registry import register_solver as register_solver
 from jaxnmf.result import Result as Result
 from jaxnmf.selection import RankSelection as RankSelection
 from jaxnmf.selection import select_rank as select_rank
-from jaxnmf.sweep import SweepResult as SweepResult
-from jaxnmf.sweep import sweep as sweep
+from jaxnmf.sweeps.result import SweepResult as SweepResult
+from jaxnmf.sweeps.sweep import sweep as sweep
 from jaxnmf.types import Status as Status
 from jaxnmf.types import Trace as Trace
 

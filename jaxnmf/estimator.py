@@ -19,13 +19,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from jaxnmf.api import factorize
-from jaxnmf.checks import check_count
-from jaxnmf.losses import Loss
-from jaxnmf.operand import Observed, as_matrix, is_sparse
-from jaxnmf.programs import precision
+from jaxnmf._util.checks import check_count
+from jaxnmf.data.convert import as_operand, is_sparse
+from jaxnmf.data.observed import Observed
+from jaxnmf.factorize import factorize
+from jaxnmf.objective.losses import Loss
 from jaxnmf.registry import make_solver
-from jaxnmf.run import divergence
+from jaxnmf.run.clock import divergence
+from jaxnmf.run.programs import precision
 from jaxnmf.types import Factors, Status
 
 MOST_SEEDS = 2**31 - 1  # what is drawn from a RandomState is below this
@@ -306,10 +307,10 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """`reconstruction_err_`."""
         result, model = self.result_, self.result_.model
         loss, dtype = model.loss, model.dtype  # pyright: ignore
-        value = result.loss
+        value = result.objective
         if np.any(self.l1) or np.any(self.l2):
             with precision(dtype):
-                V = as_matrix(X, dtype, mask=self.mask, signed=self._signed)
+                V = as_operand(X, dtype, mask=self.mask, signed=self._signed)
                 factors = Factors(jnp.asarray(result.W.T), jnp.asarray(result.H))
                 value = divergence(V, loss, factors)
         # Rounding may leave a sum of divergences below 0 where the fit is exact.

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from jaxnmf.operand import Observed
+from jaxnmf.data.observed import Observed
 
 Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(rows, cols) → predictions at these entries."""

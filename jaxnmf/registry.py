@@ -10,16 +10,16 @@ A third party's package adds a solver by naming it in its entry points, group
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib.metadata
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, dataclass_transform
+from collections.abc import Callable, Mapping
+from typing import Any, dataclass_transform
 
-from jaxnmf._callable import make_callable
-from jaxnmf.losses import (
+from jaxnmf._util.callable import make_callable
+from jaxnmf._util.names import T, check_free, lookup, suggestion
+from jaxnmf.objective.losses import (
     Beta,
     Frobenius,
     ItakuraSaito,
@@ -30,13 +30,19 @@ from jaxnmf.losses import (
 from jaxnmf.types import pytree, static
 
 ENTRY_POINTS = "jaxnmf.solvers"
-T = TypeVar("T")
+
 
 _solvers: dict[str, type] = {}
+
+
 _losses: dict[str, Any] = {  # a Loss class, or a function φ(v, x)
     cls.name: cls for cls in (Frobenius, KullbackLeibler, ItakuraSaito, Beta)
 }
+
+
 _loss_aliases = {"kl": "kullback-leibler", "is": "itakura-saito"}
+
+
 _loaded = False
 
 
@@ -57,7 +63,7 @@ def register_solver(name: str) -> Callable[[type[T]], type[T]]:
 
     def decorate(cls: type[T]) -> type[T]:
         check_free("solver", name, cls, _solvers)
-        for attribute in ("init", "step", "supports", "descends"):
+        for attribute in ("init", "step", "supports", "monotone"):
             if not hasattr(cls, attribute):
                 raise ValueError(f"solver {name!r} lacks {attribute}")
         cls = pytree(cls)
@@ -90,13 +96,6 @@ def register_loss(name: str) -> Callable[[Any], Any]:
         return loss
 
     return decorate
-
-
-def check_free(kind: str, name: str, new: Any, known: Mapping[str, Any]) -> None:
-    """Refuse a name that is taken, but by what is defined anew, as in a notebook."""
-    taken = known.get(name)
-    if taken is not None and taken.__qualname__ != getattr(new, "__qualname__", None):
-        raise ValueError(f"{kind} name {name!r} is taken by {taken.__qualname__}")
 
 
 def solver_class(name: str) -> type:
@@ -208,21 +207,6 @@ def build(kind: str, name: str, cls: type, given: Mapping[str, Any]) -> Any:
     return cls(**given)
 
 
-def lookup(kind: str, name: str, known: Mapping[str, T]) -> T:
-    """known[name], or a ValueError with the nearest name and all there are."""
-    if name not in known:
-        raise ValueError(
-            f"{kind} {name!r} is not known{suggestion(name, known)}; there are: "
-            + ", ".join(sorted(known))
-        )
-    return known[name]
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
 def _is_function(loss: Any) -> bool:
     return callable(loss) and not isinstance(loss, type)
 
@@ -272,4 +256,4 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 # `jaxnmf.losses()` lists the names, though losses themselves know of no registry.
-make_callable("jaxnmf.losses", losses)
+make_callable("jaxnmf.objective.losses", losses)

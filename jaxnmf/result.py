@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxnmf.checks import check_count
-from jaxnmf.fold import Model
-from jaxnmf.metrics import relative_error
-from jaxnmf.offsets import FIRST
-from jaxnmf.operand import Observed, is_sparse
-from jaxnmf.problem import Problem
-from jaxnmf.run import Run
+from jaxnmf._util.checks import check_count
+from jaxnmf.data.convert import is_sparse
+from jaxnmf.data.observed import Observed
+from jaxnmf.fold_in import Model
+from jaxnmf.objective.offsets import FIRST
+from jaxnmf.objective.problem import Problem
+from jaxnmf.objective.relative_error import relative_error
+from jaxnmf.run.loop import Run
 from jaxnmf.types import Status, Trace
 
 
@@ -42,11 +43,11 @@ class Result:
     Attributes:
       W: (m, p), non-negative.
       H: (p, n), non-negative.
-      loss: the objective at the end, penalties included.
+      objective: its value at the end, penalties included.
       relative_error: ‖V − X‖_F / ‖V‖_F, X what V is approximated by, whatever the loss
         was; over the known entries and with their weights where not all are known.
         NaN where all of V is 0.
-      kkt: the KKT residual at the end (see `jaxnmf.problem.Problem.kkt`).
+      kkt: the KKT residual at the end (see `jaxnmf.objective.problem.Problem.kkt`).
       iterations: how many were done.
       status: why it stopped; ``status.message`` says it in words.
       trace: iteration, loss, kkt and seconds of every record.
@@ -59,7 +60,7 @@ class Result:
 
     W: np.ndarray
     H: np.ndarray
-    loss: float
+    objective: float
     relative_error: float
     kkt: float
     iterations: int
@@ -188,7 +189,8 @@ class Result:
         (m, p), n = self.W.shape, self.H.shape[1]
         return (
             f"Result({m}×{n}, p={p}: relative error {self.relative_error:.4g}, "
-            f"loss {self.loss:.6g}, {self.iterations} iterations, {self.status})"
+            f"objective {self.objective:.6g}, {self.iterations} iterations, "
+            f"{self.status})"
         )
 
 
@@ -196,7 +198,7 @@ def to_result(run: Run, problem: Problem, model: Model | None = None) -> Result:
     """What a user sees of a run: NumPy arrays, W (m, p). With a ``model`` the run was
     of new rows alone, and H is as it was."""
     Wt, H = (np.array(X) for X in run.factors)
-    V, weights = problem.matrix.to_host(), problem.matrix.host_weights()
+    V, weights = problem.operand.to_host(), problem.operand.host_weights()
     unobserved = NOTHING
     if weights is not None:
         rows, cols = (np.asarray(weights.sum(axis)).ravel() > 0 for axis in (1, 0))
@@ -216,7 +218,7 @@ def to_result(run: Run, problem: Problem, model: Model | None = None) -> Result:
     return Result(
         W=np.ascontiguousarray(Wt.T),
         H=H,
-        loss=float(trace.loss[-1]),
+        objective=float(trace.objective[-1]),
         relative_error=error,
         kkt=float(trace.kkt[-1]),
         iterations=int(run.iterations),

@@ -112,7 +112,7 @@ class Trace(NamedTuple):
     """
 
     iteration: np.ndarray
-    loss: np.ndarray
+    objective: np.ndarray
     kkt: np.ndarray
     seconds: np.ndarray
 

@@ -29,7 +29,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from jaxnmf import programs  # noqa: E402
+from jaxnmf.run import programs  # noqa: E402
 
 # Hydra, when it configures logging, closes every handler there is. optax's absl has one
 # on the stream that was standard error at its import, which is pytest's own by now.

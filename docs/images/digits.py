@@ -22,9 +22,9 @@ def main() -> None:
             result = jaxnmf.factorize(
                 V, RANK, solver=solver, seed=seed, max_iter=1000, tol=0, kkt=False
             )
-            error = np.sqrt(2 * result.trace.loss) / norm
+            error = np.sqrt(2 * result.trace.objective) / norm
             curves.setdefault(solver, []).append((result.trace.seconds[1:], error[1:]))
-            if best is None or result.loss < best.loss:
+            if best is None or result.objective < best.objective:
                 best = result
     assert best is not None
     lowest = best.relative_error

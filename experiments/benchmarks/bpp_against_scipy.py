@@ -18,7 +18,7 @@ import numpy as np
 import scipy.optimize
 from common import alternate
 
-from jaxnmf.api import precision
+from jaxnmf.run.programs import precision
 from jaxnmf.solvers.bpp import nnls
 
 

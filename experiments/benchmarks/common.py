@@ -14,12 +14,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnmf import api, datasets
-from jaxnmf.operand import as_matrix
-from jaxnmf.problem import Problem
-from jaxnmf.programs import as_leaves, compiled
+from jaxnmf import datasets
+from jaxnmf.data.convert import as_operand
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_loss, make_solver
-from jaxnmf.run import Stop, advance, timed
+from jaxnmf.run import programs
+from jaxnmf.run.clock import timed
+from jaxnmf.run.loop import advance
+from jaxnmf.run.programs import as_leaves, compiled
+from jaxnmf.run.stop import Stop
 from jaxnmf.types import Factors
 
 
@@ -59,9 +62,9 @@ class Ours:
     def __init__(
         self, case: Case, solver: str, loss: str = "frobenius", **options: Any
     ) -> None:
-        with api.precision("float32") as dtype:
-            matrix = as_matrix(case.V, dtype)
-            self.problem = Problem.of(matrix, make_loss(loss))
+        with programs.precision("float32") as dtype:
+            operand = as_operand(case.V, dtype)
+            self.problem = Problem.of(operand, make_loss(loss))
             self.solver = as_leaves(make_solver(solver, options), dtype)
             W, H = case.start()
             self.start = Factors(jax.numpy.asarray(W.T), jax.numpy.asarray(H))
@@ -88,7 +91,7 @@ class Ours:
         yield from self._run(Stop(max_iter=10**6, tol=0.0, seconds=seconds), every)
 
     def _run(self, stop: Stop, every: int) -> Iterator[tuple[float, float]]:
-        with api.precision("float32"):
+        with programs.precision("float32"):
             run = timed(
                 self.problem,
                 self.solver,
@@ -98,7 +101,7 @@ class Ours:
                 record_every=every,
                 kkt=False,
             )
-        yield from zip(run.trace.seconds, run.trace.loss, strict=True)
+        yield from zip(run.trace.seconds, run.trace.objective, strict=True)
 
 
 def half_squared_error(V: np.ndarray, W: np.ndarray, H: np.ndarray) -> float:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from common import Case, Ours, alternate, real, synthetic
 
-from jaxnmf import api
+from jaxnmf.run import programs
 from jaxnmf.types import Factors
 
 ITERATIONS = 20
@@ -32,7 +32,7 @@ def products(problem: Any, factors: Factors, steps: Any) -> Factors:
 
 def ratio(case: Case, repeats: int) -> tuple[float, float, float]:
     ours = Ours(case, "hals", inner=1)
-    with api.precision("float32"):
+    with programs.precision("float32"):
         program = jax.jit(products).lower(ours.problem, ours.start, np.int32(1))
         program = program.compile()
     steps = np.int32(ITERATIONS)

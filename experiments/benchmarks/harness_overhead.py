@@ -17,9 +17,9 @@ from typing import Any
 
 import hydra
 
-from jaxnmf import run
-from jaxnmf.experiment import job, runs
 from jaxnmf.experiment.config import register_configs, resolved
+from jaxnmf.experiment.jobs import job, runs
+from jaxnmf.run import clock, loop
 
 JOBS = (
     ("digits", "hals", "frobenius"),
@@ -47,11 +47,11 @@ def main(seconds: float = 1.0) -> None:
     register_configs()
     inside = 0.0
 
-    def clocked(*args: Any, **options: Any) -> run.Run:
+    def clocked(*args: Any, **options: Any) -> loop.Run:
         nonlocal inside
         start = time.perf_counter()
         try:
-            return run.timed(*args, **options)
+            return clock.timed(*args, **options)
         finally:
             inside += time.perf_counter() - start
 

@@ -53,7 +53,7 @@ def main(lanes: int = 10_000, megabytes: float = 8, solver: str = "hals") -> Non
         f"{found.seconds:.1f} s; peak growth {grown:.0f} MB, of which the results "
         f"{kept / 1e6:.0f} MB; max_memory {megabytes:g} MB"
     )
-    for form, entry in found.form.items():
+    for form, entry in found.batching.items():
         print(f"  {form}: {entry['seconds']:.2f} s")
 
 

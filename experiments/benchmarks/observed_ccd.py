@@ -29,22 +29,22 @@ class Contestant:
     """A solver on the ratings, from the start that both share, compiled."""
 
     def __init__(self, rank: int, solver: str, **options: int) -> None:
-        from jaxnmf import api, datasets
-        from jaxnmf.constraints import Penalty
-        from jaxnmf.init import initial_factors
-        from jaxnmf.offsets import with_prior
-        from jaxnmf.operand import as_matrix
-        from jaxnmf.problem import Problem
-        from jaxnmf.programs import as_leaves, compiled
+        from jaxnmf import datasets
+        from jaxnmf.data.convert import as_operand
+        from jaxnmf.init.start import initial_factors
+        from jaxnmf.objective.offsets import with_prior
+        from jaxnmf.objective.penalties import Penalty
+        from jaxnmf.objective.problem import Problem
         from jaxnmf.registry import make_loss, make_solver
-        from jaxnmf.run import advance
+        from jaxnmf.run.loop import advance
+        from jaxnmf.run.programs import as_leaves, compiled, precision
 
-        with api.precision("float32") as dtype:
+        with precision("float32") as dtype:
             V: Any = datasets.load("movielens_small").V
-            matrix = as_matrix(V, dtype, mask=V != 0)
+            operand = as_operand(V, dtype, mask=V != 0)
             penalties = Penalty(l1=0.0, l2=20.0), Penalty(l1=0.0, l2=10.0)
-            problem = Problem.of(matrix, make_loss("frobenius"), penalties=penalties)
-            start = initial_factors(matrix, rank, "random", 0)
+            problem = Problem.of(operand, make_loss("frobenius"), penalties=penalties)
+            start = initial_factors(operand, rank, "random", 0)
             self.problem, start = with_prior(problem, start, None, "mean")
             self.solver = as_leaves(make_solver(solver, options), dtype)
             self.start = jax.tree.map(jax.numpy.asarray, start)

@@ -3,7 +3,7 @@
 First V times a factor: by compiled rows, and by the padded rows that stand in where a
 platform has no compiled product. Then W H at the stored entries, by gathers or from
 blocks of W H: entries at random places, at several densities and ranks. What is chosen
-is the second form where density × p is at least `jaxnmf.matrix.BLOCKS_FROM`.
+is the second form where density × p is at least `jaxnmf.data.sparse.BLOCKS_FROM`.
 
     python experiments/benchmarks/sparse_products.py
 """
@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from common import alternate
 
-from jaxnmf import datasets, operand
-from jaxnmf.matrix import Sparse
-from jaxnmf.operand import as_matrix
+from jaxnmf import datasets
+from jaxnmf.data import convert
+from jaxnmf.data.convert import as_operand
+from jaxnmf.data.sparse import Sparse
 
 SIZES = [(1000, 1000), (20_000, 2000)]
 DENSITIES = [0.01, 0.05, 0.1, 0.2, 0.4]
@@ -40,12 +41,12 @@ def medians(*programs: Any) -> list[float]:
 
 
 def by_rows() -> None:
-    program = jax.jit(lambda matrix, X: matrix.dot(X))
+    program = jax.jit(lambda operand, X: operand.dot(X))
     for name, p in (("newsgroups20_w1000", 20), ("kos_blogs", 50)):
         V: Any = datasets.load(name).V
         forms = []
-        for operand.COMPILED in (("cpu", "gpu"), ()):
-            forms.append(as_matrix(V.astype(np.float32)))
+        for convert.COMPILED in (("cpu", "gpu"), ()):
+            forms.append(as_operand(V.astype(np.float32)))
         for side in ("V", "Vᵀ"):
             X = jnp.ones((p, forms[0].shape[0]), jnp.float32)
             compiled, padded = medians(*(partial(program, x, X) for x in forms))
@@ -55,7 +56,7 @@ def by_rows() -> None:
                 flush=True,
             )
             forms = [x.T for x in forms]
-    operand.COMPILED = ("cpu", "gpu")
+    convert.COMPILED = ("cpu", "gpu")
 
 
 def at_stored() -> None:
@@ -66,12 +67,12 @@ def at_stored() -> None:
     for m, n in SIZES:
         for density in DENSITIES:
             V = random_array((m, n), density=density, rng=rng, dtype=np.float32)
-            matrix = as_matrix(V)
+            operand = as_operand(V)
             for p in RANKS:
                 Wt, H = (
                     jnp.asarray(rng.random((p, size)), jnp.float32) for size in (m, n)
                 )
-                programs = (partial(form, matrix, Wt, H) for form in forms)
+                programs = (partial(form, operand, Wt, H) for form in forms)
                 gathers, blocks = medians(*programs)
                 print(
                     f"{m}×{n}, {density:4.0%} stored, p={p}: gathers {gathers:6.2f} "

@@ -1,7 +1,7 @@
 """Other systems behind one interface, to compare with. One file a system.
 
-``jaxnmf.baselines.names()`` lists them; `timed` runs one as `jaxnmf.run.timed` runs a
-solver of ours.
+``jaxnmf.baselines.names()`` lists them; `timed` runs one as `jaxnmf.run.clock.timed`
+runs a solver of ours.
 """
 
 from jaxnmf.baselines.base import Baseline as Baseline

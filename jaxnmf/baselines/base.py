@@ -15,21 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnmf.api import Unsupported, check_problem
-from jaxnmf.problem import Problem
-from jaxnmf.programs import compiled
-from jaxnmf.registry import build, check_free, lookup, options, solvers
-from jaxnmf.run import (
-    RECORD_EVERY,
-    Measure,
-    Run,
-    Stop,
-    clocked,
-    measure,
-    measure_with_kkt,
-    on_host,
-    tell_ends,
-)
+from jaxnmf._util.names import check_free, lookup
+from jaxnmf.build import UnsupportedError, check_problem
+from jaxnmf.objective.problem import Problem
+from jaxnmf.registry import build, options, solvers
+from jaxnmf.run.clock import clocked, on_host, tell_ends
+from jaxnmf.run.loop import Run, measure, measure_with_kkt
+from jaxnmf.run.programs import compiled
+from jaxnmf.run.stop import RECORD_EVERY, Measure, Stop
 from jaxnmf.solvers.base import ANY, Supports
 from jaxnmf.types import Factors
 
@@ -48,13 +41,13 @@ class Baseline:
     Attributes:
       name: set by `register_baseline`.
       supports: losses and operands it takes; others are refused by name.
-      descends: claims that no iteration raises the loss.
+      monotone: claims that no iteration raises the loss.
       requires: the package to install, None where ours brings it.
     """
 
     name: ClassVar[str]
     supports: ClassVar[Supports] = ANY
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     requires: ClassVar[str | None] = None
 
     def begin(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
@@ -83,12 +76,12 @@ class Baseline:
         """
         name, package = self.name, self.requires
         if package is not None and not installed(package):
-            raise Unsupported(
+            raise UnsupportedError(
                 f"solver {name!r} needs the package {package!r}, which is not "
                 "installed: pip install 'jaxnmf[baselines]'"
             )
         if any(np.any(np.asarray(x)) for x in jax.tree.leaves(problem.penalties)):
-            raise Unsupported(
+            raise UnsupportedError(
                 f"solver {name!r} takes no penalties: l1 and l2 must be 0"
             )
 
@@ -156,7 +149,7 @@ def timed(
     kkt: bool = True,
     on_record: Callable[[int, float], None] | None = None,
 ) -> Run:
-    """A baseline's run, as `jaxnmf.run.timed` runs a solver of ours.
+    """A baseline's run, as `jaxnmf.run.clock.timed` runs a solver of ours.
 
     The start, the data, their precision, the stop rule and the looks at loss and KKT
     residual are the same; so is the number of threads (`every_core`). The clock counts
@@ -164,15 +157,15 @@ def timed(
     what a first call pays for; it is told as ``compile_seconds``.
 
     Args:
-      as `jaxnmf.run.timed`.
+      as `jaxnmf.run.clock.timed`.
 
     Raises:
-      ValueError: for a problem that the baseline does not take (`Unsupported`).
+      ValueError: for a problem that the baseline does not take (`UnsupportedError`).
     """
     check_problem(problem, baseline)
     kept = factors = jax.tree.map(jnp.asarray, factors)
     program, _ = compiled(measure_with_kkt if kkt else measure, problem, factors)
-    V, dtype = problem.matrix.to_host(), problem.matrix.dtype
+    V, dtype = problem.operand.to_host(), problem.operand.dtype
     if isinstance(V, np.ndarray):
         V = np.ascontiguousarray(V)
 
@@ -188,7 +181,7 @@ def timed(
         pairs = zip(copies, factors, strict=True)
         new = Factors(*(jax.device_put(X, old.sharding) for X, old in pairs))
         now = on_host(program(problem, new))
-        if np.isfinite(now.loss):
+        if np.isfinite(now.objective):
             kept = new
         return now
 

@@ -93,5 +93,5 @@ class NMFTorchMU(NMFTorch):
     the exponent that makes them descend outside 1 ≤ β ≤ 2."""
 
     supports: ClassVar[Supports] = Supports("beta", DENSE)
-    descends: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
     kind: ClassVar[str] = "NMFBatchMU"

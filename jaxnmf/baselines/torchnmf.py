@@ -28,7 +28,7 @@ class TorchNMF(Baseline):
 
     supports: ClassVar[Supports] = Supports("beta", frozenset({"dense"}))
     # It adds 1e-7 to both parts of the gradient, whatever the scale of V.
-    descends: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
     requires: ClassVar[str | None] = "torchnmf"
 
     def begin(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:

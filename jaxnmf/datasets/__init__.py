@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from jaxnmf._callable import make_callable
+from jaxnmf._util.callable import make_callable
 from jaxnmf.datasets import bundled, documents, files, shared
 from jaxnmf.datasets import synthetic as planted
 from jaxnmf.datasets.base import Card, Dataset, Truth

@@ -18,7 +18,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from jaxnmf import baselines, datasets, registry
-from jaxnmf.init import INITS
+from jaxnmf.init.start import INITS
 from jaxnmf.selection import METHODS
 
 

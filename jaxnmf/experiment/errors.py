@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from jaxnmf._util.names import suggestion
 from jaxnmf.experiment.config import known_keys
-from jaxnmf.registry import suggestion
 
 USAGE_ERROR = 2
 

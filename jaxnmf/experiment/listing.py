@@ -38,7 +38,7 @@ def _solver_rows() -> list[dict[str, Any]]:
                 "name": name,
                 "losses": cls.supports.losses,
                 "data": ", ".join(sorted(cls.supports.operands)),
-                "monotone": "yes" if cls.descends else "no",
+                "monotone": "yes" if cls.monotone else "no",
                 "options": ", ".join(f"{o.name}={_show(o.default)}" for o in options),
                 "what it is": _first_line(cls),
             }

@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxnmf import datasets
-from jaxnmf.experiment import store
 from jaxnmf.experiment.config import labels, split_name
-from jaxnmf.experiment.job import run_job
-from jaxnmf.experiment.store import StoredJob
+from jaxnmf.experiment.jobs.job import run_job
+from jaxnmf.experiment.store import stored
+from jaxnmf.experiment.store.stored import StoredJob
 
 COMPARED = ("iteration", "objective", "error", "kkt")
 """Columns of the trace; the clock's is left out."""
@@ -66,7 +66,7 @@ def reproduce(
       ValueError: where there is no complete job, a job is corrupt, its data are not
         those of the record, or it cannot be run.
     """
-    jobs = [job for job in store.read_jobs(folder) if job.complete]
+    jobs = [job for job in stored.read_jobs(folder) if job.complete]
     if not jobs:
         raise ValueError(f"folder: {str(folder)!r} holds no complete job under jobs/")
     if sample is not None and sample < len(jobs):

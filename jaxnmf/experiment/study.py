@@ -23,11 +23,13 @@ from omegaconf.errors import MissingMandatoryValue
 from rich.console import Console
 
 from jaxnmf import datasets
-from jaxnmf.api import Unsupported
-from jaxnmf.experiment import finished, job, outcomes, store, tracking
+from jaxnmf.build import UnsupportedError
+from jaxnmf.experiment import command_cache, tracking
 from jaxnmf.experiment.config import labels, register_configs, resolved, split_name
 from jaxnmf.experiment.errors import one_line
-from jaxnmf.experiment.layout import PAGE
+from jaxnmf.experiment.jobs import job
+from jaxnmf.experiment.store import outcomes, stored
+from jaxnmf.experiment.store.layout import PAGE
 from jaxnmf.experiment.watch import Watch
 
 
@@ -56,9 +58,9 @@ def run_study(
     given = [o.removeprefix("folder=") for o in overrides if o.startswith("folder=")]
     folder = Path(_unquoted(given[-1])) if given else _new_folder()
     folder = folder.expanduser().resolve()
-    asked = finished.fingerprint(overrides, config_dir, folder)
+    asked = command_cache.fingerprint(overrides, config_dir, folder)
     if asked and not force and (folder / PAGE).is_file():
-        stand = finished.standing(folder, asked)
+        stand = command_cache.count_complete(folder, asked)
         if stand:
             _nothing_to_do(folder, stand, console)
             return folder
@@ -104,7 +106,7 @@ def run_study(
     if left_out and not any(one["what"] in ("ran", "stood") for one in told):
         raise ValueError(left_out[0])
     if asked:
-        finished.keep(folder, asked, told)
+        command_cache.keep(folder, asked, told)
     return folder
 
 
@@ -119,7 +121,7 @@ def print_report(
     left_out: Sequence[str] = (),
     *,
     target: str | Path | None = None,
-    jobs: Sequence[store.StoredJob] | None = None,
+    jobs: Sequence[stored.StoredJob] | None = None,
 ) -> None:
     """Build report.html from the stores of study folders, and print its tables; of the
     ``jobs`` there, where they have been read before."""
@@ -156,7 +158,7 @@ def _task(call: str, command: str, *, force: bool, wait: bool) -> Any:
 
     def task(config: Any) -> float:
         folder = Path(config.folder)
-        tell = functools.partial(outcomes.tell, folder, call)
+        tell = functools.partial(outcomes.add, folder, call)
         begun, names = time.monotonic(), {}
         try:
             plain = resolved(config)
@@ -188,7 +190,7 @@ def _task(call: str, command: str, *, force: bool, wait: bool) -> Any:
             return error
         except job.Busy:
             tell("busy")
-        except Unsupported as error:
+        except UnsupportedError as error:
             data = split_name(plain["dataset"])
             tell("left out", one_line(error), names=names, data=data)
         except MissingMandatoryValue as error:

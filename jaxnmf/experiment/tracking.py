@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxnmf.experiment.layout import writing
-from jaxnmf.experiment.store import StoredJob
+from jaxnmf.experiment.store.layout import writing
+from jaxnmf.experiment.store.stored import StoredJob
 
 
 def require(address: str) -> tuple[Any, Any, Any]:

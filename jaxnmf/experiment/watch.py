@@ -17,8 +17,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from jaxnmf.experiment import outcomes
 from jaxnmf.experiment.config import labels
+from jaxnmf.experiment.store import outcomes
 
 SHOWN = 12  # finished jobs, the last ones
 SECONDS = 0.5  # between two looks

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnmf.operand import as_matrix
-from jaxnmf.problem import Problem
-from jaxnmf.programs import precision
+from jaxnmf.data.convert import as_operand
+from jaxnmf.objective.problem import Problem
+from jaxnmf.run.programs import precision
 from jaxnmf.selection.base import (
     Data,
     Fit,
@@ -25,7 +25,7 @@ from jaxnmf.selection.base import (
     within,
 )
 from jaxnmf.solvers.ard import ARD, mean_entry
-from jaxnmf.sweep import SweepResult
+from jaxnmf.sweeps.result import SweepResult
 from jaxnmf.types import Factors
 
 PILOT_SEEDS = 3
@@ -101,7 +101,7 @@ class Relevance(Method):
         name = "hals" if data.loss.quadratic else "mu"
         given = {"solver": name, "solver_options": None, "folder": None}
         found = sweep(data.V, [most], PILOT_SEEDS, mask=data.mask, **given)
-        D = min(fit.loss for fit in fits(found, most))
+        D = min(fit.objective for fit in fits(found, most))
         m, n = data.shape
         left = m * n - most * (m + n - most)
         return (2 if data.loss.quadratic else 1) * D / (left if left > 0 else m * n)
@@ -115,21 +115,23 @@ class Relevance(Method):
         rows = {}
         for rank in sorted({*ranks, *(int(end) for end in ends if end)}):
             here = ends == rank
-            losses = [
-                fit.loss for fit, is_here in zip(runs, here, strict=True) if is_here
+            objectives = [
+                fit.objective
+                for fit, is_here in zip(runs, here, strict=True)
+                if is_here
             ]
             row = {
                 "share": float(here.mean()),
                 "runs": int(here.sum()),
-                "loss": float(np.mean(losses)) if losses else float("nan"),
+                "objective": float(np.mean(objectives)) if objectives else float("nan"),
             }
             rows[rank] = Measured(row, {"relevance": relevance[here]})
         return rows
 
     def _relevance(self, found: SweepResult, fit: Fit) -> np.ndarray:
-        solver: ARD = found.maker.solver
-        with precision(found.maker.dtype.name):
-            problem = found.maker.problems[found.maker.turns[fit.seed]]
+        solver: ARD = found.builder.solver
+        with precision(found.builder.dtype.name):
+            problem = found.builder.problems[found.builder.turns[fit.seed]]
             factors = Factors(jnp.asarray(fit.Wt), jnp.asarray(fit.H))
             return np.asarray(solver.relevance(problem, factors))
 
@@ -171,7 +173,7 @@ class Relevance(Method):
 def mean_of(data: Data) -> float:
     """The mean of what is known of V, as the solver has it."""
     with precision("float64"):
-        matrix = as_matrix(data.V, "float64", mask=data.mask)
-        m, n = matrix.shape
+        operand = as_operand(data.V, "float64", mask=data.mask)
+        m, n = operand.shape
         ones = Factors(jnp.ones((1, m)), jnp.ones((1, n)))
-        return float(mean_entry(Problem.of(matrix, data.loss), ones))
+        return float(mean_entry(Problem.of(operand, data.loss), ones))

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxnmf.registry import suggestion
+from jaxnmf._util.names import suggestion
 from jaxnmf.selection.components import median_components
-from jaxnmf.sweep import SweepResult
+from jaxnmf.sweeps.result import SweepResult
 from jaxnmf.types import Status
 
 
@@ -21,7 +21,7 @@ class Fit(NamedTuple):
     seed: int
     Wt: Float[np.ndarray, "p m"]
     H: Float[np.ndarray, "p n"]
-    loss: float
+    objective: float
 
 
 class Measured(NamedTuple):
@@ -48,8 +48,8 @@ Sweep = Callable[..., SweepResult]
 class Method:
     """A method of rank selection: a frozen dataclass of its options.
 
-    A subclass gives ``measure`` and ``choose``, ``several`` where the seeds work on
-    data of their own, and ``draw``.
+    A subclass gives ``measure`` and ``choose``, ``data_per_seed`` where each seed works
+    on data of its own, and ``draw``.
     """
 
     name: ClassVar[str] = ""
@@ -68,15 +68,15 @@ class Method:
                 f"least {self.least_seeds} seeds"
             )
 
-    def several(self, data: Data, seeds: Sequence[int]) -> Any:
-        """What the sweep is of: V itself, or `Several` that the seeds take in turn."""
+    def data_per_seed(self, data: Data, seeds: Sequence[int]) -> Any:
+        """The data of the sweep: V itself, or `DataPerSeed`."""
         return data.V
 
     def run(
         self, sweep: Sweep, data: Data, ranks: Sequence[int], seeds: Sequence[int]
     ) -> SweepResult:
         """Every run that is needed, in one sweep."""
-        V = self.several(data, seeds)
+        V = self.data_per_seed(data, seeds)
         return sweep(V, ranks, seeds, mask=data.mask if V is data.V else None)
 
     def measure(self, data: Data, rank: int, fits: list[Fit]) -> Measured:
@@ -90,7 +90,7 @@ class Method:
             rank: self.measure(data, rank, self.kept(found, rank)) for rank in ranks
         }
 
-    def finished(self, table: Any) -> Any:
+    def complete_table(self, table: Any) -> Any:
         """The table, with what takes all ranks."""
         return table
 
@@ -120,7 +120,7 @@ def fits(found: SweepResult, rank: int) -> list[Fit]:
             seed=lane.seed,
             Wt=np.asarray(run.factors.Wt),
             H=np.asarray(run.factors.H),
-            loss=float(run.trace.loss[-1]),
+            objective=float(run.trace.objective[-1]),
         )
         for lane, run in pairs
         if lane.rank == rank
@@ -137,7 +137,7 @@ def best_by(fits: Sequence[Fit], part: Callable[[Fit], int]) -> list[Fit]:
     best: dict[int, Fit] = {}
     for fit in fits:
         here = part(fit)
-        if here not in best or fit.loss < best[here].loss:
+        if here not in best or fit.objective < best[here].objective:
             best[here] = fit
     return [best[here] for here in sorted(best)]
 

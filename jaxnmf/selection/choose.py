@@ -8,18 +8,22 @@ from typing import Any
 import numpy as np
 
 from jaxnmf import registry
-from jaxnmf.checks import check_count, check_list
-from jaxnmf.constraints import NonNegative, Penalty
-from jaxnmf.fold import Model
-from jaxnmf.lanes import Form
-from jaxnmf.operand import Observed, is_sparse
+from jaxnmf._util import names
+from jaxnmf._util.checks import check_count, check_list
+from jaxnmf.data.convert import is_sparse
+from jaxnmf.data.observed import Observed
+from jaxnmf.fold_in import Model
+from jaxnmf.objective.constraints import NonNegative
+from jaxnmf.objective.penalties import Penalty
 from jaxnmf.selection.ard import Relevance
 from jaxnmf.selection.base import Data, Method, RankSelection
 from jaxnmf.selection.consensus import Consensus
 from jaxnmf.selection.cross_validation import BiCrossValidation, CrossValidation
 from jaxnmf.selection.information import Information
 from jaxnmf.selection.stability import Stability
-from jaxnmf.sweep import SweepResult, sweep
+from jaxnmf.sweeps.lanes import Batching
+from jaxnmf.sweeps.result import SweepResult
+from jaxnmf.sweeps.sweep import sweep
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
@@ -52,7 +56,7 @@ def select_rank(
     max_memory: float | None = None,
     folder: str | Path | None = None,
     progress: bool | None = None,
-    form: Form | None = None,
+    batching: Batching | None = None,
     solver_options: Any = None,
     loss_options: Any = None,
     **options: Any,
@@ -101,7 +105,7 @@ def select_rank(
       >>> found.rank
       3
     """
-    cls = registry.lookup("method", method, METHODS)
+    cls = names.lookup("method", method, METHODS)
     chooser: Method = registry.build("method", method, cls, options)
     ranks = sorted(check_list("ranks", ranks, 1))
     if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
@@ -134,7 +138,7 @@ def select_rank(
         "max_memory": max_memory,
         "folder": folder,
         "progress": progress,
-        "form": form,
+        "batching": batching,
         "solver_options": solver_options,
     }
 
@@ -146,7 +150,7 @@ def select_rank(
 
     found = chooser.run(swept, data, ranks, seeds)
     measured = chooser.measures(data, ranks, found)
-    table = chooser.finished(as_table(measured))
+    table = chooser.complete_table(as_table(measured))
     return RankSelection(
         method=chooser,
         rank=chooser.choose(table),

@@ -74,7 +74,7 @@ def silhouettes(members: Float[np.ndarray, "r p q"]) -> Float[np.ndarray, "r p"]
 
 def median_components(fits: Sequence[Any]) -> Float[np.ndarray, "p n"]:
     """The median of every matched component, each scaled to Σ_j H_kj = 1."""
-    best = int(np.argmin([fit.loss for fit in fits]))
+    best = int(np.argmin([fit.objective for fit in fits]))
     H = np.stack([fit.H for fit in fits]).astype(np.float64)
     order = matched(unit(H), best)
     H = np.take_along_axis(H, order[..., None], 1)

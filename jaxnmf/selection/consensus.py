@@ -87,8 +87,8 @@ class Consensus(Method):
             "cophenetic_se": jackknife(labels),
             "dispersion": dispersion(C),
             "pac": pac(C, self.u1, self.u2),
-            "loss": float(np.mean([fit.loss for fit in fits])),
-            "loss_std": spread([fit.loss for fit in fits]),
+            "objective": float(np.mean([fit.objective for fit in fits])),
+            "objective_std": spread([fit.objective for fit in fits]),
         }
         return Measured(row, {"consensus": C, "order": order, "labels": labels})
 

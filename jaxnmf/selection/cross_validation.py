@@ -9,9 +9,10 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnmf.fold import Model
-from jaxnmf.operand import Observed, is_sparse
-from jaxnmf.programs import precision
+from jaxnmf.data.convert import is_sparse
+from jaxnmf.data.observed import Observed
+from jaxnmf.fold_in import Model
+from jaxnmf.run.programs import precision
 from jaxnmf.selection.base import (
     Data,
     Fit,
@@ -26,7 +27,8 @@ from jaxnmf.selection.base import (
     spread,
     within,
 )
-from jaxnmf.sweep import Several, SweepResult
+from jaxnmf.sweeps.lane import DataPerSeed
+from jaxnmf.sweeps.result import SweepResult
 
 RULES = ("smallest", "one_se")
 
@@ -71,7 +73,7 @@ class HeldOut(Method):
         row = {
             "error": float(np.mean(errors)),
             "error_se": spread(errors) / np.sqrt(len(errors)),
-            "loss": float(np.mean([fit.loss for fit in fits])),
+            "objective": float(np.mean([fit.objective for fit in fits])),
         }
         return Measured(row, {"errors": np.asarray(errors)})
 
@@ -159,14 +161,14 @@ class CrossValidation(HeldOut):
         held = (x[out] for x in (known.rows, known.cols, known.values, known.weights))
         return known.take(np.sort(order[count:])), Held(*held)
 
-    def several(self, data: Data, seeds: Sequence[int]) -> Several:
+    def data_per_seed(self, data: Data, seeds: Sequence[int]) -> DataPerSeed:
         known = self.known(data)
-        return Several([self.split(known, i)[0] for i in range(self.repeats)])
+        return DataPerSeed([self.split(known, i)[0] for i in range(self.repeats)])
 
     def measures(
         self, data: Data, ranks: Sequence[int], found: SweepResult
     ) -> dict[int, Measured]:
-        known, turns = self.known(data), found.maker.turns
+        known, turns = self.known(data), found.builder.turns
         held = [self.split(known, i)[1] for i in range(self.repeats)]
         measures = {}
         for rank in ranks:
@@ -240,21 +242,21 @@ class BiCrossValidation(HeldOut):
         )
         return [(np.sort(i), np.sort(j)) for i in rows for j in cols]
 
-    def several(self, data: Data, seeds: Sequence[int]) -> Several:
+    def data_per_seed(self, data: Data, seeds: Sequence[int]) -> DataPerSeed:
         V = data.V.tocsr() if is_sparse(data.V) else np.asarray(data.V)
         kept = []
         for rows, cols in self.blocks(data):
             D: Any = V[others(rows, data.shape[0])][:, others(cols, data.shape[1])]
             # Sparse blocks differ in how much they store.
             kept.append(D.toarray() if is_sparse(D) else D)
-        return Several(kept)
+        return DataPerSeed(kept)
 
     def measures(
         self, data: Data, ranks: Sequence[int], found: SweepResult
     ) -> dict[int, Measured]:
         V = data.V.toarray() if is_sparse(data.V) else np.asarray(data.V)
-        V = np.asarray(V, found.maker.dtype)
-        blocks, turns = self.blocks(data), found.maker.turns
+        V = np.asarray(V, found.builder.dtype)
+        blocks, turns = self.blocks(data), found.builder.turns
         measures = {}
         for rank in ranks:
             best = best_of_parts(found, rank, len(blocks))
@@ -268,7 +270,7 @@ class BiCrossValidation(HeldOut):
     def _error(
         self, found: SweepResult, V: Any, rows: Any, cols: Any, fit: Fit, most: int
     ) -> float:
-        problem = found.maker.problems[found.maker.turns[fit.seed]]
+        problem = found.builder.problems[found.builder.turns[fit.seed]]
         other_rows, other_cols = (
             others(index, size)
             for index, size in zip((rows, cols), V.shape, strict=True)
@@ -285,7 +287,7 @@ class BiCrossValidation(HeldOut):
         W_A, H_A = (
             np.asarray(run.factors.Wt)[: len(fit.H)] for run, _ in (right, below)
         )
-        predicted = Fit(fit.seed, W_A, H_A, fit.loss)
+        predicted = Fit(fit.seed, W_A, H_A, fit.objective)
         return held_error(problem.loss, held, predicted)
 
 
@@ -311,7 +313,7 @@ def others(index: np.ndarray, size: int) -> np.ndarray:
 
 def best_of_parts(found: SweepResult, rank: int, parts: int) -> list[Fit]:
     """Of each part the run of the lowest loss on what it was fitted to."""
-    best = best_by(fits(found, rank), lambda fit: found.maker.turns[fit.seed])
+    best = best_by(fits(found, rank), lambda fit: found.builder.turns[fit.seed])
     if len(best) < parts:
         raise ValueError(f"rank {rank}: every run of a part diverged")
     return best

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxnmf.operand import Observed, is_sparse
+from jaxnmf.data.convert import is_sparse
+from jaxnmf.data.observed import Observed
 from jaxnmf.selection.base import (
     Data,
     Fit,
@@ -71,17 +72,21 @@ class Information(Method):
             )
 
     def measure(self, data: Data, rank: int, fits: list[Fit]) -> Measured:
-        losses = [fit.loss for fit in fits]
+        objectives = [fit.objective for fit in fits]
         m, n = data.shape
         N, d = known_entries(data), rank * (m + n - rank)
-        D = max(min(losses), float(np.finfo(np.float64).tiny) * N)
+        D = max(min(objectives), float(np.finfo(np.float64).tiny) * N)
         fit = N * np.log(2 * D / N) if data.loss.quadratic else 2 * D
         bic = float(fit + d * np.log(N))
         row = {"aic": float(fit + 2 * d), "bic": bic, "mdl": bic / 2}
-        row |= {"parameters": d, "loss": min(losses), "loss_std": spread(losses)}
-        return Measured(row, {"losses": np.array(losses)})
+        row |= {
+            "parameters": d,
+            "objective": min(objectives),
+            "objective_std": spread(objectives),
+        }
+        return Measured(row, {"objectives": np.array(objectives)})
 
-    def finished(self, table: Any) -> Any:
+    def complete_table(self, table: Any) -> Any:
         names = ["aic", "bic", "mdl"]
         table[names] = table[names] - table[names].min()
         return table
@@ -95,11 +100,13 @@ class Information(Method):
         curve(left, selection, "bic", label="BIC", marker="s")
         left.legend(frameon=False, fontsize=8)
         finish(left, selection, "above the smallest")
-        curve(right, selection, "loss", label="loss")
+        curve(right, selection, "objective", label="objective")
         ranks = list(selection.table.index)
         for rank in ranks:
-            losses = selection.evidence[rank]["losses"]
-            right.plot([rank] * len(losses), losses, ".", color="0.7", ms=4, zorder=1)
+            objectives = selection.evidence[rank]["objectives"]
+            right.plot(
+                [rank] * len(objectives), objectives, ".", color="0.7", ms=4, zorder=1
+            )
         right.set_ylim(bottom=0)
         finish(right, selection, "loss, best of the seeds")
 

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxnmf.checks import check_count
-from jaxnmf.operand import Observed, is_sparse
+from jaxnmf._util.checks import check_count
+from jaxnmf.data.convert import is_sparse
+from jaxnmf.data.observed import Observed
 from jaxnmf.selection.base import (
     Data,
     Fit,
@@ -26,7 +27,8 @@ from jaxnmf.selection.base import (
     within,
 )
 from jaxnmf.selection.components import matched, silhouettes, unit
-from jaxnmf.sweep import Several, SweepResult
+from jaxnmf.sweeps.lane import DataPerSeed
+from jaxnmf.sweeps.result import SweepResult
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,14 +95,14 @@ class Stability(Method):
         starts = [seed * k + i for seed in seeds for i in range(k)]
         return super().run(sweep, data, ranks, starts)
 
-    def several(self, data: Data, seeds: Sequence[int]) -> Several:
+    def data_per_seed(self, data: Data, seeds: Sequence[int]) -> DataPerSeed:
         samples = [seed // self.starts for seed in seeds]
         drawn = {
             sample: self._resampled(data.V, np.random.default_rng(sample))
             for sample in samples
         }
         masks = None if data.mask is None else [data.mask] * len(seeds)
-        return Several([drawn[sample] for sample in samples], masks)
+        return DataPerSeed([drawn[sample] for sample in samples], masks)
 
     def kept(self, found: SweepResult, rank: int) -> list[Fit]:
         """Of each seed's data the run of the lowest loss."""
@@ -128,8 +130,8 @@ class Stability(Method):
     def measure(self, data: Data, rank: int, fits: list[Fit]) -> Measured:
         rows = self.samples == "rows"
         profiles = unit(np.stack([fit.H if rows else fit.Wt for fit in fits]))
-        losses = [fit.loss for fit in fits]
-        order = matched(profiles, int(np.argmin(losses)))
+        objectives = [fit.objective for fit in fits]
+        order = matched(profiles, int(np.argmin(objectives)))
         members = np.take_along_axis(profiles, order[..., None], 1)
         values = silhouettes(members)
         by_cluster = values.mean(0)
@@ -137,8 +139,8 @@ class Stability(Method):
             "silhouette_min": float(by_cluster.min()),
             "silhouette_mean": float(values.mean()),
             "silhouette_std": spread(values.mean(1).tolist()),
-            "loss": float(np.mean(losses)),
-            "loss_std": spread(losses),
+            "objective": float(np.mean(objectives)),
+            "objective_std": spread(objectives),
         }
         return Measured(row, {"silhouettes": values, "profiles": members.mean(0)})
 
@@ -164,9 +166,15 @@ class Stability(Method):
         left.set_ylim(top=1.05)
         other = left.twinx()
         curve(
-            other, selection, "loss", "loss_std", label="loss", color="C3", marker="^"
+            other,
+            selection,
+            "objective",
+            "objective_std",
+            label="objective",
+            color="C3",
+            marker="^",
         )
-        other.set_ylabel("loss", color="C3")
+        other.set_ylabel("objective", color="C3")
         other.set_ylim(bottom=0)
         left.legend(frameon=False, fontsize=8, loc="lower left")
         draw_silhouettes(right, selection.evidence[selection.rank]["silhouettes"])

@@ -1,6 +1,6 @@
 """The solvers, one file a family. ``jaxnmf.solvers()`` lists their names."""
 
-from jaxnmf._callable import make_callable
+from jaxnmf._util.callable import make_callable
 from jaxnmf.registry import solvers as _names
 from jaxnmf.solvers.admm import ALS as ALS
 from jaxnmf.solvers.admm import AOADMM as AOADMM

@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.lipschitz import gradient_step
+from jaxnmf.kernels.nnls import inverted
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
     PROJECTED,
@@ -15,8 +17,6 @@ from jaxnmf.solvers.base import (
     Alternating,
     Supports,
     column_changes,
-    gradient_step,
-    inverted,
 )
 from jaxnmf.types import static
 
@@ -49,7 +49,7 @@ class AOADMM(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(constraints=PROJECTED)
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     inner: int = static(5)
     penalty: float = 1.0
 
@@ -93,7 +93,7 @@ class ALS(Alternating):
 
     Cost: the two products, 2mnp, and p³/3 + 2np². Not monotone, and no convergence:
     clipping an unconstrained minimum does not give the constrained one, so its fixed
-    points are not stationary points of the problem, and it counts as a ``variant``.
+    points are not stationary points of the problem, and ``own_objective`` is true.
     It falls fast at first, which makes it a start for others.
 
     References: Paatero & Tapper, "Positive matrix factorization", Environmetrics 5
@@ -103,7 +103,7 @@ class ALS(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC
-    variant: ClassVar[bool] = True
+    own_objective: ClassVar[bool] = True
 
     def nnls(
         self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any

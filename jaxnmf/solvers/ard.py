@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.multiplicative import quotient
+from jaxnmf.kernels.nnls import inverse
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import BETA, EVERY_OPERAND, Supports, inverse, quotient
+from jaxnmf.solvers.base import BETA, EVERY_OPERAND, Supports
 from jaxnmf.types import Factors, static
 
 
@@ -54,8 +56,8 @@ class ARD:
     """
 
     supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND)
-    descends: ClassVar[bool] = False
-    variant: ClassVar[bool] = True
+    monotone: ClassVar[bool] = False
+    own_objective: ClassVar[bool] = True
     dispersion: float = 0.01
     a: float = 5.0
     prior: str = static("l1")
@@ -117,7 +119,7 @@ class ARD:
 def mean_entry(problem: Problem, factors: Factors) -> jax.Array:
     """The mean of what is known of V."""
     Wt, H = (jnp.ones_like(X[:1]) for X in factors)
-    (total,) = problem.matrix.pull(lambda v, _: (v,), Wt, H)
-    known = problem.matrix.T.weigh(H) if not problem.whole else None
+    (total,) = problem.operand.map_dot(lambda v, _: (v,), Wt, H)
+    known = problem.operand.T.dot_weights(H) if not problem.fully_observed else None
     count = Wt.shape[1] * H.shape[1] if known is None else known.sum()
     return total.sum() / count

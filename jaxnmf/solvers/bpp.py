@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnmf.constraints import NonNegative
-from jaxnmf.matrix import ColumnGrams
-from jaxnmf.problem import Problem
+from jaxnmf.data.grams import ColumnGrams
+from jaxnmf.kernels.nnls import diagonal, inverse
+from jaxnmf.objective.constraints import NonNegative
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
     EVERY_OPERAND,
@@ -18,8 +19,6 @@ from jaxnmf.solvers.base import (
     Alternating,
     Supports,
     column_changes,
-    diagonal,
-    inverse,
 )
 from jaxnmf.types import static
 
@@ -57,7 +56,7 @@ class ANLSBPP(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(operands=EVERY_OPERAND)
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     exchanges: int = static(100)
 
     def nnls(

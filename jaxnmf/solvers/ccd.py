@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnmf.constraints import NonNegative, Penalty
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.coordinate import sweep
+from jaxnmf.objective.constraints import NonNegative
+from jaxnmf.objective.penalties import Penalty
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import ENTRYWISE, QUADRATIC, Supports, sweep
+from jaxnmf.solvers.base import ENTRYWISE, QUADRATIC, Supports
 from jaxnmf.types import Factors, static
 
 
@@ -46,8 +48,8 @@ class CCD:
     supports: ClassVar[Supports] = QUADRATIC._replace(
         constraints=ENTRYWISE, operands=frozenset({"dense", "observed"})
     )
-    descends: ClassVar[bool] = True
-    variant: ClassVar[bool] = False
+    monotone: ClassVar[bool] = True
+    own_objective: ClassVar[bool] = False
     block: int = static(8)
     inner: int = static(1)
 
@@ -68,9 +70,9 @@ class CCD:
 
             def again(_: Any, carry: Any) -> Any:
                 residual, Wt, H = carry
-                part_now = dataclasses.replace(part, matrix=residual)
+                part_now = dataclasses.replace(part, operand=residual)
                 H, residual = _descend(part_now, Wt, H)
-                part_now = dataclasses.replace(part, matrix=residual)
+                part_now = dataclasses.replace(part, operand=residual)
                 Wt, residual = _descend(part_now.T, H, Wt)
                 return residual.T, Wt, H
 
@@ -83,7 +85,7 @@ class CCD:
             )
 
         size = min(self.block, p)
-        carry = (problem.matrix.minus(*factors), factors)
+        carry = (problem.operand.residual(*factors), factors)
         carry = jax.lax.fori_loop(
             0, p // size, lambda i, carry: improve(i * size, size, carry), carry
         )
@@ -98,7 +100,7 @@ def _descend(
     """A better ``free`` where the problem's V is the residual, and the new residual."""
     gram, cross = problem.quadratic(fixed)
     new = sweep(problem, gram, cross + gram @ free, free)
-    return new, problem.matrix.minus(fixed, new - free)
+    return new, problem.operand.residual(fixed, new - free)
 
 
 def _components(problem: Problem, p: int, first: Any, size: int) -> Problem:

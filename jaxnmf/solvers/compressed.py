@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnmf.problem import Problem
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_solver, register_solver
 from jaxnmf.solvers.base import QUADRATIC, Supports, gives_nnls
 from jaxnmf.types import Factors, pytree, static
@@ -77,8 +77,8 @@ class Compressed:
     """
 
     supports: ClassVar[Supports] = QUADRATIC
-    descends: ClassVar[bool] = False
-    variant: ClassVar[bool] = True
+    monotone: ClassVar[bool] = False
+    own_objective: ClassVar[bool] = True
     inner: Any = "hals"
     oversample: int = static(20)
     power: int = static(2)
@@ -89,7 +89,7 @@ class Compressed:
             object.__setattr__(self, "inner", make_solver(self.inner))
         losses = getattr(getattr(self.inner, "supports", None), "losses", "any")
         by_products = gives_nnls(self.inner) or losses == "quadratic"
-        if not by_products or getattr(self.inner, "variant", False):
+        if not by_products or getattr(self.inner, "own_objective", False):
             raise ValueError(
                 f"solver 'compressed': inner={self.inner!r} does not work on Gram and "
                 "cross products of V alone, as 'hals' and 'extrapolated' do"
@@ -98,9 +98,9 @@ class Compressed:
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
         rank = problem.project.rank(factors.H)
         sketch = compress(
-            problem.matrix, rank, len(factors.H), key, self.oversample, self.power
+            problem.operand, rank, len(factors.H), key, self.oversample, self.power
         )
-        small = dataclasses.replace(problem, matrix=sketch)
+        small = dataclasses.replace(problem, operand=sketch)
         inner = self.inner.init(small, factors, jax.random.fold_in(key, 1))
         return State(sketch, inner, jnp.zeros((), jnp.int32))
 
@@ -108,7 +108,7 @@ class Compressed:
         self, problem: Problem, factors: Factors, state: State
     ) -> tuple[Factors, State]:
         def on_sketch() -> Any:
-            small = dataclasses.replace(problem, matrix=state.sketch)
+            small = dataclasses.replace(problem, operand=state.sketch)
             return self.inner.step(small, factors, state.inner)
 
         def on_data() -> Any:
@@ -123,14 +123,14 @@ class Compressed:
 
 
 def compress(
-    matrix: Any, rank: Any, most: int, key: jax.Array, oversample: int, power: int
+    operand: Any, rank: Any, most: int, key: jax.Array, oversample: int, power: int
 ) -> LowRank:
     """Q and QᵀV, with rank + oversample columns in use of room for most + oversample.
 
     A column of Ω depends on its number alone and QR works from the first on, so a
     larger ``most`` with the same ``rank`` adds columns of zeros and nothing else.
     """
-    (m, n), dtype = matrix.shape, matrix.dtype
+    (m, n), dtype = operand.shape, operand.dtype
     room = min(most + oversample, m, n)
     numbers = jnp.arange(room, dtype=jnp.int32)
     used = (numbers.astype(dtype) < rank + oversample)[:, None]
@@ -143,10 +143,10 @@ def compress(
         return jnp.where(used, jnp.linalg.qr(jnp.where(used, Y, 0).T)[0].T, 0)
 
     def again(_: Any, Q: Any) -> Any:
-        return basis(matrix.T.dot(basis(matrix.dot(Q))))
+        return basis(operand.T.dot(basis(operand.dot(Q))))
 
-    Q = basis(matrix.T.dot(jax.vmap(gaussian)(numbers)))
+    Q = basis(operand.T.dot(jax.vmap(gaussian)(numbers)))
     Q = jax.lax.fori_loop(0, power, again, Q)
     return LowRank(
-        left=Q, right=matrix.dot(Q), floor=matrix.floor, entries=matrix.entries
+        left=Q, right=operand.dot(Q), floor=operand.floor, entries=operand.entries
     )

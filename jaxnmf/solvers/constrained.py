@@ -11,16 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnmf.constraints import NonNegative
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.coordinate import sweep
+from jaxnmf.kernels.nnls import inverse
+from jaxnmf.objective.constraints import NonNegative
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import (
-    QUADRATIC,
-    Alternating,
-    Supports,
-    inverse,
-    sweep,
-)
+from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
 from jaxnmf.types import Factors, static
 
 
@@ -46,7 +42,7 @@ class Orthogonal(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC
-    variant: ClassVar[bool] = True
+    own_objective: ClassVar[bool] = True
     revive: bool = static(True)
 
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Any:
@@ -54,7 +50,7 @@ class Orthogonal(Alternating):
         del key
         Wt, H = factors
         rows, columns = jnp.ones_like(Wt[:1]), jnp.ones_like(H[:1])
-        (squares,) = problem.T.matrix.pull(lambda v, _: (v * v,), columns, rows)
+        (squares,) = problem.T.operand.map_dot(lambda v, _: (v * v,), columns, rows)
         return squares[0]
 
     def step(
@@ -117,7 +113,7 @@ class SparseHoyer(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC
-    variant: ClassVar[bool] = True
+    own_objective: ClassVar[bool] = True
     sparseness: float = 0.7
     factor: str = static("H")
 
@@ -170,7 +166,7 @@ class Smooth(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC
-    variant: ClassVar[bool] = True
+    own_objective: ClassVar[bool] = True
     weight: float = 1.0
     factor: str = static("W")
     inner: int = static(2)

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.nnls import inverse
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import ENTRYWISE, QUADRATIC, Alternating, Supports, inverse
+from jaxnmf.solvers.base import ENTRYWISE, QUADRATIC, Alternating, Supports
 from jaxnmf.types import static
 
 
@@ -38,7 +39,7 @@ class GCD(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(constraints=ENTRYWISE)
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     inner: int = static(0)
     ratio: float = 1e-3
 

@@ -7,15 +7,14 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.momentum import Momentum, choose
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_solver, register_solver
 from jaxnmf.solvers.base import (
     EVERY_OPERAND,
     PROJECTED,
     QUADRATIC,
-    Momentum,
     Supports,
-    choose,
     gives_nnls,
 )
 from jaxnmf.types import Factors
@@ -60,7 +59,7 @@ class Extrapolated:
     supports: ClassVar[Supports] = QUADRATIC._replace(
         constraints=PROJECTED, operands=EVERY_OPERAND
     )
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     inner: Any = "hals"
     beta: float = 0.5
     growth: float = 1.05
@@ -77,7 +76,7 @@ class Extrapolated:
             )
 
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
-        dtype = problem.matrix.dtype
+        dtype = problem.operand.dtype
         return State(
             ahead=factors,
             H=factors.H,

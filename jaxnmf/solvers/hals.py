@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.coordinate import inner_repeats, sweep, sweeps
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
     ENTRYWISE,
@@ -15,9 +16,6 @@ from jaxnmf.solvers.base import (
     QUADRATIC,
     Alternating,
     Supports,
-    inner_repeats,
-    sweep,
-    sweeps,
 )
 from jaxnmf.types import static
 
@@ -48,7 +46,7 @@ class HALS(Alternating):
     supports: ClassVar[Supports] = QUADRATIC._replace(
         constraints=ENTRYWISE, operands=EVERY_OPERAND
     )
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     inner: int = static(0)
     delta: float = static(0.0)
 

@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnmf.constraints import NonNegative
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.blocks import by_column_blocks
+from jaxnmf.kernels.multiplicative import multiplied
+from jaxnmf.objective.constraints import NonNegative
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import KL, Alternating, Supports, by_column_blocks, multiplied
+from jaxnmf.solvers.base import KL, Alternating, Supports
 from jaxnmf.types import static
 
 DENSE_KL = KL._replace(operands=frozenset({"dense"}))
@@ -42,7 +44,7 @@ class KLCoordinateDescent(Alternating):
     """
 
     supports: ClassVar[Supports] = DENSE_KL
-    descends: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
     inner: int = static(1)
 
     def half_step(
@@ -79,7 +81,7 @@ class ScalarNewtonMU(Alternating):
     """
 
     supports: ClassVar[Supports] = DENSE_KL
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     newton: int = static(10)
     inner: int = static(1)
 
@@ -125,8 +127,8 @@ def coordinate_pass(
     inner: int,
 ) -> Float[Array, "p n"]:
     """``inner`` passes of coordinate descent over the rows of ``free``, dense V."""
-    matrix, penalty = problem.matrix, problem.penalty
-    p, by_rows = free.shape[0], matrix.transposed
+    operand, penalty = problem.operand, problem.penalty
+    p, by_rows = free.shape[0], operand.transposed
 
     def dot(w: Any, y: Any) -> Any:
         return y @ w if by_rows else w @ y
@@ -138,7 +140,7 @@ def coordinate_pass(
         """The new columns X of the free factor that belong to the columns v."""
         smallest = jnp.where(v > 0, v, jnp.inf).min(1 if by_rows else 0)
         theta = 1 / jnp.sqrt(smallest)  # 0 where the column has no positive v
-        WH = jnp.maximum(X.T @ fixed if by_rows else fixed.T @ X, matrix.floor)
+        WH = jnp.maximum(X.T @ fixed if by_rows else fixed.T @ X, operand.floor)
 
         def coordinate(i: Any, carry: Any) -> Any:
             X, WH = carry
@@ -150,7 +152,7 @@ def coordinate_pass(
             g = w.sum() - dot(w, quotient) + penalty.l1 + penalty.l2 * h
             c = dot(w * w, quotient * over) + penalty.l2
             new = scalar(h, g, c, theta)
-            WH = jnp.maximum(WH + outer(w, new - h), matrix.floor)
+            WH = jnp.maximum(WH + outer(w, new - h), operand.floor)
             return X.at[k].set(new), WH
 
         return jax.lax.fori_loop(0, inner * p, coordinate, (X, WH))[0]

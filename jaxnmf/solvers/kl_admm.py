@@ -8,18 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnmf.constraints import Simplex
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.blocks import by_column_blocks
+from jaxnmf.kernels.multiplicative import multiplied
+from jaxnmf.kernels.nnls import inverted
+from jaxnmf.objective.constraints import Simplex
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import (
-    KL,
-    PROJECTED,
-    Alternating,
-    Supports,
-    by_column_blocks,
-    inverted,
-    multiplied,
-)
+from jaxnmf.solvers.base import KL, PROJECTED, Alternating, Supports
 from jaxnmf.types import static
 
 # What κ may grow to: at a solution, where rounding decides, it would without end.
@@ -75,7 +70,7 @@ class KLADMM(Alternating):
     supports: ClassVar[Supports] = KL._replace(
         operands=frozenset({"dense"}), constraints=PROJECTED
     )
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     inner: int = static(5)
     penalty: float = 1.0
     growth: float = 2.0
@@ -84,16 +79,16 @@ class KLADMM(Alternating):
     cap: float = 30.0
 
     def half_init(self, problem: Problem, fixed: Any, free: Any) -> State:
-        matrix = problem.matrix
-        rows = apart(matrix.T.dot(jnp.ones_like(free[:1]))[0])
-        totals = apart(matrix.dot(jnp.ones_like(fixed[:1])))
+        operand = problem.operand
+        rows = apart(operand.T.dot(jnp.ones_like(free[:1]))[0])
+        totals = apart(operand.dot(jnp.ones_like(fixed[:1])))
         return State(rows / rows.sum(), totals, jnp.full_like(totals, self.penalty))
 
     def half_step(
         self, problem: Problem, fixed: Any, free: Any, state: State
     ) -> tuple[Any, State]:
-        matrix, penalty, project = problem.matrix, problem.penalty, problem.project
-        p, by_rows = free.shape[0], matrix.transposed
+        operand, penalty, project = problem.operand, problem.penalty, problem.project
+        p, by_rows = free.shape[0], operand.transposed
         eps = jnp.finfo(free.dtype).eps
         gram = (fixed / state.shares) @ fixed.T
         ridge = positive(jnp.trace(gram) / project.rank(free))
@@ -103,7 +98,7 @@ class KLADMM(Alternating):
         def product(H: Any) -> Any:
             return H.T @ fixed if by_rows else fixed.T @ H
 
-        def pull(y: Any) -> Any:
+        def products_with(y: Any) -> Any:
             return fixed @ (y.T if by_rows else y)
 
         def columns(v: Any, block: Any) -> Any:
@@ -116,8 +111,8 @@ class KLADMM(Alternating):
                 else unit / state.shares[:, None]
             )
             eta, rho_v = unit * ridge, rho * v
-            x = jnp.maximum(product(H), matrix.floor)
-            minus, plus = pull(v / x), sums + penalty.gradient(H)
+            x = jnp.maximum(product(H), operand.floor)
+            minus, plus = products_with(v / x), sums + penalty.gradient(H)
 
             def step(_: Any, carry: Any) -> Any:
                 H, U, alpha, pulled = carry
@@ -126,13 +121,13 @@ class KLADMM(Alternating):
                 z = rho * product(T)
                 y = proximal(z, alpha, rho_v)
                 alpha = alpha + y - z
-                return H, U + H - T, alpha, pull(y + alpha)
+                return H, U + H - T, alpha, products_with(y + alpha)
 
             start = jnp.maximum(x, v / self.cap)
             alpha = v / start - 1
             moved = H - project(H - (plus - minus) / eta)
             U = (sums - minus) / eta - moved
-            carry = (H, U, alpha, pull(rho * start + alpha))
+            carry = (H, U, alpha, products_with(rho * start + alpha))
             X = jax.lax.fori_loop(0, self.inner, step, carry)[0]
 
             def rise(new: Any) -> Any:

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.nnls import inverse
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import KL, Alternating, Supports, inverse
+from jaxnmf.solvers.base import KL, Alternating, Supports
 from jaxnmf.types import static
 
 
@@ -51,17 +52,17 @@ class KLMirror(Alternating):
     """
 
     supports: ClassVar[Supports] = KL
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     floor: float = 1e-10
     restart: float = 0.7
     accelerated: bool = static(True)
 
     def half_init(self, problem: Problem, fixed: Any, free: Any) -> State:
         return State(
-            smooth=problem.matrix.dot(jnp.ones_like(fixed[:1])),
+            smooth=problem.operand.dot(jnp.ones_like(fixed[:1])),
             last=free,
             floor=self.floor * problem.project.mean(free),
-            momentum=jnp.ones((), problem.matrix.dtype),
+            momentum=jnp.ones((), problem.operand.dtype),
         )
 
     def half_step(

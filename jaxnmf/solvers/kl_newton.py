@@ -8,18 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnmf.matrix import component_pairs
-from jaxnmf.problem import Problem
+from jaxnmf.data.grams import component_pairs
+from jaxnmf.kernels.blocks import by_column_blocks
+from jaxnmf.kernels.momentum import Momentum, choose
+from jaxnmf.kernels.multiplicative import multiplied
+from jaxnmf.kernels.nnls import inverse
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import (
-    KL,
-    Momentum,
-    Supports,
-    by_column_blocks,
-    choose,
-    inverse,
-    multiplied,
-)
+from jaxnmf.solvers.base import KL, Supports
 from jaxnmf.types import Factors, static
 
 
@@ -60,8 +56,8 @@ class KLNewton:
     """
 
     supports: ClassVar[Supports] = KL._replace(operands=frozenset({"dense"}))
-    descends: ClassVar[bool] = True
-    variant: ClassVar[bool] = False
+    monotone: ClassVar[bool] = True
+    own_objective: ClassVar[bool] = False
     sweeps: int = static(3)
     beta: float = 0.5
     growth: float = 1.05
@@ -72,7 +68,7 @@ class KLNewton:
         return State(
             ahead=factors,
             H=factors.H,
-            momentum=Momentum.start(self.beta, problem.matrix.dtype),
+            momentum=Momentum.start(self.beta, problem.operand.dtype),
             loss=problem.value(factors),
         )
 
@@ -111,27 +107,27 @@ def newton_step(
     problem: Problem, fixed: Float[Array, "p m"], free: Float[Array, "p n"], sweeps: int
 ) -> Float[Array, "p n"]:
     """A better ``free`` factor, column by column, for a dense V."""
-    matrix, penalty = problem.matrix, problem.penalty
-    p, by_rows = free.shape[0], matrix.transposed
+    operand, penalty = problem.operand, problem.penalty
+    p, by_rows = free.shape[0], operand.transposed
     first, second, packed = component_pairs(p)
     pairs, total = fixed[first] * fixed[second], fixed.sum(1)[:, None]
-    eps = jnp.finfo(matrix.dtype).eps
+    eps = jnp.finfo(operand.dtype).eps
 
     def product(X: Any) -> Any:
         return X.T @ fixed if by_rows else fixed.T @ X
 
-    def pull(left: Any, y: Any) -> Any:
+    def products_with(left: Any, y: Any) -> Any:
         return left @ (y.T if by_rows else y)
 
     def columns(v: Any, H: Any) -> Any:
         """The new columns of the free factor that belong to the columns v."""
-        x = jnp.maximum(product(H), matrix.floor)
+        x = jnp.maximum(product(H), operand.floor)
         # Not v/x/x: compiled, it becomes v/(x·x), whose square may underflow.
         over = 1 / x
         ratio = v * over
-        minus, plus = pull(fixed, ratio), total + penalty.gradient(H)
+        minus, plus = products_with(fixed, ratio), total + penalty.gradient(H)
         slope = plus - minus
-        curvature = pull(pairs, ratio * over)[packed]  # (p, p, n)
+        curvature = products_with(pairs, ratio * over)[packed]  # (p, p, n)
         diagonal = jnp.arange(p)
         curvature = curvature.at[diagonal, diagonal].add(penalty.l2)
         d = descent(H, slope, curvature, sweeps)

@@ -7,10 +7,12 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.constraints import Simplex
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.coordinate import sweep
+from jaxnmf.kernels.lipschitz import gradient_step
+from jaxnmf.objective.constraints import Simplex
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports, gradient_step, sweep
+from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
 from jaxnmf.types import Factors, static
 
 
@@ -43,7 +45,7 @@ class MinVol(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC
-    variant: ClassVar[bool] = True
+    own_objective: ClassVar[bool] = True
     weight: float = 0.1
     delta: float = 0.1
     inner: int = static(4)
@@ -61,8 +63,8 @@ class MinVol(Alternating):
         scale = jnp.where(size > 0, size, 1)
         gram, cross = problem.T.quadratic(H)
         Wt = _simplex_fit(problem.T, gram, cross, Wt, steps=100)
-        bare = Problem.of(problem.matrix, problem.loss)
-        weight = jnp.asarray(self.weight, problem.matrix.dtype)
+        bare = Problem.of(problem.operand, problem.loss)
+        weight = jnp.asarray(self.weight, problem.operand.dtype)
         return scale, weight * 2 * bare.value(Factors(Wt, H)) / rank, stretch
 
     def step(

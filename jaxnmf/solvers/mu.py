@@ -6,17 +6,11 @@ from typing import Any, ClassVar
 
 import jax
 
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.coordinate import inner_repeats
+from jaxnmf.kernels.multiplicative import joint_update, multiplied
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import (
-    BETA,
-    EVERY_OPERAND,
-    Alternating,
-    Supports,
-    inner_repeats,
-    joint_update,
-    multiplied,
-)
+from jaxnmf.solvers.base import BETA, EVERY_OPERAND, Alternating, Supports
 from jaxnmf.types import Factors, static
 
 
@@ -52,7 +46,7 @@ class MU(Alternating):
     """
 
     supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND)
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     floor: float = 1e-10
     joint: bool = static(False)
     inner: int = static(1)

@@ -7,16 +7,10 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.multiplicative import joint_update, multiplied
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import (
-    BETA,
-    EVERY_OPERAND,
-    Alternating,
-    Supports,
-    joint_update,
-    multiplied,
-)
+from jaxnmf.solvers.base import BETA, EVERY_OPERAND, Alternating, Supports
 from jaxnmf.types import Factors, static
 
 
@@ -60,13 +54,13 @@ class ExtrapolatedMU(Alternating):
     """
 
     supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND)
-    descends: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
     floor: float = 1e-10
     bound: float = 1e30
     joint: bool = static(False)
 
     def half_init(self, problem: Problem, fixed: Any, free: Any) -> State:
-        dtype = problem.matrix.dtype
+        dtype = problem.operand.dtype
         one = jnp.ones((), dtype)
         floor = self.floor * problem.project.mean(free)
         return State(last=free, floor=floor, momentum=one, count=one)

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.multiplicative import multiplied
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import BETA, Alternating, Supports, multiplied
+from jaxnmf.solvers.base import BETA, Alternating, Supports
 
 
 class State(NamedTuple):
@@ -47,7 +48,7 @@ class OverrelaxedMU(Alternating):
     """
 
     supports: ClassVar[Supports] = BETA
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     floor: float = 1e-10
     relaxation: float = 1.5
     growth: float = 1.1
@@ -56,7 +57,7 @@ class OverrelaxedMU(Alternating):
     def half_init(self, problem: Problem, fixed: Any, free: Any) -> State:
         return State(
             floor=self.floor * problem.project.mean(free),
-            relaxation=jnp.asarray(self.relaxation, problem.matrix.dtype),
+            relaxation=jnp.asarray(self.relaxation, problem.operand.dtype),
         )
 
     def half_step(

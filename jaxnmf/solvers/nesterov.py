@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.coordinate import inner_repeats
+from jaxnmf.kernels.lipschitz import gradient_step
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
     EVERY_OPERAND,
@@ -15,8 +17,6 @@ from jaxnmf.solvers.base import (
     QUADRATIC,
     Alternating,
     Supports,
-    gradient_step,
-    inner_repeats,
 )
 from jaxnmf.types import static
 
@@ -50,7 +50,7 @@ class NeNMF(Alternating):
     supports: ClassVar[Supports] = QUADRATIC._replace(
         constraints=PROJECTED, operands=EVERY_OPERAND
     )
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     inner: int = static(0)
 
     def nnls(

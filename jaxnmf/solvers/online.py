@@ -7,19 +7,13 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.constraints import Penalty
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.coordinate import inner_repeats, sweep, sweeps
+from jaxnmf.kernels.multiplicative import multiplied
+from jaxnmf.kernels.nnls import inverse
+from jaxnmf.objective.penalties import Penalty
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import (
-    BETA,
-    QUADRATIC,
-    Supports,
-    inner_repeats,
-    inverse,
-    multiplied,
-    sweep,
-    sweeps,
-)
+from jaxnmf.solvers.base import BETA, QUADRATIC, Supports
 from jaxnmf.types import Factors, static
 
 
@@ -44,8 +38,8 @@ class Minibatch:
     w_b = 1 and every other weight multiplied by ρ.
     """
 
-    descends: ClassVar[bool] = False
-    variant: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    own_objective: ClassVar[bool] = False
     batch: int
     forget: float
     settle: float
@@ -75,7 +69,7 @@ class Minibatch:
             )
 
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
-        m, dtype = problem.matrix.shape[0], problem.matrix.dtype
+        m, dtype = problem.operand.shape[0], problem.operand.dtype
         key, draw = jax.random.split(key)
         count = -(-m // self.batch)
         size = -(-m // count)
@@ -101,7 +95,7 @@ class Minibatch:
     def step(
         self, problem: Problem, factors: Factors, state: State
     ) -> tuple[Factors, State]:
-        m, dtype = problem.matrix.shape[0], problem.matrix.dtype
+        m, dtype = problem.operand.shape[0], problem.operand.dtype
         count = state.rows.shape[0]
         key, draw = jax.random.split(state.key)
         order = jax.random.permutation(draw, count)
@@ -153,7 +147,7 @@ class Minibatch:
 def _part(problem: Problem, rows: jax.Array, count: int) -> Problem:
     """The problem of these rows for the codes: no penalty on H."""
     return Problem(
-        matrix=problem.matrix if count == 1 else problem.matrix.rows(rows),
+        operand=problem.operand if count == 1 else problem.operand.rows(rows),
         loss=problem.loss,
         projects=problem.projects,
         penalties=(problem.penalties[0], Penalty()),

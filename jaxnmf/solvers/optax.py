@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from jaxnmf.constraints import Penalty
-from jaxnmf.matrix import Sparse
-from jaxnmf.problem import Problem
-from jaxnmf.registry import register_solver, suggestion
+from jaxnmf._util.names import suggestion
+from jaxnmf.data.sparse import Sparse
+from jaxnmf.objective.penalties import Penalty
+from jaxnmf.objective.problem import Problem
+from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import ANY, EVERY_OPERAND, Supports
 from jaxnmf.types import Factors, static
 
@@ -92,7 +93,7 @@ class Optax:
     """
 
     supports: ClassVar[Supports] = ANY._replace(operands=EVERY_OPERAND)
-    descends: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
     optimizer: str = static("adam")
     learning_rate: float | None = None
     schedule: str = static("")
@@ -138,7 +139,7 @@ class Optax:
         return State(raw, self._optimiser().init(raw), scale, unit, key)
 
     def check(self, problem: Problem) -> None:
-        if self.batch and problem.matrix.kind == "sparse":
+        if self.batch and problem.operand.kind == "sparse":
             raise ValueError(
                 f"solver 'optax': batch={self.batch} takes rows of a dense V, or known "
                 "entries; for a sparse V use batch=0, or pass V.toarray()"
@@ -149,9 +150,9 @@ class Optax:
     ) -> tuple[Factors, State]:
         del factors
         # Rows of V, or entries where they alone are known.
-        stored = isinstance(problem.matrix, Sparse)
+        stored = isinstance(problem.operand, Sparse)
         batch_gradients = entry_gradients if stored else row_gradients
-        total = problem.matrix.entries if stored else problem.matrix.shape[0]
+        total = problem.operand.entries if stored else problem.operand.shape[0]
         count = -(-total // self.batch) if self.batch else 1
         if count == 1:
             state = self._update(problem, state, problem.gradients)
@@ -251,11 +252,11 @@ def row_gradients(
 ) -> tuple[Factors, Factors]:
     """(minus, plus) of both factors from some rows of V, an index of m for none: the
     rows' own for W, 0 for all others, and m/b times the rows' for H."""
-    m = problem.matrix.shape[0]
-    there = (rows < m).sum().astype(problem.matrix.dtype)
+    m = problem.operand.shape[0]
+    there = (rows < m).sum().astype(problem.operand.dtype)
     part = dataclasses.replace(
         problem,
-        matrix=problem.matrix.rows(rows),
+        operand=problem.operand.rows(rows),
         penalties=(problem.penalties[0], Penalty()),
     )
     codes = factors.Wt.at[:, rows].get(mode="fill", fill_value=0)
@@ -276,13 +277,13 @@ def entry_gradients(
 ) -> tuple[Factors, Factors]:
     """(minus, plus) of both factors from some known entries of V, an index of nnz for
     none: nnz/b times theirs."""
-    csr, (Wt, H) = problem.matrix.csr, factors
-    total = problem.matrix.entries
+    csr, (Wt, H) = problem.operand.csr, factors
+    total = problem.operand.entries
     there = entries < total
     index = jnp.minimum(entries, total - 1)
     rows, cols = csr.rows[index], csr.indices[index]
     W_there, H_there = Wt[:, rows], H[:, cols]
-    x = jnp.maximum((W_there * H_there).sum(0), problem.matrix.floor)
+    x = jnp.maximum((W_there * H_there).sum(0), problem.operand.floor)
     weights = jnp.where(there, csr.weights[index], 0) * (total / there.sum())
     a, b = (weights * y for y in problem.loss.split(csr.data[index], x))
 

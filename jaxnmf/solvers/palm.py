@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.lipschitz import gradient_step
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
     EVERY_OPERAND,
@@ -14,7 +15,6 @@ from jaxnmf.solvers.base import (
     QUADRATIC,
     Alternating,
     Supports,
-    gradient_step,
 )
 from jaxnmf.types import static
 
@@ -40,7 +40,7 @@ class PALM(Alternating):
     supports: ClassVar[Supports] = QUADRATIC._replace(
         constraints=PROJECTED, operands=EVERY_OPERAND
     )
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     gamma: float = 1.01
 
     def nnls(

@@ -7,17 +7,10 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.lipschitz import first_step, gradient_step
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import (
-    ANY,
-    EVERY_OPERAND,
-    PROJECTED,
-    Alternating,
-    Supports,
-    first_step,
-    gradient_step,
-)
+from jaxnmf.solvers.base import ANY, EVERY_OPERAND, PROJECTED, Alternating, Supports
 from jaxnmf.types import static
 
 
@@ -50,7 +43,7 @@ class PGD(Alternating):
     supports: ClassVar[Supports] = ANY._replace(
         constraints=PROJECTED, operands=EVERY_OPERAND
     )
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     step_size: float = 1.0
     inner: int = static(1)
     trials: int = static(30)

@@ -7,16 +7,11 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.coordinate import inner_repeats
+from jaxnmf.kernels.lipschitz import gradient_step
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import (
-    PROJECTED,
-    QUADRATIC,
-    Alternating,
-    Supports,
-    gradient_step,
-    inner_repeats,
-)
+from jaxnmf.solvers.base import PROJECTED, QUADRATIC, Alternating, Supports
 from jaxnmf.types import static
 
 
@@ -50,7 +45,7 @@ class SpectralPGD(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(constraints=PROJECTED)
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     inner: int = static(0)
     longest: float = 1e4
 

@@ -8,18 +8,11 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.coordinate import inner_repeats
+from jaxnmf.kernels.lipschitz import first_step, gradient_step
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import (
-    ANY,
-    EVERY_OPERAND,
-    PROJECTED,
-    Alternating,
-    Supports,
-    first_step,
-    gradient_step,
-    inner_repeats,
-)
+from jaxnmf.solvers.base import ANY, EVERY_OPERAND, PROJECTED, Alternating, Supports
 from jaxnmf.types import static
 
 RATIO = 10.0
@@ -58,7 +51,7 @@ class LinPGD(Alternating):
     supports: ClassVar[Supports] = ANY._replace(
         constraints=PROJECTED, operands=EVERY_OPERAND
     )
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     step_size: float = 1.0
     sigma: float = 0.01
     inner: int = static(0)

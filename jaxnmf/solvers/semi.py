@@ -7,15 +7,11 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.coordinate import sweeps
+from jaxnmf.kernels.nnls import inverse
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import (
-    QUADRATIC,
-    Alternating,
-    Supports,
-    inverse,
-    sweeps,
-)
+from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
 from jaxnmf.types import Factors, static
 
 
@@ -40,8 +36,8 @@ class SemiNMF(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(signed=frozenset("VW"))
-    descends: ClassVar[bool] = True
-    variant: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
+    own_objective: ClassVar[bool] = True
     inner: int = static(0)
 
     def check(self, problem: Problem) -> None:
@@ -102,7 +98,7 @@ class ConvexNMF(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(signed=frozenset("VH"))
-    variant: ClassVar[bool] = True
+    own_objective: ClassVar[bool] = True
     inner: int = static(0)
 
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Combination:
@@ -114,16 +110,16 @@ class ConvexNMF(Alternating):
         self, problem: Problem, factors: Factors, state: Combination
     ) -> tuple[Factors, Combination]:
         A, Wt = state.A, factors.Wt
-        H = problem.matrix.dot(A)
+        H = problem.operand.dot(A)
         gram, cross = problem.T.quadratic(H)
         Wt = sweeps(problem.T, gram, cross, Wt, self.inner)
         gram, cross = problem.quadratic(Wt)
-        slope = problem.T.matrix.dot(gram @ H - cross + problem.penalty.gradient(H))
+        slope = problem.T.operand.dot(gram @ H - cross + problem.penalty.gradient(H))
         # As long as the entries of A, where no step is known.
         size = inverse(jnp.abs(slope).sum(1).sum()) * A.sum(1).sum()
         step = jnp.where(state.step > 0, state.step, size)
         D = problem.T.project(A - step * slope) - A
-        DV = problem.matrix.dot(D)
+        DV = problem.operand.dot(D)
         curved = (DV * (gram @ DV + problem.penalty.l2 * DV)).sum(1).sum()
         length = jnp.clip(-(slope * D).sum(1).sum() * inverse(curved), 0, 1)
         after = (D * D).sum(1).sum() * inverse(curved)

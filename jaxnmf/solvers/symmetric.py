@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnmf.problem import Problem
+from jaxnmf.kernels.coordinate import sweeps
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports, sweeps
+from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
 from jaxnmf.types import Factors, static
 
 POWER_STEPS = 20
@@ -40,18 +41,18 @@ class SymmetricNMF(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(symmetric=True)
-    variant: ClassVar[bool] = True
+    own_objective: ClassVar[bool] = True
     weight: float = 1.0
     inner: int = static(0)
 
     def check(self, problem: Problem) -> None:
-        m, n = problem.matrix.shape
+        m, n = problem.operand.shape
         if m != n:
             raise ValueError(
                 f"solver 'symmetric': V has shape ({m}, {n}); it must be square and "
                 "symmetric, such as a similarity of samples V @ V.T"
             )
-        V = problem.matrix.to_host()
+        V = problem.operand.to_host()
         apart, largest = float(abs(V - V.T).max()), float(V.max())
         if apart > 1e-5 * largest:
             raise ValueError(
@@ -63,12 +64,12 @@ class SymmetricNMF(Alternating):
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Any:
         """μ, by power iterations: for a V ≥ 0 they start well from ones."""
         del factors, key
-        n, dtype = problem.matrix.shape[0], problem.matrix.dtype
+        n, dtype = problem.operand.shape[0], problem.operand.dtype
         x = jnp.full((1, n), 1 / np.sqrt(n), dtype)
 
         def power(_: Any, carry: Any) -> Any:
             x, _ = carry
-            y = problem.matrix.dot(x)
+            y = problem.operand.dot(x)
             size = jnp.sqrt((y * y).sum())
             return y / jnp.where(size > 0, size, 1), size
 

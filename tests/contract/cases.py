@@ -17,14 +17,15 @@ import scipy.sparse
 import sklearn.decomposition
 
 import jaxnmf
-from jaxnmf import programs, registry, run
-from jaxnmf.api import make_constraints, make_offsets
-from jaxnmf.constraints import Penalty
-from jaxnmf.init import initial_factors
-from jaxnmf.losses import Loss
-from jaxnmf.offsets import with_prior
-from jaxnmf.operand import as_matrix
-from jaxnmf.problem import Problem
+from jaxnmf import registry
+from jaxnmf.build import make_constraints, make_offsets
+from jaxnmf.data.convert import as_operand
+from jaxnmf.init.start import initial_factors
+from jaxnmf.objective.losses import Loss
+from jaxnmf.objective.offsets import with_prior
+from jaxnmf.objective.penalties import Penalty
+from jaxnmf.objective.problem import Problem
+from jaxnmf.run import loop, programs
 from jaxnmf.solvers.base import constraints_of
 from jaxnmf.types import Factors
 
@@ -91,7 +92,7 @@ CONSTRAINED_CASES = [
     for constraint in sorted(constraints_of(registry.make_solver(case.solver)))
     if constraint != "nonnegative"
 ]
-MONOTONE_CASES = [case for case in CASES if case.solver_class.descends]
+MONOTONE_CASES = [case for case in CASES if case.solver_class.monotone]
 
 
 def other_settings(cls: Any) -> list[dict[str, Any]]:
@@ -167,17 +168,17 @@ def setup(
     """A run of a case from random or given (W, H), at RANK or padded to PADDED_RANK."""
     supports = case.solver_class.supports
     V = for_solver(case.solver, data() if V is None else V)
-    matrix = as_matrix(V, dtype, mask=mask, signed=bool(supports.signed))
+    operand = as_operand(V, dtype, mask=mask, signed=bool(supports.signed))
     if supports.symmetric and not isinstance(init, str):
         init = init[0], init[0].T
-    factors = initial_factors(matrix, RANK, init, seed)
+    factors = initial_factors(operand, RANK, init, seed)
     mask = None
     if padded:
         extra = PADDED_RANK - RANK
         mask = np.array([1.0] * RANK + [0.0] * extra)
         factors = Factors(*(np.pad(X, ((0, extra), (0, 0))) for X in factors))  # pyright: ignore
     problem = Problem.of(
-        matrix,
+        operand,
         case.make_loss(),
         mask=mask,
         penalties=penalties,
@@ -187,7 +188,7 @@ def setup(
         problem, factors = with_prior(problem, factors, make_offsets(offsets), toward)
     factors = problem.start(factors)
     solver = programs.as_leaves(
-        registry.make_solver(case.solver, options), matrix.dtype
+        registry.make_solver(case.solver, options), operand.dtype
     )
     factors = jax.tree.map(jnp.asarray, factors)
     return Setup(problem, solver, factors, jax.random.key(seed))
@@ -203,10 +204,10 @@ def begin(problem: Any, solver: Any, factors: Any, key: Any) -> Any:
     return solver.init(problem, factors, key)
 
 
-advance = jit(run.advance)
-look = jit(run.measure_with_kkt)
+advance = jit(loop.advance)
+look = jit(loop.measure_with_kkt)
 RECORDS, RECORD_EVERY = 30, 10
-whole_run = partial(run.solve, records=RECORDS, record_every=RECORD_EVERY, kkt=True)
+whole_run = partial(loop.solve, records=RECORDS, record_every=RECORD_EVERY, kkt=True)
 solve = jit(whole_run)
 solve_lanes = jit(jax.vmap(whole_run, in_axes=(None, 0, 0, 0, None)))
 

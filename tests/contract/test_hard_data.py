@@ -15,14 +15,16 @@ from cases import PROGRAM_CASES, Case
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxnmf import programs, registry, run
-from jaxnmf.api import precision
-from jaxnmf.init import initial_factors
-from jaxnmf.operand import as_matrix
-from jaxnmf.problem import Problem
+from jaxnmf import registry
+from jaxnmf.data.convert import as_operand
+from jaxnmf.init.start import initial_factors
+from jaxnmf.objective.problem import Problem
+from jaxnmf.run import programs
+from jaxnmf.run.programs import precision
+from jaxnmf.run.stop import Stop
 from jaxnmf.types import Factors, Status
 
-STOP = run.Stop(max_iter=25, tol=1e-4)
+STOP = Stop(max_iter=25, tol=1e-4)
 # (m, n, rank): a plain one, the rank at its largest, a single row of one component.
 SHAPES = {"plain": (6, 5, 2), "full rank": (6, 5, 5), "one row": (1, 7, 1)}
 hard = settings(
@@ -57,11 +59,11 @@ def hard_data(draw: Any, m: int, n: int, *, zeros: bool) -> np.ndarray:
 
 def solved(case: Case, V: np.ndarray, rank: int, dtype: str) -> Any:
     supports = case.solver_class.supports
-    matrix = as_matrix(V, dtype, signed=bool(supports.signed))
+    operand = as_operand(V, dtype, signed=bool(supports.signed))
     constraints = cases.make_constraints("nonnegative", supports.signed)
-    problem = Problem.of(matrix, case.make_loss(), constraints=constraints)
-    solver = programs.as_leaves(registry.make_solver(case.solver), matrix.dtype)
-    factors = Factors(*map(np.asarray, initial_factors(matrix, rank, "random", 0)))
+    problem = Problem.of(operand, case.make_loss(), constraints=constraints)
+    solver = programs.as_leaves(registry.make_solver(case.solver), operand.dtype)
+    factors = Factors(*map(np.asarray, initial_factors(operand, rank, "random", 0)))
     key = cases.jax.random.key(0)
     return cases.solve(problem, solver, factors, key, STOP)
 
@@ -73,14 +75,14 @@ def assert_truthful(case: Case, V: np.ndarray, rank: int, dtype: str) -> None:
         assert np.isfinite(X).all()
         assert name in case.solver_class.supports.signed or (X >= 0).all()
     status, iterations = Status.from_code(int(result.status)), int(result.iterations)
-    losses = np.asarray(result.trace.loss, np.float64)
+    losses = np.asarray(result.trace.objective, np.float64)
     losses = losses[: 1 + int(np.isfinite(result.trace.iteration)[1:].sum())]
     if case.solver == "als" and status == Status.DIVERGED:
         # Clipping promises nothing; the others have no reason to diverge.
         assert not np.isfinite(losses[-1])
         return
     assert np.isfinite(losses).all()
-    if case.solver_class.descends:
+    if case.solver_class.monotone:
         assert losses[-1] <= 1.001 * losses[0]
     if status == Status.MAX_ITER:
         assert iterations == STOP.max_iter
@@ -120,4 +122,4 @@ def test_hard_data_ends_finite_feasible_and_truthful(case, shape, dtype):
         if not case.make_loss().positive_data:
             nothing = np.zeros((m, n))
             assert_truthful(case, nothing, rank, dtype)
-            assert solved(case, nothing, rank, dtype).trace.loss[0] < 1e-30
+            assert solved(case, nothing, rank, dtype).trace.objective[0] < 1e-30

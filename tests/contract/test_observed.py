@@ -17,15 +17,15 @@ from cases import OBSERVED_CASES, RANK, Case, M, N
 from test_solvers import (
     PENALTIES,
     assert_allclose,
-    assert_descends,
     assert_feasible,
+    assert_monotone,
     lane_and_single,
     step_by_step,
 )
 
-from jaxnmf import operand
-from jaxnmf.api import precision
-from jaxnmf.constraints import Penalty
+from jaxnmf.data import convert
+from jaxnmf.objective.penalties import Penalty
+from jaxnmf.run.programs import precision
 from jaxnmf.types import Factors
 
 each_case = pytest.mark.parametrize("case", OBSERVED_CASES, ids=str)
@@ -41,7 +41,7 @@ def _float64() -> Any:
 def form(request: pytest.FixtureRequest, monkeypatch: Any) -> str:
     """Makes the known entries be held alone, or as a dense V with weights."""
     share = {"entries": 2.0, "dense": 0.0}[request.param]
-    monkeypatch.setattr(operand, "DENSE_SHARE", share)
+    monkeypatch.setattr(convert, "DENSE_SHARE", share)
     return request.param
 
 
@@ -106,7 +106,7 @@ def test_all_known_is_the_whole(case, form):
     common: dict[str, Any] = {"penalties": PENALTIES, "options": options}
     whole = cases.setup(case, **common)
     masked = cases.setup(case, mask=np.ones((M, N), bool), **common)
-    assert masked.problem.matrix.kind == "observed"
+    assert masked.problem.operand.kind == "observed"
     looks = [cases.look(s.problem, whole.factors) for s in (masked, whole)]
     assert_allclose(*looks, rtol=1e-10)
     # Some bound a Lipschitz constant column by column where there is a mask, and
@@ -125,8 +125,8 @@ def test_it_descends_and_stays_feasible(case, form, dtype):
         factors, losses = step_by_step(start, 50)
         assert_feasible(case, factors)
         assert losses[-1] < 0.9 * losses[0]
-        if case.solver_class.descends:
-            assert_descends(losses, dtype)
+        if case.solver_class.monotone:
+            assert_monotone(losses, dtype)
 
 
 @plain_in_both_forms
@@ -135,7 +135,7 @@ def test_the_loss_is_that_of_an_independent_answer(case, form):
     start = cases.setup(case, hidden(V, known, np.nan), mask=known)
     Wt, H = (np.asarray(X) for X in start.factors)
     first = cases.look(start.problem, start.factors)
-    assert first.loss == pytest.approx(
+    assert first.objective == pytest.approx(
         cases.objective(case.loss, V, Wt.T @ H, known), rel=1e-12
     )
     state, factors = start.begin(), start.factors
@@ -145,7 +145,7 @@ def test_the_loss_is_that_of_an_independent_answer(case, form):
             start.problem, start.solver, factors, state, np.int32(500)
         )
         now = cases.look(start.problem, factors)
-        best, kkt = min(best, float(now.loss)), min(kkt, float(now.kkt))
+        best, kkt = min(best, float(now.objective)), min(kkt, float(now.kkt))
     # From another start the answer may lie in another valley; from here there is none
     # that is deeper.
     Wt, H = (np.asarray(X) for X in factors)
@@ -167,8 +167,8 @@ def test_offsets_are_held_and_found(case, form):
     np.testing.assert_array_equal(factors.Wt[1], 1)
     np.testing.assert_array_equal(factors.H[0], 1)
     assert losses[-1] < 0.02 * losses[0]
-    if case.solver_class.descends:
-        assert_descends(losses)
+    if case.solver_class.monotone:
+        assert_monotone(losses)
 
 
 @in_entries
@@ -204,9 +204,9 @@ def test_the_two_forms_are_the_same_problem(monkeypatch):
     case = Case("mu", "kullback-leibler")
     found = []
     for share in (2.0, 0.0):
-        monkeypatch.setattr(operand, "DENSE_SHARE", share)
+        monkeypatch.setattr(convert, "DENSE_SHARE", share)
         start = cases.setup(case, mask=weights(), penalties=PENALTIES)
-        found.append((type(start.problem.matrix).__name__, cases.iterate(start, 20)))
+        found.append((type(start.problem.operand).__name__, cases.iterate(start, 20)))
     assert [name for name, _ in found] == ["Sparse", "Dense"]
     assert_allclose(found[0][1], found[1][1], rtol=1e-10)
     assert jax.tree.leaves(found[0][1])

@@ -31,9 +31,11 @@ from cases import (
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxnmf
-from jaxnmf import programs, registry, run
-from jaxnmf.api import precision
-from jaxnmf.constraints import Penalty
+from jaxnmf import registry
+from jaxnmf.objective.penalties import Penalty
+from jaxnmf.run import clock, loop, programs
+from jaxnmf.run.programs import precision
+from jaxnmf.run.stop import Stop
 from jaxnmf.types import Factors, Status, pytree
 
 PENALTIES = (Penalty(l1=0.1, l2=0.2), Penalty(l1=0.3, l2=0.1))
@@ -95,7 +97,7 @@ def test_zeros_in_the_data_leave_factors_finite(case, penalties, dtype):
             factors = cases.iterate(start, steps)
             assert_feasible(case, factors)
         first, last = (cases.look(start.problem, f) for f in (start.factors, factors))
-        assert last.loss < first.loss
+        assert last.objective < first.objective
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e8])
@@ -108,7 +110,7 @@ def test_single_precision_takes_data_of_any_scale(case, scale):
         factors = cases.iterate(start, 100)
         assert_feasible(case, factors)
         first, last = (cases.look(start.problem, f) for f in (start.factors, factors))
-        assert last.loss < first.loss
+        assert last.objective < first.objective
 
 
 @each_dtype
@@ -135,7 +137,7 @@ def test_state_keeps_its_structure_and_types(case, dtype):
         def step(old: Any) -> Any:
             new = solver.step(problem, *old)
             # Refused unless both have one structure and each leaf one type.
-            return jax.lax.cond(problem.matrix.floor > 0, lambda: new, lambda: old)
+            return jax.lax.cond(problem.operand.floor > 0, lambda: new, lambda: old)
 
         kinds = [
             (x.shape, x.dtype, getattr(x, "weak_type", False))
@@ -152,7 +154,7 @@ def test_precision_is_kept(case, dtype):
     with precision(dtype):
         start = cases.setup(case, dtype=dtype)
         state = start.begin()
-        advance = jax.eval_shape(run.advance, *start[:3], state, np.int32(1))
+        advance = jax.eval_shape(loop.advance, *start[:3], state, np.int32(1))
         for x in jax.tree.leaves((start.factors, state, advance)):
             if jnp.issubdtype(x.dtype, jnp.floating):
                 assert x.dtype == dtype
@@ -164,14 +166,14 @@ def test_jit_equals_eager(case):
     jitted = cases.iterate(start, 3)
     with jax.disable_jit():
         state = start.solver.init(start.problem, start.factors, start.key)
-        eager, _ = run.advance(*start[:3], state, 3)
+        eager, _ = loop.advance(*start[:3], state, 3)
     assert_allclose(jitted, eager, rtol=1e-10)
 
 
 def lane_and_single(case: Case, V: Any, **given: Any) -> None:
     """Three lanes that differ in everything a lane may, against their single runs."""
     starts = [cases.setup(case, V, seed=seed, **given) for seed in range(3)]
-    stop = run.Stop(max_iter=cases.RECORDS * cases.RECORD_EVERY, tol=1e-3)
+    stop = Stop(max_iter=cases.RECORDS * cases.RECORD_EVERY, tol=1e-3)
     solvers, factors, keys = (
         jax.tree.map(lambda *x: jnp.stack(x), *trees)
         for trees in zip(*(start[1:] for start in starts), strict=True)
@@ -183,7 +185,9 @@ def lane_and_single(case: Case, V: Any, **given: Any) -> None:
         assert int(lane.iterations) == int(single.iterations)
         assert int(lane.status) == int(single.status)
         assert_allclose(lane.factors, single.factors, rtol=1e-8)
-        np.testing.assert_allclose(lane.trace.loss, single.trace.loss, rtol=1e-10)
+        np.testing.assert_allclose(
+            lane.trace.objective, single.trace.objective, rtol=1e-10
+        )
 
 
 @each_program_case
@@ -238,7 +242,7 @@ def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case):
     for seed, options in ((0, {}), (1, changed)):
         solver = programs.as_leaves(counted(**options), np.float64)
         start = cases.setup(case, seed=seed)._replace(solver=solver)
-        arguments = (*start, run.Stop(max_iter=10 + seed))
+        arguments = (*start, Stop(max_iter=10 + seed))
         program, _ = programs.compiled(cases.whole_run, *arguments)
         assert int(program(*arguments).iterations) == 10 + seed
     assert len(calls) == 3
@@ -247,14 +251,14 @@ def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case):
 @each_program_case
 def test_timed_and_solve_agree(case):
     start = cases.setup(case)
-    stop = run.Stop(max_iter=75, tol=1e-3)  # no multiple of the record's distance
+    stop = Stop(max_iter=75, tol=1e-3)  # no multiple of the record's distance
     one = cases.solve(*start, stop)
-    other = run.timed(*start, stop, record_every=cases.RECORD_EVERY, kkt=True)
+    other = clock.timed(*start, stop, record_every=cases.RECORD_EVERY, kkt=True)
     assert Status.from_code(int(one.status)) == Status.from_code(int(other.status))
     assert int(one.iterations) == int(other.iterations)
     assert_allclose(one.factors, other.factors, rtol=1e-8)
-    records = len(other.trace.loss)
-    assert np.isnan(np.asarray(one.trace.loss)[records:]).all()
+    records = len(other.trace.objective)
+    assert np.isnan(np.asarray(one.trace.objective)[records:]).all()
     for name in ("iteration", "loss", "kkt"):
         found = getattr(one.trace, name)[:records]
         np.testing.assert_allclose(found, getattr(other.trace, name), rtol=1e-7)
@@ -272,7 +276,7 @@ def test_sparse_equals_dense(case):
     }
     dense = cases.setup(case, V, **common)
     sparse = cases.setup(case, scipy.sparse.csr_array(V), **common)
-    assert (dense.problem.matrix.kind, sparse.problem.matrix.kind) == (
+    assert (dense.problem.operand.kind, sparse.problem.operand.kind) == (
         "dense",
         "sparse",
     )
@@ -294,7 +298,7 @@ def test_sharded_equals_single(case, grid, axis_type):
     mesh = jax.make_mesh(grid, names, axis_types=(axis_type,) * len(grid))
     placement = NamedSharding(mesh, PartitionSpec(*names))
     sharded = cases.setup(case, jax.device_put(cases.data(), placement))
-    assert len(sharded.problem.matrix.array.devices()) == np.prod(grid)
+    assert len(sharded.problem.operand.array.devices()) == np.prod(grid)
     expected = cases.iterate(cases.setup(case), 5)
     assert_allclose(cases.iterate(sharded, 5), expected, rtol=1e-9)
 
@@ -306,14 +310,14 @@ def step_by_step(start: cases.Setup, steps: int) -> tuple[Factors, np.ndarray]:
     """The factors at the end, and the loss before and after every step."""
     problem, solver, factors, _ = start
     state = start.begin()
-    losses = [float(cases.look(problem, factors).loss)]
+    losses = [float(cases.look(problem, factors).objective)]
     for _ in range(steps):
         factors, state = cases.advance(problem, solver, factors, state, np.int32(1))
-        losses.append(float(cases.look(problem, factors).loss))
+        losses.append(float(cases.look(problem, factors).objective))
     return factors, np.array(losses)
 
 
-def assert_descends(losses: np.ndarray, dtype: str = "float64") -> None:
+def assert_monotone(losses: np.ndarray, dtype: str = "float64") -> None:
     """That no step raises the loss by more than rounding."""
     rise = np.diff(losses) / losses[:-1]
     rounding = {"float32": 3e-6, "float64": 1e-13}[dtype]
@@ -329,7 +333,7 @@ def test_a_claimed_descent_descends(case, penalties, dtype):
     with precision(dtype):
         start = cases.setup(case, dtype=dtype, penalties=penalties)
         _, losses = step_by_step(start, 100)
-        assert_descends(losses, dtype)
+        assert_monotone(losses, dtype)
         assert losses[-1] < 0.9 * losses[0]
 
 
@@ -340,7 +344,7 @@ def test_a_claimed_descent_descends_from_afar(case, scale):
     W, H = (scale * X for X in cases.truth())
     heavy = Penalty(l1=0.0, l2=1e3)
     start = cases.setup(case, init=(W, H), penalties=(heavy, heavy))
-    assert_descends(step_by_step(start, 30)[1])
+    assert_monotone(step_by_step(start, 30)[1])
 
 
 @pytest.mark.parametrize(("case", "setting"), SETTINGS, ids=str)
@@ -349,8 +353,8 @@ def test_another_setting_keeps_the_contract(case, setting):
     factors, losses = step_by_step(cases.setup(case, options=setting), 30)
     assert_feasible(case, factors)
     assert losses[-1] < losses[0]
-    if case.solver_class.descends:
-        assert_descends(losses)
+    if case.solver_class.monotone:
+        assert_monotone(losses)
 
 
 @each_plain_case
@@ -358,10 +362,10 @@ def test_an_exact_factorisation_is_a_fixed_point(case):
     W, H = cases.truth()
     start = cases.setup(case, W @ H, init=(W, H))
     random = cases.setup(case, W @ H)
-    scale = cases.look(random.problem, random.factors).loss
+    scale = cases.look(random.problem, random.factors).objective
     # Adam, whose step is a gradient over its own size, makes big steps of rounding.
-    factors = cases.iterate(start, 50 if case.solver_class.descends else 1)
-    assert cases.look(start.problem, factors).loss <= 1e-12 * scale
+    factors = cases.iterate(start, 50 if case.solver_class.monotone else 1)
+    assert cases.look(start.problem, factors).objective <= 1e-12 * scale
     assert_allclose(cases.product(factors), W @ H, rtol=1e-6)
     # How a component's scale is shared between W and H is a solver's own choice.
     for X, Y in zip(factors, start.factors, strict=True):
@@ -421,8 +425,8 @@ def test_a_constraint_is_kept_and_solved_for(case, constraint):
         if constraint == "simplex":
             np.testing.assert_allclose(Wt.sum(0), 1, rtol=1e-12)
     assert_allclose(Factors(*(X[:RANK] for X in padded_factors)), bare, rtol=1e-8)
-    if case.solver_class.descends:
-        assert_descends(losses)
+    if case.solver_class.monotone:
+        assert_monotone(losses)
     _, residuals = long_run(start)
     assert residuals.min() <= 1e-3 * residuals[0]
 

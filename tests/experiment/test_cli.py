@@ -16,11 +16,11 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 import jaxnmf
-from jaxnmf import api, datasets, registry, topics
-from jaxnmf.experiment import store
+from jaxnmf import build, datasets, registry, topics
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.config import register_configs, resolved, split_name
-from jaxnmf.experiment.runs import make_solver
+from jaxnmf.experiment.jobs.runs import make_solver
+from jaxnmf.experiment.store import stored
 from jaxnmf.registry import solver_class
 from jaxnmf.solvers.base import operands_of
 
@@ -35,7 +35,7 @@ def run(folder, *overrides):
 
 def test_a_study_leaves_tables_factors_and_a_page(tmp_path, capsys):
     assert run(tmp_path / "study") == 0
-    jobs = store.read_jobs(tmp_path / "study")
+    jobs = stored.read_jobs(tmp_path / "study")
     assert {job.config["solver"]["name"] for job in jobs} == {
         "hals",
         "mu",
@@ -64,30 +64,31 @@ def test_solvers_of_a_study_start_from_the_same_factors(tmp_path):
     run(tmp_path, "solver=hals,mu,pgd")
     starts = {
         tuple(job.trace.query("iteration == 0")["objective"])
-        for job in store.read_jobs(tmp_path)
+        for job in stored.read_jobs(tmp_path)
     }
     assert len(starts) == 1
 
 
 def test_a_finished_job_is_not_run_again(tmp_path, monkeypatch):
     run(tmp_path, "solver=hals")
-    before = store.read_jobs(tmp_path)[0].manifest
+    before = stored.read_jobs(tmp_path)[0].manifest
     monkeypatch.setattr(
-        "jaxnmf.experiment.runs.timed", lambda *_, **__: pytest.fail("was run again")
+        "jaxnmf.experiment.jobs.runs.timed",
+        lambda *_, **__: pytest.fail("was run again"),
     )
     assert run(tmp_path, "solver=hals") == 0
-    assert store.read_jobs(tmp_path)[0].manifest == before
+    assert stored.read_jobs(tmp_path)[0].manifest == before
 
 
 def test_a_solver_that_cannot_take_the_loss_is_left_out(tmp_path, capsys):
     assert run(tmp_path, "loss=kl", "solver=hals,mu") == 0
-    assert [j.config["solver"]["name"] for j in store.read_jobs(tmp_path)] == ["mu"]
+    assert [j.config["solver"]["name"] for j in stored.read_jobs(tmp_path)] == ["mu"]
     assert "left out: solver 'hals'" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_environment_is_recorded(tmp_path):
     run(tmp_path, "solver=hals", "ranks=[2]", "seeds=[0]")
-    (job,) = store.read_jobs(tmp_path)
+    (job,) = stored.read_jobs(tmp_path)
     manifest = job.manifest
     assert manifest["package_version"] == jaxnmf.__version__
     assert manifest["versions"]["jax"]
@@ -115,7 +116,7 @@ def test_a_users_file_and_an_optax_optimiser(tmp_path):
         ]
     )
     assert code == 0
-    (job,) = store.read_jobs(tmp_path / "study")
+    (job,) = stored.read_jobs(tmp_path / "study")
     assert job.config["solver"]["options"] == {"momentum": 0.9}
     assert job.factors("r2-s0")[0].shape == (12, 2)
 
@@ -132,7 +133,7 @@ def test_a_users_documents_give_topics(tmp_path):
     options += ["dataset.max_df=0.9", "dataset.min_df=3", "dataset.max_words=5"]
     options += ["solver=mu", "loss=kl", "ranks=[2]", "seeds=[0]", "stop.max_iter=50"]
     assert main(["run", *options, f"folder={tmp_path / 'study'}"]) == 0
-    (job,) = store.read_jobs(tmp_path / "study")
+    (job,) = stored.read_jobs(tmp_path / "study")
     (row,) = job.summary.to_dict("records")
     data = datasets.load(
         "documents", path=tmp_path / "texts", max_df=0.9, min_df=3, max_words=5
@@ -281,7 +282,7 @@ def test_studies_of_ratings_choose_from_what_can_be_run(name, shared_data):
             config = resolved(
                 compose("config", overrides=[*chosen, f"offsets={offsets}"])
             )
-            api.make_offsets(config["offsets"])
+            build.make_offsets(config["offsets"])
     assert datasets.load(config["dataset"]["name"]).kind == "ratings"
     assert config["toward"] == "mean"
 
@@ -315,7 +316,7 @@ def test_an_interrupted_study_keeps_its_finished_runs(tmp_path):
     """Ctrl-C in the second run: the first is readable, and a second call goes on."""
     script = (
         "import os, signal, sys\n"
-        "import jaxnmf.experiment.runs as runs\n"
+        "import jaxnmf.experiment.jobs.runs as runs\n"
         "from jaxnmf.experiment.cli import main\n"
         "timed, calls = runs.timed, []\n"
         "def interrupted(*args, **kwargs):\n"
@@ -331,11 +332,11 @@ def test_an_interrupted_study_keeps_its_finished_runs(tmp_path):
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True
     )
     assert done.returncode == 130, done.stderr
-    (job,) = store.read_jobs(tmp_path)
+    (job,) = stored.read_jobs(tmp_path)
     assert list(job.summary["run"]) == ["r2-s0"]
     assert not job.complete
     assert main(arguments) == 0
-    (job,) = store.read_jobs(tmp_path)
+    (job,) = stored.read_jobs(tmp_path)
     assert job.complete
     assert len(job.summary) == 4
 
@@ -352,5 +353,5 @@ def test_a_killed_study_leaves_nothing_half_written(tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    for job in store.read_jobs(tmp_path):  # each verified against its checksums
+    for job in stored.read_jobs(tmp_path):  # each verified against its checksums
         assert json.loads((job.path / "manifest.json").read_text())["files"]

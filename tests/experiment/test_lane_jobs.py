@@ -8,9 +8,10 @@ import pytest
 
 import jaxnmf
 from jaxnmf import datasets, registry
-from jaxnmf.experiment import lane_jobs, store
 from jaxnmf.experiment.cli import main
+from jaxnmf.experiment.jobs import lanes as lane_jobs
 from jaxnmf.experiment.report import build_report, choices, settings
+from jaxnmf.experiment.store import stored
 from jaxnmf.selection.base import Data
 from jaxnmf.selection.consensus import Consensus
 from jaxnmf.selection.cross_validation import BiCrossValidation
@@ -53,7 +54,7 @@ def swept(tmp_path_factory):
 
 
 def by_method(folder):
-    return {job.manifest["method"]: job for job in store.read_jobs(folder)}
+    return {job.manifest["method"]: job for job in stored.read_jobs(folder)}
 
 
 # ------------------------------------------------------------------------ the jobs
@@ -81,7 +82,7 @@ def test_a_selection_job_chooses_what_select_rank_chooses(chosen, V, method):
 
 
 def test_a_settings_job_holds_the_table_of_a_sweep(swept, V):
-    (job,) = [j for j in store.read_jobs(swept) if "step_size" in j.summary]
+    (job,) = [j for j in stored.read_jobs(swept) if "step_size" in j.summary]
     stop = job.config["stop"]
     found = jaxnmf.sweep(
         V,
@@ -97,7 +98,7 @@ def test_a_settings_job_holds_the_table_of_a_sweep(swept, V):
     assert job.manifest["settings"] == list(STEPS)
     assert len(job.summary) == len(found) == 2 * 3 * 2 * 2
     pd.testing.assert_frame_equal(job.summary[keys], found[keys])
-    np.testing.assert_allclose(job.summary["objective"], found["loss"], rtol=1e-6)
+    np.testing.assert_allclose(job.summary["objective"], found["objective"], rtol=1e-6)
     assert list(job.summary["iterations"]) == list(found["iterations"])
     assert list(job.summary["status"]) == list(found["status"])
 
@@ -105,7 +106,7 @@ def test_a_settings_job_holds_the_table_of_a_sweep(swept, V):
 def test_a_solver_without_the_setting_is_left_out_by_name(tmp_path, capsys):
     sweep = "sweep={step_size:[0.1,1.0]}"
     assert run(tmp_path, "solver=pgd,hals", "ranks=[2]", "seeds=[0]", sweep) == 0
-    assert [j.config["solver"]["name"] for j in store.read_jobs(tmp_path)] == ["pgd"]
+    assert [j.config["solver"]["name"] for j in stored.read_jobs(tmp_path)] == ["pgd"]
     said = words_of(capsys)
     assert "left out: solver 'hals' has no setting 'step_size' to sweep" in said
 
@@ -126,7 +127,7 @@ def test_a_solver_without_the_setting_is_left_out_by_name(tmp_path, capsys):
 def test_what_cannot_be_run_is_refused(tmp_path, capsys, overrides, message):
     assert run(tmp_path, "solver=hals", *overrides) != 0
     assert message in words_of(capsys)
-    assert store.read_jobs(tmp_path) == []
+    assert stored.read_jobs(tmp_path) == []
 
 
 def test_errors_of_lanes_are_of_what_they_were_fitted_to(tmp_path, V):
@@ -134,7 +135,7 @@ def test_errors_of_lanes_are_of_what_they_were_fitted_to(tmp_path, V):
     held_out = ["select=bi_cross_validation", "seeds=[0,1,2,3]", "ranks=[2]"]
     assert run(tmp_path, "solver=hals", *held_out) == 0
     assert run(tmp_path, "solver=hals", "ranks=[2]", "sweep={l2:[0.5]}") == 0
-    blocks, swept = store.read_jobs(tmp_path)
+    blocks, swept = stored.read_jobs(tmp_path)
     assert blocks.manifest["method"] == "bi_cross_validation"
     data = Data(V=V, mask=None, shape=V.shape, loss=registry.make_loss("frobenius"))
     fitted = BiCrossValidation().several(data, [0, 1, 2, 3]).data
@@ -182,7 +183,7 @@ def test_lanes_are_reproduced_but_for_rounding(chosen, swept, capsys):
 
 def test_a_second_call_runs_nothing(chosen, monkeypatch, capsys):
     monkeypatch.setattr(
-        "jaxnmf.experiment.lane_jobs.select_rank",
+        "jaxnmf.experiment.jobs.lanes.select_rank",
         lambda *_, **__: pytest.fail("was run again"),
     )
     before = {m: job.manifest for m, job in by_method(chosen).items()}
@@ -223,7 +224,7 @@ def test_page_and_terminal_hold_the_sensitivity(swept, capsys):
 
 
 def settings_sentences(folder):
-    jobs = [job for job in store.read_jobs(folder) if job.kind == "settings"]
+    jobs = [job for job in stored.read_jobs(folder) if job.kind == "settings"]
     return [
         sentence
         for about, runs in settings.problems(jobs)
@@ -241,10 +242,10 @@ def test_a_report_over_all_kinds_merges(chosen, swept, tmp_path):
 
 def test_hostile_names_are_escaped(chosen, swept, tmp_path):
     bad = "<script>$x$&"
-    for job in [*store.read_jobs(chosen), *store.read_jobs(swept)]:
+    for job in [*stored.read_jobs(chosen), *stored.read_jobs(swept)]:
         config = {**job.config, "dataset": {**job.config["dataset"], "name": bad}}
         job = dataclasses.replace(job, config=config)
-        store.write_job(
+        stored.write_job(
             tmp_path,
             job.key,
             config=config,

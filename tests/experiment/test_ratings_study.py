@@ -10,11 +10,12 @@ from rich.console import Console
 
 import jaxnmf
 from jaxnmf import Observed, datasets, ratings
-from jaxnmf.experiment import report, store
+from jaxnmf.experiment import report
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.config import model_label
-from jaxnmf.experiment.layout import PREDICTION_COLUMNS
 from jaxnmf.experiment.report import recommended
+from jaxnmf.experiment.store import stored
+from jaxnmf.experiment.store.layout import PREDICTION_COLUMNS
 
 M, N = 40, 30
 BASE = ["dataset=films", "seeds=[0,1]", "stop.max_iter=20", "solver=hals"]
@@ -55,7 +56,7 @@ def run(folder, *overrides):
 
 def test_runs_train_on_a_part_and_are_measured_on_another(tmp_path):
     assert run(tmp_path, "ranks=[1,2]", *PULLED, "offsets=true") == 0
-    (job,) = store.read_jobs(tmp_path)
+    (job,) = stored.read_jobs(tmp_path)
     V = Observed.stored(datasets.load("films").V)
     for row in job.summary.to_dict("records"):
         parts = ratings.split(V, row["seed"])
@@ -81,7 +82,7 @@ def test_runs_train_on_a_part_and_are_measured_on_another(tmp_path):
 
 def test_splits_are_those_of_every_setting_and_share_a_program(tmp_path):
     run(tmp_path, "ranks=[1,2]", "solver=hals,mu", "l2=[2,1],[4,2]", "toward=mean")
-    summary, _ = report.gather(store.read_jobs(tmp_path))
+    summary, _ = report.gather(stored.read_jobs(tmp_path))
     assert len(summary) == 16
     by_split = summary.groupby("seed")[["rmse_mean", "rmse_offsets", "test_entries"]]
     assert (by_split.nunique().to_numpy() == 1).all()
@@ -93,7 +94,7 @@ def test_splits_are_those_of_every_setting_and_share_a_program(tmp_path):
 
 def test_folds_have_runs_of_their_own(tmp_path):
     assert run(tmp_path, "ranks=[2]", "holdout.folds=3", *PULLED) == 0
-    (job,) = store.read_jobs(tmp_path)
+    (job,) = stored.read_jobs(tmp_path)
     assert list(job.summary["run"]) == [
         f"r2-s{s}-f{f}" for s in (0, 1) for f in range(3)
     ]
@@ -108,18 +109,18 @@ def test_folds_have_runs_of_their_own(tmp_path):
 def test_another_split_is_another_job(tmp_path):
     for given in ((), ("holdout.test=0.3",), ("offsets=true",), ("offsets=2.0",)):
         assert run(tmp_path, "ranks=[1]", *given) == 0
-    assert len(store.read_jobs(tmp_path)) == 4
+    assert len(stored.read_jobs(tmp_path)) == 4
 
 
 def test_other_losses_have_an_error_without_units(tmp_path):
     assert run(tmp_path, "ranks=[2]", "loss=kl", "solver=mu", "stop.max_iter=200") == 0
-    (job,) = store.read_jobs(tmp_path)
+    (job,) = stored.read_jobs(tmp_path)
     assert max(job.summary["error"]) < 1
 
 
 def test_the_page_and_the_terminal_tell_what_validation_chose(tmp_path, capsys):
     assert run(tmp_path, "ranks=[1,2,3]", *PULLED, "offsets=false,true") == 0
-    jobs = store.read_jobs(tmp_path)
+    jobs = stored.read_jobs(tmp_path)
     table = report.prediction_table(report.gather(jobs)[0])
     chosen = table[table["chosen"]].iloc[0]
     settings = table[table["rank"] > 0]
@@ -224,7 +225,7 @@ def test_the_printed_predictions_fit():
 def test_models_are_compared_each_for_itself_and_splits_too(tmp_path):
     """A weaker penalty has a lower objective, and is no better a solver for it."""
     assert run(tmp_path, "ranks=[2]", "solver=hals,mu", "l2=[2,1],[9,9]") == 0
-    summary, trace = report.gather(store.read_jobs(tmp_path))
+    summary, trace = report.gather(stored.read_jobs(tmp_path))
     table = report.comparison_table(summary, trace)
     assert list(table["model"]) == ["l2 2, 1"] * 2 + ["l2 9, 9"] * 2
     first = table[table["solver"] == "hals"]["seconds_to_1pct"]

@@ -27,7 +27,7 @@ from jaxnmf.experiment.report import (
     statistics,
     words,
 )
-from jaxnmf.experiment.store import read_jobs, write_job
+from jaxnmf.experiment.store.stored import read_jobs, write_job
 
 # ---------------------------------------------------------------- made-up tables
 

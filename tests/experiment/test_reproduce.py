@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from jaxnmf import datasets
-from jaxnmf.experiment import job as jobs
-from jaxnmf.experiment import runs, store, unfinished
 from jaxnmf.experiment import study as study_module
 from jaxnmf.experiment.cli import main
+from jaxnmf.experiment.jobs import job as jobs
+from jaxnmf.experiment.jobs import runs, unfinished
+from jaxnmf.experiment.store import stored
 
 SMALL = ["dataset=synthetic", "dataset.m=30", "dataset.n=20", "dataset.rank=3"]
 QUICK = [*SMALL, "ranks=[2,3]", "seeds=[0,1]", "stop.max_iter=40", "solver=hals,mu"]
@@ -38,7 +39,7 @@ def study(tmp_path_factory):
 
 def same_bits(folder, other):
     """Two studies have the same jobs, wall clocks aside."""
-    ours, theirs = store.read_jobs(folder), store.read_jobs(other)
+    ours, theirs = stored.read_jobs(folder), stored.read_jobs(other)
     assert [job.key for job in ours] == [job.key for job in theirs]
     for one, two in zip(ours, theirs, strict=True):
         assert one.complete
@@ -55,13 +56,13 @@ def same_bits(folder, other):
 def test_two_runs_give_the_same_bits_and_programs(study, tmp_path):
     assert run(tmp_path) == 0
     same_bits(study, tmp_path)
-    for job in store.read_jobs(study):
+    for job in stored.read_jobs(study):
         assert job.summary["program"].str.fullmatch("[0-9a-f]{12}").all()
         assert job.manifest["xla_flags"] == os.environ["XLA_FLAGS"]
 
 
 def test_configs_of_before_records_could_grow_keep_their_jobs(study, tmp_path):
-    job = store.read_jobs(study)[0]
+    job = stored.read_jobs(study)[0]
     older = {k: v for k, v in job.config.items() if k != "record_growth"}
     assert len(older) == len(job.config) - 1
     again = jobs.run_job(older, tmp_path).job
@@ -71,7 +72,7 @@ def test_configs_of_before_records_could_grow_keep_their_jobs(study, tmp_path):
 
 SCRIPT = """
 import sys
-from jaxnmf.experiment import unfinished
+from jaxnmf.experiment.jobs import unfinished
 from jaxnmf.experiment.cli import main
 unfinished.CHECKPOINT_SECONDS = 0.0
 sys.exit(main(sys.argv[1:]))
@@ -102,7 +103,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if (folder / "jobs").is_dir():
-            store.read_jobs(folder)  # whole, or an error
+            stored.read_jobs(folder)  # whole, or an error
         for path, written in ended.items():
             # Done is done: a run that ended, or the job that it went into.
             stands = path.parent.with_name(path.parent.name[1:].removesuffix("~runs"))
@@ -194,7 +195,7 @@ def test_a_checkpoint_outlives_a_disk_that_is_full(tmp_path, monkeypatch, capsys
 
 def test_another_jobs_damage_does_not_hide_what_happened(study, tmp_path, capsys):
     assert run(tmp_path, "solver=hals") == 0
-    (job,) = store.read_jobs(tmp_path)
+    (job,) = stored.read_jobs(tmp_path)
     (job.path / "factors.npz").write_bytes(b"damaged")
     assert run(tmp_path, "solver=mu") == 2
     assert "factors.npz: is not the file" in capsys.readouterr().err
@@ -246,7 +247,7 @@ def test_two_processes_do_not_do_the_same_job(tmp_path, monkeypatch):
     assert set(calls) == {"mu"}
     assert told.get(timeout=60) == 0
     other.join(60)
-    assert all(job.complete for job in store.read_jobs(tmp_path))
+    assert all(job.complete for job in stored.read_jobs(tmp_path))
 
 
 def test_a_dead_process_leaves_no_lock(tmp_path):
@@ -258,17 +259,17 @@ def test_a_dead_process_leaves_no_lock(tmp_path):
     other.kill()
     other.join(60)
     assert run(tmp_path, "solver=hals") == 0
-    (job,) = store.read_jobs(tmp_path)
+    (job,) = stored.read_jobs(tmp_path)
     assert job.complete
 
 
 def test_force_runs_again_and_nothing_else_does(study, tmp_path, monkeypatch, capsys):
     assert run(tmp_path) == 0
-    written = [job.manifest["finished"] for job in store.read_jobs(tmp_path)]
+    written = [job.manifest["finished"] for job in stored.read_jobs(tmp_path)]
     capsys.readouterr()
     assert run(tmp_path) == 0
     assert "nothing to do: 2 jobs stand" in capsys.readouterr().out
-    assert [job.manifest["finished"] for job in store.read_jobs(tmp_path)] == written
+    assert [job.manifest["finished"] for job in stored.read_jobs(tmp_path)] == written
     calls = []
     timed = runs.timed
     monkeypatch.setattr(
@@ -282,7 +283,7 @@ def test_force_runs_again_and_nothing_else_does(study, tmp_path, monkeypatch, ca
 
 def test_a_damaged_job_is_run_again_and_kept_aside(study, tmp_path, capsys):
     assert run(tmp_path) == 0
-    path = store.read_jobs(tmp_path)[0].path / "factors.npz"
+    path = stored.read_jobs(tmp_path)[0].path / "factors.npz"
     path.write_bytes(path.read_bytes()[:-100])
     assert main(["report", str(tmp_path)]) == 2
     assert "factors.npz: is not the file" in capsys.readouterr().err
@@ -308,7 +309,7 @@ def test_reproduce_confirms_the_bits(study, capsys):
 def test_a_run_ended_by_the_clock_is_reproduced_to_its_iteration(tmp_path, capsys):
     arguments = ["solver=hals", "stop.time_budget=0.02", "stop.max_iter=100000"]
     assert run(tmp_path, *arguments, "stop.tol=0") == 0
-    (job,) = store.read_jobs(tmp_path)
+    (job,) = stored.read_jobs(tmp_path)
     assert set(job.summary["status"]) == {"time"}
     assert main(["reproduce", str(tmp_path)]) == 0
     assert "4 runs, same bits" in capsys.readouterr().out
@@ -332,7 +333,7 @@ def test_a_run_that_ended_in_time_is_reproduced_on_busy_cores(
 
 def rewritten(path, change):
     """The job, written again with another summary, trace or factors, or environment."""
-    job = store.read_job(path)
+    job = stored.read_job(path)
     factors = {run: job.factors(run) for run in job.summary["run"]}
     parts = {
         "config": job.config,
@@ -342,12 +343,12 @@ def rewritten(path, change):
         "factors": factors,
     }
     change(parts)
-    store.write_job(path.parents[1], path.name, **parts)
+    stored.write_job(path.parents[1], path.name, **parts)
 
 
 def test_reproduce_tells_what_differs_and_since_which_record(tmp_path, capsys):
     assert run(tmp_path, "solver=hals") == 0
-    (job,) = store.read_jobs(tmp_path)
+    (job,) = stored.read_jobs(tmp_path)
 
     def bend(parts):
         rows = parts["trace"].index[parts["trace"]["run"] == "r3-s1"]
@@ -376,7 +377,7 @@ def test_reproduce_refuses_data_that_were_changed(tmp_path, capsys):
     assert "were changed since" in capsys.readouterr().err
     # The record of the old data stays, and the new data are a job of their own.
     assert main(["run", *data, f"folder={tmp_path / 'study'}"]) == 0
-    assert len(store.read_jobs(tmp_path / "study")) == 2
+    assert len(stored.read_jobs(tmp_path / "study")) == 2
 
 
 def test_reproduce_of_nothing(tmp_path, capsys):
@@ -398,7 +399,7 @@ def test_a_report_of_several_folders_counts_a_job_once(study, tmp_path, capsys):
 
 def test_the_manifest_says_what_a_reviewer_needs(study):
     manifest = json.loads(
-        (store.read_jobs(study)[0].path / "manifest.json").read_text()
+        (stored.read_jobs(study)[0].path / "manifest.json").read_text()
     )
     for key in ("versions", "python", "platform", "device", "precision", "commit",
                 "dirty", "data_checksum", "command", "started", "finished", "cores",
@@ -415,6 +416,6 @@ def test_a_sweeper_that_searches_is_told_each_jobs_lowest_error(tmp_path, monkey
         lambda task: hydra(lambda config: told.append(task(config))),
     )
     assert run(tmp_path, "solver=hals,kl-newton,pgd") == 0
-    hals, pgd = store.read_jobs(tmp_path)
+    hals, pgd = stored.read_jobs(tmp_path)
     best = [float(job.summary["error"].min()) for job in (hals, pgd)]
     np.testing.assert_equal(told, [best[0], np.nan, best[1]])

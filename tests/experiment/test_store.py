@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxnmf.experiment import store
-from jaxnmf.experiment.layout import DATA_FILES, Finished
-from jaxnmf.experiment.store import place, read_job, read_jobs, write_job
-from jaxnmf.experiment.unfinished import Unfinished
+from jaxnmf.experiment.jobs.unfinished import Unfinished
+from jaxnmf.experiment.store import stored
+from jaxnmf.experiment.store.layout import DATA_FILES, StoredRun
+from jaxnmf.experiment.store.stored import place, read_job, read_jobs, write_job
 
 
 def job(error=0.5, seeds=(0,), **changes):
@@ -103,7 +103,7 @@ def finished(error=0.5, seed=0):
     given = job(error, seeds=(seed,))
     run = f"r2-s{seed}"
     (row,) = given["summary"].to_dict("records")
-    return Finished(row, given["trace"], given["factors"][run])
+    return StoredRun(row, given["trace"], given["factors"][run])
 
 
 def test_a_running_job_is_readable_and_grows(tmp_path):
@@ -164,7 +164,7 @@ def test_checkpoints_are_whole_rare_and_gone_when_the_run_ends(tmp_path, monkeyp
     one = unfinished.checkpoint("r2-s0")
     assert one.load() is None
     one.save(lambda: pytest.fail("too soon"))
-    monkeypatch.setattr("jaxnmf.experiment.unfinished.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("jaxnmf.experiment.jobs.unfinished.CHECKPOINT_SECONDS", 0.0)
     one.save(lambda: progress)
     kept = unfinished.checkpoint("r2-s0").load()
     assert kept is not None
@@ -229,8 +229,8 @@ def kill_at(monkeypatch):
                 raise Killed
             remove(path, **kwargs)
 
-        monkeypatch.setattr(store.os, "replace", replace)
-        monkeypatch.setattr(store.shutil, "rmtree", rmtree)
+        monkeypatch.setattr(stored.os, "replace", replace)
+        monkeypatch.setattr(stored.shutil, "rmtree", rmtree)
 
     return arm
 
@@ -271,7 +271,7 @@ def test_a_failure_in_the_middle_keeps_the_old_job(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "npz", full)
+    monkeypatch.setattr(stored, "npz", full)
     with pytest.raises(ValueError, match=r"^folder: .*No space left"):
         write_job(tmp_path, "a", **job(error=0.25))
     assert error_of(tmp_path) == 0.5
@@ -287,7 +287,7 @@ def test_a_failed_move_puts_the_old_job_back(tmp_path, monkeypatch):
             raise OSError(5, "Input/output error")
         moves(source, target)
 
-    monkeypatch.setattr(store.os, "replace", replace)
+    monkeypatch.setattr(stored.os, "replace", replace)
     with pytest.raises(ValueError, match=r"^folder: .*Input/output error"):
         write_job(tmp_path, "a", **job(error=0.25))
     assert [path.name for path in (tmp_path / "jobs").iterdir()] == ["a"]
@@ -329,7 +329,7 @@ def test_a_manifest_that_was_edited_is_refused(tmp_path):
 
 
 def test_a_later_format_is_refused_with_both_versions(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "FORMAT", 7)
+    monkeypatch.setattr(stored, "FORMAT", 7)
     write_job(tmp_path, "a", **job())
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"jaxnmf 0 in format 7; .* reads format 1"):
@@ -338,7 +338,7 @@ def test_a_later_format_is_refused_with_both_versions(tmp_path, monkeypatch):
 
 def test_a_damaged_job_is_moved_aside(tmp_path):
     path = write_job(tmp_path, "a", **job())
-    kept = store.set_aside(tmp_path, "a", path)
+    kept = stored.set_aside(tmp_path, "a", path)
     assert not path.exists()
     assert sorted(each.name for each in kept.iterdir()) == sorted(
         [*DATA_FILES, "manifest.json"]
@@ -386,7 +386,7 @@ def test_malformed_arguments_are_named_and_nothing_is_written(tmp_path):
 
 def test_a_job_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
     write_job(tmp_path, "a", **job(error=0.5))
-    digest, replaced = store._sha256, []
+    digest, replaced = stored._sha256, []
 
     def slow(path):
         # The old manifest is read; now the files change under it.
@@ -395,5 +395,5 @@ def test_a_job_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
             write_job(tmp_path, "a", **job(error=0.25))
         return digest(path)
 
-    monkeypatch.setattr(store, "_sha256", slow)
+    monkeypatch.setattr(stored, "_sha256", slow)
     assert error_of(tmp_path) == 0.25

@@ -7,8 +7,8 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
-from jaxnmf.experiment import store
 from jaxnmf.experiment.cli import main
+from jaxnmf.experiment.store import stored
 
 QUICK = ["dataset=synthetic", "dataset.m=30", "dataset.n=20", "dataset.rank=3"]
 QUICK += ["ranks=[2]", "seeds=[0,1]", "stop.max_iter=20", "solver=hals"]
@@ -57,7 +57,7 @@ def logged(monkeypatch):
 def test_every_run_is_logged_once(logged, tmp_path):
     arguments = ["run", *QUICK, "mlflow=sqlite:///x.db", f"folder={tmp_path}"]
     assert main(arguments) == 0
-    (job,) = store.read_jobs(tmp_path)
+    (job,) = stored.read_jobs(tmp_path)
     assert set(logged) == {f"{job.key}/r2-s0", f"{job.key}/r2-s1"}
     row = job.summary.set_index("run").loc["r2-s1"]
     run = logged[f"{job.key}/r2-s1"]
@@ -77,4 +77,4 @@ def test_a_missing_mlflow_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     assert main(["run", *QUICK, "mlflow=sqlite:///x.db", f"folder={tmp_path}"]) == 2
     assert "pip install 'jaxnmf[mlflow]'" in capsys.readouterr().err
-    assert store.read_jobs(tmp_path) == []  # told before anything is run
+    assert stored.read_jobs(tmp_path) == []  # told before anything is run

@@ -143,11 +143,13 @@ def test_the_readmes_solver_works_as_written(clean_registry):
     assert found[0].compile_seconds > 0
     assert found[1].compile_seconds == 0
     for result in found:
-        assert (np.diff(result.trace.loss) <= 1e-6 * result.trace.loss[0]).all()
+        assert (
+            np.diff(result.trace.objective) <= 1e-6 * result.trace.objective[0]
+        ).all()
         assert min(result.W.min(), result.H.min()) >= 0
     # As good as the default solver after as many steps.
     best = jaxnmf.factorize(V, 2, tol=0)
-    assert found[0].loss == pytest.approx(best.loss, rel=0.05)
+    assert found[0].objective == pytest.approx(best.objective, rel=0.05)
 
 
 def test_the_readmes_factorisation_works_as_written(tmp_path, monkeypatch):
@@ -160,7 +162,7 @@ def test_the_readmes_factorisation_works_as_written(tmp_path, monkeypatch):
     assert result.H.shape == (5, 100)
     error = np.linalg.norm(V - result.W @ result.H) / np.linalg.norm(V)
     assert result.relative_error == pytest.approx(error, rel=1e-5)
-    assert result.trace.loss[-1] < result.trace.loss[0]
+    assert result.trace.objective[-1] < result.trace.objective[0]
 
     rng = np.random.default_rng(0)
     places = rng.permutation(30 * 12)[:200]
@@ -197,7 +199,7 @@ def test_the_page_on_adding_works_as_written(
     assert loss in registry.losses()
     # What the text says of them.
     assert re.findall("compiled: (\\w+)", printed)[-1] == "False"
-    assert scope["lane"].loss == pytest.approx(scope["alone"].loss, rel=1e-5)
+    assert scope["lane"].objective == pytest.approx(scope["alone"].objective, rel=1e-5)
     assert list(scope["found"].buckets["sizes"]) == [16]
     assert "cannot minimise" in printed
     assert "cannot hold" in printed

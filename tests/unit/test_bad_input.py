@@ -188,8 +188,13 @@ GOOD: dict[str, Any] = {"V": V, "rank": RANK}
 
 def main() -> None:
     """Print, of each case, the type and words of its refusal and what was compiled."""
-    import jaxnmf.api
-    import jaxnmf.run
+    import importlib
+
+    import jaxnmf
+
+    # The function of that name hides the module.
+    module: Any = importlib.import_module("jaxnmf.factorize")
+    clock: Any = importlib.import_module("jaxnmf.run.clock")
 
     begun: list[str] = []
 
@@ -201,12 +206,12 @@ def main() -> None:
         begun.append("compiled")
         raise RuntimeError("was compiled")
 
-    jaxnmf.api.timed, jaxnmf.run.compiled = timed, compiled
+    module.timed, clock.compiled = timed, compiled
     told = {}
     for name, (changes, _) in {"good": ({}, []), **CASES}.items():
         begun.clear()
         try:
-            jaxnmf.api.factorize(**{**GOOD, **changes})
+            jaxnmf.factorize(**{**GOOD, **changes})
         except Exception as error:
             kind = "ValueError" if isinstance(error, ValueError) else repr(error)
             told[name] = [kind, str(error), list(begun)]

@@ -10,10 +10,11 @@ import pytest
 import scipy.sparse
 
 import jaxnmf
-from jaxnmf import api, baselines
+from jaxnmf import baselines, build
 from jaxnmf.baselines import base
 from jaxnmf.registry import make_loss, options, solvers
-from jaxnmf.run import Stop
+from jaxnmf.run import programs
+from jaxnmf.run.stop import Stop
 from jaxnmf.types import Status
 
 pytestmark = [
@@ -54,11 +55,11 @@ def data(dtype="float64", sparse=False):
 def run(baseline, loss="frobenius", dtype="float64", sparse=False, kkt=True, **stop):
     V, W, H = data(dtype, sparse)
     every = stop.pop("record_every", 5)
-    with api.precision(dtype) as kind:
-        problem = api.make_problem(
+    with programs.precision(dtype) as kind:
+        problem = build.make_problem(
             V, kind, baseline, make_loss(loss), 0.0, 0.0, "nonnegative"
         )
-        problem, factors = api.begin(problem, P, (W, H), 0)
+        problem, factors = build.begin(problem, P, (W, H), 0)
         stop = Stop(**{"max_iter": 20, "tol": 0.0, **stop})
         return baselines.timed(
             problem, baseline, factors, stop, record_every=every, kkt=kkt
@@ -99,13 +100,13 @@ def test_a_run_begins_at_our_start_and_descends(name, loss, dtype):
     V, W, H = data(dtype)
     found = run(made(name), loss, dtype)
     trace = found.trace
-    assert trace.loss[0] == pytest.approx(loss_of(V, W, H, loss), rel=1e-5)
+    assert trace.objective[0] == pytest.approx(loss_of(V, W, H, loss), rel=1e-5)
     Wt, X = (np.asarray(x) for x in found.factors)
     assert Wt.dtype == X.dtype == dtype
-    assert trace.loss[-1] == pytest.approx(loss_of(V, Wt.T, X, loss), rel=1e-3)
+    assert trace.objective[-1] == pytest.approx(loss_of(V, Wt.T, X, loss), rel=1e-3)
     assert min(Wt.min(), X.min()) >= 0
-    assert (np.diff(trace.loss) <= 1e-5 * trace.loss[0]).all()
-    assert trace.loss[-1] < 0.2 * trace.loss[0]
+    assert (np.diff(trace.objective) <= 1e-5 * trace.objective[0]).all()
+    assert trace.objective[-1] < 0.2 * trace.objective[0]
     assert np.isfinite(trace.kkt).all()
     assert (trace.iteration == [0, 5, 10, 15, 20]).all()
     assert (np.diff(trace.seconds) > 0).all()
@@ -116,7 +117,9 @@ def test_a_run_begins_at_our_start_and_descends(name, loss, dtype):
 def test_sparse_data_give_what_dense_data_give(name, loss):
     baseline = made(name)
     if "sparse" not in baseline.supports.operands:
-        with pytest.raises(api.Unsupported, match="on sparse data; solvers that can"):
+        with pytest.raises(
+            build.UnsupportedError, match="on sparse data; solvers that can"
+        ):
             run(baseline, loss, sparse=True)
         return
     V, W, H = data(sparse=True)
@@ -126,7 +129,7 @@ def test_sparse_data_give_what_dense_data_give(name, loss):
     ]
     for sparse, dense in zip(*map(baseline.factors, states), strict=True):
         np.testing.assert_allclose(sparse, dense, rtol=1e-8, atol=1e-10)
-    assert run(baseline, loss, sparse=True).trace.loss[-1] > 0
+    assert run(baseline, loss, sparse=True).trace.objective[-1] > 0
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -232,22 +235,24 @@ def test_nmf_torch_agrees_with_its_public_call(name, loss):
 
 
 def test_an_unfit_loss_is_refused_with_what_fits():
-    with pytest.raises(api.Unsupported, match="'sklearn-cd' cannot minimise the loss"):
+    with pytest.raises(
+        build.UnsupportedError, match="'sklearn-cd' cannot minimise the loss"
+    ):
         run(made("sklearn-cd"), "kullback-leibler")
 
 
 def test_penalties_are_refused():
     V, _, _ = data()
     with (
-        api.precision("float64") as dtype,
-        pytest.raises(api.Unsupported, match="'numpy-hals' takes no penalties"),
+        programs.precision("float64") as dtype,
+        pytest.raises(build.UnsupportedError, match="'numpy-hals' takes no penalties"),
     ):
         penalised(V, dtype, made("numpy-hals"))
 
 
 def penalised(V, dtype, baseline):
     loss = make_loss("frobenius")
-    return api.make_problem(V, dtype, baseline, loss, 0.1, 0.0, "nonnegative")
+    return build.make_problem(V, dtype, baseline, loss, 0.1, 0.0, "nonnegative")
 
 
 def test_a_missing_package_is_told_with_the_command(monkeypatch):
@@ -255,7 +260,9 @@ def test_a_missing_package_is_told_with_the_command(monkeypatch):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    with pytest.raises(api.Unsupported, match=r"pip install 'jaxnmf\[baselines\]'"):
+    with pytest.raises(
+        build.UnsupportedError, match=r"pip install 'jaxnmf\[baselines\]'"
+    ):
         run(baselines.make("torchnmf"))
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from jaxnmf import operand
-from jaxnmf.api import precision
-from jaxnmf.constraints import Penalty
-from jaxnmf.losses import Frobenius
-from jaxnmf.operand import as_matrix
-from jaxnmf.problem import Problem
+from jaxnmf.data import convert
+from jaxnmf.data.convert import as_operand
+from jaxnmf.objective.losses import Frobenius
+from jaxnmf.objective.penalties import Penalty
+from jaxnmf.objective.problem import Problem
+from jaxnmf.run.programs import precision
 from jaxnmf.solvers import CCD, HALS
 from jaxnmf.types import Factors
 
@@ -56,7 +56,7 @@ def ratings():
 @pytest.mark.parametrize("share", [2.0, 0.0], ids=["entries", "dense"])
 @pytest.mark.parametrize("inner", [1, 3])
 def test_an_iteration_is_the_loop_of_its_paper(ratings, inner, share, monkeypatch):
-    monkeypatch.setattr(operand, "DENSE_SHARE", share)
+    monkeypatch.setattr(convert, "DENSE_SHARE", share)
     V, known, W, H = ratings
     of_W, of_H = (
         Penalty(l1=l1, l2=l2, toward=toward)
@@ -64,7 +64,7 @@ def test_an_iteration_is_the_loop_of_its_paper(ratings, inner, share, monkeypatc
     )
     with precision("float64") as dtype:
         problem = Problem.of(
-            as_matrix(V, dtype, mask=known), Frobenius(), penalties=(of_W, of_H)
+            as_operand(V, dtype, mask=known), Frobenius(), penalties=(of_W, of_H)
         )
         step = jax.jit(CCD(block=1, inner=inner).step)
         found, _ = step(problem, Factors(jnp.asarray(W.T), jnp.asarray(H)), ())
@@ -77,7 +77,7 @@ def test_an_iteration_is_the_loop_of_its_paper(ratings, inner, share, monkeypatc
 def test_a_block_of_all_components_is_a_sweep_of_hals(ratings):
     V, known, W, H = ratings
     with precision("float64") as dtype:
-        problem = Problem.of(as_matrix(V, dtype, mask=known), Frobenius())
+        problem = Problem.of(as_operand(V, dtype, mask=known), Frobenius())
         start = Factors(jnp.asarray(W.T), jnp.asarray(H))
         hals = HALS(inner=1)
         state = hals.init(problem, start, jax.random.key(0))
@@ -92,7 +92,7 @@ def test_it_holds_neither_all_entries_nor_a_gram_matrix_a_column():
     rng = np.random.default_rng(0)
     V = sparse.random_array((m, n), density=5e-3, rng=rng, format="csr")
     with precision("float32") as dtype:
-        problem = Problem.of(as_matrix(V, dtype, mask=V != 0), Frobenius())
+        problem = Problem.of(as_operand(V, dtype, mask=V != 0), Frobenius())
         start = Factors(
             *(jnp.asarray(rng.random((p, size), np.float32)) for size in (m, n))
         )

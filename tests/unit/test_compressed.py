@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import jaxnmf
-from jaxnmf import run
-from jaxnmf.api import precision
-from jaxnmf.init import initial_factors
-from jaxnmf.losses import Frobenius
-from jaxnmf.operand import as_matrix
-from jaxnmf.problem import Problem
+from jaxnmf.data.convert import as_operand
+from jaxnmf.init.start import initial_factors
+from jaxnmf.objective.losses import Frobenius
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_solver
+from jaxnmf.run import loop
+from jaxnmf.run.programs import precision
 from jaxnmf.solvers.compressed import compress
 from jaxnmf.types import Factors
 
@@ -31,7 +31,7 @@ def spectrum(rng: np.random.Generator, m: int, n: int) -> np.ndarray:
 def test_the_sketch_is_nearly_the_best_of_its_rank(rng):
     V = spectrum(rng, 80, 60)
     with precision("float64"):
-        found = compress(as_matrix(V, "float64"), 5, 5, jax.random.key(0), 10, 2)
+        found = compress(as_operand(V, "float64"), 5, 5, jax.random.key(0), 10, 2)
         Q, sketch = np.asarray(found.left), np.asarray(found.left.T @ found.right)
     np.testing.assert_allclose(Q @ Q.T, np.eye(15), atol=1e-12)
     best = np.sqrt((np.linalg.svd(V, compute_uv=False)[15:] ** 2).sum())
@@ -43,16 +43,16 @@ def test_padding_the_rank_changes_nothing(rng, polish_after):
     """Where l is less than both sides: the contract's data are smaller than that."""
     found = []
     with precision("float64"):
-        matrix = as_matrix(spectrum(rng, 60, 50), "float64")
+        operand = as_operand(spectrum(rng, 60, 50), "float64")
         options = {"oversample": 6, "polish_after": polish_after}
         solver = make_solver("compressed", options)
         for extra in (0, 3):
-            pair = initial_factors(matrix, 4, "random", 0)
+            pair = initial_factors(operand, 4, "random", 0)
             factors = Factors(*(jnp.pad(X, ((0, extra), (0, 0))) for X in pair))
             mask = np.array([1.0] * 4 + [0.0] * extra)
-            problem = Problem.of(matrix, Frobenius(), mask=mask)
+            problem = Problem.of(operand, Frobenius(), mask=mask)
             state = jax.jit(solver.init)(problem, factors, jax.random.key(3))
-            factors, _ = jax.jit(run.advance)(problem, solver, factors, state, 30)
+            factors, _ = jax.jit(loop.advance)(problem, solver, factors, state, 30)
             found.append([np.asarray(X) for X in factors])
     for bare, padded in zip(*found, strict=True):
         np.testing.assert_allclose(padded[:4], bare, rtol=0, atol=1e-9 * bare.max())

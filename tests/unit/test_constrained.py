@@ -72,7 +72,7 @@ def test_hoyer_sparseness_is_reached_exactly(rng, factor, sparseness):
     if factor != "H":
         found = metrics.hoyer_sparsity(result.W, axis=0)
         np.testing.assert_allclose(found, sparseness, atol=1e-10)
-    assert np.diff(result.trace.loss[1:]).max() <= 1e-10
+    assert np.diff(result.trace.objective[1:]).max() <= 1e-10
 
 
 @pytest.mark.parametrize("sparseness", [0.2, 0.6, 0.9])
@@ -114,7 +114,7 @@ def test_orthogonal_finds_planted_blocks(rng):
     # The best a block can do is its first singular pair.
     tails = [np.linalg.svd(V[labels == k])[1][1:] for k in range(4)]
     best = 0.5 * sum((s * s).sum() for s in tails)
-    assert result.loss == pytest.approx(best, rel=1e-6)
+    assert result.objective == pytest.approx(best, rel=1e-6)
 
 
 def test_orthogonal_revives_components_without_rows(rng):
@@ -126,7 +126,7 @@ def test_orthogonal_revives_components_without_rows(rng):
         result = jaxnmf.factorize(
             V, 4, solver="orthogonal", init=start, solver_options=options
         )
-        loss[revive] = result.loss
+        loss[revive] = result.objective
     assert loss[True] < 1e-6 * loss[False]
 
 
@@ -163,7 +163,7 @@ def test_smooth_objective_falls_at_every_step(rng):
             V, 3, solver="smooth", max_iter=steps, tol=0.0, dtype="float64", kkt=False
         )
         roughness = (np.diff(result.W, axis=0) ** 2).sum(0) @ (result.H**2).sum(1)
-        values.append(result.loss + 0.5 * roughness)
+        values.append(result.objective + 0.5 * roughness)
     assert np.diff(values).max() <= 1e-12
 
 

@@ -8,8 +8,8 @@ import scipy.optimize
 import scipy.sparse
 
 import jaxnmf
-from jaxnmf.api import precision
-from jaxnmf.constraints import Box, NonNegative, Simplex
+from jaxnmf.objective.constraints import Box, NonNegative, Simplex
+from jaxnmf.run.programs import precision
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ def test_a_box_of_its_own_bound(rng):
     assert result.W.max() <= 0.3
     assert result.H.max() <= 2.0
     free = jaxnmf.factorize(V, 3, max_iter=50)
-    assert result.loss < 1.2 * free.loss
+    assert result.objective < 1.2 * free.objective
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_reconstruction_errors_are_scikit_learns(settings, beta, sparse, penalty
     W, H = model.result_.W, model.components_
     expected = _beta_divergence(data, W, H, beta, square_root=True)
     assert model.reconstruction_err_ == pytest.approx(expected, rel=1e-9)
-    penalised = np.sqrt(2 * model.result_.loss)
+    penalised = np.sqrt(2 * model.result_.objective)
     assert (penalised > 1.01 * expected) == bool(penalty)
 
 

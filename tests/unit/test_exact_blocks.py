@@ -8,7 +8,7 @@ import scipy.optimize
 
 import jaxnmf
 from jaxnmf import datasets
-from jaxnmf.api import precision
+from jaxnmf.run.programs import precision
 from jaxnmf.solvers.bpp import nnls
 
 

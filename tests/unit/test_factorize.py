@@ -12,7 +12,8 @@ import scipy.sparse as sp
 from sklearn.decomposition import NMF
 
 import jaxnmf
-from jaxnmf import losses, solvers
+from jaxnmf import solvers
+from jaxnmf.objective import losses
 from jaxnmf.types import Status
 
 M, N, RANK = 12, 9, 3
@@ -52,7 +53,7 @@ def test_shapes_types_and_numbers(dtype):
     np.testing.assert_allclose(found.residual(V), residual, atol=1e-6)
     error = np.linalg.norm(residual) / np.linalg.norm(V)
     assert found.relative_error == pytest.approx(error, rel=1e-5)
-    assert found.loss == pytest.approx(0.5 * (residual**2).sum(), rel=1e-4)
+    assert found.objective == pytest.approx(0.5 * (residual**2).sum(), rel=1e-4)
     assert 0 < error < 0.3
     assert jax.config.jax_enable_x64 is x64  # pyright: ignore
     assert jax.config.jax_default_matmul_precision is precision  # pyright: ignore
@@ -62,7 +63,7 @@ def test_shapes_types_and_numbers(dtype):
 def test_double_precision_has_more_digits():
     found = factorize(dtype="float64", max_iter=500, tol=0)
     exact = 0.5 * (found.residual(V) ** 2).sum()
-    assert found.loss == pytest.approx(exact, rel=1e-13)
+    assert found.objective == pytest.approx(exact, rel=1e-13)
 
 
 def test_the_trace_records_the_way():
@@ -70,14 +71,14 @@ def test_the_trace_records_the_way():
     trace = found.trace
     assert trace._fields == ("iteration", "loss", "kkt", "seconds")
     assert list(trace.iteration) == [0, 10, 20, 25]
-    assert trace.loss[0] == pytest.approx(
+    assert trace.objective[0] == pytest.approx(
         0.5 * ((V - START[0] @ START[1]) ** 2).sum(), rel=1e-5
     )
-    assert (np.diff(trace.loss) < 0).all()
+    assert (np.diff(trace.objective) < 0).all()
     assert trace.seconds[0] == 0
     assert (np.diff(trace.seconds) > 0).all()
     assert trace.kkt[-1] < trace.kkt[0]
-    assert found.loss == trace.loss[-1]
+    assert found.objective == trace.objective[-1]
     assert found.kkt == trace.kkt[-1]
     assert found.seconds == trace.seconds[-1]
     assert found.iterations == 25
@@ -120,16 +121,16 @@ def test_why_a_run_stops(settings, status):
     assert len(found.status.message) > 10
     assert status in repr(found)
     if status == "target":
-        assert found.loss <= settings["target"]
-        assert (trace.loss[:-1] > settings["target"]).all()
+        assert found.objective <= settings["target"]
+        assert (trace.objective[:-1] > settings["target"]).all()
     if status == "time":
         assert found.iterations == 10  # the first record after it was spent
     if status == "kkt":
         below = trace.kkt <= settings["kkt_tol"] * trace.kkt[0]
         assert list(below) == [False] * (len(below) - 1) + [True]
     if status == "converged":
-        change = np.abs(np.diff(trace.loss))
-        small = change < settings["tol"] * trace.loss[0]
+        change = np.abs(np.diff(trace.objective))
+        small = change < settings["tol"] * trace.objective[0]
         assert list(small) == [False] * (len(small) - 1) + [True]
 
 
@@ -167,7 +168,7 @@ def test_penalties_reach_scikit_learns_objective(alpha, ratio):
         l1=tuple(l1), l2=tuple(l2), init=START, max_iter=1000, tol=0, dtype="float64"
     )
     ours = objective(found.W, found.H, l1, l2)
-    assert found.loss == pytest.approx(ours, rel=1e-10)
+    assert found.objective == pytest.approx(ours, rel=1e-10)
     assert ours <= theirs * (1 + 1e-3)  # it may find the better minimum
     assert ours > 1.2 * objective(found.W, found.H)
 
@@ -203,7 +204,7 @@ def test_as_good_as_scikit_learn_from_the_same_start(loss):
     assert error(ours) == pytest.approx(error(theirs), abs=1e-3)
     if not frobenius:
         total = (V * np.log(V / ours) - V + ours).sum()
-        assert found.loss == pytest.approx(total, rel=1e-3)
+        assert found.objective == pytest.approx(total, rel=1e-3)
         assert error(ours) == pytest.approx(error(theirs), rel=1e-2)
 
 
@@ -234,8 +235,10 @@ def test_a_loss_of_ones_own_equals_the_one_it_copies(built_in, own):
         factorize(loss=loss, init=START, max_iter=5000, **settings)
         for loss in (own, built_in)
     )
-    assert copy.trace.loss[0] == pytest.approx(original.trace.loss[0], rel=1e-12)
-    assert copy.loss == pytest.approx(original.loss, rel=1e-3)
+    assert copy.trace.objective[0] == pytest.approx(
+        original.trace.objective[0], rel=1e-12
+    )
+    assert copy.objective == pytest.approx(original.objective, rel=1e-3)
 
 
 # --- Kinds of input -------------------------------------------------------------------
@@ -295,7 +298,7 @@ def test_booleans_are_noughts_and_ones():
 def test_svd_starts(init):
     found = factorize(init=init)
     assert found.relative_error == pytest.approx(factorize().relative_error, rel=0.05)
-    assert found.trace.loss[0] < factorize().trace.loss[0]
+    assert found.trace.objective[0] < factorize().trace.objective[0]
 
 
 def test_a_seed_is_a_run():

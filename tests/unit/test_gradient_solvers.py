@@ -12,12 +12,13 @@ import scipy.optimize
 from sklearn.decomposition import NMF
 
 import jaxnmf
-from jaxnmf import datasets, programs
-from jaxnmf.api import precision
-from jaxnmf.losses import Frobenius
-from jaxnmf.operand import as_matrix
-from jaxnmf.problem import Problem
+from jaxnmf import datasets
+from jaxnmf.data.convert import as_operand
+from jaxnmf.objective.losses import Frobenius
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_solver
+from jaxnmf.run import programs
+from jaxnmf.run.programs import precision
 
 M, N, RANK = 30, 12, 5
 
@@ -30,7 +31,7 @@ def half(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def half_step(solver: Any, V: np.ndarray, W: np.ndarray, H: np.ndarray, state: Any):
-    problem = Problem.of(as_matrix(V, "float64"), Frobenius())
+    problem = Problem.of(as_operand(V, "float64"), Frobenius())
     solver = programs.as_leaves(solver, np.float64)
     return jax.jit(solver.half_step)(problem, jnp.asarray(W.T), jnp.asarray(H), state)
 
@@ -139,5 +140,5 @@ def test_extrapolation_takes_the_multiplicative_update(rng):
     V, *_ = half(rng)
     ahead = make_solver("extrapolated", {"inner": make_solver("mu")})
     found = jaxnmf.factorize(V, RANK, solver=ahead, max_iter=50, tol=0, kkt=False)
-    assert (np.diff(found.trace.loss) <= 1e-6 * found.trace.loss[0]).all()
-    assert found.loss < 0.8 * found.trace.loss[0]
+    assert (np.diff(found.trace.objective) <= 1e-6 * found.trace.objective[0]).all()
+    assert found.objective < 0.8 * found.trace.objective[0]

@@ -6,8 +6,8 @@ from sklearn.decomposition._nmf import _fit_coordinate_descent
 
 import jaxnmf
 from jaxnmf import datasets
+from jaxnmf.kernels.coordinate import TILE, TILED_FROM
 from jaxnmf.solvers import HALS, MU, Extrapolated
-from jaxnmf.solvers.base import TILE, TILED_FROM
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_the_stopping_ratio_ends_the_sweeps(start):
         solver = HALS(**options)
         return jaxnmf.factorize(
             V, 4, solver=solver, init=(W, H), dtype="float64", max_iter=1, tol=0
-        ).loss
+        ).objective
 
     assert loss(inner=6, delta=1e-12) == pytest.approx(loss(inner=6), rel=1e-12)
     # The first sweep itself moves H no further than the first.
@@ -96,7 +96,7 @@ def test_extrapolation_is_sooner_than_its_inner_solver(inner, options, start):
     V, W, H = start
     common = {"init": (W, H), "dtype": "float64", "tol": 0}
     plain = jaxnmf.factorize(V, 4, solver=inner, max_iter=400, **common)
-    target = plain.loss * (1 + 1e-6)
+    target = plain.objective * (1 + 1e-6)
     solver = Extrapolated(inner=inner, **options)
     ahead = jaxnmf.factorize(V, 4, solver=solver, target=target, max_iter=400, **common)
     assert ahead.status == "target"

@@ -5,9 +5,9 @@ import pytest
 from scipy import sparse
 from sklearn.decomposition import _nmf
 
-from jaxnmf.api import precision
-from jaxnmf.init import INITS, initial_factors
-from jaxnmf.operand import as_matrix
+from jaxnmf.data.convert import as_operand
+from jaxnmf.init.start import INITS, initial_factors
+from jaxnmf.run.programs import precision
 
 M, N, RANK = 20, 14, 4
 RNG = np.random.default_rng(3)
@@ -23,7 +23,7 @@ def _float64():
 
 def start(init="random", rank=RANK, seed=0, data=V, dtype="float64"):
     """W and H as a user sees them."""
-    Wt, H = initial_factors(as_matrix(data, dtype), rank, init, seed)
+    Wt, H = initial_factors(as_operand(data, dtype), rank, init, seed)
     return np.asarray(Wt).T, np.asarray(H)
 
 
@@ -120,10 +120,10 @@ def test_a_matrix_of_rank_one_is_met_by_the_first_component():
 
 @pytest.mark.parametrize("pair", [tuple, list], ids=["tuple", "list"])
 def test_own_start_is_taken_as_it_is(pair):
-    Wt, H = initial_factors(as_matrix(V, "float64"), RANK, pair((W0, H0.tolist())))
+    Wt, H = initial_factors(as_operand(V, "float64"), RANK, pair((W0, H0.tolist())))
     np.testing.assert_array_equal(Wt, W0.T)
     np.testing.assert_array_equal(H, H0)
-    Wt, H = initial_factors(as_matrix(V, "float32"), RANK, (W0 > 0.5, 10 * H0 // 1))
+    Wt, H = initial_factors(as_operand(V, "float32"), RANK, (W0 > 0.5, 10 * H0 // 1))
     assert Wt.dtype == H.dtype == np.float32
     np.testing.assert_array_equal(Wt, (W0 > 0.5).T)
 

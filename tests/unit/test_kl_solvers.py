@@ -12,11 +12,11 @@ from numpy.testing import assert_allclose
 
 import jaxnmf
 from jaxnmf import datasets, metrics
-from jaxnmf.api import precision
-from jaxnmf.constraints import Penalty
-from jaxnmf.operand import as_matrix
-from jaxnmf.problem import Problem
+from jaxnmf.data.convert import as_operand
+from jaxnmf.objective.penalties import Penalty
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_loss, make_solver
+from jaxnmf.run.programs import precision
 from jaxnmf.solvers.kl import coordinate_pass, damped_newton, newton
 from jaxnmf.solvers.kl_admm import proximal
 from jaxnmf.solvers.kl_newton import newton_step
@@ -55,10 +55,10 @@ def test_a_pass_is_that_of_the_papers(start, damped, block, side):
     V, Wt, H = start
     scalar = damped_newton if damped else newton
     with precision("float64") as dtype:
-        matrix = as_matrix(V, dtype)
+        operand = as_operand(V, dtype)
         if block is not None:
-            matrix = dataclasses.replace(matrix, block=block)
-        problem = Problem.of(matrix, make_loss("kl"))
+            operand = dataclasses.replace(operand, block=block)
+        problem = Problem.of(operand, make_loss("kl"))
         fixed, free = jnp.asarray(Wt), jnp.asarray(H)
         if side == "H":
             found = coordinate_pass(problem, fixed, free, scalar, 1)
@@ -104,11 +104,11 @@ def test_a_newton_step_is_that_of_each_column(start, block, side):
     Wt, H = np.float64(near.W.T) + 1e-3, np.float64(near.H) + 1e-3
     l1, l2 = 0.1, 0.2
     with precision("float64") as dtype:
-        matrix = as_matrix(V, dtype)
+        operand = as_operand(V, dtype)
         if block is not None:
-            matrix = dataclasses.replace(matrix, block=block)
+            operand = dataclasses.replace(operand, block=block)
         both = (Penalty(l1=l1, l2=l2),) * 2
-        problem = Problem.of(matrix, make_loss("kl"), penalties=both)
+        problem = Problem.of(operand, make_loss("kl"), penalties=both)
         fixed, free = jnp.asarray(Wt), jnp.asarray(H)
         if side == "H":
             found = newton_step(problem, fixed, free, 500)
@@ -129,7 +129,7 @@ def test_a_newton_step_raises_no_column(start, scale):
     if scale > 1:
         assert (divergence(V, Wt.T @ bare) > before).any()
     with precision("float64") as dtype:
-        problem = Problem.of(as_matrix(V, dtype), make_loss("kl"))
+        problem = Problem.of(as_operand(V, dtype), make_loss("kl"))
         found = newton_step(problem, jnp.asarray(Wt), jnp.asarray(far), 3)
     assert (divergence(V, Wt.T @ np.asarray(found)) <= before * (1 + 1e-13)).all()
 
@@ -139,7 +139,7 @@ def test_a_mirror_step_minimises_its_model(start, l1, l2):
     V, Wt, H = start
     with precision("float64") as dtype:
         both = (Penalty(l1=l1, l2=l2),) * 2
-        problem = Problem.of(as_matrix(V, dtype), make_loss("kl"), penalties=both)
+        problem = Problem.of(as_operand(V, dtype), make_loss("kl"), penalties=both)
         solver = make_solver("kl-mirror", {"accelerated": False})
         fixed, free = jnp.asarray(Wt), jnp.asarray(H)
         state = solver.half_init(problem, fixed, free)
@@ -187,11 +187,11 @@ def test_admm_for_a_fixed_factor_finds_its_minimum(start, block, side, l1, l2):
     V, Wt, H = start
     V = V * np.logspace(-2, 2, len(V))[:, None]
     with precision("float64") as dtype:
-        matrix = as_matrix(V, dtype)
+        operand = as_operand(V, dtype)
         if block is not None:
-            matrix = dataclasses.replace(matrix, block=block)
+            operand = dataclasses.replace(operand, block=block)
         both = (Penalty(l1=l1, l2=l2),) * 2
-        problem = Problem.of(matrix, make_loss("kl"), penalties=both)
+        problem = Problem.of(operand, make_loss("kl"), penalties=both)
         if side == "W":
             problem, V, Wt, H = problem.T, V.T, H, Wt
         solver = make_solver("kl-admm", {"inner": 20})
@@ -221,7 +221,7 @@ def test_over_relaxed_updates_are_longer_steps_that_descend(start):
     for _ in range(5):  # from afar a longer step would overshoot
         H = H * (Wt @ (V / (Wt.T @ H))) / Wt.sum(1)[:, None]
     with precision("float64") as dtype:
-        problem = Problem.of(as_matrix(V, dtype), make_loss("kl"))
+        problem = Problem.of(as_operand(V, dtype), make_loss("kl"))
         solver = make_solver("mu-overrelaxed", {"relaxation": 1.5})
         fixed, free = jnp.asarray(Wt), jnp.asarray(H)
         state = solver.half_init(problem, fixed, free)
@@ -249,7 +249,7 @@ def test_updates_settle_under_a_heavy_square_penalty(start, solver, options):
             start[0], 3, loss="kl", solver=make_solver(solver, options), l2=1e3,
             max_iter=60, tol=0, record_every=1, dtype="float64",
         )  # fmt: skip
-    losses = np.asarray(found.trace.loss)
+    losses = np.asarray(found.trace.objective)
     assert np.diff(losses).max() <= 1e-6 * losses[-1]
     assert losses[-1] < 0.1 * losses[0]
 
@@ -261,7 +261,7 @@ def test_updates_settle_under_a_heavy_square_penalty(start, solver, options):
 def test_it_is_sooner_than_multiplicative_updates(solver):
     data = datasets.load("synthetic", m=60, n=40, rank=4, noise="poisson").V
     plain = jaxnmf.factorize(data, 4, loss="kl", solver="mu", max_iter=300, tol=0)
-    target = plain.loss * (1 + 1e-4)
+    target = plain.objective * (1 + 1e-4)
     found = jaxnmf.factorize(
         data, 4, loss="kl", solver=solver, max_iter=300, tol=0, target=target
     )
@@ -281,7 +281,7 @@ def test_leukaemia_types_are_found(solver, shared_data):
         )
         for seed in range(5)
     ]
-    best = min(runs, key=lambda run: run.loss)
+    best = min(runs, key=lambda run: run.objective)
     clusters = metrics.cluster_by_component(best.W, best.H)
     assert metrics.adjusted_rand_index(data.labels, clusters) >= 0.9
 
@@ -301,4 +301,4 @@ def test_faces_reach_the_divergence_known(solver, max_iter, shared_data):
     found = jaxnmf.factorize(
         V, 10, loss="kl", solver=solver, max_iter=max_iter, tol=0, kkt=False
     )
-    assert found.loss / normaliser <= 0.1839
+    assert found.objective / normaliser <= 0.1839

@@ -8,8 +8,7 @@ from scipy import special
 
 import jaxnmf
 from jaxnmf import registry
-from jaxnmf.api import precision
-from jaxnmf.losses import (
+from jaxnmf.objective.losses import (
     Beta,
     Frobenius,
     ItakuraSaito,
@@ -17,6 +16,7 @@ from jaxnmf.losses import (
     Loss,
     OwnLoss,
 )
+from jaxnmf.run.programs import precision
 from jaxnmf.types import static
 
 BETAS = [-1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 3.5]

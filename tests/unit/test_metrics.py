@@ -18,7 +18,7 @@ W, H = RNG.random((30, 4)), RNG.random((4, 20))
 @pytest.mark.parametrize("block", [1, 50, 2**20])
 @pytest.mark.parametrize("layout", [np.asarray, sparse.csr_array, sparse.coo_array])
 def test_relative_error_is_the_norm_of_the_residual(monkeypatch, layout, block):
-    monkeypatch.setattr(metrics, "_BLOCK", block)
+    monkeypatch.setattr("jaxnmf.objective.relative_error._BLOCK", block)
     V = RNG.random((30, 20)) * (RNG.random((30, 20)) < 0.3)
     expected = np.linalg.norm(V - W @ H) / np.linalg.norm(V)
     assert metrics.relative_error(layout(V), W, H) == pytest.approx(expected, rel=1e-13)

@@ -14,11 +14,15 @@ import scipy.optimize
 import scipy.sparse as sp
 
 import jaxnmf
-from jaxnmf import Observed, metrics, operand
-from jaxnmf.api import make_offsets, precision
-from jaxnmf.matrix import ColumnGrams, Dense, Sparse
-from jaxnmf.offsets import OFFSET_WEIGHTS, SHARE
-from jaxnmf.operand import as_matrix
+from jaxnmf import Observed, metrics
+from jaxnmf.build import make_offsets
+from jaxnmf.data import convert
+from jaxnmf.data.convert import as_operand
+from jaxnmf.data.dense import Dense
+from jaxnmf.data.grams import ColumnGrams
+from jaxnmf.data.sparse import Sparse
+from jaxnmf.objective.offsets import OFFSET_WEIGHTS, SHARE
+from jaxnmf.run.programs import precision
 
 M, N, RANK = 12, 9, 3
 RNG = np.random.default_rng(11)
@@ -36,7 +40,7 @@ both_storages = pytest.mark.parametrize("storage", [Dense, Sparse], indirect=Tru
 def storage(request: pytest.FixtureRequest, monkeypatch: Any) -> Any:
     """Has known entries held as a dense V with weights, or alone."""
     share = 0.0 if request.param is Dense else 2.0
-    monkeypatch.setattr(operand, "DENSE_SHARE", share)
+    monkeypatch.setattr(convert, "DENSE_SHARE", share)
     return request.param
 
 
@@ -181,23 +185,23 @@ SPELLINGS: dict[str, Any] = {
 def test_every_spelling_is_the_same_problem(storage, spelling):
     with precision("float64"):
         data, mask = SPELLINGS[spelling]()
-        matrix = as_matrix(data, "float64", mask=mask)
-    assert isinstance(matrix, storage)
-    assert matrix.kind == "observed"
-    values, weights = matrix.to_host(), matrix.host_weights()
+        operand = as_operand(data, "float64", mask=mask)
+    assert isinstance(operand, storage)
+    assert operand.kind == "observed"
+    values, weights = operand.to_host(), operand.host_weights()
     if storage is Sparse:
         assert values.nnz == weights.nnz == KNOWN.sum()
         values, weights = values.toarray(), weights.toarray()
     np.testing.assert_array_equal(weights, KNOWN)
     np.testing.assert_array_equal(values[KNOWN], V[KNOWN])
     assert np.isfinite(values).all()
-    assert float(matrix.floor) == pytest.approx(1e-10 * V[KNOWN].mean())
+    assert float(operand.floor) == pytest.approx(1e-10 * V[KNOWN].mean())
 
 
 def test_every_spelling_and_storage_has_the_same_result(monkeypatch):
     found = []
     for share in (0.0, 2.0):
-        monkeypatch.setattr(operand, "DENSE_SHARE", share)
+        monkeypatch.setattr(convert, "DENSE_SHARE", share)
         for spelling in ("bool", "nan", "sparse mask", "observed"):
             data, mask = SPELLINGS[spelling]()
             # With as many sweeps in each storage, whatever a product costs.
@@ -208,7 +212,7 @@ def test_every_spelling_and_storage_has_the_same_result(monkeypatch):
         assert_same(other, found[0])
         assert other.relative_error == pytest.approx(found[0].relative_error)
     X = whole(found[0])
-    assert found[0].loss == pytest.approx(0.5 * ((V - X)[KNOWN] ** 2).sum())
+    assert found[0].objective == pytest.approx(0.5 * ((V - X)[KNOWN] ** 2).sum())
     assert found[0].relative_error == pytest.approx(
         np.linalg.norm((V - X)[KNOWN]) / np.linalg.norm(V[KNOWN])
     )
@@ -219,7 +223,7 @@ def test_every_spelling_and_storage_has_the_same_result(monkeypatch):
 def test_weights_count_in_the_loss(storage):
     found = factorize(mask=WEIGHTS, max_iter=30)
     squares = WEIGHTS * (V - whole(found)) ** 2
-    assert found.loss == pytest.approx(0.5 * squares.sum())
+    assert found.objective == pytest.approx(0.5 * squares.sum())
     error = np.sqrt(squares.sum() / (WEIGHTS * V**2).sum())
     assert found.relative_error == pytest.approx(error)
     ones = Observed(ROWS, COLS, V[KNOWN], V.shape, WEIGHTS[KNOWN])
@@ -244,8 +248,8 @@ def test_zeros_of_a_sparse_v_are_data_where_the_mask_says_so():
 def test_small_integers_do_not_overflow():
     """The mean that the floor comes from, of 8-bit values times 8-bit weights."""
     data = np.full((M, N), 200, np.uint8)
-    matrix = as_matrix(data, mask=np.full((M, N), 2, np.uint8))
-    assert float(matrix.floor) == pytest.approx(200e-10)
+    operand = as_operand(data, mask=np.full((M, N), 2, np.uint8))
+    assert float(operand.floor) == pytest.approx(200e-10)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +279,7 @@ def test_small_integers_do_not_overflow():
 )
 @pytest.mark.parametrize("share", [0.0, 2.0])
 def test_what_is_no_mask_is_refused(monkeypatch, share, data, mask, message):
-    monkeypatch.setattr(operand, "DENSE_SHARE", share)
+    monkeypatch.setattr(convert, "DENSE_SHARE", share)
     with pytest.raises(ValueError, match=message):
         factorize(data, mask=mask)
 
@@ -314,10 +318,10 @@ def test_an_operand_answers_over_the_known_entries(storage, side):
     fixed, free = RNG.random((RANK, M)), RNG.random((RANK, N))
     data, weights = V, WEIGHTS
     with precision("float64"):
-        matrix = as_matrix(HIDDEN, "float64", mask=WEIGHTS)
-        assert isinstance(matrix, storage)
+        operand = as_operand(HIDDEN, "float64", mask=WEIGHTS)
+        assert isinstance(operand, storage)
         if side == "transposed":
-            matrix, data, weights = matrix.T, data.T, weights.T
+            operand, data, weights = operand.T, data.T, weights.T
             fixed, free = free, fixed
         x = fixed.T @ free
 
@@ -325,14 +329,14 @@ def test_an_operand_answers_over_the_known_entries(storage, side):
             return v * x, v / x
 
         f, g = jnp.asarray(fixed), jnp.asarray(free)
-        grams = ColumnGrams.of(f, matrix)
+        grams = ColumnGrams.of(f, operand)
         found = {
-            "dot": matrix.dot(f),
-            "weigh": matrix.weigh(f),
-            "sum": matrix.sum(lambda v, x: v / x, f, g),
-            "sum of two": matrix.sum(lambda v, x, y: (x - y) / v, f, g, g[::-1]),
-            "pull": matrix.pull(two, f, g),
-            "pulls": matrix.pulls(two, f, g),
+            "dot": operand.dot(f),
+            "weigh": operand.dot_weights(f),
+            "sum": operand.map_sum(lambda v, x: v / x, f, g),
+            "sum of two": operand.map_sum(lambda v, x, y: (x - y) / v, f, g, g[::-1]),
+            "pull": operand.map_dot(two, f, g),
+            "pulls": operand.map_dot_both(two, f, g),
             "grams @": grams @ g,
             "row @": grams[1] @ g,
             "diagonal": grams.diagonal,
@@ -399,7 +403,7 @@ def test_v_of_zeros_has_factors_of_zeros(data, mask):
     """And no relative error, which is relative to nothing."""
     found = factorize(data, mask=mask)
     assert np.isnan(found.relative_error)
-    assert found.loss == 0
+    assert found.objective == 0
     np.testing.assert_array_equal(whole(found), 0)
 
 
@@ -595,7 +599,7 @@ def test_new_rows_by_kullback_leibler_are_those_of_l_bfgs():
             method="L-BFGS-B",
             options={"maxiter": 20000, "maxfun": 50000, "ftol": 1e-15, "gtol": 1e-10},
         )
-        assert found.loss == pytest.approx(answer.fun, rel=1e-6)
+        assert found.objective == pytest.approx(answer.fun, rel=1e-6)
         np.testing.assert_allclose(
             found.W @ trained.H, answer.x.reshape(4, RANK) @ trained.H, rtol=2e-3
         )
@@ -649,7 +653,7 @@ def test_new_rows_that_do_not_fit_are_refused(plain):
 @pytest.mark.parametrize("block", [1, 2**20])
 @pytest.mark.parametrize("layout", [np.asarray, sp.csr_array, sp.csc_array])
 def test_relative_error_is_over_what_has_a_weight(monkeypatch, layout, block):
-    monkeypatch.setattr(metrics, "_BLOCK", block)
+    monkeypatch.setattr("jaxnmf.objective.relative_error._BLOCK", block)
     W, H = RNG.random((M, RANK)), RNG.random((RANK, N))
     squares = WEIGHTS * (V - W @ H) ** 2
     expected = np.sqrt(squares.sum() / (WEIGHTS * V**2).sum())

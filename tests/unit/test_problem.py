@@ -8,12 +8,12 @@ import scipy.linalg
 from cases import objective, pseudo_huber
 from scipy import optimize, sparse
 
-from jaxnmf.api import precision
-from jaxnmf.constraints import Penalty
-from jaxnmf.losses import Frobenius, KullbackLeibler
-from jaxnmf.operand import as_matrix
-from jaxnmf.problem import Problem
+from jaxnmf.data.convert import as_operand
+from jaxnmf.objective.losses import Frobenius, KullbackLeibler
+from jaxnmf.objective.penalties import Penalty
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_loss
+from jaxnmf.run.programs import precision
 from jaxnmf.types import Factors
 
 M, N, RANK = 9, 7, 3
@@ -40,8 +40,8 @@ def _float64():
 
 def make(loss, data=V, *, penalties=None, mask=None, dtype="float64"):
     loss = pseudo_huber if loss == "own" else loss
-    matrix = as_matrix(data, dtype)
-    return Problem.of(matrix, make_loss(loss), penalties=penalties, mask=mask)
+    operand = as_operand(data, dtype)
+    return Problem.of(operand, make_loss(loss), penalties=penalties, mask=mask)
 
 
 def factors(Wt=WT, H=H):
@@ -108,7 +108,7 @@ def test_transposed_problem_swaps_the_penalties():
     assert float(problem.penalty.l1) == 0.3
     assert float(problem.T.penalty.l1) == 0.1
     assert float(problem.T.T.penalty.l2) == 0.2
-    assert problem.T.matrix.shape == (N, M)
+    assert problem.T.operand.shape == (N, M)
 
 
 @each_penalty
@@ -335,6 +335,6 @@ def test_every_number_has_the_precision_of_the_data(dtype):
         mask = np.ones(RANK, np.int32)
         for loss in (Frobenius(), KullbackLeibler()):
             problem = Problem.of(
-                as_matrix(V, dtype), loss, mask=mask, penalties=PENALTIES
+                as_operand(V, dtype), loss, mask=mask, penalties=PENALTIES
             )
             assert {x.dtype for x in jax.tree.leaves(problem)} == {np.dtype(dtype)}

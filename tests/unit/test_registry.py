@@ -9,7 +9,7 @@ from scipy import sparse
 
 import jaxnmf
 from jaxnmf import registry
-from jaxnmf.losses import Loss, OwnLoss
+from jaxnmf.objective.losses import Loss, OwnLoss
 from jaxnmf.solvers import HALS, QUADRATIC, Alternating
 from jaxnmf.types import static
 
@@ -190,7 +190,9 @@ def test_a_function_is_registered_as_a_loss():
     assert isinstance(made, OwnLoss)
     assert made.function is quartic
     found = jaxnmf.factorize(V, 2, solver="pgd", loss="quartic", max_iter=10)
-    assert found.loss == pytest.approx(((V - found.W @ found.H) ** 4).sum(), rel=1e-4)
+    assert found.objective == pytest.approx(
+        ((V - found.W @ found.H) ** 4).sum(), rel=1e-4
+    )
 
 
 def test_a_loss_class_is_registered_under_its_name():

@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 
 import jaxnmf
-from jaxnmf import programs, registry, run
-from jaxnmf.api import precision
-from jaxnmf.losses import Frobenius
-from jaxnmf.operand import as_matrix
-from jaxnmf.problem import Problem
-from jaxnmf.run import Stop, solve, timed
+from jaxnmf import registry
+from jaxnmf.data.convert import as_operand
+from jaxnmf.objective.losses import Frobenius
+from jaxnmf.objective.problem import Problem
+from jaxnmf.run import loop, programs
+from jaxnmf.run.clock import timed
+from jaxnmf.run.loop import solve
+from jaxnmf.run.programs import precision
+from jaxnmf.run.stop import Stop
 from jaxnmf.solvers import ANY, HALS, Supports
 from jaxnmf.types import Factors, Status, pytree
 
@@ -41,8 +44,8 @@ class Known:
     """
 
     supports: ClassVar[Supports] = ANY
-    descends: ClassVar[bool] = False
-    variant: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    own_objective: ClassVar[bool] = False
     rate: Any = 0.9
     breaks_at: Any = np.inf
 
@@ -64,7 +67,7 @@ def _float64():
 
 
 def problem_of(dtype="float64"):
-    return Problem.of(as_matrix(V, dtype), Frobenius())
+    return Problem.of(as_operand(V, dtype), Frobenius())
 
 
 def start(dtype="float64"):
@@ -216,7 +219,9 @@ def test_records_grow_apart_as_asked():
         t = min(t + max(3, t // 4), 100)
         expected.append(t)
     np.testing.assert_array_equal(found.trace.iteration, expected)
-    np.testing.assert_allclose(found.trace.loss, known_loss(0.9, expected), rtol=1e-9)
+    np.testing.assert_allclose(
+        found.trace.objective, known_loss(0.9, expected), rtol=1e-9
+    )
 
 
 @each_driver
@@ -230,7 +235,7 @@ def test_a_run_may_be_over_before_it_begins(drive):
 @pytest.mark.parametrize("driver", [timed, partial(solve, records=RECORDS)])
 def test_a_perfect_start_has_converged(driver):
     ones = Factors(jnp.ones((1, 4)), jnp.ones((1, 3)))
-    problem = Problem.of(as_matrix(np.ones((4, 3)), "float64"), Frobenius())
+    problem = Problem.of(as_operand(np.ones((4, 3)), "float64"), Frobenius())
     solver = leaves(Known(rate=2.0))
     found = driver(problem, solver, ones, jax.random.key(0), arrays(NEVER))
     assert ended(found) == Status.CONVERGED
@@ -448,20 +453,20 @@ def test_another_seed_or_setting_compiles_nothing(monkeypatch, compilations):
 
 
 def test_another_precision_is_another_program():
-    doubled, _ = programs.compiled(run.measure, problem_of(), start())
+    doubled, _ = programs.compiled(loop.measure, problem_of(), start())
     with precision("float32"):
         problem, factors = problem_of("float32"), start("float32")
-        single, _ = programs.compiled(run.measure, problem, factors)
+        single, _ = programs.compiled(loop.measure, problem, factors)
         assert single is not doubled
-        again, seconds = programs.compiled(run.measure, problem, factors)
+        again, seconds = programs.compiled(loop.measure, problem, factors)
         assert again is single
         assert seconds == 0
-        assert single(problem, factors).loss.dtype == jnp.float32
+        assert single(problem, factors).objective.dtype == jnp.float32
 
 
 def test_programs_are_not_kept_without_end(monkeypatch):
     monkeypatch.setattr(programs, "_programs", {str(i): None for i in range(256)})
-    programs.compiled(run.measure, problem_of(), start())
+    programs.compiled(loop.measure, problem_of(), start())
     assert len(programs._programs) == 256
     assert "0" not in programs._programs
 
@@ -473,7 +478,7 @@ def test_programs_are_forgotten_before_memory_mappings_run_out(monkeypatch):
         programs.compiled(lambda x: jnp.sin(x) @ jnp.cos(x), jnp.ones((size, size)))
     held = MAPS.read_bytes().count(b"\n")
     monkeypatch.setattr(programs, "MOST_MAPPINGS", 0)
-    last, _ = programs.compiled(run.measure, problem_of(), start())
+    last, _ = programs.compiled(loop.measure, problem_of(), start())
     assert list(programs._programs.values()) == [last]
     assert MAPS.read_bytes().count(b"\n") < held - 10
 

@@ -16,11 +16,11 @@ import sklearn.metrics
 from matplotlib.figure import Figure
 
 import jaxnmf
-from jaxnmf import lanes as lanes_module
 from jaxnmf import metrics
 from jaxnmf.selection import METHODS, RankSelection
 from jaxnmf.selection import components as matching
 from jaxnmf.selection import consensus as clustering
+from jaxnmf.sweeps import lanes as lanes_module
 
 RANK, RANKS, SHAPE = 3, [2, 3, 4, 5], (30, 24)
 RNG = np.random.default_rng(5)
@@ -217,9 +217,9 @@ def test_of_several_starts_on_a_seeds_data_the_best_counts():
             jaxnmf.factorize(data, 3, seed=3 * seed + i, loss="kl", **asked)
             for i in range(3)
         ]
-        best.append(min(run.loss for run in runs))
-        profiles.append(min(runs, key=lambda run: run.loss).H)
-    assert found.table["loss"][3] == pytest.approx(np.mean(best), rel=1e-4)
+        best.append(min(run.objective for run in runs))
+        profiles.append(min(runs, key=lambda run: run.objective).H)
+    assert found.table["objective"][3] == pytest.approx(np.mean(best), rel=1e-4)
     order = matching.matched(matching.unit(np.stack(profiles)))
     members = np.take_along_axis(matching.unit(profiles), order[..., None], 1)
     labels = np.tile(np.arange(3), 2)
@@ -229,7 +229,7 @@ def test_of_several_starts_on_a_seeds_data_the_best_counts():
     assert found.table["silhouette_mean"][3] == pytest.approx(expected, abs=1e-3)
     # The seeds share no start, and every start of one shares its data.
     assert [lane.seed for lane in found.sweep.lanes] == [6, 7, 8, 21, 22, 23]
-    assert len({id(problem) for problem in found.sweep.maker.problems}) == 2
+    assert len({id(problem) for problem in found.sweep.builder.problems}) == 2
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_criteria_are_their_formulas(selections):
     m, n = SHAPE
     bic, aic = {}, {}
     for rank in RANKS:
-        D, d, N = found.sweep.best(rank).loss, rank * (m + n - rank), m * n
+        D, d, N = found.sweep.best(rank).objective, rank * (m + n - rank), m * n
         bic[rank] = N * np.log(2 * D / N) + d * np.log(N)
         aic[rank] = N * np.log(2 * D / N) + 2 * d
         assert found.table["parameters"][rank] == d
@@ -319,9 +319,9 @@ def test_a_held_out_block_is_predicted_as_owen_and_perry_do(selections):
     found = selections["bi_cross_validation"]
     rows, cols = found.method.blocks(found.data)[0]
     lanes = [
-        (found.sweep.runs[i].trace.loss[-1], i)
+        (found.sweep.runs[i].trace.objective[-1], i)
         for i, lane in enumerate(found.sweep.lanes)
-        if lane.rank == 3 and found.sweep.maker.turns[lane.seed] == 0
+        if lane.rank == 3 and found.sweep.builder.turns[lane.seed] == 0
     ]
     W_D, H_D = found.sweep.factors(min(lanes)[1])
     B, C = np.delete(V[rows], cols, 1), np.delete(V[:, cols], rows, 0)

@@ -9,7 +9,7 @@ import scipy.sparse
 
 import jaxnmf
 from jaxnmf import datasets, metrics
-from jaxnmf.separable import nonnegative_fit, snpa, spa, xray
+from jaxnmf.init.separable import nonnegative_fit, snpa, spa, xray
 
 P, PURE = 6, np.arange(10, 16)
 METHODS = [spa, snpa, xray]
@@ -78,7 +78,7 @@ def test_the_fit_is_that_of_scipy(rng):
 def test_as_a_start_it_is_exact_on_separable_data(rng, init, layout):
     V = planted(rng)
     result = jaxnmf.factorize(layout(V), P, init=init, max_iter=1, dtype="float64")
-    assert result.trace.loss[0] < 1e-12 * (V * V).sum()
+    assert result.trace.objective[0] < 1e-12 * (V * V).sum()
     for row in V[PURE]:
         assert np.abs(result.H - row).max(1).min() < 1e-6
 

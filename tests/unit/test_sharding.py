@@ -13,10 +13,10 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxnmf
-from jaxnmf import programs
-from jaxnmf.operand import as_matrix
-from jaxnmf.problem import Problem
+from jaxnmf.data.convert import as_operand
+from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_loss, make_solver
+from jaxnmf.run import programs
 from jaxnmf.types import Factors
 
 pytestmark = pytest.mark.skipif(jax.device_count() < 4, reason="needs four devices")
@@ -58,7 +58,7 @@ def test_a_half_step_on_a_grid_talks_once(solver, loss, axes):
     needs, and the Gram matrix and the products are summed together."""
     grid = mesh((2, 2), AxisType.Auto)
     data = jax.device_put(V, NamedSharding(mesh((2, 2), axes), P("rows", "columns")))
-    problem = Problem.of(as_matrix(data), make_loss(loss))
+    problem = Problem.of(as_operand(data), make_loss(loss))
     fixed, free = (
         jax.device_put(jnp.ones((RANK, size)), NamedSharding(grid, P(None, axis)))
         for size, axis in ((M, "rows"), (N, "columns"))
@@ -82,7 +82,7 @@ def test_a_half_step_on_a_grid_talks_once(solver, loss, axes):
 
 
 def test_one_device_has_none_to_talk_to():
-    problem = Problem.of(as_matrix(V), make_loss("frobenius"))
+    problem = Problem.of(as_operand(V), make_loss("frobenius"))
     one = jax.jit(Problem.quadratic).lower(problem, jnp.ones((RANK, M)))
     assert collectives(one.compile().as_text()) == {}
 
@@ -95,6 +95,6 @@ def test_factorize_takes_a_sharded_array(grid, axes):
     found = jaxnmf.factorize(sharded, RANK, max_iter=20, tol=0)
     expected = jaxnmf.factorize(V, RANK, max_iter=20, tol=0)
     np.testing.assert_allclose(found.W @ found.H, expected.W @ expected.H, rtol=1e-4)
-    assert found.loss == pytest.approx(expected.loss, rel=1e-5)
+    assert found.objective == pytest.approx(expected.objective, rel=1e-5)
     assert len(sharded.devices()) == 4
     assert sharded.sharding == placement

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import time
 from typing import Any
@@ -13,25 +12,24 @@ import pytest
 import scipy.sparse
 
 import jaxnmf
-from jaxnmf import lane_store
-from jaxnmf import lanes as lanes_module
-from jaxnmf.init import initial_factors
-from jaxnmf.lanes import Form
-from jaxnmf.operand import as_matrix
-from jaxnmf.programs import precision
+from jaxnmf.data.convert import as_operand
+from jaxnmf.init.start import initial_factors
+from jaxnmf.run.programs import precision
 from jaxnmf.solvers.hals import HALS
+from jaxnmf.sweeps import buckets, plan, store
+from jaxnmf.sweeps import lane as lane_module
+from jaxnmf.sweeps import lanes as lanes_module
+from jaxnmf.sweeps.lanes import Batching
 from jaxnmf.types import pytree
 
-# The function of that name hides the module.
-sweep_module: Any = importlib.import_module("jaxnmf.sweep")
 RNG = np.random.default_rng(3)
 V = RNG.gamma(1.0, size=(24, 3)) @ RNG.gamma(1.0, size=(3, 16))
 V = V * RNG.uniform(0.7, 1.3, V.shape)
 FORMS = {
-    "alone": Form(workers=1, group=1),
-    "threads": Form(workers=2, group=1, threaded=False),
-    "group": Form(workers=1, group=4),
-    "both": Form(workers=2, group=2, threaded=False),
+    "alone": Batching(workers=1, group=1),
+    "threads": Batching(workers=2, group=1, threaded=False),
+    "group": Batching(workers=1, group=4),
+    "both": Batching(workers=2, group=2, threaded=False),
 }
 COMMON: dict[str, Any] = {"max_iter": 40, "tol": 1e-3, "dtype": "float64"}
 
@@ -50,15 +48,17 @@ def assert_same(found: Any, lane: int, expected: Any) -> None:
     np.testing.assert_allclose(result.H, expected.H, atol=1e-9 * expected.H.max())
     assert result.iterations == expected.iterations
     assert result.status == expected.status
-    np.testing.assert_allclose(result.trace.loss, expected.trace.loss, rtol=1e-9)
+    np.testing.assert_allclose(
+        result.trace.objective, expected.trace.objective, rtol=1e-9
+    )
     row = found.table.set_index("lane").loc[lane]
     assert row["relative_error"] == pytest.approx(expected.relative_error, rel=1e-6)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_lane_equals_the_run_of_its_own(form):
+@pytest.mark.parametrize("batching", FORMS)
+def test_a_lane_equals_the_run_of_its_own(batching):
     found = jaxnmf.sweep(
-        V, [2, 3, 5], 3, settings={"l2": [0.0, 0.5]}, form=FORMS[form], **COMMON
+        V, [2, 3, 5], 3, settings={"l2": [0.0, 0.5]}, batching=FORMS[batching], **COMMON
     )
     assert found.complete
     assert len(found.table) == 18
@@ -72,21 +72,21 @@ def test_lanes_of_a_tall_matrix_begin_and_end_as_runs_of_their_own(weighed):
     tall = np.tile(V, (4, 1)) * RNG.uniform(0.9, 1.1, (96, 16))
     mask = RNG.uniform(0.5, 1.0, tall.shape) if weighed else None
     given: dict[str, Any] = {"mask": mask}
-    found = jaxnmf.sweep(tall, [2, 3], 3, form=FORMS["group"], **given, **COMMON)
+    found = jaxnmf.sweep(tall, [2, 3], 3, batching=FORMS["group"], **given, **COMMON)
     if jax.default_backend() == "cpu":
-        assert found.maker.problems[0].matrix.transposed
+        assert found.builder.problems[0].operand.transposed
     expected = single(found, 4, tall, **given)
     assert_same(found, 4, expected)
-    _, start = found.maker.unpadded(found.lanes[4])
+    _, start = found.builder.unpadded(found.lanes[4])
     of = found.lanes[4]
     with precision("float64") as dtype:
-        matrix = as_matrix(tall, dtype, mask=mask)
-        same = initial_factors(matrix, of.rank, "random", of.seed)
+        operand = as_operand(tall, dtype, mask=mask)
+        same = initial_factors(operand, of.rank, "random", of.seed)
     jax.tree.map(np.testing.assert_array_equal, start, same)
 
 
 def test_lanes_are_shared_out_evenly_and_narrow_groups_are_few():
-    widths = {n: sweep_module.fitting(n, 2) for n in (1, 2, 10, 20, 60, 1000)}
+    widths = {n: plan.group_width(n, 2) for n in (1, 2, 10, 20, 60, 1000)}
     assert widths == {1: 1, 2: 1, 10: 5, 20: 5, 60: 8, 1000: 8}
     assert [lanes_module._width(256, n) for n in (256, 65, 64, 16, 3)] == [
         256, 256, 64, 16, 16,
@@ -98,29 +98,35 @@ def test_lanes_are_shared_out_evenly_and_narrow_groups_are_few():
 def test_a_lane_draws_with_the_key_of_its_seed(seed):
     given: dict[str, Any] = {**COMMON, "tol": 0.0, "dtype": "float32"}
     found = jaxnmf.sweep(
-        V, [3], [seed], solver="compressed", form=FORMS["group"], **given
+        V, [3], [seed], solver="compressed", batching=FORMS["group"], **given
     )
     alone = jaxnmf.factorize(V, 3, seed=seed, solver="compressed", kkt=False, **given)
-    assert found.result(0).loss == pytest.approx(alone.loss, rel=1e-4)
+    assert found.result(0).objective == pytest.approx(alone.objective, rel=1e-4)
 
 
 def test_a_last_record_may_be_shorter_than_the_others():
     given: dict[str, Any] = {**COMMON, "max_iter": 27, "tol": 0.0}
-    found = jaxnmf.sweep(V, [2, 3], 3, form=FORMS["group"], **given)
+    found = jaxnmf.sweep(V, [2, 3], 3, batching=FORMS["group"], **given)
     assert set(found.table["iterations"]) == {27}
     for lane in (0, 5):
         assert_same(found, lane, single(found, lane, **given))
 
 
-@pytest.mark.parametrize("form", ["threads", "group"])
-def test_sparse_and_observed_data_sweep_as_dense_ones_do(form):
+@pytest.mark.parametrize("batching", ["threads", "group"])
+def test_sparse_and_observed_data_sweep_as_dense_ones_do(batching):
     holes = V * (RNG.random(V.shape) < 0.6)
     sparse = scipy.sparse.csr_array(holes)
-    found = jaxnmf.sweep(sparse, [2, 3], 2, form=FORMS[form], **COMMON)
+    found = jaxnmf.sweep(sparse, [2, 3], 2, batching=FORMS[batching], **COMMON)
     assert_same(found, 3, single(found, 3, sparse))
     given: dict[str, Any] = {"mask": holes > 0, "offsets": True, "toward": "mean"}
     found = jaxnmf.sweep(
-        V, [2, 3], 2, form=FORMS[form], settings={"l2": [0.3]}, **given, **COMMON
+        V,
+        [2, 3],
+        2,
+        batching=FORMS[batching],
+        settings={"l2": [0.3]},
+        **given,
+        **COMMON,
     )
     expected = single(found, 0, V, **given)
     assert_same(found, 0, expected)
@@ -140,8 +146,10 @@ def test_one_program_a_bucket_and_none_a_seed_or_setting():
             return super().nnls(*args)
 
     def run(ranks: Any, seeds: Any, **given: Any) -> Any:
-        form = FORMS["alone"]
-        return jaxnmf.sweep(V, ranks, seeds, solver=Counted(), form=form, **given)
+        batching = FORMS["alone"]
+        return jaxnmf.sweep(
+            V, ranks, seeds, solver=Counted(), batching=batching, **given
+        )
 
     found = run([2, 3, 8], 2, max_iter=20)
     first = len(calls)
@@ -155,28 +163,28 @@ def test_one_program_a_bucket_and_none_a_seed_or_setting():
     ("ranks", "most"), [(range(2, 11), 3), ([5], 1), ([4, 5, 6], 1), ([1, 30], 2)]
 )
 def test_buckets_waste_less_than_a_quarter(ranks, most):
-    sizes = sweep_module.buckets(list(ranks))
+    sizes = buckets.buckets(list(ranks))
     assert all(sizes[rank] >= rank for rank in ranks)
     assert len(set(sizes.values())) <= most
-    assert 0 <= sweep_module.waste(list(ranks), sizes) < 0.25
+    assert 0 <= buckets.waste(list(ranks), sizes) < 0.25
 
 
 def test_fewer_buckets_would_waste_more():
     ranks = list(range(2, 11))
-    used = len(set(sweep_module.buckets(ranks).values()))
+    used = len(set(buckets.buckets(ranks).values()))
     for ends in ([10], *([end, 10] for end in range(2, 10))):
         if len(ends) < used:
             sizes = {r: next(e for e in ends if e >= r) for r in ranks}
-            assert sweep_module.waste(ranks, sizes) >= 0.25
+            assert buckets.waste(ranks, sizes) >= 0.25
 
 
 def test_best_and_factors():
     found = jaxnmf.sweep(V, [2, 3], 4, **COMMON)
     table = found.table
     for rank in (2, 3):
-        losses = table[table["rank"] == rank]["loss"]
-        assert found.best(rank).loss == losses.min()
-    assert found.best().loss == table["loss"].min()
+        losses = table[table["rank"] == rank]["objective"]
+        assert found.best(rank).objective == losses.min()
+    assert found.best().objective == table["objective"].min()
     W, H = found.factors(5)
     assert W.shape == (24, 3)
     assert H.shape == (3, 16)
@@ -195,15 +203,15 @@ def test_a_lane_that_diverges_is_marked_and_the_others_are_untouched():
         settings={"step_size": [1.0, 1e300]},
         max_iter=30,
         dtype="float64",
-        form=FORMS["group"],
+        batching=FORMS["group"],
     )
     assert found.complete
     by = found.table.groupby("step_size")["status"].agg(list)
     assert set(by[1e300]) == {"diverged"}
     assert "diverged" not in by[1.0]
     alone = jaxnmf.factorize(V, 2, solver="pgd", max_iter=30, dtype="float64")
-    assert found.result(0).loss == pytest.approx(alone.loss, rel=1e-9)
-    assert found.best(2).loss < np.inf
+    assert found.result(0).objective == pytest.approx(alone.objective, rel=1e-9)
+    assert found.best(2).objective < np.inf
 
 
 def test_a_setting_without_a_default_is_swept_too():
@@ -215,16 +223,16 @@ def test_a_setting_without_a_default_is_swept_too():
         alone = jaxnmf.factorize(
             V, 2, solver="optax", solver_options=options, kkt=False, **COMMON
         )
-        assert found.result(lane).loss == pytest.approx(alone.loss, rel=1e-8)
+        assert found.result(lane).objective == pytest.approx(alone.objective, rel=1e-8)
 
 
 def test_the_form_is_chosen_by_the_first_lanes():
     given: dict[str, Any] = {**COMMON, "max_iter": 3, "record_every": 1}
     found = jaxnmf.sweep(V, [2], 48 * lanes_module.cores(), **given)
-    groups = {entry["group"] for entry in found.form.values()}
+    groups = {entry["group"] for entry in found.batching.values()}
     assert found.complete
-    assert groups == ({1, sweep_module.GROUP} if jax.default_backend() == "cpu" else {})
-    assert all(entry["seconds_per_work"] > 0 for entry in found.form.values())
+    assert groups == ({1, plan.GROUP} if jax.default_backend() == "cpu" else {})
+    assert all(entry["seconds_per_work"] > 0 for entry in found.batching.values())
 
 
 # --- Nothing is lost ------------------------------------------------------------------
@@ -233,7 +241,7 @@ def test_the_form_is_chosen_by_the_first_lanes():
 def test_a_sweep_in_a_folder_goes_on_where_it_was_cut(tmp_path, monkeypatch):
     whole = jaxnmf.sweep(V, [2, 3], 3, folder=tmp_path / "whole", **COMMON)
     made = []
-    original = sweep_module.Maker.task
+    original = lane_module.LaneBuilder.task
 
     def cut(self: Any, lane: Any) -> Any:
         made.append(lane)
@@ -241,8 +249,8 @@ def test_a_sweep_in_a_folder_goes_on_where_it_was_cut(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(self, lane)
 
-    given: dict[str, Any] = {"folder": tmp_path / "cut", "form": FORMS["alone"]}
-    monkeypatch.setattr(sweep_module.Maker, "task", cut)
+    given: dict[str, Any] = {"folder": tmp_path / "cut", "batching": FORMS["alone"]}
+    monkeypatch.setattr(lane_module.LaneBuilder, "task", cut)
     with pytest.warns(UserWarning, match=r"interrupted with 4 of 6.*kept in"):
         part = jaxnmf.sweep(V, [2, 3], 3, **given, **COMMON)
     assert not part.complete
@@ -251,7 +259,7 @@ def test_a_sweep_in_a_folder_goes_on_where_it_was_cut(tmp_path, monkeypatch):
         part.result(next(i for i, run in enumerate(part.runs) if run is None))
     made.clear()
     monkeypatch.setattr(
-        sweep_module.Maker,
+        lane_module.LaneBuilder,
         "task",
         lambda self, lane: made.append(lane) or original(self, lane),
     )
@@ -260,7 +268,7 @@ def test_a_sweep_in_a_folder_goes_on_where_it_was_cut(tmp_path, monkeypatch):
     assert len(made) == 4 + 2  # what was missing, and the first look at each rank
     for a, b in zip(rest.runs, whole.runs, strict=True):
         jax.tree.map(np.testing.assert_array_equal, a.factors, b.factors)
-        np.testing.assert_array_equal(a.trace.loss, b.trace.loss)
+        np.testing.assert_array_equal(a.trace.objective, b.trace.objective)
 
 
 def test_a_folder_of_another_sweep_is_refused(tmp_path):
@@ -275,12 +283,12 @@ def test_a_folder_of_another_sweep_is_refused(tmp_path):
     assert len(jaxnmf.sweep(V, [2, 3], 2, folder=tmp_path, **COMMON).table) == 4
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_finished_sweep_is_read_again_in_any_form(form, tmp_path, monkeypatch):
-    given: dict[str, Any] = {"folder": tmp_path, "form": FORMS[form], **COMMON}
+@pytest.mark.parametrize("batching", FORMS)
+def test_a_finished_sweep_is_read_again_in_any_form(batching, tmp_path, monkeypatch):
+    given: dict[str, Any] = {"folder": tmp_path, "batching": FORMS[batching], **COMMON}
     first = jaxnmf.sweep(V, [2, 3], 2, **given)
     monkeypatch.setattr(
-        sweep_module.Runner, "run", lambda *_: pytest.fail("was run again")
+        lanes_module.Runner, "run", lambda *_: pytest.fail("was run again")
     )
     assert list(jaxnmf.sweep(V, [2, 3], 2, **given).table) == list(first.table)
 
@@ -288,7 +296,7 @@ def test_a_finished_sweep_is_read_again_in_any_form(form, tmp_path, monkeypatch)
 def test_seeds_that_are_added_do_not_take_lanes_of_other_data(tmp_path):
     """A seed's data are those of its place among the seeds."""
     given: dict[str, Any] = {"folder": tmp_path, **COMMON}
-    several = sweep_module.Several([V, 2 * V])
+    several = lane_module.DataPerSeed([V, 2 * V])
     jaxnmf.sweep(several, [2], [1, 2], **given)
     more = jaxnmf.sweep(several, [2], [0, 1, 2], **given)
     for lane, run in zip(more.lanes, more.runs, strict=True):
@@ -313,16 +321,16 @@ def test_a_sweep_is_known_by_what_its_own_loss_does(tmp_path):
 
 
 def test_a_finished_lane_is_on_disk_before_the_next_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(lane_store, "SAVE_SECONDS", 0.0)
-    seen, add = [], lane_store.LaneStore.add
+    monkeypatch.setattr(store, "SAVE_SECONDS", 0.0)
+    seen, add = [], store.LaneStore.add
 
     def slowly(self: Any, key: str, run: Any) -> None:
         seen.append(len(list(tmp_path.glob("lanes-*.npz"))))
         add(self, key, run)
         time.sleep(0.2)
 
-    monkeypatch.setattr(lane_store.LaneStore, "add", slowly)
-    jaxnmf.sweep(V, [2], 3, folder=tmp_path, form=FORMS["alone"], **COMMON)
+    monkeypatch.setattr(store.LaneStore, "add", slowly)
+    jaxnmf.sweep(V, [2], 3, folder=tmp_path, batching=FORMS["alone"], **COMMON)
     assert seen == [0, 1, 2]
 
 
@@ -331,7 +339,7 @@ def test_lanes_that_cannot_be_written_are_in_the_result(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     jaxnmf.sweep(V, [2], 1, folder=tmp_path, **COMMON)
-    monkeypatch.setattr(lane_store, "put", full)
+    monkeypatch.setattr(store, "put", full)
     with pytest.warns(UserWarning, match="No space left"):
         found = jaxnmf.sweep(V, [2], 2, folder=tmp_path, **COMMON)
     assert found.complete
@@ -343,7 +351,7 @@ def test_a_damaged_file_is_run_again(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     again = jaxnmf.sweep(V, [2], 2, folder=tmp_path, **COMMON)
     assert again.complete
-    assert again.best().loss == first.best().loss
+    assert again.best().objective == first.best().objective
 
 
 # --- Refused by name ------------------------------------------------------------------
@@ -382,24 +390,24 @@ def test_bad_input_is_refused_before_anything_is_compiled(given, message, monkey
 
 
 def test_little_memory_narrows_the_form():
-    maker = jaxnmf.sweep(V, [2], 1, **COMMON).maker
-    task = maker.task(sweep_module.Lane(2, 0, {}))
-    wide = Form(workers=2, group=64, threaded=False)
-    assert sweep_module.within(None, wide, task, 10) == wide
-    narrow = sweep_module.within(2e5, wide, task, 10)
+    builder = jaxnmf.sweep(V, [2], 1, **COMMON).builder
+    task = builder.task(lane_module.Lane(2, 0, {}))
+    wide = Batching(workers=2, group=64, threaded=False)
+    assert plan.fit_memory(None, wide, task, 10) == wide
+    narrow = plan.fit_memory(2e5, wide, task, 10)
     assert narrow.workers * narrow.group < 128
-    least = sweep_module.within(1.2e4, wide, task, 10)
+    least = plan.fit_memory(1.2e4, wide, task, 10)
     assert (least.workers, least.group) == (1, 1)
 
 
 # --- Several data ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["threads", "group"])
-def test_seeds_take_several_data_in_turn(form):
+@pytest.mark.parametrize("batching", ["threads", "group"])
+def test_seeds_take_several_data_in_turn(batching):
     other = V * RNG.uniform(0.9, 1.1, V.shape)
-    several = sweep_module.Several([V, other])
-    found = jaxnmf.sweep(several, [2, 3], [4, 5, 6], form=FORMS[form], **COMMON)
+    several = lane_module.DataPerSeed([V, other])
+    found = jaxnmf.sweep(several, [2, 3], [4, 5, 6], batching=FORMS[batching], **COMMON)
     for lane in (0, 1, 5):
         data = (V, other, V)[lane % 3]
         assert_same(found, lane, single(found, lane, data))
@@ -407,8 +415,8 @@ def test_seeds_take_several_data_in_turn(form):
 
 def test_several_masks_of_one_matrix():
     masks = [RNG.random(V.shape) < 0.8 for _ in range(2)]
-    several = sweep_module.Several([V, V], masks)
-    found = jaxnmf.sweep(several, [2], 3, form=FORMS["group"], **COMMON)
+    several = lane_module.DataPerSeed([V, V], masks)
+    found = jaxnmf.sweep(several, [2], 3, batching=FORMS["group"], **COMMON)
     for lane in range(3):
         assert_same(found, lane, single(found, lane, V, mask=masks[lane % 2]))
 
@@ -424,4 +432,4 @@ def test_several_masks_of_one_matrix():
 )
 def test_several_data_that_do_not_fit_are_refused(data, masks, message):
     with pytest.raises(ValueError, match=message):
-        jaxnmf.sweep(sweep_module.Several(data, masks), [2], 2, **COMMON)
+        jaxnmf.sweep(lane_module.DataPerSeed(data, masks), [2], 2, **COMMON)

@@ -62,15 +62,15 @@ def best(V, solver, seeds=5, **options):
         )
         for s in range(seeds)
     ]
-    return min(runs, key=lambda run: run.loss)
+    return min(runs, key=lambda run: run.objective)
 
 
 def test_semi_is_no_worse_than_the_papers_updates(rng):
     V = signed_data(rng)
     expected = min(semi_by_ding(V, rng.random((3, 25)) + 0.2, 3000) for _ in range(5))
     found = best(V, "semi")
-    assert found.loss == pytest.approx(loss(V, found.W, found.H), rel=1e-10)
-    assert found.loss <= 1.001 * expected
+    assert found.objective == pytest.approx(loss(V, found.W, found.H), rel=1e-10)
+    assert found.objective <= 1.001 * expected
     assert found.W.min() < 0 <= found.H.min()
     assert found.kkt < 1e-4
 
@@ -80,7 +80,7 @@ def test_semi_lies_between_the_svd_and_nmf():
     singular = np.linalg.svd(V, compute_uv=False)
     lowest = 0.5 * (singular[3:] ** 2).sum()
     semi, nmf = best(V, "semi", 2), best(V, "hals", 2)
-    assert lowest < semi.loss < nmf.loss
+    assert lowest < semi.objective < nmf.objective
 
 
 def test_semi_takes_a_singular_gram_matrix():
@@ -104,8 +104,8 @@ def test_convex_is_no_worse_than_the_papers_updates(rng):
     starts = [(rng.random((3, 40)) / 40, rng.random((40, 3))) for _ in range(5)]
     expected = min(convex_by_ding(V, *start, 3000) for start in starts)
     found = best(V, "convex")
-    assert found.loss == pytest.approx(loss(V, found.W, found.H), rel=1e-10)
-    assert found.loss <= 1.001 * expected
+    assert found.objective == pytest.approx(loss(V, found.W, found.H), rel=1e-10)
+    assert found.objective <= 1.001 * expected
 
 
 def test_convex_components_are_combinations_of_rows(rng):

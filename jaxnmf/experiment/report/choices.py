@@ -30,7 +30,7 @@ from jaxnmf.experiment.report.drawing import (
     plain_ticks,
 )
 from jaxnmf.experiment.report.study import Study
-from jaxnmf.experiment.store import StoredJob
+from jaxnmf.experiment.store.stored import StoredJob
 from jaxnmf.selection import METHODS, RankSelection
 from jaxnmf.selection.base import curve, finish
 
@@ -47,7 +47,7 @@ HEADINGS = {
     "cophenetic_se": "cophenetic, s.e.",
     "dispersion": "dispersion",
     "pac": "PAC",
-    "loss": "loss",
+    "objective": "objective",
     "loss_std": "loss, s.d.",
     "error": "held-out error",
     "error_se": "held-out error, s.e.",

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from jaxnmf.disk import put
-from jaxnmf.experiment.layout import PAGE
+from jaxnmf._util.disk import put
 from jaxnmf.experiment.report.drawing import Drawing, sheet
 from jaxnmf.experiment.report.latex import latex_table
+from jaxnmf.experiment.store.layout import PAGE
 
 INDEX = ".report-files.json"
 FOLDERS = ("figures", "tables")

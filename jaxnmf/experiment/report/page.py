@@ -14,14 +14,14 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from jaxnmf.experiment.layout import DATA_FILES
 from jaxnmf.experiment.report import choices, profiles, settings, significance, words
 from jaxnmf.experiment.report.drawing import Drawing
 from jaxnmf.experiment.report.files import write_report
 from jaxnmf.experiment.report.problems import LoadDataset, problems
 from jaxnmf.experiment.report.statistics import prediction_table
 from jaxnmf.experiment.report.study import Section, Study, merged
-from jaxnmf.experiment.store import StoredJob
+from jaxnmf.experiment.store.layout import DATA_FILES
+from jaxnmf.experiment.store.stored import StoredJob
 
 MODULES: Any = (profiles, significance, choices, settings)
 SECTIONS: tuple[Section, ...] = MODULES

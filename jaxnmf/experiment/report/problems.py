@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jaxnmf.experiment.layout import PREDICTION_COLUMNS
+from jaxnmf.data.observed import Observed
 from jaxnmf.experiment.report import (
     figures,
     pictures,
@@ -22,8 +22,8 @@ from jaxnmf.experiment.report.files import Album
 from jaxnmf.experiment.report.pictures import Block
 from jaxnmf.experiment.report.statistics import MEASURES, SETTING
 from jaxnmf.experiment.report.study import Study
-from jaxnmf.experiment.store import StoredJob
-from jaxnmf.operand import Observed
+from jaxnmf.experiment.store.layout import PREDICTION_COLUMNS
+from jaxnmf.experiment.store.stored import StoredJob
 from jaxnmf.ratings import split
 
 LoadDataset = Callable[[str, dict[str, Any]], Any]

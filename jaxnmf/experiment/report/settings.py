@@ -29,8 +29,8 @@ from jaxnmf.experiment.report.drawing import (
 )
 from jaxnmf.experiment.report.figures import Line
 from jaxnmf.experiment.report.study import Study
-from jaxnmf.experiment.store import StoredJob
-from jaxnmf.sweep import PENALTIES
+from jaxnmf.experiment.store.stored import StoredJob
+from jaxnmf.sweeps.lane import PENALTIES
 
 TITLE = "Sensitivity to settings"
 TEMPLATE = "settings.html.j2"

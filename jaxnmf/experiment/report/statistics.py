@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jaxnmf.experiment.layout import (
+from jaxnmf.experiment.report import traces
+from jaxnmf.experiment.store.layout import (
     BASELINES,
     METRIC_COLUMNS,
     PREDICTION_COLUMNS,
     SUMMARY_COLUMNS,
     TRACE_COLUMNS,
 )
-from jaxnmf.experiment.report import traces
-from jaxnmf.experiment.store import StoredJob
+from jaxnmf.experiment.store.stored import StoredJob
 
 PROBLEM = ["dataset", "loss"]
 SETTING = [*PROBLEM, "model", "rank"]

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxnmf.experiment.report import statistics
 from jaxnmf.experiment.report.figures import Line, solver_lines
 from jaxnmf.experiment.report.files import Album
-from jaxnmf.experiment.store import StoredJob, read_jobs
+from jaxnmf.experiment.store.stored import StoredJob, read_jobs
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jaxnmf.experiment.layout import PREDICTION_COLUMNS
 from jaxnmf.experiment.report import settings
 from jaxnmf.experiment.report.statistics import MEASURES, PROBLEM, best_cells
 from jaxnmf.experiment.report.words import HEADINGS, cell, loss_name
+from jaxnmf.experiment.store.layout import PREDICTION_COLUMNS
 
 # Heading and least width, so that the parts of a study stand in line.
 NARROW = {

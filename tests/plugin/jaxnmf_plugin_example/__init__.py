@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from jaxnmf import register_solver
-from jaxnmf.problem import Problem
+from jaxnmf.objective.problem import Problem
 from jaxnmf.solvers import QUADRATIC, Alternating, Supports
 from jaxnmf.types import static
 
@@ -29,7 +29,7 @@ class MSOM(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC
-    descends: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
     gamma: float = 1.0
     inner: int = static(1)
 

@@ -1,0 +1,59 @@
+"""Checks of plain arguments, in words that name them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """Raise a ValueError unless value is an integer ≥ least."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ValueError(f"{name}={value!r} must be an integer ≥ {least}")
+
+
+def check_amount(name: str, value: Any) -> None:
+    """Raise a ValueError unless value is a finite number ≥ 0."""
+    if not is_number(value) or not np.isfinite(value) or value < 0:
+        raise ValueError(f"{name}={value!r} must be a finite number ≥ 0")
+
+
+def is_number(value: Any) -> bool:
+    """Whether value is a real number; a bool is none."""
+    real = int | float | np.integer | np.floating
+    return isinstance(value, real) and not isinstance(value, bool)
+
+
+def check_list(name: str, values: Any, least: int) -> list[int]:
+    """The values as a list of integers ≥ least, none twice."""
+    if np.ndim(values) != 1:
+        raise ValueError(f"{name}={values!r} must be a list of integers")
+    values = [x.item() if isinstance(x, np.generic) else x for x in values]
+    if not values:
+        raise ValueError(f"{name} is empty; give at least one, such as {name}=[8]")
+    for value in values:
+        check_count(name, value, least)
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name}={values} names one twice")
+    return values
+
+
+def as_matrix(name: str, X: ArrayLike, expected: str) -> np.ndarray:
+    """X as a matrix of float64, or a ValueError that says what it must be."""
+    try:
+        array = np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{name}: {type(X).__name__} is not numbers; an array {expected} would fit"
+        ) from None
+    return check_two_axes(name, array, expected)
+
+
+def check_two_axes(name: str, X: np.ndarray, expected: str) -> np.ndarray:
+    """X, or a ValueError unless it is a matrix."""
+    if X.ndim != 2:
+        raise ValueError(f"{name}: shape {X.shape} is not 2-D; {expected} would fit")
+    return X

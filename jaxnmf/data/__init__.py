@@ -1,0 +1,1 @@
+"""V as an operand: dense, sparse or observed in part, and the conversion to one."""

@@ -1,0 +1,299 @@
+"""Conversion of a user's V, and what is known of it, into an operand."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnmf.data.dense import Dense
+from jaxnmf.data.observed import Observed, check_weights
+from jaxnmf.data.operand import Operand
+from jaxnmf.data.padded_rows import PaddedRows
+from jaxnmf.data.sparse import CSR, Sparse
+
+# Entries in a block of X. On a CPU a block and its quotient stay in the cache.
+CPU_BLOCK = 2**21
+
+
+ACCELERATOR_BLOCK = 2**24
+
+
+# From this share of known entries on V is held dense: products of blocks are then
+# cheaper than gathers, and the two sparse copies larger.
+DENSE_SHARE = 0.2
+
+
+# Columns of a sparse V whose entries stand together: so many rows of a factor stay in
+# the cache of a CPU. And the entries that a row must have, on average, in each block.
+COLUMNS_TOGETHER = 2**16
+
+
+ROW_ENTRIES = 32
+
+
+# Where there is a compiled product of a CSR matrix; elsewhere rows are padded.
+COMPILED = ("cpu", "gpu")
+
+
+def as_operand(
+    V: Any, dtype: Any = np.float32, *, mask: Any = None, signed: bool = False
+) -> Operand:
+    """Check V on the host and make an operand of it.
+
+    Args:
+      V: (m, n), non-negative and finite: a NumPy or JAX array (sharded or not),
+        anything `numpy.asarray` takes, a SciPy sparse matrix or array, or `Observed`.
+      dtype: the precision to work in, float32 or float64.
+      mask: what is known of V: (m, n), true or a weight > 0 for a known entry, an array
+        or SciPy sparse; or "nan", everything that is not NaN. What V holds at an
+        unknown entry is not looked at.
+      signed: allow negative entries, of V and of W H: no floor under the latter.
+
+    Raises:
+      ValueError: for anything else, naming what was found and what would fit.
+    """
+    if isinstance(V, Observed):
+        if mask is not None:
+            raise ValueError("mask: V is Observed, which says itself what is known")
+        operand = _as_observed(V, dtype, signed)
+    elif mask is not None:
+        operand = _as_masked(V, mask, dtype, signed)
+    elif is_sparse(V):
+        operand = _as_sparse(V, dtype, signed)
+    else:
+        operand = _as_dense(V, dtype, signed)
+    if signed:
+        return dataclasses.replace(
+            operand, floor=jnp.full_like(operand.floor, -jnp.inf)
+        )
+    return operand
+
+
+def is_sparse(V: Any) -> bool:
+    """Whether V is SciPy sparse, asked without importing SciPy."""
+    return hasattr(V, "tocsr") and hasattr(V, "nnz")
+
+
+def _as_array(V: Any) -> Any:
+    # A JAX array stays on its devices; anything else is looked at by NumPy.
+    try:
+        array = V if isinstance(V, jax.Array) else np.asarray(V)
+    except ValueError:
+        raise ValueError(
+            f"V is a {type(V).__name__} that makes no array (rows of different "
+            "lengths?); it must be a matrix of shape (m, n)"
+        ) from None
+    _check_form(array.shape, array.dtype)
+    return array
+
+
+def _as_dense(V: Any, dtype: Any, signed: bool) -> Dense:
+    array = _as_array(V)
+    # min and max carry a NaN through, so no m×n temporary is needed to find one.
+    _check_values(float(array.min()), float(array.max()), array.shape, signed)
+    mean = float(array.mean(dtype=None if isinstance(V, jax.Array) else np.float64))
+    return _dense(array, mean, dtype)
+
+
+def _dense(array: Any, mean: float, dtype: Any, weights: Any = None) -> Dense:
+    array = _placed(jnp.asarray(array, dtype))
+    if weights is not None:
+        weights = jax.device_put(jnp.asarray(weights, dtype), array.sharding)
+    m, n = array.shape
+    limit = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
+    # Slices along a sharded axis would move data: there a block is all rows.
+    block = m if len(array.devices()) > 1 else max(1, min(m, limit // n))
+    floor = _floor(mean, dtype)
+    return Dense(
+        array=array, floor=floor, weights=weights, transposed=False, block=block
+    )
+
+
+def _as_sparse(V: Any, dtype: Any, signed: bool) -> Sparse:
+    _check_form(V.shape, V.dtype)
+    csr = V.tocsr()
+    if not csr.has_canonical_format:
+        csr = csr.copy()
+        csr.sum_duplicates()
+    low, high = (csr.data.min(), csr.data.max()) if csr.nnz else (0.0, 0.0)
+    _check_values(float(low), float(high), V.shape, signed)
+    mean = float(csr.sum(dtype=np.float64)) / (V.shape[0] * V.shape[1])
+    return _sparse(csr, mean, dtype)
+
+
+def _sparse(csr: Any, mean: float, dtype: Any, weights: Any = None) -> Sparse:
+    m, n = csr.shape
+    columns = csr.indices.astype(np.int32, copy=False)
+    rows = np.repeat(np.arange(m, dtype=np.int32), np.diff(csr.indptr))
+    pick, indptr, blocks = _by_rows(rows, columns, (m, n))
+    pick_t, indptr_t, blocks_t = _by_rows(columns, rows, (n, m))
+    compiled = jax.default_backend() in COMPILED
+
+    def made(pick: Any, by: Any, across: Any, indptr: Any, other: Any, **static: Any):
+        by, across = by[pick], across[pick]
+        # Where each entry stands in the other order.
+        place = np.empty_like(other)
+        place[other] = np.arange(len(other), dtype=np.int32)
+        return CSR(
+            data=jnp.asarray(csr.data[pick], dtype),
+            indices=jnp.asarray(across),
+            indptr=jnp.asarray(indptr, np.int32),
+            rows=jnp.asarray(by),
+            order=jnp.asarray(place[pick]),
+            weights=None if weights is None else jnp.asarray(weights[pick], dtype),
+            padded=None if compiled else PaddedRows.of(across, indptr),
+            **static,
+        )
+
+    return Sparse(
+        csr=made(pick, rows, columns, indptr, pick_t, columns=n, blocks=blocks),
+        csr_t=made(pick_t, columns, rows, indptr_t, pick, columns=m, blocks=blocks_t),
+        floor=_floor(mean, dtype),
+    )
+
+
+def _by_rows(
+    rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """(which entry comes next, where each row begins, blocks): the entries row by row,
+    and before that in blocks of columns where there are many (`CSR`)."""
+    from scipy.sparse import coo_array
+
+    r, c = shape
+    blocks = 1
+    if jax.default_backend() == "cpu":
+        # Each block's product has all rows: without entries enough it would cost more.
+        blocks = min(-(-c // COLUMNS_TOGETHER), len(rows) // (ROW_ENTRIES * r))
+        blocks = max(1, blocks)
+    place = np.arange(len(rows), dtype=np.int32)
+    if blocks > 1:
+        rows = columns // np.int32(-(-c // blocks)) * np.int32(r) + rows
+    ordered = coo_array((place, (rows, columns)), shape=(blocks * r, c)).tocsr()
+    return ordered.data, ordered.indptr, blocks
+
+
+def _as_observed(V: Observed, dtype: Any, signed: bool) -> Operand:
+    from scipy.sparse import csr_array
+
+    _check_values(float(V.values.min()), float(V.values.max()), V.shape, signed)
+    mean = float(np.average(V.values, weights=V.weights))
+    if V.nnz >= DENSE_SHARE * V.shape[0] * V.shape[1]:
+        array, weights = np.full(V.shape, mean), np.zeros(V.shape)
+        array[V.rows, V.cols], weights[V.rows, V.cols] = V.values, V.weights
+        return _dense(array, mean, dtype, weights)
+    # Rows are in order, so that entries stand in the CSR matrix as they do here.
+    indptr = np.searchsorted(V.rows, np.arange(V.shape[0] + 1))
+    csr = csr_array((V.values, V.cols, indptr), shape=V.shape)
+    return _sparse(csr, mean, dtype, V.weights)
+
+
+def _as_masked(V: Any, mask: Any, dtype: Any, signed: bool) -> Operand:
+    """V with the entries that a mask knows."""
+    V = V.tocsr() if is_sparse(V) else _as_array(V)
+    if isinstance(mask, str):
+        if mask != "nan":
+            raise ValueError(f"mask={mask!r} is neither 'nan' nor an (m, n) array")
+        if is_sparse(V):
+            raise ValueError(
+                "mask='nan' needs a dense V; of a sparse V pass "
+                "jaxnmf.Observed.stored(V) for the stored entries"
+            )
+        mask = ~np.isnan(np.asarray(V))
+    if not is_sparse(mask):
+        try:
+            mask = np.asarray(mask)
+        except ValueError:
+            raise ValueError(
+                f"mask is a {type(mask).__name__} that makes no array; it must be of "
+                f"the shape of V, {tuple(V.shape)}"
+            ) from None
+    if tuple(mask.shape) != tuple(V.shape):
+        raise ValueError(
+            f"mask has shape {tuple(mask.shape)}; it must be that of V, "
+            f"{tuple(V.shape)}"
+        )
+    if mask.dtype.kind not in "fiub":
+        raise ValueError(f"mask has dtype {mask.dtype}; it must be bool or weights ≥ 0")
+    if is_sparse(mask):
+        known = mask.tocoo(copy=True)
+        known.sum_duplicates()
+        rows, cols, weights = known.row, known.col, known.data
+        check_weights("mask", weights)
+    else:
+        check_weights("mask", mask)
+        if not is_sparse(V) and (mask > 0).mean() >= DENSE_SHARE:
+            return _masked_dense(V, mask, dtype, signed)
+        rows, cols = np.nonzero(mask)
+        weights = mask[rows, cols]
+    values = np.asarray(V[rows, cols]).ravel()
+    return _as_observed(Observed(rows, cols, values, V.shape, weights), dtype, signed)
+
+
+def _masked_dense(V: Any, mask: np.ndarray, dtype: Any, signed: bool) -> Dense:
+    known = mask > 0
+    xp: Any = jnp if isinstance(V, jax.Array) else np
+    low = float(xp.where(known, V, np.inf).min())
+    high = float(xp.where(known, V, -np.inf).max())
+    _check_values(low, high, V.shape, signed)
+    counted = xp.where(known, V, 0) * (mask if mask.dtype.kind == "f" else mask * 1.0)
+    mean = float(counted.sum() / mask.sum(dtype=np.float64))
+    # An unknown entry becomes a number at which no loss is infinite.
+    return _dense(xp.where(known, V, mean), mean, dtype, mask)
+
+
+def _floor(mean: float, dtype: Any) -> jax.Array:
+    """What values of WH are kept above; not 0 where V is, or 0/0 would follow."""
+    return jnp.asarray(max(1e-10 * mean, float(jnp.finfo(dtype).tiny)), dtype)
+
+
+def _placed(array: jax.Array) -> jax.Array:
+    """The array with its placement left to the compiler inside a program.
+
+    ``jax.make_mesh`` gives Explicit axes, under which a plain product of a factor
+    and a sharded V is refused.
+    """
+    sharding = array.sharding
+    if isinstance(sharding, jax.sharding.NamedSharding):
+        auto = (jax.sharding.AxisType.Auto,) * len(sharding.mesh.axis_names)
+        if sharding.mesh.axis_types != auto:
+            mesh = jax.sharding.Mesh(
+                sharding.mesh.devices,  # pyright: ignore
+                sharding.mesh.axis_names,
+                axis_types=auto,
+            )
+            named = jax.sharding.NamedSharding(mesh, sharding.spec)
+            return jax.device_put(array, named)
+    return array
+
+
+def _check_form(shape: tuple[int, ...], dtype: Any) -> None:
+    if np.dtype(dtype).kind not in "fiub":
+        raise ValueError(
+            f"V has dtype {dtype}; it must hold real numbers (float, integer or bool)"
+        )
+    if len(shape) != 2:
+        raise ValueError(
+            f"V has {len(shape)} dimension(s), shape {tuple(shape)}; it must be a "
+            "matrix of shape (m, n)"
+        )
+    if 0 in shape:
+        raise ValueError(f"V is empty, shape {tuple(shape)}; it needs m ≥ 1 and n ≥ 1")
+
+
+def _check_values(
+    low: float, high: float, shape: tuple[int, ...], signed: bool
+) -> None:
+    what = f"V of shape {tuple(shape)}"
+    if np.isnan(low) or np.isnan(high):
+        raise ValueError(f"{what} holds NaN; every entry must be a number ≥ 0")
+    if np.isinf(low) or np.isinf(high):
+        raise ValueError(f"{what} holds an infinite entry; every entry must be finite")
+    if low < 0 and not signed:
+        raise ValueError(
+            f"{what} holds negative entries, the smallest is {low:g}; every entry "
+            "must be ≥ 0"
+        )

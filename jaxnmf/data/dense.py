@@ -1,0 +1,199 @@
+"""A dense V as an operand."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxnmf.data.operand import EntryFn
+from jaxnmf.types import pytree, static
+
+
+@pytree
+class Dense:
+    """A dense V. ``array`` is as stored; ``transposed`` says that Vᵀ is meant."""
+
+    array: Float[Array, "r c"]
+    floor: Float[Array, ""]
+    weights: Float[Array, "r c"] | None = None
+    transposed: bool = static(False)
+    block: int = static(0)
+
+    @property
+    def kind(self) -> str:
+        return "dense" if self.weights is None else "observed"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        r, c = self.array.shape
+        return (c, r) if self.transposed else (r, c)
+
+    @property
+    def entries(self) -> int:
+        """How many numbers a product reads."""
+        return self.array.size
+
+    @property
+    def dtype(self) -> Any:
+        return self.array.dtype
+
+    @property
+    def T(self) -> Dense:
+        return dataclasses.replace(self, transposed=not self.transposed)
+
+    def rows(self, index: Int[Array, " b"]) -> Dense:
+        """The rows of V at ``index``, (b, n); all ``floor`` where it is no row's, and
+        of weight 0."""
+        axis = 1 if self.transposed else 0
+        there = jnp.expand_dims(index < self.array.shape[axis], 1 - axis)
+
+        def taken(x: Any, otherwise: Any) -> Any:
+            rows = jnp.take(x, index, axis, mode="clip")
+            return jnp.where(there, rows, otherwise)
+
+        array = taken(self.array, self.floor)
+        weights = None if self.weights is None else taken(self.weights, 0)
+        block = min(self.block, array.shape[0])
+        return dataclasses.replace(self, array=array, weights=weights, block=block)
+
+    def stored_wide(self) -> Dense:
+        """The same V stored along its longer side, a copy where it is not.
+
+        A product with few rows then runs along memory: on a CPU an iteration at
+        5000×38 takes a tenth less (quadratic) to a third less (Kullback-Leibler).
+        """
+        r, c = self.array.shape
+        if r <= c:
+            return self
+        array, weights = jax.tree.map(lambda x: x.T, (self.array, self.weights))
+        return dataclasses.replace(
+            self,
+            array=array,
+            weights=weights,
+            transposed=not self.transposed,
+            block=max(1, min(c, self.block * c // r)),
+        )
+
+    def to_host(self) -> np.ndarray:
+        """V as NumPy sees it, without a copy where the memory is shared."""
+        return self._turned(np.asarray(self.array))
+
+    def host_weights(self) -> np.ndarray | None:
+        """The weights as NumPy sees them, None for data observed whole."""
+        return None if self.weights is None else self._turned(np.asarray(self.weights))
+
+    def _turned(self, x: Any) -> Any:
+        return x.T if self.transposed else x
+
+    def dot(self, fixed: Float[Array, "p m"]) -> Float[Array, "p n"]:
+        array = self.array if self.weights is None else self.array * self.weights
+        return fixed @ self._turned(array)
+
+    def dot_weights(self, left: Float[Array, "q m"]) -> Float[Array, "q n"]:
+        return left @ self._turned(self.weights)
+
+    def residual(self, fixed: Float[Array, "p m"], free: Float[Array, "p n"]) -> Dense:
+        """V − fixedᵀ free: as large as V."""
+        left, right = self._stored(fixed, free)
+        return dataclasses.replace(self, array=self.array - left.T @ right)
+
+    def map_sum(
+        self, fn: EntryFn, fixed: Float[Array, "p m"], *frees: Any
+    ) -> jax.Array:
+        """Σ fn(v, x…), with an x for each of ``frees``."""
+
+        def visit(total, _, v, xs, __, weighted):
+            # Along rows first, then rows, then blocks: one long float32 sum drifts.
+            return total + weighted(fn(v, *xs)).sum(1).sum()
+
+        pairs = [self._stored(fixed, free) for free in frees]
+        return self._fold(visit, pairs, jnp.zeros((), self.dtype))
+
+    def map_dot(self, fn: EntryFn, fixed: Any, free: Any) -> tuple[jax.Array, ...]:
+        return self._map_dot(fn, fixed, free, both=False)[0]
+
+    def map_dot_both(
+        self, fn: EntryFn, fixed: Any, free: Any
+    ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+        return self._map_dot(fn, fixed, free, both=True)
+
+    def _map_dot(self, fn: EntryFn, fixed: Any, free: Any, *, both: bool) -> Any:
+        left, right = self._stored(fixed, free)
+        example = jax.ShapeDtypeStruct((1, 1), self.dtype)
+        outputs = len(jax.eval_shape(fn, example, example))
+        by_left = outputs if both or not self.transposed else 0  # left @ y
+        by_right = outputs if both or self.transposed else 0  # right @ yᵀ
+
+        def visit(carry, start, v, xs, left, weighted):
+            ys = fn(v, *xs)
+            return tuple(
+                total + left @ weighted(y)
+                for total, y in zip(carry[0], ys[:by_left], strict=True)
+            ), tuple(
+                jax.lax.dynamic_update_slice_in_dim(
+                    total, right @ weighted(y, again=True).T, start, 1
+                )
+                for total, y in zip(carry[1], ys[:by_right], strict=True)
+            )
+
+        start = (
+            tuple(jnp.zeros_like(right) for _ in range(by_left)),
+            tuple(jnp.zeros_like(left) for _ in range(by_right)),
+        )
+        left_products, right_products = self._fold(visit, [(left, right)], start)
+        if self.transposed:
+            return right_products, left_products
+        return left_products, right_products
+
+    def _stored(self, fixed: Any, free: Any) -> tuple[Any, Any]:
+        """The pair (left, right) with leftᵀ right in the stored orientation."""
+        return (free, fixed) if self.transposed else (fixed, free)
+
+    def _fold(self, visit: Any, pairs: Any, carry: Any) -> Any:
+        """Fold ``visit(carry, start, v, xs, left, weighted)`` over blocks of rows;
+        ``weighted(y)`` is y times the weights, 0 where a row was seen before unless
+        ``again``."""
+        rows = self.array.shape[0]
+        size = self.block
+
+        def products(lefts):
+            rights = [right for _, right in pairs]
+            return [
+                jnp.maximum(left.T @ right, self.floor)
+                for left, right in zip(lefts, rights, strict=True)
+            ]
+
+        lefts = [left for left, _ in pairs]
+
+        def weighting(weights: Any, fresh: Any) -> Any:
+            def weighted(y: Any, again: bool = False) -> Any:
+                y = y if weights is None else y * weights
+                return y if again or fresh is None else jnp.where(fresh, y, 0)
+
+            return weighted
+
+        if size >= rows:
+            weighted = weighting(self.weights, None)
+            return visit(carry, 0, self.array, products(lefts), lefts[0], weighted)
+
+        def body(i, carry):
+            start = jnp.minimum(i * size, rows - size)
+            # The last block reaches back into the one before: count a row once.
+            fresh = (start + jnp.arange(size) >= i * size)[:, None]
+            v, weights = (
+                x if x is None else jax.lax.dynamic_slice_in_dim(x, start, size)
+                for x in (self.array, self.weights)
+            )
+            blocks = [
+                jax.lax.dynamic_slice_in_dim(left, start, size, axis=1)
+                for left in lefts
+            ]
+            weighted = weighting(weights, fresh)
+            return visit(carry, start, v, products(blocks), blocks[0], weighted)
+
+        return jax.lax.fori_loop(0, -(-rows // size), body, carry)

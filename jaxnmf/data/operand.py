@@ -1,0 +1,97 @@
+"""The protocol of an operand: what a solver may ask of V, however V is stored.
+
+Every operand answers the same questions about X = fixedᵀ free. ``.T`` is the transposed
+operand, without a copy of dense data. X itself is never held in full: a dense pass
+works on blocks of rows, a sparse one on the stored entries. Values of x are kept above
+``floor``, a ten-billionth of the mean of V, so that a quotient v/x stays finite.
+
+With weights an operand is observed in part: every sum and product is over the known
+entries alone, each times its weight. They are those where a dense V has a weight > 0,
+or all that a sparse V stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+from jaxtyping import Array, Float
+
+EntryFn = Callable[..., Any]
+"""A function of entries (v, x, …), applied entrywise."""
+
+
+@runtime_checkable  # for the type checker of the tests
+class Operand(Protocol):
+    """V (m, n) as solvers see it; a pytree."""
+
+    @property
+    def floor(self) -> jax.Array:
+        """What entries of X are kept above."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """ "dense", "sparse" or "observed"."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n)."""
+        ...
+
+    @property
+    def entries(self) -> int:
+        """How many numbers a product reads."""
+        ...
+
+    @property
+    def dtype(self) -> Any:
+        """The precision."""
+        ...
+
+    @property
+    def T(self) -> Operand:
+        """Vᵀ."""
+        ...
+
+    def dot(self, fixed: Float[Array, "p m"]) -> Float[Array, "p n"]:
+        """fixed V, of known entries times their weights."""
+        ...
+
+    def dot_weights(self, left: Float[Array, "q m"]) -> Float[Array, "q n"]:
+        """left times the matrix of weights, for data observed in part."""
+        ...
+
+    def residual(self, fixed: Float[Array, "p m"], free: Float[Array, "p n"]) -> Any:
+        """V − X as an operand, dense or observed in part."""
+        ...
+
+    def map_sum(self, fn: EntryFn, fixed: Float[Array, "p m"], *frees: Any) -> Any:
+        """Σ fn(v, x, …) over all entries, with an x for each of ``frees``; of a sparse
+        V over its stored entries."""
+        ...
+
+    def map_dot(self, fn: EntryFn, fixed: Any, free: Any) -> tuple[jax.Array, ...]:
+        """fixed Y (p, n) with Y = fn(V, X), for each output of fn."""
+        ...
+
+    def map_dot_both(
+        self, fn: EntryFn, fixed: Any, free: Any
+    ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+        """fixed Y (p, n) and free Yᵀ (p, m) from one pass over X."""
+        ...
+
+    def to_host(self) -> Any:
+        """V as a NumPy array or SciPy sparse."""
+        ...
+
+    def host_weights(self) -> Any:
+        """The weights likewise, None where every entry is known."""
+        ...
+
+
+def taken(x: jax.Array, index: jax.Array) -> jax.Array:
+    """x[index], the index known to be within x."""
+    return x.at[index].get(mode="promise_in_bounds")

@@ -1,0 +1,271 @@
+"""A sparse V as an operand."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxnmf.data.operand import EntryFn, taken
+from jaxnmf.data.padded_rows import PaddedRows
+from jaxnmf.types import pytree, static
+
+# Columns of a sparse product on a CPU come in multiples of this.
+CPU_COLUMNS = 8
+
+
+# Components to a pass over the stored entries.
+COMPONENTS = 4
+
+
+# From this density × p on, blocks of X are sooner than gathers; entries of a block.
+BLOCKS_FROM = 1.0
+
+
+X_BLOCK = 2**18
+
+
+@pytree
+class CSR:
+    """Compressed rows, with the row of each entry written out as well.
+
+    ``order`` says where each entry stands in the other orientation; ``padded`` is the
+    pattern once more, where there is no compiled product. Where there are many columns
+    the entries stand in ``blocks`` of them, each with all rows, so that what a block
+    reads of a dense factor stays in the cache.
+    """
+
+    data: Float[Array, " nnz"]
+    indices: Int[Array, " nnz"]
+    indptr: Int[Array, " r1"]  # blocks × r + 1
+    rows: Int[Array, " nnz"]
+    order: Int[Array, " nnz"]
+    weights: Float[Array, " nnz"] | None = None
+    padded: PaddedRows | None = None
+    columns: int = static()
+    blocks: int = static(1)
+
+    def weighted(self, y: Float[Array, " nnz"]) -> Float[Array, " nnz"]:
+        return y if self.weights is None else y * self.weights
+
+    def matmul(self, right: Float[Array, "c p"], data: Any) -> Float[Array, "r p"]:
+        """A @ right with A's pattern and the values ``data``."""
+        if self.padded is not None:
+            return self.padded.matmul(right, data)
+        parts = _csr_matmul(data, self.indices, self.indptr, right, self.columns)
+        return parts.reshape(self.blocks, -1, right.shape[1]).sum(0)
+
+
+@pytree
+class Sparse:
+    """A sparse V whose absent entries are zeros, or with weights unknown.
+
+    Holds V and Vᵀ by rows, so that either product is a product of a CSR matrix
+    with a thin dense one. Costs O(nnz·p) a product and never holds m×n numbers.
+    """
+
+    csr: CSR
+    csr_t: CSR
+    floor: Float[Array, ""]
+
+    @property
+    def kind(self) -> str:
+        return "sparse" if self.csr.weights is None else "observed"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.csr_t.columns, self.csr.columns)
+
+    @property
+    def entries(self) -> int:
+        """How many numbers a product reads."""
+        return self.csr.data.shape[0]
+
+    @property
+    def dtype(self) -> Any:
+        return self.csr.data.dtype
+
+    @property
+    def T(self) -> Sparse:
+        return Sparse(csr=self.csr_t, csr_t=self.csr, floor=self.floor)
+
+    def to_host(self) -> Any:
+        """V as a SciPy array."""
+        return self._on_host(self.csr.data)
+
+    def host_weights(self) -> Any:
+        """The weights as a SciPy array, None where zeros are data."""
+        return None if self.csr.weights is None else self._on_host(self.csr.weights)
+
+    def _on_host(self, data: Any) -> Any:
+        from scipy.sparse import coo_array
+
+        data, rows, columns = map(np.asarray, (data, self.csr.rows, self.csr.indices))
+        return coo_array((data, (rows, columns)), shape=self.shape).tocsr()
+
+    def dot(self, fixed: Float[Array, "p m"]) -> Float[Array, "p n"]:
+        csr = self.csr_t
+        return csr.matmul(fixed.T, csr.weighted(csr.data)).T
+
+    def dot_weights(self, left: Float[Array, "q m"]) -> Float[Array, "q n"]:
+        return self.csr_t.matmul(left.T, self.csr_t.weights).T
+
+    def residual(self, fixed: Float[Array, "p m"], free: Float[Array, "p n"]) -> Sparse:
+        """V − fixedᵀ free at the known entries, of data observed in part: what is
+        absent as a zero would be no zero any more."""
+        if self.kind == "sparse":
+            raise TypeError("a sparse V less a product is not sparse")
+        data = self.csr_t.data - self._product(fixed, free)
+        turned = taken(data, self.csr.order)
+        return dataclasses.replace(
+            self,
+            csr=dataclasses.replace(self.csr, data=turned),
+            csr_t=dataclasses.replace(self.csr_t, data=data),
+        )
+
+    def map_sum(
+        self, fn: EntryFn, fixed: Float[Array, "p m"], *frees: Any
+    ) -> jax.Array:
+        """Σ fn(v, x…) over the stored entries alone."""
+        return _blocked_sum(self._at_stored(fn, fixed, *frees))
+
+    def map_dot(self, fn: EntryFn, fixed: Any, free: Any) -> tuple[jax.Array, ...]:
+        """fixed @ y where y = fn(v, x) at the stored entries and 0 elsewhere."""
+        ys = self._at_stored(fn, fixed, free)
+        return tuple(self.csr_t.matmul(fixed.T, y).T for y in ys)
+
+    def map_dot_both(
+        self, fn: EntryFn, fixed: Any, free: Any
+    ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+        ys = self._at_stored(fn, fixed, free)
+        # To put y in the other order is cheaper than to find x again.
+        turned = [taken(y, self.csr.order) for y in ys]
+        return (
+            tuple(self.csr_t.matmul(fixed.T, y).T for y in ys),
+            tuple(self.csr.matmul(free.T, y).T for y in turned),
+        )
+
+    def _at_stored(self, fn: EntryFn, fixed: Any, *frees: Any) -> Any:
+        """fn(v, x…) times the weights, in the order of Vᵀ's rows."""
+        csr = self.csr_t
+
+        def value(free: Any) -> jax.Array:
+            return jnp.maximum(self._product(fixed, free), self.floor)
+
+        return jax.tree.map(csr.weighted, fn(csr.data, *map(value, frees)))
+
+    def _product(self, fixed: Any, free: Any) -> Float[Array, " nnz"]:
+        """x at the stored entries, in the order of Vᵀ's rows."""
+        m, n = self.shape
+        dense = self.entries * fixed.shape[0] >= BLOCKS_FROM * m * n
+        dense = dense and self.csr_t.blocks == 1  # X's rows are all together then
+        return (self._from_blocks if dense else self._gathered)(fixed, free)
+
+    def _gathered(self, fixed: Any, free: Any) -> Float[Array, " nnz"]:
+        """x at the stored entries, component by component.
+
+        Two gathers of nnz numbers at a time beat one of nnz × p on a CPU, and hold p
+        times less. Four components to a pass over the indices are three times faster
+        than one, and eight are no better (`experiments/benchmarks`).
+        """
+        csr = self.csr_t
+        size = min(len(fixed), COMPONENTS)
+
+        def blocks(X: Any) -> Any:
+            # Cut beforehand, not by unrolling the loop, which is not fused as well.
+            X = jnp.pad(X, ((0, -len(X) % size), (0, 0)))
+            return X.reshape(-1, size, X.shape[1])
+
+        left, right = blocks(fixed), blocks(free)
+
+        def add(i: Any, x: Any) -> Any:
+            for w, h in zip(left[i], right[i], strict=True):
+                x = x + taken(w, csr.indices) * taken(h, csr.rows)
+            return x
+
+        return jax.lax.fori_loop(0, len(left), add, jnp.zeros_like(csr.data))
+
+    def _from_blocks(self, fixed: Any, free: Any) -> Float[Array, " nnz"]:
+        """x at the stored entries, taken from blocks of Xᵀ's rows.
+
+        2mnp operations as one product of matrices, and one gather an entry where
+        `_gathered` has 2p: sooner from a few per cent of entries on.
+        """
+        csr, (m, n) = self.csr_t, self.shape
+        size = min(n, max(1, X_BLOCK // m))
+        # A block's entries are worked off in parts, since every size must be fixed.
+        part = max(1, self.entries * size // (4 * n))
+
+        def block(i: Any, x: Any) -> Any:
+            first = jnp.minimum(i * size, n - size)
+            X = jax.lax.dynamic_slice_in_dim(free, first, size, 1).T @ fixed
+            begin, end = csr.indptr[first], csr.indptr[first + size]
+
+            def fill(j: Any, x: Any) -> Any:
+                start = jnp.minimum(begin + j * part, self.entries - part)
+                row, column, old = (
+                    jax.lax.dynamic_slice_in_dim(whole, start, part)
+                    for whole in (csr.rows, csr.indices, x)
+                )
+                row = row - first
+                new = X.at[row, column].get(mode="clip")
+                # A part may reach into the blocks beside this one.
+                new = jnp.where((row >= 0) & (row < size), new, old)
+                return jax.lax.dynamic_update_slice_in_dim(x, new, start, 0)
+
+            return jax.lax.fori_loop(0, (end - begin + part - 1) // part, fill, x)
+
+        zero = jnp.zeros_like(csr.data)
+        return jax.lax.fori_loop(0, -(-n // size), block, zero)
+
+
+def _blocked_sum(x: jax.Array, size: int = 1024) -> jax.Array:
+    """Σx in two levels, since one long float32 sum drifts."""
+    padded = jnp.pad(x, (0, -x.shape[0] % size))
+    return padded.reshape(-1, size).sum(1).sum()
+
+
+def _csr_matmul(data: Any, indices: Any, indptr: Any, right: Any, columns: int) -> Any:
+    """CSR times dense. Lanes that share the pattern are folded into one product.
+
+    The compiled kernel takes no batch dimension: a batch of right-hand sides
+    becomes more columns, and a batch of values is worked off in turn. On a CPU it is
+    up to four times faster where the columns fill whole vectors: 20 columns take 4.7 ms
+    of half a million entries, and 24 take 1.1.
+    """
+    # Imported here: it takes half as long as jax itself.
+    from jax.experimental import sparse as jsparse
+
+    shape = (indptr.shape[0] - 1, columns)
+
+    @jax.custom_batching.custom_vmap
+    def product(data, indices, indptr, right):
+        # BCSR is compiled on a CPU, but on a GPU without a flag it is a scatter; CSR
+        # is cuSPARSE there.
+        cpu = jax.default_backend() == "cpu"
+        form = jsparse.BCSR if cpu else jsparse.CSR
+        matrix: Any = form((data, indices, indptr), shape=shape)
+        width = right.shape[1]
+        padding = -width % CPU_COLUMNS if cpu else 0
+        if not padding:
+            return matrix @ right
+        return (matrix @ jnp.pad(right, ((0, 0), (0, padding))))[:, :width]
+
+    @product.def_vmap
+    def _(size, batched, data, indices, indptr, right):
+        if not any(batched[:3]):
+            wide = jnp.moveaxis(right, 0, 1).reshape(right.shape[1], -1)
+            out = product(data, indices, indptr, wide)
+            return jnp.moveaxis(out.reshape(shape[0], size, -1), 1, 0), True
+
+        def one(i):
+            args = zip((data, indices, indptr, right), batched, strict=True)
+            return product(*(a[i] if b else a for a, b in args))
+
+        return jax.lax.map(one, jnp.arange(size)), True
+
+    return product(data, indices, indptr, right)

@@ -1,0 +1,261 @@
+"""One job: a data set, a loss and a solver, run once and kept."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import filelock
+import jax
+
+from jaxnmf import datasets
+from jaxnmf._version import __version__
+from jaxnmf.experiment import config as configs
+from jaxnmf.experiment.jobs.lanes import Selection, Settings
+from jaxnmf.experiment.jobs.runs import Runs
+from jaxnmf.experiment.jobs.unfinished import Unfinished
+from jaxnmf.experiment.store import stored
+from jaxnmf.experiment.store.layout import writing
+from jaxnmf.experiment.store.stored import StoredJob
+from jaxnmf.run import programs
+from jaxnmf.sweeps.lanes import cores
+
+RECORDED_VERSIONS = ("jax", "jaxlib", "optax", "numpy", "scipy", "hydra-core")
+ENVIRONMENT = (
+    "package_version",
+    "commit",
+    "versions",
+    "device",
+    "device_count",
+    "xla_flags",
+    "forced",
+)
+"""What of a manifest must be the same for a job to go on where it was cut short."""
+
+
+class Busy(Exception):
+    """Another process is at this job."""
+
+
+class Done(NamedTuple):
+    """A job that stands, and whether it was run now."""
+
+    job: StoredJob
+    anew: bool
+
+
+def job_key(config: Mapping[str, Any], checksum: str) -> str:
+    """The name of a job's result: what was asked for, of which data, by what code."""
+    asked = {k: v for k, v in config.items() if k not in configs.UNASKED}
+    if not asked.get("record_growth"):  # older keys do not have it
+        asked.pop("record_growth", None)
+    text = json.dumps([asked, checksum, __version__], sort_keys=True)
+    parts = [config[part]["name"] for part in ("dataset", "loss", "solver")]
+    if config["select"]:
+        parts.append(config["select"]["name"])
+    name = "-".join([*parts, *(config["sweep"] or ())])
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def kind_of(config: Mapping[str, Any]) -> Any:
+    """The class of a job.
+
+    Raises:
+      ValueError: for a config that asks for two kinds.
+    """
+    if config["select"] and config["sweep"]:
+        raise ValueError(
+            f"select={config['select']['name']} and sweep={list(config['sweep'])}: a "
+            "job is one or the other"
+        )
+    return Selection if config["select"] else Settings if config["sweep"] else Runs
+
+
+def run_job(
+    config: Mapping[str, Any],
+    folder: Path,
+    *,
+    force: bool = False,
+    wait: bool = True,
+    warn: Callable[[str], None] = lambda _: None,
+    limits: Mapping[str, int] | None = None,
+    command: str = "",
+) -> Done:
+    """Run what the config asks for, or find that it was done, and store it.
+
+    Args:
+      config: a resolved `StudyConfig`.
+      folder: the study folder.
+      force: run again what stands.
+      wait: for another process that is at this job, where there is one.
+      warn: told of a damaged job that is run again.
+      limits: run → iterations, for a run that is to end after so many and not by the
+        clock.
+      command: what was typed, for the manifest.
+
+    Returns:
+      The job as it is stored, and whether it was run anew.
+
+    Raises:
+      ValueError: for a config that cannot be run, before anything is run.
+      Busy: when another process is at it, and ``wait`` is not asked for.
+    """
+    begun = _now()
+    config = {"record_growth": 0.0, **config}  # older studies do not have it
+    name, options = configs.split_name(config["dataset"])
+    dataset = datasets.load(name, **options)
+    key = job_key(config, dataset.checksum)
+    if not force and (count_complete := _standing(folder, key)):
+        return Done(count_complete, False)
+    with programs.precision(config["dtype"]) as dtype:
+        job = kind_of(config)(config, dataset, dtype)
+        with _alone_at(folder, key, wait):
+            # Another process may have done it in the meantime.
+            if not force and (count_complete := _standing(folder, key, warn)):
+                return Done(count_complete, False)
+            unfinished = Unfinished(folder, key)
+            manifest = {
+                **_manifest(config, job.kind, dataset.checksum),
+                "command": command,
+                "started": begun,
+            }
+            started = {**manifest, "runs": job.size, "forced": force}
+            _check_begun(folder, unfinished, started, warn)
+            unfinished.begin(dict(config), started)
+            try:
+                found = job.run(unfinished, limits or {})
+            except ValueError:
+                if unfinished.empty:
+                    unfinished.discard()
+                raise
+            path = stored.write_job(
+                folder,
+                key,
+                config=dict(config),
+                manifest={
+                    **manifest,
+                    **(found.manifest or {}),
+                    "finished": _now(),
+                    "complete": True,
+                },
+                trace=found.trace,
+                summary=found.summary,
+                factors=found.factors,
+                offsets=found.offsets,
+                choice=found.choice,
+                evidence=found.evidence,
+            )
+            return Done(stored.read_job(path), True)
+
+
+def _standing(
+    folder: Path, key: str, warn: Callable[[str], None] | None = None
+) -> StoredJob | None:
+    """A job that is done. One that was damaged is moved aside, and ``warn`` told; this
+    needs the job's lock. Without ``warn`` it is left."""
+    if (there := stored.place(folder, key)) is None:
+        return None
+    try:
+        return stored.read_job(folder / "jobs" / key)
+    except ValueError as error:
+        if isinstance(error.__cause__, OSError):  # it may be whole, who knows
+            raise
+        if warn is not None:
+            kept = stored.set_aside(folder, key, there)
+            warn(f"{error}; it is run again, what was there is in {kept}")
+        return None
+
+
+def _check_begun(
+    folder: Path,
+    unfinished: Unfinished,
+    manifest: Mapping[str, Any],
+    warn: Callable[[str], None],
+) -> None:
+    """Move aside what was begun with something else than what would go on with it."""
+    before = unfinished.begun()
+    if before is None or unfinished.empty:
+        return
+    other = [k for k in ENVIRONMENT if before.get(k) != manifest[k]]
+    if other:
+        kept = stored.set_aside(folder, unfinished.key, unfinished.path)
+        warn(
+            f"{unfinished.key} was begun with another {', '.join(other)}; it is begun "
+            f"again, what was there is in {kept}"
+        )
+
+
+@contextlib.contextmanager
+def _alone_at(folder: Path, key: str, wait: bool) -> Iterator[None]:
+    """Hold a job's lock: the system frees it when the process ends, however it does."""
+    jobs = folder / "jobs"
+    with writing(folder):
+        jobs.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(jobs / f".{key}.lock", timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise Busy(key) from None
+    except OSError as error:
+        raise ValueError(
+            f"folder: {str(folder)!r} cannot be locked: {error}"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _manifest(config: Mapping[str, Any], kind: str, checksum: str) -> dict[str, Any]:
+    device = jax.devices()[0]
+    commit, dirty = _commit()
+    return {
+        "kind": kind,
+        "package_version": __version__,
+        "versions": {name: version(name) for name in RECORDED_VERSIONS},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": f"{device.platform}: {device.device_kind}",
+        "device_count": jax.device_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "cores": cores(),
+        "dtype": config["dtype"],
+        "precision": programs.PRECISION,
+        "commit": commit,
+        "dirty": dirty,
+        "data_checksum": checksum,
+    }
+
+
+@functools.cache
+def _commit() -> tuple[str | None, bool | None]:
+    """The commit of the checkout this package runs from, and whether it is changed."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(here), *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    tracked = git("ls-files", "--error-unmatch", Path(__file__).name)
+    if tracked is None:
+        return None, None
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return git("rev-parse", "HEAD"), None if status is None else bool(status)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,314 @@
+"""Jobs of timed runs: a solver at every rank and seed, each on the clock."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+
+from jaxnmf import baselines, build, metrics, ratings, registry, topics
+from jaxnmf._util import checks
+from jaxnmf._util.checks import check_list
+from jaxnmf.data.observed import Observed
+from jaxnmf.datasets import Dataset
+from jaxnmf.experiment import config as configs
+from jaxnmf.experiment.jobs.unfinished import Unfinished
+from jaxnmf.experiment.store.layout import Outcome, StoredRun
+from jaxnmf.objective.problem import Problem
+from jaxnmf.result import Result, to_result
+from jaxnmf.run.clock import divergence, timed
+from jaxnmf.run.loop import Run
+from jaxnmf.run.stop import Stop, make_stop
+from jaxnmf.types import Factors
+
+
+class Case(NamedTuple):
+    """A run of a job; fold is None where ratings are not cut into folds."""
+
+    rank: int
+    seed: int
+    fold: int | None
+
+    @property
+    def name(self) -> str:
+        fold = "" if self.fold is None else f"-f{self.fold}"
+        return f"r{self.rank}-s{self.seed}{fold}"
+
+
+class Part(NamedTuple):
+    """What the runs of a split share."""
+
+    problem: Problem
+    reference: float
+    held: ratings.Split | None
+    baselines: dict[str, float]
+
+
+class Runs:
+    """A job's runs, rank by rank and seed by seed.
+
+    Args:
+      config: a resolved `StudyConfig`.
+      dataset: what it names, loaded.
+      dtype: the precision, which is also that of the context this is used in.
+
+    Raises:
+      ValueError: for a config that cannot be run, before anything is run.
+    """
+
+    kind = "runs"
+
+    def __init__(self, config: Mapping[str, Any], dataset: Dataset, dtype: Any) -> None:
+        self.config, self.dataset, self.dtype = config, dataset, dtype
+        ranks = config["ranks"]
+        if ranks is None:
+            # What the data set's own field uses.
+            ranks = [dataset.rank] if dataset.rank else []
+        check_list("ranks", ranks, 1)
+        check_list("seeds", config["seeds"], 0)
+        self.solver = make_solver(*configs.split_name(config["solver"]))
+        self.loss = registry.make_loss(*configs.split_name(config["loss"]))
+        self.stop = make_stop(**config["stop"])
+        checks.check_count("record_every", config["record_every"])
+        checks.check_amount("record_growth", config["record_growth"])
+        self.rated = dataset.kind == "ratings"
+        if not self.rated:
+            check_no_ratings(config, dataset)
+        folds = range(config["holdout"]["folds"]) if self.rated else ()
+        self.cases = [
+            Case(rank, seed, fold)
+            for rank in ranks
+            for seed in config["seeds"]
+            for fold in folds or [None]
+        ]
+        self._part = functools.cache(self._make_part)
+        # What cannot be run is refused before anything is.
+        self.part(self.cases[0])
+
+    @property
+    def size(self) -> int:
+        """How many runs there are."""
+        return len(self.cases)
+
+    def run(self, unfinished: Unfinished, limits: Mapping[str, int]) -> Outcome:
+        """Every run that is not there yet.
+
+        Args:
+          unfinished: keeps what ends.
+          limits: iterations of the runs, by name, that are to end after so many and not
+            by the clock.
+        """
+        done = []
+        for case in self.cases:
+            found = unfinished.read(case.name)
+            if found is None:
+                stop = self.stop
+                if case.name in limits:
+                    stop = make_stop(
+                        **{
+                            **self.config["stop"],
+                            "max_iter": max(limits[case.name], 1),
+                            "time_budget": None,
+                        }
+                    )
+                found = unfinished.add(
+                    case.name, self._finished(case, stop, unfinished)
+                )
+            done.append(found)
+        return Outcome.of(done)
+
+    @functools.cached_property
+    def occurrence(self) -> Any:
+        """Which words are in which texts, for all runs; None where V is of no texts."""
+        text = self.dataset.kind == "text"
+        return topics.occurrence(self.dataset.V) if text else None
+
+    def part(self, case: Case) -> Part:
+        """The problem of a split; of data that are no ratings there is but one."""
+        return self._part(*(case[1:] if self.rated else (0, None)))
+
+    def _make_part(self, seed: int, fold: int | None) -> Part:
+        config, V = self.config, self.dataset.V
+        held, baselines = None, {}
+        if self.rated:
+            held = split_of(V, config["holdout"], seed, fold)
+            V, baselines = held.train, _baselines(held)
+        given = [config[name] for name in ("l1", "l2", "constraints")]
+        problem = build.make_problem(V, self.dtype, self.solver, self.loss, *given)
+        return Part(problem, reference(problem, V, self.dtype), held, baselines)
+
+    def _finished(self, case: Case, stop: Stop, unfinished: Unfinished) -> StoredRun:
+        config, part = self.config, self.part(case)
+        problem, factors = build.begin(
+            part.problem,
+            case.rank,
+            config["init"]["name"],
+            case.seed,
+            config["offsets"],
+            config["toward"],
+        )
+        timing = {x: config[x] for x in ("record_every", "record_growth", "kkt")}
+        if isinstance(self.solver, baselines.Baseline):
+            run = baselines.timed(problem, self.solver, factors, stop, **timing)
+        else:
+            run = timed(
+                problem,
+                self.solver,
+                factors,
+                jax.random.key(case.seed),
+                stop,
+                checkpoint=unfinished.checkpoint(case.name),
+                **timing,
+            )
+        result = to_result(run, problem)
+        row, trace = self._told(case, part, run, result)
+        return StoredRun(row, trace, (result.W, result.H), result.offsets)
+
+    def _told(
+        self, case: Case, part: Part, run: Run, result: Result
+    ) -> tuple[dict[str, Any], pd.DataFrame]:
+        """(the row of the summary, the trace)."""
+        trace = pd.DataFrame(
+            {
+                "run": case.name,
+                "iteration": result.trace.iteration,
+                "seconds": result.trace.seconds,
+                "objective": result.trace.objective,
+                "error": as_error(self.loss, result.trace.objective, part.reference),
+                "kkt": result.trace.kkt,
+            }
+        )
+        row = {
+            "run": case.name,
+            **configs.labels(self.config),
+            "dataset": self.dataset.name,
+            "rank": case.rank,
+            "seed": case.seed,
+            "objective": result.objective,
+            "error": trace["error"].iloc[-1],
+            "relative_error": result.relative_error,
+            "iterations": result.iterations,
+            "seconds": result.seconds,
+            "compile_seconds": result.compile_seconds,
+            "program": run.program,
+            "kkt": result.kkt,
+            "status": str(result.status),
+            **quality(self.dataset, result, self.occurrence),
+        }
+        if part.held is not None:
+            row.update(_predictions(part, result))
+        if case.fold is not None:
+            row["fold"] = case.fold
+        return row, trace
+
+
+def make_solver(name: str, options: Mapping[str, Any]) -> Any:
+    """A solver, or one of another system."""
+    peer = name in baselines.names()
+    return (baselines.make if peer else registry.make_solver)(name, options)
+
+
+def check_no_ratings(config: Mapping[str, Any], dataset: Dataset) -> None:
+    for name, default in configs.RATINGS_ONLY.items():
+        if config[name] != default:
+            raise ValueError(
+                f"{name}={config[name]!r} is for data of kind 'ratings', of which "
+                f"entries are unknown; {dataset.name!r} is of kind {dataset.kind!r} "
+                f"and takes the default, {default!r}"
+            )
+
+
+def split_of(
+    V: Any, holdout: Mapping[str, Any], seed: int, fold: int | None
+) -> ratings.Split:
+    """The split of a run, of ratings whose unstored entries are unknown.
+
+    Raises:
+      ValueError: names the key of ``holdout`` that does not fit.
+    """
+    try:
+        return ratings.split(Observed.stored(V), seed, **holdout, fold=fold or 0)
+    except ValueError as error:
+        raise ValueError(f"holdout.{error}") from None
+
+
+def _baselines(held: ratings.Split) -> dict[str, float]:
+    """The measures of what a factorisation has to beat, such as ``rmse_mean``."""
+    fitted = {
+        "mean": ratings.global_mean(held.train),
+        "offsets": ratings.baseline(held.train),
+    }
+    return {
+        f"{measure}_{name}": value
+        for name, simple in fitted.items()
+        for measure, value in ratings.measures(held, simple.predict).items()
+    }
+
+
+def _predictions(part: Part, result: Result) -> dict[str, float]:
+    """How well a run predicts what it was not trained on, and the simplest do."""
+    assert part.held is not None
+    return {
+        **ratings.measures(part.held, result.predict),
+        **part.baselines,
+        "test_entries": part.held.test.nnz,
+        "unseen": ratings.unseen(part.held.train, part.held.test),
+    }
+
+
+def reference(problem: Problem, V: Any, dtype: Any) -> float:
+    """What a loss is divided by to become an error without units.
+
+    ½‖V‖² for the Frobenius loss, so that the error is the square of the relative
+    error; for others the loss of the best matrix whose rows are constant. Of data
+    observed in part, over the known entries.
+    """
+    m, n = V.shape
+    observed = isinstance(V, Observed)
+    if problem.loss.quadratic:
+        data = V.values if observed else V.data if hasattr(V, "nnz") else V
+        return 0.5 * float(np.sum(np.square(data, dtype=np.float64)))
+    if observed:
+        known = np.bincount(V.rows, minlength=m)
+        means = np.bincount(V.rows, V.values, minlength=m) / np.maximum(known, 1)
+        means = np.where(known, means, V.values.mean())
+    else:
+        means = V.mean(axis=1)
+    means = np.asarray(means, dtype).reshape(1, m)
+    factors = Factors(means, np.ones((1, n), dtype))  # pyright: ignore
+    return divergence(problem.operand, problem.loss, factors)
+
+
+def as_error(loss: Any, objective: np.ndarray, reference: float) -> np.ndarray:
+    """The objective without units: see `reference`."""
+    ratio = np.asarray(objective, np.float64) / (reference or 1.0)
+    return np.sqrt(np.maximum(ratio, 0)) if loss.quadratic else ratio
+
+
+def quality(dataset: Dataset, result: Result, occurrence: Any) -> dict[str, float]:
+    """Measures of the factors, where the data set holds what they need; of texts by the
+    ``occurrence`` of words."""
+    found = {
+        "sparsity_W": float(np.mean(metrics.hoyer_sparsity(result.W, axis=0))),
+        "sparsity_H": float(np.mean(metrics.hoyer_sparsity(result.H, axis=1))),
+    }
+    if dataset.labels is not None:
+        clusters = metrics.cluster_by_component(result.W, result.H)
+        found["accuracy"] = metrics.clustering_accuracy(dataset.labels, clusters)
+        found["ari"] = metrics.adjusted_rand_index(dataset.labels, clusters)
+        found["nmi"] = metrics.normalised_mutual_information(dataset.labels, clusters)
+    if occurrence is not None and np.isfinite(result.H).all():
+        by_measure = topics.coherences(result.H, occurrence)
+        for measure, each in by_measure.items():
+            found[measure] = float(pd.Series(each).mean())  # of topics that have one
+        found["diversity"] = topics.topic_diversity(result.H)
+    truth = dataset.truth
+    if truth is not None and truth.W is not None and truth.H is not None:
+        found["match_score"] = metrics.factor_match_score(
+            result.W, result.H, truth.W, truth.H
+        )
+    return found

@@ -1,0 +1,131 @@
+"""What a job's folder holds and is called: shared by its readers and its writers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import yaml
+
+SUMMARY_COLUMNS = (
+    "run",
+    "dataset",
+    "loss",
+    "solver",
+    "rank",
+    "seed",
+    "objective",
+    "error",
+    "relative_error",
+    "iterations",
+    "seconds",
+    "compile_seconds",
+    "kkt",
+    "status",
+)
+METRIC_COLUMNS = (
+    "rmse",
+    "mae",
+    "ndcg10",
+    "validation_rmse",
+    "accuracy",
+    "ari",
+    "nmi",
+    "npmi",
+    "umass",
+    "diversity",
+    "match_score",
+    "sparsity_W",
+    "sparsity_H",
+)
+# Of ratings: what a run is compared with, on the same split.
+BASELINES = {"mean": "global mean", "offsets": "user and item offsets"}
+PREDICTION_COLUMNS = ("rmse", "mae", "ndcg10", "validation_rmse")
+TRACE_COLUMNS = ("run", "iteration", "seconds", "objective", "error", "kkt")
+
+DATA_FILES = ("config.yaml", "summary.parquet", "trace.parquet", "factors.npz")
+PAGE = "report.html"
+FORMAT = 1  # of a job's folder; a later one is refused
+
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+class StoredRun(NamedTuple):
+    """What a run leaves in the store."""
+
+    row: dict[str, Any]  # of the summary
+    trace: pd.DataFrame
+    factors: Pair
+    offsets: Pair | None = None
+
+
+class Outcome(NamedTuple):
+    """What a job leaves: the arguments of `store.write_job` that tell of its runs."""
+
+    trace: pd.DataFrame
+    summary: pd.DataFrame
+    factors: dict[str, Pair]
+    offsets: dict[str, Pair | None] | None = None
+    choice: pd.DataFrame | None = None
+    evidence: dict[int, dict[str, np.ndarray]] | None = None
+    manifest: dict[str, Any] | None = None  # what it adds there
+
+    @classmethod
+    def of(cls, done: Sequence[StoredRun]) -> Outcome:
+        """Of runs in their order."""
+        return cls(
+            trace=pd.concat([one.trace for one in done], ignore_index=True),
+            summary=pd.DataFrame([one.row for one in done]),
+            factors={one.row["run"]: one.factors for one in done},
+            offsets={one.row["run"]: one.offsets for one in done},
+        )
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what a disk refuses into a ValueError that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"folder: {str(path)!r} cannot be written: {error}") from error
+
+
+def job_path(folder: Path, key: str) -> Path:
+    if not re.fullmatch(r"[\w+-][\w.+-]*", key):
+        raise ValueError(f"key: {key!r} is not made of letters, digits and . + - _")
+    return folder / "jobs" / key
+
+
+def plain(name: str, value: Mapping[str, Any], write: Callable[[dict], str]) -> str:
+    try:
+        return write(dict(value))
+    except (TypeError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{name}: only plain values can be kept: {error}") from None
+
+
+def as_yaml(value: dict[str, Any]) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+
+def as_json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def named_arrays(
+    factors: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    offsets: Mapping[str, tuple[np.ndarray, np.ndarray] | None],
+) -> dict[str, np.ndarray]:
+    arrays = {}
+    for run, (W, H) in factors.items():
+        arrays[f"W/{run}"], arrays[f"H/{run}"] = np.asarray(W), np.asarray(H)
+    for run, pair in offsets.items():
+        if pair is not None:
+            arrays[f"b/{run}"], arrays[f"c/{run}"] = map(np.asarray, pair)
+    return arrays

@@ -1,0 +1,118 @@
+"""`factorize`: from what a user has to a `Result`, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from jaxnmf._util.checks import check_count
+from jaxnmf._util.progress import progress_bar
+from jaxnmf.build import begin, make_problem
+from jaxnmf.objective.losses import Loss
+from jaxnmf.registry import make_loss, make_solver
+from jaxnmf.result import Result, to_result
+from jaxnmf.run.clock import timed
+from jaxnmf.run.programs import precision
+from jaxnmf.run.stop import RECORD_EVERY, make_stop
+
+
+def factorize(
+    V: Any,
+    rank: int,
+    *,
+    solver: Any = "hals",
+    loss: str | Loss | Callable[..., Any] = "frobenius",
+    init: str | Sequence[Any] = "random",
+    seed: int = 0,
+    max_iter: int = 200,
+    tol: float = 1e-4,
+    kkt_tol: float = 0.0,
+    target: float | None = None,
+    time_budget: float | None = None,
+    l1: float | tuple[float, float] = 0.0,
+    l2: float | tuple[float, float] = 0.0,
+    constraints: Any = "nonnegative",
+    mask: Any = None,
+    offsets: Any = False,
+    toward: str = "zero",
+    dtype: Any = "float32",
+    record_every: int = RECORD_EVERY,
+    kkt: bool = True,
+    progress: bool | None = None,
+    solver_options: Mapping[str, Any] | None = None,
+    loss_options: Mapping[str, Any] | None = None,
+) -> Result:
+    """Factorise V ≈ W H with W, H ≥ 0.
+
+    min over W, H ≥ 0 of D(V | WH) + l1·ΣW + l1·ΣH + ½ l2·‖W‖² + ½ l2·‖H‖².
+
+    Args:
+      V: (m, n), non-negative and finite (of any sign for solvers such as "semi"): a
+        NumPy or JAX array, SciPy sparse (what is not stored is zero), or
+        `jaxnmf.Observed` (what is not given is unknown).
+      rank: p, the number of components.
+      solver: a name (`jaxnmf.solvers()`) or an instance.
+      loss: a name (`jaxnmf.losses()`), an instance, or your own entrywise φ(v, x).
+      init: "random"; "nndsvd", "nndsvda", "nndsvdar", from the SVD; "spa", "snpa",
+        "xray", rows of V that span the others; or a pair (W, H).
+      seed: of everything random.
+      max_iter, tol, kkt_tol, target, time_budget: when to stop, whichever comes
+        first: iterations; change of the loss over ten iterations against the first
+        loss; KKT residual against the first; loss; seconds of iterating.
+      l1, l2: penalties, for both factors or as a pair (for W, for H).
+      constraints: what W and H are held to, for both or as a pair: "nonnegative",
+        "box" (entries ≤ 1; another bound by `jaxnmf.Box`) or "simplex" (the components'
+        shares in a row of W, or in a column of H, sum to one).
+      mask: what is known of V: (m, n), true or a weight > 0 for a known entry, an array
+        or SciPy sparse; or "nan", everything that is not NaN. The loss is then over the
+        known entries alone, each times its weight.
+      offsets: for data observed in part, add an offset for each row and column,
+        V_ij ≈ b_i + c_j + (WH)_ij with b, c ≥ 0. A number is the l2 weight of
+        their distance from half the mean of V, a pair one for b and one for c; True
+        takes a weight that suits ratings.
+      toward: where l2 pulls the factors' entries of such data: "zero", or "mean", the
+        constant at which the model predicts the mean of V.
+      dtype: "float32" or "float64", to work in.
+      record_every: iterations between records of loss and KKT residual.
+      kkt: whether to record the KKT residual (as costly as half an iteration).
+      progress: show a bar; by default only for a run of over two seconds in a
+        terminal.
+      solver_options, loss_options: options that go with a name.
+
+    Returns:
+      A `Result`: W (m, p), H (p, n), loss, relative_error, iterations, status, trace.
+
+    Raises:
+      ValueError: for anything that does not fit, before any compilation.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> V = np.random.default_rng(0).random((30, 20))
+      >>> result = jaxnmf.factorize(V, 4)
+      >>> result.W.shape, result.H.shape
+      ((30, 4), (4, 20))
+    """
+    with precision(dtype) as dtype:
+        made = make_solver(solver, solver_options)
+        problem = make_problem(
+            V, dtype, made, make_loss(loss, loss_options), l1, l2, constraints, mask
+        )
+        check_count("rank", rank)
+        stop = make_stop(max_iter, tol, kkt_tol, target, time_budget)
+        check_count("record_every", record_every)
+        check_count("seed", seed, least=0)
+        problem, factors = begin(problem, rank, init, seed, offsets, toward)
+        with progress_bar(max_iter, progress) as on_record:
+            run = timed(
+                problem,
+                made,
+                factors,
+                jax.random.key(seed),
+                stop,
+                record_every=record_every,
+                kkt=kkt,
+                on_record=on_record,
+            )
+        return to_result(run, problem)

@@ -1,0 +1,1 @@
+"""Initial factors: random, from the SVD of V, or from rows of V."""

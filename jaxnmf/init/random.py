@@ -1,0 +1,45 @@
+"""Random initial factors, keyed per component."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from jaxnmf.data.moments import total
+from jaxnmf.data.operand import Operand
+
+
+def component_normals(seed: int, factor: int, component: int, size: int) -> np.ndarray:
+    """Standard normals that depend on (seed, factor, component) alone.
+
+    Keyed per component and not per matrix, so that a run at p is the same whether
+    its factors are padded or not, and the first p components of a larger run.
+    """
+    return (_kept if size <= KEPT_SIZE else _drawn)(seed, factor, component, size)
+
+
+def _drawn(seed: int, factor: int, component: int, size: int) -> np.ndarray:
+    stream = np.random.SeedSequence([seed, factor, component])
+    normals = np.random.default_rng(stream).standard_normal(size)
+    normals.setflags(write=False)
+    return normals
+
+
+# Runs at several ranks or by several solvers begin from the same components. At most
+# 64 MB of them.
+KEPT_SIZE = 2**14
+
+
+_kept = functools.lru_cache(maxsize=512)(_drawn)
+
+
+def random_factors(
+    operand: Operand, rank: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """|N(0, 1)| entries, scaled alike in both factors so that ΣWH = Σ|V|."""
+    m, n = operand.shape
+    W = np.abs([component_normals(seed, 0, k, m) for k in range(rank)]).T
+    H = np.abs([component_normals(seed, 1, k, n) for k in range(rank)])
+    scale = np.sqrt(total(operand) / (W.sum(0) @ H.sum(1)))
+    return W * scale, H * scale

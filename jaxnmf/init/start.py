@@ -1,0 +1,84 @@
+"""Initial factors, on the host: the same for every solver of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxnmf._util.names import suggestion
+from jaxnmf.data.operand import Operand
+from jaxnmf.init.random import random_factors
+from jaxnmf.init.rows import SEPARABLE, row_factors
+from jaxnmf.init.svd import svd_factors
+from jaxnmf.types import Factors
+
+INITS = ("random", "nndsvd", "nndsvda", "nndsvdar", *SEPARABLE)
+
+
+def initial_factors(
+    operand: Operand,
+    rank: int,
+    init: str | Sequence[Any] = "random",
+    seed: int = 0,
+) -> Factors:
+    """Initial rank-major factors in the matrix's precision.
+
+    Args:
+      matrix: the operand V, (m, n).
+      rank: p.
+      init: "random", "nndsvd", "nndsvda", "nndsvdar"; "spa", "snpa", "xray" (rows
+        of V for H, see `jaxnmf.init.separable`, and the best W ≥ 0 for them); or a pair
+        (W, H) of shapes (m, p) and (p, n), both non-negative.
+      seed: of "random" and of the noise of "nndsvdar".
+
+    Raises:
+      ValueError: for an unknown name, a p that the SVD or the rows of V cannot give,
+        a V without a row to choose, or factors of the wrong shape or sign.
+    """
+    m, n = operand.shape
+    if not isinstance(init, str):
+        W, H = _custom(init, (m, rank), (rank, n))
+    elif init == "random":
+        W, H = random_factors(operand, rank, seed)
+    elif init in SEPARABLE:
+        W, H = row_factors(operand, rank, init)
+    elif init in INITS:
+        W, H = svd_factors(operand, rank, init, seed)
+    else:
+        raise ValueError(
+            f"init={init!r} is not known{suggestion(init, INITS)}; it must be one of "
+            f"{', '.join(INITS)}, or a pair (W, H)"
+        )
+    dtype = np.dtype(operand.dtype)
+    return Factors(
+        np.ascontiguousarray(W.T, dtype),  # pyright: ignore
+        np.ascontiguousarray(H, dtype),  # pyright: ignore
+    )
+
+
+def _custom(
+    init: Sequence[Any], W_shape: tuple[int, int], H_shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    if not hasattr(init, "__len__"):
+        raise ValueError(
+            f"init={init!r} is neither one of {', '.join(INITS)} nor a pair (W, H)"
+        )
+    if len(init) != 2:
+        raise ValueError(f"init has {len(init)} entries; a pair (W, H) is needed")
+    found = []
+    for name, x, shape in (("W", init[0], W_shape), ("H", init[1], H_shape)):
+        x = np.asarray(x)
+        if x.shape != shape:
+            raise ValueError(
+                f"init: {name} has shape {x.shape}; for this V and rank it must be "
+                f"{shape}"
+            )
+        if not (x.dtype.kind in "fiub" and np.isfinite(x).all() and (x >= 0).all()):
+            raise ValueError(
+                f"init: {name} holds entries that are negative, not finite or not "
+                "numbers; every entry must be ≥ 0"
+            )
+        found.append(x)
+    return found[0], found[1]

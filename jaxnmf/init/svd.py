@@ -1,0 +1,49 @@
+"""Initial factors from the singular value decomposition of V."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxnmf.data.moments import total
+from jaxnmf.data.operand import Operand
+from jaxnmf.init.random import component_normals
+
+
+def svd_factors(
+    operand: Operand, rank: int, method: str, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boutsidis & Gallopoulos, "SVD based initialization", Pattern Recognition 41
+    (2008): of each singular pair the heavier of its positive and negative parts.
+
+    "a" fills the zeros with the mean of V, "ar" with small random values: solvers
+    that cannot leave zero (multiplicative updates) need one of the two.
+    """
+    m, n = operand.shape
+    if rank > min(m, n):
+        raise ValueError(
+            f"init={method!r} needs rank ≤ min(m, n) = {min(m, n)}, but rank={rank}; "
+            "init='random' has no such limit"
+        )
+    from sklearn.utils.extmath import randomized_svd
+
+    U, s, Vt = randomized_svd(operand.to_host(), rank, random_state=0)
+    W, H = np.zeros((m, rank)), np.zeros((rank, n))
+    # The first pair of a non-negative matrix has one sign throughout.
+    W[:, 0], H[0] = np.sqrt(s[0]) * np.abs(U[:, 0]), np.sqrt(s[0]) * np.abs(Vt[0])
+    for k in range(1, rank):
+        u, v = U[:, k], Vt[k]
+        parts = [(np.maximum(sign * u, 0), np.maximum(sign * v, 0)) for sign in (1, -1)]
+        u, v = max(parts, key=lambda uv: np.linalg.norm(uv[0]) * np.linalg.norm(uv[1]))
+        u_norm, v_norm = np.linalg.norm(u), np.linalg.norm(v)
+        if u_norm * v_norm > 0:
+            root = np.sqrt(s[k] * u_norm * v_norm)
+            W[:, k], H[k] = root * u / u_norm, root * v / v_norm
+    mean = total(operand) / (m * n)
+    if method == "nndsvda":
+        W[W == 0], H[H == 0] = mean, mean
+    elif method == "nndsvdar":
+        for k in range(rank):
+            for factor, x in ((0, W[:, k]), (1, H[k])):
+                noise = np.abs(component_normals(seed, factor, k, x.size))
+                np.copyto(x, mean * noise / 100, where=x == 0)
+    return W, H

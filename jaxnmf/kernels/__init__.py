@@ -1,0 +1,1 @@
+"""Steps that solvers share: coordinate descent, multiplicative updates, step sizes."""

@@ -1,0 +1,62 @@
+"""Step sizes of gradient methods."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxnmf.data.grams import ColumnGrams
+from jaxnmf.kernels.nnls import inverse
+from jaxnmf.objective.problem import Problem
+
+
+def gradient_step(
+    problem: Problem, gram: Float[Array, "p p"] | ColumnGrams
+) -> jax.Array:
+    """1/L, with L = `largest_eigenvalue_bound` + l2 no less than the Lipschitz constant
+    of the Frobenius loss's gradient, for each column where it has its own Gram matrix;
+    0 where L is 0, and so is the gradient."""
+    l2 = jnp.asarray(problem.penalty.l2)
+    if l2.ndim:
+        l2 = l2.max(0)
+    return inverse(largest_eigenvalue_bound(gram) + l2)
+
+
+def first_step(
+    problem: Problem, fixed: Float[Array, "p m"], free: Float[Array, "p n"]
+) -> jax.Array:
+    """A step to try first where no Lipschitz constant is known: the size of an entry
+    over the size of ``plus``."""
+    _, plus = problem.gradient(fixed, free)
+    scale = plus.sum(1).sum()
+    size = free.sum(1).sum()
+    return jnp.where(scale > 0, size / jnp.where(scale > 0, scale, 1), 1)
+
+
+def largest_eigenvalue_bound(
+    gram: Float[Array, "p p"] | ColumnGrams, steps: int | None = None
+) -> jax.Array:
+    """An upper bound of λ_max of a non-negative symmetric matrix, or of each of many.
+
+    Collatz-Wielandt: λ_max ≤ max_i (Gx)_i / x_i for every x > 0; a few power
+    iterations make x nearly the eigenvector and the bound tight. Only p×p products,
+    where LAPACK would stall a compiled loop on busy cores.
+    """
+    many = isinstance(gram, ColumnGrams)
+    if steps is None:
+        # Of many, a power iteration costs as much as a gradient.
+        steps = 2 if many else 8
+    array = gram.array if many else gram
+    largest = array.max((0, 1))
+    tiny = jnp.finfo(array.dtype).tiny
+    scale = jnp.maximum(largest, tiny)
+    matrix = ColumnGrams(array=array / scale) if many else array / scale
+    x = jnp.ones_like(array[0])
+
+    def power(_, x):
+        y = matrix @ x
+        return jnp.maximum(y / jnp.maximum(y.max(0), tiny), 1e-6)
+
+    x = jax.lax.fori_loop(0, steps, power, x)
+    return jnp.where(largest > 0, scale * ((matrix @ x) / x).max(0), 0)

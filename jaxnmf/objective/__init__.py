@@ -1,0 +1,1 @@
+"""What is minimised: losses, penalties, constraints, offsets; and the problem."""

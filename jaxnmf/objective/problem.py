@@ -1,0 +1,231 @@
+"""One problem: data, loss, constraint, penalties. Value, gradients, KKT residual."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxnmf.data.grams import ColumnGrams
+from jaxnmf.data.operand import Operand
+from jaxnmf.objective.constraints import NonNegative
+from jaxnmf.objective.losses import Loss
+from jaxnmf.objective.penalties import Penalty
+from jaxnmf.types import Factors, pytree
+
+
+@pytree
+class Problem:
+    """min D(V | WH) + penalty(W) + penalty(H) over feasible W, H: W, H ≥ 0, or less.
+
+    Methods that take ``(fixed, free)`` treat V ≈ fixedᵀ free with ``free`` the factor
+    to improve, (p, n). ``problem.T`` is the same problem for Vᵀ, so one half-step
+    serves both factors.
+    """
+
+    operand: Any  # Matrix; a pytree may hold tracers or shardings in its place
+    loss: Any
+    projects: tuple[NonNegative, ...]  # on W's feasible set, on H's
+    penalties: tuple[Penalty, ...]  # on W, on H
+
+    @classmethod
+    def of(
+        cls,
+        operand: Operand,
+        loss: Loss,
+        *,
+        mask: Any = None,
+        penalties: tuple[Penalty, Penalty] | None = None,
+        constraints: tuple[NonNegative, NonNegative] | None = None,
+        pinned: tuple[Any, Any] | None = None,
+    ) -> Problem:
+        """A problem whose every number has the matrix's precision.
+
+        Args:
+          mask: (p,), 1 for a component that is there, 0 for one that pads.
+          penalties: on W and on H.
+          constraints: of W and of H; non-negativity alone by default.
+          pinned: (p,) for W and for H, the values of rows that are held, NaN for
+            the others.
+        """
+        pairs = zip(
+            constraints or (NonNegative(), NonNegative()),
+            pinned or (None, None),
+            strict=True,
+        )
+        projects = tuple(
+            dataclasses.replace(constraint, mask=mask, pinned=held)
+            for constraint, held in pairs
+        )
+        numbers = (projects, penalties or (Penalty(), Penalty()))
+        projects, pair = jax.tree.map(lambda x: jnp.asarray(x, operand.dtype), numbers)
+        return cls(operand=operand, loss=loss, projects=projects, penalties=pair)
+
+    @property
+    def T(self) -> Problem:
+        return Problem(
+            operand=self.operand.T,
+            loss=self.loss,
+            projects=self.projects[::-1],
+            penalties=self.penalties[::-1],
+        )
+
+    @property
+    def project(self) -> NonNegative:
+        """The projection on the free factor's feasible set."""
+        return self.projects[1]
+
+    @property
+    def penalty(self) -> Penalty:
+        """The penalty on the free factor."""
+        return self.penalties[1]
+
+    def start(self, factors: Factors) -> Factors:
+        """Feasible factors to begin from, of the same directions as these."""
+        pairs = zip(self.projects, factors, strict=True)
+        return Factors(*(project.start(jnp.asarray(X)) for project, X in pairs))
+
+    def value(self, factors: Factors) -> jax.Array:
+        """The objective, summed from the entries themselves.
+
+        ‖V‖² − 2⟨cross, H⟩ + ⟨gram, HHᵀ⟩ would be cheaper and lose every digit in
+        float32 once the fit is good. For a sparse V the stored entries are summed
+        against φ(0, x), whose sum over all entries has a closed form.
+        """
+        Wt, H = factors
+        fit = self.operand.map_sum(self._pointwise, Wt, H)
+        if self._zeros_apart:
+            fit = fit + self.loss.zero_total(Wt, H)
+        return fit + self.penalties[0].value(Wt) + self.penalties[1].value(H)
+
+    @property
+    def _zeros_apart(self) -> bool:
+        """Whether the operand sums over its stored entries only."""
+        return self.operand.kind == "sparse"
+
+    def _pointwise(self, v: jax.Array, x: jax.Array) -> jax.Array:
+        value = self.loss.pointwise(v, x)
+        return value - self.loss.pointwise(0 * v, x) if self._zeros_apart else value
+
+    def quadratic(self, fixed: Float[Array, "p m"]) -> tuple[Any, Float[Array, "p n"]]:
+        """(gram, cross) = (fixed fixedᵀ, fixed V): ½⟨X, gram X⟩ − ⟨cross, X⟩ is the
+        Frobenius loss of the free factor X, up to a constant. Where V is observed in
+        part every column has a Gram matrix of its own, `ColumnGrams`."""
+        cross = self.operand.dot(fixed)
+        if self.fully_observed:
+            return fixed @ fixed.T, cross
+        return ColumnGrams.of(fixed, self.operand), cross
+
+    @property
+    def fully_observed(self) -> bool:
+        """Whether every entry of V is known and counts alike."""
+        return self.operand.kind != "observed"
+
+    @property
+    def by_gram(self) -> bool:
+        """Whether one Gram matrix of the fixed factor serves every column."""
+        return self.loss.quadratic and self.fully_observed
+
+    def gradient(
+        self, fixed: Float[Array, "p m"], free: Float[Array, "p n"]
+    ) -> tuple[Float[Array, "p n"], Float[Array, "p n"]]:
+        """(minus, plus), both ≥ 0, with gradient plus − minus in the free factor."""
+        loss = self.loss
+        if self.by_gram:
+            gram, minus = self.quadratic(fixed)
+            plus = gram @ free
+        elif loss.unit_plus and self.fully_observed:
+            (minus,) = self.operand.map_dot(
+                lambda v, x: loss.split(v, x)[:1], fixed, free
+            )
+            plus = jnp.broadcast_to(fixed.sum(1)[:, None], free.shape)
+        else:
+            minus, plus = self.operand.map_dot(loss.split, fixed, free)
+        return _plus(self.penalty.split(free), (minus, plus))
+
+    def gradients(self, factors: Factors) -> tuple[Factors, Factors]:
+        """(minus, plus) for both factors at once, from one pass over X."""
+        Wt, H = factors
+        loss = self.loss
+        if self.by_gram:
+            (minus_H, plus_H), (minus_W, plus_W) = (
+                self.gradient(Wt, H),
+                self.T.gradient(H, Wt),
+            )
+            return Factors(minus_W, minus_H), Factors(plus_W, plus_H)
+        if loss.unit_plus and self.fully_observed:
+            (minus_H,), (minus_W,) = self.operand.map_dot_both(
+                lambda v, x: loss.split(v, x)[:1], Wt, H
+            )
+            plus_H = jnp.broadcast_to(Wt.sum(1)[:, None], H.shape)
+            plus_W = jnp.broadcast_to(H.sum(1)[:, None], Wt.shape)
+        else:
+            (minus_H, plus_H), (minus_W, plus_W) = self.operand.map_dot_both(
+                loss.split, Wt, H
+            )
+        minus_W, plus_W = _plus(self.penalties[0].split(Wt), (minus_W, plus_W))
+        minus_H, plus_H = _plus(self.penalties[1].split(H), (minus_H, plus_H))
+        return Factors(minus_W, minus_H), Factors(plus_W, plus_H)
+
+    def change(
+        self,
+        fixed: Float[Array, "p m"],
+        free: Float[Array, "p n"],
+        new: Float[Array, "p n"],
+    ) -> jax.Array:
+        """objective(new) − objective(free), with the digits that a difference of two
+        objectives loses: the entries' changes are summed, not the entries."""
+        if self.by_gram:
+            return self.quadratic_change(*self.quadratic(fixed), free, new)
+        fit = self.operand.map_sum(
+            lambda v, x, y: self._pointwise(v, y) - self._pointwise(v, x),
+            fixed,
+            free,
+            new,
+        )
+        delta = new - free
+        if self._zeros_apart:
+            # Linear in the free factor, for every loss but the quadratic.
+            fit = fit + self.loss.zero_total(fixed, delta)
+        penalty = self.penalty.gradient(free + 0.5 * delta) * delta
+        return fit + penalty.sum(1).sum()
+
+    def quadratic_change(
+        self,
+        gram: Float[Array, "p p"] | ColumnGrams,
+        cross: Float[Array, "p n"],
+        free: Float[Array, "p n"],
+        new: Float[Array, "p n"],
+    ) -> jax.Array:
+        """`change` for a quadratic loss, ⟨∇, Δ⟩ + ½⟨Δ, (G + l2) Δ⟩, from the Gram and
+        cross product of the fixed factor."""
+        delta = new - free
+        middle = free + 0.5 * delta
+        slope = gram @ middle - cross + self.penalty.gradient(middle)
+        return (slope * delta).sum(1).sum()
+
+    def kkt(self, factors: Factors) -> jax.Array:
+        """How far the factors are from a stationary point; 0 exactly at one.
+
+        The natural residual x − P(x − g), for x ≥ 0 the min(x, g) of the conditions
+        x ≥ 0, g ≥ 0, x·g = 0, with each component's entries x in units of their mean
+        and its gradient g in units of the mean of its positive part ``plus``: the root
+        mean square over both factors. Without units, it changes neither with the scale
+        of V nor with how a component's scale is shared between W and H.
+        """
+        minus, plus = self.gradients(factors)
+        total, count = 0.0, 0.0
+        for project, X, m, p in zip(self.projects, factors, minus, plus, strict=True):
+            unit = jnp.abs(p).mean(1, keepdims=True)
+            r = project.natural_residual(X, p - m, unit)
+            total = total + (r * r).sum(1).sum()
+            count = count + X.shape[1] * project.rank(X)
+        return jnp.sqrt(total / count)
+
+
+def _plus(one: Any, other: Any) -> Any:
+    """The sum of two split gradients."""
+    return one[0] + other[0], one[1] + other[1]

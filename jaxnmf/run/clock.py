@@ -1,0 +1,167 @@
+"""The loop driven from the host, with a clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnmf.objective.problem import Problem
+from jaxnmf.run.checkpoint import Checkpoint, _kept, _restored
+from jaxnmf.run.loop import Run, advance, measure, measure_with_kkt
+from jaxnmf.run.programs import as_leaves, compiled, program_hash
+from jaxnmf.run.stop import RECORD_EVERY, Measure, Stop, initial_status, verdict
+from jaxnmf.types import Factors, Status, Trace
+
+
+def timed(
+    problem: Problem,
+    solver: Any,
+    factors: Factors,
+    key: jax.Array,
+    stop: Stop,
+    *,
+    record_every: int = RECORD_EVERY,
+    record_growth: float = 0.0,
+    kkt: bool = True,
+    on_record: Callable[[int, float], None] | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Run:
+    """The same run driven from the host, with a clock.
+
+    The clock counts the iterations alone, each chunk until its result is there:
+    not the compilation, which is timed apart, and not the looks.
+
+    Args:
+      as `solve`, and
+      record_growth: iterations between records as a share of those done, where that is
+        more than ``record_every``: as dense at the end as at the start on a logarithmic
+        axis.
+      on_record: called with (iteration, loss) after every record, off the clock.
+      checkpoint: keeps the run on its way. One that goes on from there ends with the
+        same bits.
+    """
+    solver = as_leaves(solver, problem.operand.dtype)
+    factors = jax.tree.map(jnp.asarray, factors)
+    begin, compiling = compiled(_begin, problem, solver, factors, key)
+    state = begin(problem, solver, factors, key)
+    look, seconds = compiled(measure_with_kkt if kkt else measure, problem, factors)
+    steps = np.int32(record_every)
+    go, more = compiled(advance, problem, solver, factors, state, steps)
+    compiling += seconds + more
+    if more > 0:
+        # A program's first call pays for buffers and threads: one iteration, thrown
+        # away.
+        jax.block_until_ready(go(problem, solver, factors, state, np.int32(1)))
+
+    def iterate(factors: Factors, state: Any, steps: int) -> tuple[Factors, Any]:
+        arguments = (problem, solver, factors, state, np.int32(steps))
+        return jax.block_until_ready(go(*arguments))
+
+    run = clocked(
+        iterate,
+        lambda factors: look(problem, factors),
+        factors,
+        state,
+        stop,
+        record_every=record_every,
+        record_growth=record_growth,
+        on_record=on_record,
+        checkpoint=checkpoint,
+    )
+    if not kkt:
+        compiling += tell_ends(run.trace, problem, factors, run.factors)
+    return run._replace(compile_seconds=compiling, program=program_hash(go))
+
+
+def tell_ends(trace: Trace, problem: Problem, first: Factors, last: Factors) -> float:
+    """Put the KKT residual of a run's start and end into its trace, where it is told
+    even if the records have none; returns the seconds of compiling."""
+    compiling = 0.0
+    for row, factors in ((0, first), (-1, last)):
+        look, seconds = compiled(measure_with_kkt, problem, factors)
+        trace.kkt[row] = look(problem, factors).kkt
+        compiling += seconds
+    return compiling
+
+
+def divergence(operand: Any, loss: Any, factors: Factors) -> float:
+    """D(V | W H), without penalties."""
+    problem = Problem.of(operand, loss)
+    look, _ = compiled(measure, problem, factors)
+    return float(look(problem, factors).objective)
+
+
+def clocked(
+    iterate: Callable[[Any, Any, int], tuple[Any, Any]],
+    look: Callable[[Any], Measure],
+    factors: Any,
+    state: Any,
+    stop: Stop,
+    *,
+    record_every: int,
+    record_growth: float = 0.0,
+    on_record: Callable[[int, float], None] | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Run:
+    """The loop of `timed` over anything that iterates and can be looked at.
+
+    Args:
+      iterate: (factors, state, steps) → the two after so many iterations, finished
+        when it returns. Only its calls are on the clock.
+      look: the loss and the KKT residual of factors.
+    """
+    saved = None if checkpoint is None else checkpoint.load()
+    restored = None if saved is None else _restored(saved, (factors, state))
+    if saved is None or restored is None:
+        first = on_host(look(factors))
+        rows: list[tuple[Any, ...]] = [(0, *first, 0.0)]
+    else:
+        factors, state = restored
+        rows = list(zip(*(saved[name] for name in Trace._fields), strict=True))
+        first = Measure(*rows[0][1:3])
+    last = Measure(*rows[-1][1:3])
+    iteration, seconds = int(rows[-1][0]), float(rows[-1][3])
+    status = int(initial_status(stop, first, np))
+    limit = float(stop.seconds)
+    while status == Status.RUNNING.code and iteration < int(stop.max_iter):
+        steps = max(record_every, int(record_growth * iteration))
+        steps = min(steps, int(stop.max_iter) - iteration)
+        start = time.perf_counter()
+        new, state = iterate(factors, state, steps)
+        seconds += time.perf_counter() - start
+        now = on_host(look(new))
+        iteration += steps
+        status = int(verdict(stop, first, last, now, iteration, steps, np))
+        if status != Status.DIVERGED.code:
+            factors = new
+        if status == Status.RUNNING.code and seconds >= limit:
+            status = Status.TIME.code
+        rows.append((iteration, *now, seconds))
+        last = now
+        if on_record is not None:
+            on_record(iteration, float(now.objective))
+        if checkpoint is not None and status == Status.RUNNING.code:
+            carry = factors, state
+            checkpoint.save(lambda carry=carry: {**_kept(carry), **_columns(rows)})
+    if status == Status.RUNNING.code:
+        status = Status.MAX_ITER.code
+    return Run(factors, status, iteration, Trace(**_columns(rows)))  # pyright: ignore
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> dict[str, np.ndarray]:
+    """The arrays of a trace, by name."""
+    columns = (np.array(column) for column in zip(*rows, strict=True))
+    return dict(zip(Trace._fields, columns, strict=True))
+
+
+def on_host(now: Measure) -> Measure:
+    return Measure(*(np.asarray(x) for x in now))  # pyright: ignore
+
+
+def _begin(problem: Problem, solver: Any, factors: Factors, key: jax.Array) -> Any:
+    return solver.init(problem, factors, key)

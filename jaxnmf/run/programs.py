@@ -1,0 +1,111 @@
+"""Compiled programs: the precision they work in, how they are kept and told apart."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import re
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnmf._util.names import suggestion
+
+PRECISION = "highest"
+MOST_MAPPINGS = 30_000
+
+
+@contextlib.contextmanager
+def precision(dtype: Any) -> Iterator[np.dtype]:
+    """Work in float32 or float64 with exact products, whatever the global settings.
+
+    Yields the dtype. Accelerators would else round float32 products to TF32 or
+    bfloat16, and results would differ between devices in the third digit.
+    """
+    known = {name: np.dtype(name) for name in ("float32", "float64")}
+    try:
+        name = None if dtype is None else np.dtype(dtype).name  # NumPy's is float64
+    except TypeError:
+        name = None
+    if name not in known:
+        raise ValueError(
+            f"dtype={dtype!r} is not one of {', '.join(known)}"
+            f"{suggestion(str(dtype), known)}"
+        )
+    with jax.default_matmul_precision(PRECISION), jax.enable_x64(name == "float64"):
+        yield known[name]
+
+
+def as_leaves(tree: Any, dtype: Any) -> Any:
+    """Every float setting an array of the data's precision: a new value is then new
+    data for the same program."""
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
+
+
+_programs: dict[Any, Any] = {}
+
+
+def compiled(
+    function: Callable[..., Any], *args: Any, **options: Any
+) -> tuple[Any, float]:
+    """The program of ``function`` for such arguments, and the seconds it took to
+    make it: 0 when it was made before in this process.
+
+    ``options`` are the compiler's, of this program alone.
+    """
+    leaves, structure = jax.tree.flatten(args)
+    kinds = tuple(
+        (np.shape(x), jax.dtypes.result_type(x), getattr(x, "sharding", None))
+        for x in leaves
+    )
+    context = (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision)  # pyright: ignore
+    signature = (function, structure, kinds, context, tuple(options.items()))
+    if signature in _programs:
+        return _programs[signature], 0.0
+    make_room()
+    start = time.perf_counter()
+    program = jax.jit(function, compiler_options=options).lower(*args).compile()
+    # The oldest goes: a session that tries thousands of shapes must not fill memory.
+    if len(_programs) >= 256:
+        _programs.pop(next(iter(_programs)))
+    _programs[signature] = program
+    return program, time.perf_counter() - start
+
+
+def make_room() -> None:
+    """Forget every compiled program where the process has hardly room for more.
+
+    On a CPU each holds several memory mappings, of which Linux gives a process 65530;
+    past them the compiler ends the process. A long study or session gets there, for
+    jax keeps programs of its own beside those kept here.
+    """
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        _programs.clear()
+        jax.clear_caches()
+        gc.collect()
+
+
+_hashes: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+
+def program_hash(program: Any) -> str:
+    """The first digits of the SHA-256 of a compiled program: of its instructions, not
+    of the source lines that are noted beside them."""
+    if program not in _hashes:
+        _hashes[program] = _hash(program)
+    return _hashes[program]
+
+
+def _hash(program: Any) -> str:
+    text = re.sub(r"metadata=\{[^}]*\}", "", program.as_text())
+    text = re.sub(r"(?m)^(\d+ .*|(File|Function|Stack)\w+)\n", "", text)
+    text = re.sub(r"[ \t]+", " ", text)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

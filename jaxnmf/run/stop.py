@@ -1,0 +1,107 @@
+"""Stop rules: when a run ends, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxnmf._util.checks import check_amount, check_count, is_number
+from jaxnmf.types import Status, pytree
+
+RECORD_EVERY = 10
+
+
+@pytree
+class Stop:
+    """When a run ends, with one meaning for every solver.
+
+    Args:
+      max_iter: after that many iterations.
+      tol: when the loss changes by less than tol × the first loss over ten
+        iterations (in proportion, for records at another distance).
+      kkt_tol: when the KKT residual is at most kkt_tol × the first.
+      target: when the loss is at most this.
+      seconds: when the iterations have taken this long (`timed` only).
+    """
+
+    max_iter: int | jax.Array = 200
+    tol: float | jax.Array = 1e-4
+    kkt_tol: float | jax.Array = 0.0
+    target: float | jax.Array = -np.inf
+    seconds: float = np.inf
+
+
+class Measure(NamedTuple):
+    """One look at the factors; kkt is NaN where it is not asked for."""
+
+    objective: jax.Array
+    kkt: jax.Array
+
+
+def verdict(
+    stop: Stop, first: Any, last: Any, now: Any, iteration: Any, steps: Any, xp: Any
+) -> Any:
+    """The code of the status after ``steps`` more iterations, RUNNING to go on.
+
+    ``xp`` is `jax.numpy` inside a program and `numpy` on the host.
+    """
+    change = abs(last.objective - now.objective) * (RECORD_EVERY / steps)
+    return _first_that_holds(
+        {
+            Status.DIVERGED: ~xp.isfinite(now.objective),
+            Status.TARGET: now.objective <= stop.target,
+            Status.KKT: now.kkt <= stop.kkt_tol * first.kkt,
+            Status.CONVERGED: change < stop.tol * first.objective,
+            Status.MAX_ITER: iteration >= stop.max_iter,
+        },
+        xp,
+    )
+
+
+def initial_status(stop: Stop, first: Any, xp: Any) -> Any:
+    """The code before any iteration: a run may be over before it begins."""
+    return _first_that_holds(
+        {
+            Status.DIVERGED: ~xp.isfinite(first.objective),
+            Status.TARGET: first.objective <= stop.target,
+            Status.CONVERGED: first.objective == 0,
+        },
+        xp,
+    )
+
+
+def _first_that_holds(reasons: Mapping[Status, Any], xp: Any) -> Any:
+    """The code of the first reason to stop that holds, of RUNNING where none does."""
+    if xp is np:  # `numpy.select` takes as long as a small problem's iteration
+        held = (status for status, holds in reasons.items() if holds)
+        return next(held, Status.RUNNING).code
+    codes = [xp.asarray(status.code, xp.int32) for status in reasons]
+    running = xp.asarray(Status.RUNNING.code, xp.int32)
+    return xp.select(list(reasons.values()), codes, running)
+
+
+def make_stop(
+    max_iter: int = 200,
+    tol: float = 1e-4,
+    kkt_tol: float = 0.0,
+    target: float | None = None,
+    time_budget: float | None = None,
+) -> Stop:
+    """A `Stop` of checked values, on the host."""
+    check_count("max_iter", max_iter)
+    check_amount("tol", tol)
+    check_amount("kkt_tol", kkt_tol)
+    if time_budget is not None:
+        check_amount("time_budget", time_budget)
+    if target is not None and not (is_number(target) and np.isfinite(target)):
+        raise ValueError(f"target={target!r} must be a finite number or None")
+    return Stop(
+        max_iter=max_iter,
+        tol=tol,
+        kkt_tol=kkt_tol,
+        target=-np.inf if target is None else float(target),
+        seconds=np.inf if time_budget is None else time_budget,
+    )

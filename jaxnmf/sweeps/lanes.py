@@ -1,0 +1,380 @@
+"""Many runs at once: lanes of one program, in groups, on several threads.
+
+A lane is a run on its way (`jaxnmf.run.loop.RunState`). A worker holds a group of them,
+advances all by some records in one call, hands out those that have stopped and fills
+their places with runs that wait: nothing finished is computed on, and no run waits for
+the slowest. Every lane stops by its own rule, so its result is that of its run alone.
+
+Which form is fastest depends on the machine. On a CPU a lane of its own on each core
+keeps its data in the cache and its products unbatched; on an accelerator one wide group
+fills the device. `Batching` says how many of each.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnmf.objective.problem import Problem
+from jaxnmf.run.loop import Run, RunState, continue_run, start_run
+from jaxnmf.run.programs import as_leaves, compiled, precision
+from jaxnmf.run.stop import Stop
+from jaxnmf.types import Factors, Status, Trace
+
+# Seconds that a call should take: long enough for its overhead not to count, short
+# enough for Ctrl-C and the progress line.
+CALL_SECONDS = 0.2
+NARROWEST = 8  # lanes in a group, below which another program is not worth compiling
+
+
+class Task(NamedTuple):
+    """A run that waits. All tasks of a call have the same shapes and structure."""
+
+    problem: Problem
+    solver: Any
+    factors: Factors
+    seed: np.int64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Batching:
+    """How lanes are spread: ``workers`` threads, each with a ``group`` of lanes.
+
+    ``threaded`` lets the products of one program use several threads; with several
+    workers they would fight over the cores.
+    """
+
+    workers: int = 1
+    group: int = 1
+    threaded: bool = True
+
+    @classmethod
+    def default(cls, tasks: int) -> Batching:
+        """One lane a core on a CPU, all lanes at once on an accelerator."""
+        if jax.default_backend() == "cpu":
+            workers = max(1, min(cores(), tasks))
+            return cls(workers=workers, threaded=workers == 1)
+        return cls(group=min(256, 1 << max(0, tasks - 1).bit_length()))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The compiler's, for this form's programs."""
+        if jax.default_backend() == "cpu" and not self.threaded:
+            return {"xla_cpu_multi_thread_eigen": False}
+        return {}
+
+
+@functools.cache
+def _functions(
+    records: int, record_every: int, kkt: bool, even: bool
+) -> tuple[Any, Any]:
+    """(begin, go) over (matrix, the rest of the problem, solver, …): one identity for
+    one setting, so that a program is found again."""
+
+    def begin(operand: Any, rest: Any, solver: Any, factors: Any, seed: Any, stop: Any):
+        problem = dataclasses.replace(rest, operand=operand)
+        key = jax.random.key(seed)
+        return start_run(problem, solver, factors, key, stop, records=records, kkt=kkt)
+
+    def go(operand: Any, rest: Any, solver: Any, lane: Any, stop: Any, more: Any):
+        problem = dataclasses.replace(rest, operand=operand)
+        until = lane.record + more
+        every = {"record_every": record_every, "kkt": kkt, "even": even}
+        return continue_run(problem, solver, lane, stop, until, **every)
+
+    return begin, go
+
+
+@functools.cache
+def _grouped(function: Any, shared: bool, others: int) -> Any:
+    """``function`` over a leading axis of all but its last ``others`` arguments and,
+    where it is ``shared``, of the matrix."""
+    axes = (None if shared else 0, 0, 0, 0, *(0,) * (2 - others), *(None,) * others)
+    return jax.vmap(function, in_axes=axes)
+
+
+class Runner:
+    """Runs tasks of one shape in a form.
+
+    Args:
+      dtype: the precision the tasks are in.
+      stop: the rule of every lane.
+      records, record_every, kkt: as in `jaxnmf.run.loop.solve`.
+      form: how lanes are spread.
+    """
+
+    def __init__(
+        self,
+        dtype: Any,
+        stop: Stop,
+        *,
+        records: int,
+        record_every: int,
+        kkt: bool,
+        batching: Batching,
+    ) -> None:
+        self.dtype, self.batching = np.dtype(dtype), batching
+        self.stop = as_leaves(dataclasses.replace(stop, seconds=np.inf), dtype)
+        self.stop = dataclasses.replace(
+            self.stop, max_iter=jnp.asarray(stop.max_iter, jnp.int32)
+        )
+        even = int(stop.max_iter) % record_every == 0
+        self.begin, self.go = _functions(records, record_every, kkt, even)
+        self.compile_seconds = 0.0
+        self.cancelled = threading.Event()
+        self._lock = threading.Lock()
+        self._waiting: collections.deque[int] = collections.deque()
+        self._errors: list[BaseException] = []
+        self._programs: dict[tuple[Any, Any], Any] = {}
+
+    def run(
+        self,
+        indices: Sequence[int],
+        make: Callable[[int], Task],
+        done: Callable[[int, Run], None],
+    ) -> None:
+        """Run the tasks ``make(i)`` for each i, and call ``done(i, run)``, from one
+        thread at a time, as each stops. An exception, Ctrl-C among them, ends it after
+        the calls under way."""
+        self._waiting = collections.deque(indices)
+        self._errors = []
+        target = self._alone if self.batching.group == 1 else self._in_group
+        if self.batching.workers == 1:
+            target(make, done)
+        else:
+            threads = [
+                threading.Thread(target=self._guarded, args=(target, make, done))
+                for _ in range(self.batching.workers)
+            ]
+            for thread in threads:
+                thread.start()
+            try:
+                for thread in threads:
+                    while thread.is_alive():
+                        thread.join(0.1)  # not one long wait: Ctrl-C must come through
+            except BaseException:
+                self.cancelled.set()
+                for thread in threads:
+                    thread.join()
+                raise
+        if self._errors:
+            raise self._errors[0]
+
+    def _guarded(self, target: Any, make: Any, done: Any) -> None:
+        try:
+            # Precision is a thread's own.
+            with precision(self.dtype.name):
+                target(make, done)
+        except BaseException as error:
+            self._errors.append(error)
+            self.cancelled.set()
+
+    def _next(self, count: int) -> list[int]:
+        """So many tasks that wait, or those that are left."""
+        with self._lock:
+            if self.cancelled.is_set():
+                return []
+            count = min(count, len(self._waiting))
+            return [self._waiting.popleft() for _ in range(count)]
+
+    def _deliver(self, done: Any, index: int | None, lane: RunState) -> None:
+        """``lane``, which is on the host, with the NaN rows of its trace cut off."""
+        count = int(lane.record) + 1
+        iteration, objective, kkt = (np.array(x[:count]) for x in lane.trace)
+        status = int(lane.status)
+        if status == Status.RUNNING.code:
+            status = Status.MAX_ITER.code
+        run = Run(
+            # Copies: a row would keep the whole group's memory.
+            factors=Factors(*(np.array(X) for X in lane.factors)),  # pyright: ignore
+            status=status,  # pyright: ignore
+            iterations=int(lane.iteration),  # pyright: ignore
+            trace=Trace(iteration, objective, kkt, np.full(count, np.nan)),
+        )
+        with self._lock:
+            done(index, run)
+
+    def _compiled(self, widths: Any, function: Any, *args: Any) -> Any:
+        """The program for so many lanes, looked up by that alone: all tasks have one
+        structure."""
+        if (widths, function) not in self._programs:
+            with self._lock:
+                program, seconds = compiled(function, *args, **self.batching.options)
+                self.compile_seconds += seconds
+                self._programs[widths, function] = program
+        return self._programs[widths, function]
+
+    def _over(self, lane: RunState) -> Any:
+        """Whether a lane, or each of a group, has stopped."""
+        stopped = np.asarray(lane.status) != Status.RUNNING.code
+        return stopped | (np.asarray(lane.iteration) >= int(self.stop.max_iter))
+
+    def _alone(self, make: Any, done: Any) -> None:
+        pace = _Pace()
+        for index in iter(lambda: self._next(1), []):
+            task = make(index[0])
+            fixed = task.problem.operand, *_rest(task)
+            arguments = (*fixed, task.factors, task.seed, self.stop)
+            lane = self._compiled(1, self.begin, *arguments)(*arguments)
+            go = self._compiled(1, self.go, *fixed, lane, self.stop, pace.records)
+            while not self._over(lane):
+                if self.cancelled.is_set():
+                    return
+                with pace:
+                    lane = go(*fixed, lane, self.stop, pace.records)
+                    lane = jax.block_until_ready(lane)
+            self._deliver(done, index[0], _on_host(lane))
+
+    def _in_group(self, make: Any, done: Any) -> None:
+        pace = _Pace()
+        group = _Group([], [], None)
+        while True:
+            live = group.live
+            new = self._next(self.batching.group - len(live))
+            if not live and not new:
+                return
+            width = _width(self.batching.group, len(live) + len(new))
+            if new or width < len(group.slots):
+                group = self._packed(group, new, [make(i) for i in new], width)
+                live = group.live
+            operand, shared = _operands(group.matrices)
+            *fixed, lanes = group.held
+            arguments = (*fixed, lanes, self.stop, pace.records)
+            function = _grouped(self.go, shared, 2)
+            go = self._compiled(width, function, operand, *arguments)
+            over: list[int] = []
+            try:
+                # Packing copies every lane: worth it for a quarter of them.
+                while len(over) * 4 < len(live) and not self.cancelled.is_set():
+                    with pace:
+                        lanes = go(operand, *fixed, lanes, self.stop, pace.records)
+                        lanes = jax.block_until_ready(lanes)
+                    stopped = self._over(lanes)
+                    over = [k for k in live if stopped[k]]
+            finally:  # also those that waited for others when it was cancelled
+                host = _on_host(lanes) if over else lanes
+                for k in over:
+                    lane = jax.tree.map(lambda x, k=k: x[k], host)
+                    self._deliver(done, group.slots[k], lane)
+                    group.slots[k] = None
+            if self.cancelled.is_set():
+                return
+            group = group._replace(held=(*fixed, lanes))
+
+    def _packed(
+        self, group: _Group, new: list[int], tasks: list[Task], width: int
+    ) -> _Group:
+        """The lanes that go on and new ones, together in so many places."""
+        rows = group.live
+        slots = [group.slots[k] for k in rows] + new
+        matrices = [group.matrices[k] for k in rows]
+        matrices += [task.problem.operand for task in tasks]
+        parts = [group.held] if rows else []
+        if tasks:
+            first = len(group.slots) if rows else 0
+            rows = rows + [first + k for k in range(len(tasks))]
+            parts.append(self._started(tasks))
+        filling = width - len(rows)
+        held = parts[0]
+        if len(parts) > 1 or width < self.batching.group:
+            index = np.array(rows + rows[-1:] * filling, np.int32)
+            widths = (len(group.slots), len(parts), width)
+            held = self._compiled(widths, _taken, index, *parts)(index, *parts)
+        return _Group(
+            slots + [None] * filling, matrices + matrices[-1:] * filling, held
+        )
+
+    def _started(self, tasks: Sequence[Task]) -> tuple[Any, ...]:
+        """(the rest of the problem, solver, lane before its first iteration), stacked
+        as wide as the group, so that one program starts any number; the last is
+        repeated to fill it."""
+        width = self.batching.group
+        tasks = [*tasks, *[tasks[-1]] * (width - len(tasks))]
+        operand, shared = _operands([task.problem.operand for task in tasks])
+        # On the host: a call a leaf and lane would take longer than the program.
+        parts = [(*_rest(task), task.factors, task.seed) for task in tasks]
+        stacked = jax.tree.map(lambda *x: np.stack(x), *parts)
+        arguments = (operand, *jax.device_put(stacked), self.stop)
+        begin = self._compiled(width, _grouped(self.begin, shared, 1), *arguments)
+        return *arguments[1:3], begin(*arguments)
+
+
+class _Pace:
+    """How many records a call should do: as many as take `CALL_SECONDS`."""
+
+    def __init__(self) -> None:
+        self.records = np.int32(1)
+
+    def __enter__(self) -> None:
+        self._begun = time.perf_counter()
+
+    def __exit__(self, *_: Any) -> None:
+        took = time.perf_counter() - self._begun
+        if took < CALL_SECONDS / 2:
+            self.records = np.int32(min(int(self.records) * 2, 2**20))
+        elif took > 2 * CALL_SECONDS:
+            self.records = np.int32(max(int(self.records) // 2, 1))
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Group(NamedTuple):
+    """Lanes that are advanced together, stacked.
+
+    ``slots`` says which task is in each place: None where it is over, or where a copy
+    of another only fills the place. ``held`` is the rest of the problems, the solvers
+    and the lanes.
+    """
+
+    slots: list[int | None]
+    matrices: list[Any]
+    held: Any
+
+    @property
+    def live(self) -> list[int]:
+        return [k for k, index in enumerate(self.slots) if index is not None]
+
+
+def _width(group: int, lanes: int) -> int:
+    """How many places a group has for so many lanes. Narrower ones cost a program more
+    each: they are tried from a quarter on, and not below `NARROWEST`."""
+    while group // 4 >= max(lanes, NARROWEST):
+        group //= 4
+    return group
+
+
+def _rest(task: Task) -> tuple[Problem, Any]:
+    """What a program takes beside the matrix: the rest of the problem, the solver."""
+    return dataclasses.replace(task.problem, operand=None), task.solver
+
+
+def _operands(matrices: Sequence[Any]) -> tuple[Any, bool]:
+    """(the one matrix of all, True), or else all stacked and False."""
+    if all(operand is matrices[0] for operand in matrices):
+        return matrices[0], True
+    return jax.tree.map(lambda *x: jnp.stack(x), *matrices), False
+
+
+def _taken(index: Any, *trees: Any) -> Any:
+    """The rows at ``index`` of trees laid end to end."""
+    return jax.tree.map(lambda *x: jnp.concatenate(x)[index], *trees)
+
+
+def _on_host(lane: RunState) -> RunState:
+    """What a run leaves, as NumPy arrays, without the solver's state."""
+    return jax.tree.map(np.asarray, lane._replace(state=()))

@@ -1,0 +1,104 @@
+"""Plans: how the lanes of a sweep are spread over threads and groups."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxnmf.objective.problem import Problem
+from jaxnmf.sweeps.lanes import Batching, Task
+
+GROUP = 8  # lanes in a group on a CPU
+
+
+CACHE = 2**20  # bytes of X that the lanes of a group may have without falling out of it
+
+
+def plan(
+    waiting: list[int],
+    batching: Batching | None,
+    timings: Mapping[str, Any],
+    problem: Problem,
+) -> Iterator[tuple[list[int], Batching]]:
+    """Parts of the lanes and the form for each.
+
+    On a CPU a group of lanes makes larger products of a shared V, and a lane alone
+    keeps its X to the cache; which is faster depends on the shapes. So where there are
+    many lanes the first are run alone and the next in groups, and all others in what
+    was faster; few are run in what is likely to be.
+    """
+    if not waiting:
+        return
+    if batching is not None or jax.default_backend() != "cpu":
+        yield waiting, batching or Batching.default(len(waiting))
+        return
+    alone = Batching.default(len(waiting))
+    few, more = alone.workers, GROUP * alone.workers
+    group, found = group_width(len(waiting), alone.workers), _seconds_per_work(timings)
+    if len(found) < 2 and len(waiting) >= 2 * (few + more):
+        group = GROUP
+        yield waiting[:few], alone
+        yield waiting[few : few + more], dataclasses.replace(alone, group=group)
+        waiting, found = waiting[few + more :], _seconds_per_work(timings)
+    if len(found) == 2:
+        grouped = found[True] < found[False]
+    else:
+        size = np.prod(problem.operand.shape) * np.dtype(problem.operand.dtype).itemsize
+        grouped = problem.by_gram or GROUP * size <= CACHE
+    if waiting:
+        yield waiting, dataclasses.replace(alone, group=group) if grouped else alone
+
+
+def group_width(lanes: int, workers: int) -> int:
+    """The width of groups, at most `GROUP`, that shares the lanes evenly out."""
+    each = -(-lanes // workers)
+    rounds = max(1, -(-each // GROUP))
+    return max(1, -(-each // rounds))
+
+
+def _seconds_per_work(timings: Mapping[str, Any]) -> dict[bool, float]:
+    """Seconds for the work of lanes in groups (True) and alone (False), where known."""
+    return {entry["group"] > 1: entry["seconds_per_work"] for entry in timings.values()}
+
+
+def note_timing(
+    timings: dict[str, Any], batching: Batching, seconds: float, work: int
+) -> None:
+    """Note what a form took; the first time, per iteration and component of a lane."""
+    entry = timings.setdefault(
+        str(batching), {"group": batching.group, "seconds": 0.0, "work": 0}
+    )
+    entry["seconds"] += seconds
+    entry["work"] += work
+    entry.setdefault("seconds_per_work", seconds / max(work, 1))
+
+
+def fit_memory(
+    max_memory: float | None, batching: Batching, task: Task, records: int
+) -> Batching:
+    """The form, narrowed until the lanes under way fit into ``max_memory`` bytes.
+
+    A lane holds its factors, a state that is taken to be three times as large, and its
+    trace; X is worked off in blocks that all lanes of a worker share.
+    """
+    if max_memory is None:
+        return batching
+    factors = sum(np.asarray(X).nbytes for X in task.factors)
+    block = getattr(task.problem.operand, "block", 0) * task.problem.operand.shape[1]
+    itemsize = np.dtype(task.problem.operand.dtype).itemsize
+    lane = 4 * factors + 4 * itemsize * (records + 1) + 2 * itemsize * block
+    if lane > max_memory:
+        raise ValueError(
+            f"max_memory={max_memory:g} bytes is too little for one lane, which needs "
+            f"about {lane:g}"
+        )
+    while batching.workers * batching.group * lane > max_memory:
+        if batching.group > 1:
+            batching = dataclasses.replace(batching, group=batching.group // 2)
+        else:
+            batching = dataclasses.replace(batching, workers=batching.workers - 1)
+    return batching

@@ -1,0 +1,143 @@
+"""The result of a sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnmf.result import Result, to_result
+from jaxnmf.run.loop import Run
+from jaxnmf.run.programs import precision
+from jaxnmf.sweeps.lane import Lane, LaneBuilder
+from jaxnmf.types import Status
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class SweepResult:
+    """The lanes of a sweep.
+
+    Attributes:
+      lanes: what each lane ran.
+      runs: what it left, None for a lane that was not finished.
+      buckets: the ranks that factors were padded to, and the waste: what padding added
+        to the work, as a share.
+      form: how lanes were spread over threads and groups, and what was measured.
+      seconds: of the whole sweep; compile_seconds: of that, spent compiling.
+      complete: whether every lane was finished.
+    """
+
+    lanes: tuple[Lane, ...]
+    runs: tuple[Run | None, ...]
+    builder: LaneBuilder
+    buckets: dict[str, Any]
+    batching: dict[str, Any]
+    seconds: float
+    compile_seconds: float
+
+    @property
+    def complete(self) -> bool:
+        return all(run is not None for run in self.runs)
+
+    @property
+    def table(self) -> Any:
+        """A `pandas.DataFrame` with a row a finished lane: lane, rank, seed, its
+        settings, loss, relative_error (Frobenius only: ‖V − WH‖_F / ‖V‖_F from the
+        loss), kkt, iterations, status."""
+        import pandas as pd
+
+        quadratic = self.builder.problems[0].loss.quadratic
+        sizes = [
+            _squares(problem.operand) if quadratic else 0.0
+            for problem in self.builder.problems
+        ]
+        rows = []
+        for i, (lane, run) in enumerate(zip(self.lanes, self.runs, strict=True)):
+            if run is None:
+                continue
+            size = sizes[self.builder.turns[lane.seed]]
+            rows.append(
+                {
+                    "lane": i,
+                    "rank": lane.rank,
+                    "seed": lane.seed,
+                    **lane.settings,
+                    "objective": float(run.trace.objective[-1]),
+                    "relative_error": self._relative_error(lane, run, size),
+                    "kkt": float(run.trace.kkt[-1]),
+                    "iterations": int(run.iterations),
+                    "status": str(Status.from_code(int(run.status))),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def _relative_error(self, lane: Lane, run: Run, size: float) -> float:
+        """From the loss, and ``size`` = Σ w v²; NaN where that is 0."""
+        if size == 0:
+            return float("nan")
+        problem, _ = self.builder.at_own_rank(lane)
+        with precision(self.builder.dtype.name):
+            pairs = zip(problem.penalties, run.factors, strict=True)
+            penalty = sum(float(p.value(jnp.asarray(X))) for p, X in pairs)
+        fit = max(float(run.trace.objective[-1]) - penalty, 0.0)
+        return float(np.sqrt(2 * fit / size))
+
+    def factors(self, lane: int) -> tuple[np.ndarray, np.ndarray]:
+        """(W, H) of a lane, (m, p) and (p, n)."""
+        result = self.result(lane)
+        return result.W, result.H
+
+    def result(self, lane: int) -> Result:
+        """The `Result` of a lane, as `jaxnmf.factorize` gives it.
+
+        Raises:
+          ValueError: for a lane that there is not, or that was not finished.
+        """
+        if not 0 <= lane < len(self.lanes):
+            raise ValueError(f"lane={lane!r} must be within 0 … {len(self.lanes) - 1}")
+        run = self.runs[lane]
+        if run is None:
+            raise ValueError(f"lane {lane} was not finished: {self.lanes[lane]}")
+        problem, _ = self.builder.at_own_rank(self.lanes[lane])
+        return to_result(run, problem)
+
+    def best(self, rank: int | None = None) -> Result:
+        """The result of the lowest loss, its own penalties included, of a rank or of
+        all.
+
+        Raises:
+          ValueError: when no lane of that rank was finished without diverging.
+        """
+        found = [
+            (float(run.trace.objective[-1]), i)
+            for i, (lane, run) in enumerate(zip(self.lanes, self.runs, strict=True))
+            if run is not None
+            and rank in (None, lane.rank)
+            and int(run.status) != Status.DIVERGED.code
+        ]
+        if not found:
+            ranks = sorted({lane.rank for lane in self.lanes})
+            raise ValueError(
+                f"no finished lane of rank {rank}; the sweep has ranks {ranks}"
+            )
+        return self.result(min(found)[1])
+
+    def __repr__(self) -> str:
+        done = sum(run is not None for run in self.runs)
+        ranks = sorted({lane.rank for lane in self.lanes})
+        return (
+            f"SweepResult({done} of {len(self.lanes)} lanes, p = {ranks}, "
+            f"{self.seconds:.3g} s of which {self.compile_seconds:.2g} s compiling)"
+        )
+
+
+def _squares(operand: Any) -> float:
+    """Σ w v²."""
+    values, weights = operand.to_host(), operand.host_weights()
+    if hasattr(values, "tocsr"):
+        values = values.data
+        weights = None if weights is None else weights.data
+    squares = np.square(values, dtype=np.float64)
+    return float((squares if weights is None else squares * weights).sum())

@@ -1,0 +1,129 @@
+"""Where a sweep keeps its finished lanes: a folder, so that one cut short goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxnmf._util.disk import DAMAGED, npz, put, read_arrays
+from jaxnmf.run.loop import Run
+from jaxnmf.types import Factors, Trace
+
+SAVE_SECONDS = 5.0  # a finished lane is on disk after so long
+
+
+class LaneStore:
+    """Finished lanes in a folder: `sweep.json`, what was asked, and `lanes-*.npz`, each
+    written whole or not at all.
+
+    Args:
+      folder: made where it is missing.
+      asked: what says, as JSON takes it, what a lane of some name computes.
+
+    Raises:
+      ValueError: for a folder that cannot be used, or holds a sweep that was asked for
+        something else.
+    """
+
+    def __init__(self, folder: Path, asked: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self._new: dict[str, np.ndarray] = {}
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        asked = json.loads(json.dumps(asked))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            card = folder / "sweep.json"
+            if card.exists():
+                held = json.loads(card.read_text())
+                other = [k for k, v in asked.items() if held.get(k) != v]
+                if other:
+                    raise ValueError(
+                        f"folder={str(folder)!r} holds a sweep with another "
+                        f"{', '.join(other)}; give a new folder, or remove this one"
+                    )
+            else:
+                put(card, json.dumps(asked, indent=2).encode())
+        except OSError as error:
+            raise ValueError(
+                f"folder={str(folder)!r} cannot be used: {error.strerror}"
+            ) from None
+        self._held: dict[str, Mapping[str, np.ndarray]] = {}
+        for path in sorted(folder.glob("lanes-*.npz")):
+            try:
+                arrays = read_arrays(path)
+            except DAMAGED:  # those lanes run again
+                continue
+            for name in arrays:
+                key, part = name.rsplit("/", 1)
+                if part == "status":
+                    self._held[key] = arrays
+
+    def read(self, key: str) -> Run | None:
+        """What a lane left, None where it is not there."""
+        if key not in self._held:
+            return None
+        arrays = self._held[key]
+        parts = {name: arrays[f"{key}/{name}"] for name in ("Wt", "H", "trace")}
+        status, iterations = arrays[f"{key}/status"]
+        return Run(
+            factors=Factors(parts["Wt"], parts["H"]),  # pyright: ignore
+            status=status,
+            iterations=iterations,
+            trace=Trace(*parts["trace"]),
+        )
+
+    def add(self, key: str, run: Run) -> None:
+        """Keep a lane: with others of the next seconds, in one file."""
+        with self._lock:
+            self._new[f"{key}/Wt"], self._new[f"{key}/H"] = map(np.asarray, run.factors)
+            self._new[f"{key}/trace"] = np.stack(run.trace)
+            self._new[f"{key}/status"] = np.array([run.status, run.iterations])
+            if self._timer is None:
+                self._timer = threading.Timer(SAVE_SECONDS, self._put)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def flush(self) -> None:
+        """Write what is not on disk yet; a warning where that cannot be done, for the
+        sweep's result has the lanes all the same."""
+        if (error := self._put()) is not None:
+            warnings.warn(
+                f"folder={str(self.folder)!r} cannot be written: {error}; the last "
+                "lanes are in the result alone",
+                stacklevel=3,
+            )
+
+    def _put(self) -> OSError | None:
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if not self._new:
+                return None
+            # A name that no other process, and no file removed since, can have had.
+            name = f"lanes-{time.time_ns():020d}-{os.getpid()}.npz"
+            try:
+                put(self.folder / name, npz(self._new))
+            except OSError as error:  # they stay here for the next time
+                return error
+            self._new = {}
+            return None
+
+
+def fingerprint(matrices: Sequence[Any]) -> str:
+    """A digest of the operands' numbers."""
+    digest = hashlib.sha256(str([operand.shape for operand in matrices]).encode())
+    for leaf in jax.tree.leaves(matrices):
+        digest.update(np.ascontiguousarray(np.asarray(leaf)).data)
+    return digest.hexdigest()[:16]
