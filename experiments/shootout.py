@@ -1,11 +1,10 @@
-"""What came out of a shoot-out: its table, and the picture of its curves.
+"""The tables and the picture of a solver shoot-out.
 
-    python experiments/shootout.py STUDY_FOLDER TARGET_FOLDER
+    python experiments/shootout.py STUDY_FOLDER PICTURE.png
 
-Reads the store of a finished `jaxnmf run experiment=…_shootout` and leaves in the
-target ``table.md`` (median seconds to within 1 % and 0.1 % of the best error of any
-solver and seed, a row per solver, a column per data set), ``curves.png``, and the
-study's ``report.html``.
+Reads the store of a finished `jaxnmf run experiment=…_shootout`, prints the tables of
+its README (median milliseconds to within 1 % and 0.1 % of the best error of any solver
+and seed, a row per solver, a column per data set) and draws the convergence curves.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from keep import keep
+from keep import fewer_colors
 
 from jaxnmf.experiment.report import comparison_table, gather
 from jaxnmf.experiment.report.figures import solver_lines
@@ -27,15 +26,15 @@ EXACT = 1e-5  # a best error below this is rounding: then what counts is 1e-4
 WITHIN = {"1 %": "seconds_to_1pct", "0.1 %": "seconds_to_0.1pct"}
 
 
-def spelled(seconds: float) -> str:
-    """Two digits, in milliseconds; a dash for never."""
+def milliseconds(seconds: float) -> str:
+    """Milliseconds to two digits; a dash where the error was not reached."""
     return "–" if not np.isfinite(seconds) else f"{1e3 * float(f'{seconds:.2g}'):g}"
 
 
 def with_exact(
     table: pd.DataFrame, summary: pd.DataFrame, trace: pd.DataFrame
 ) -> pd.DataFrame:
-    """The table, with the time to an error of 1e-4 where data can be fitted exactly."""
+    """The table, with the time to an error of 1e-4 for data that are fitted exactly."""
     table = table.copy()
     best: Any = summary.groupby("dataset")["error"].transform("min")
     names: Any = summary.loc[best < EXACT, ["job", "run", "solver", "dataset"]]
@@ -51,13 +50,13 @@ def with_exact(
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A table for each nearness, solvers by their geometric mean over the data sets."""
+    """A table per tolerance, solvers by their geometric mean over the data sets."""
     parts = []
     for name, column in WITHIN.items():
         wide = table.pivot_table(
             index="solver", columns="dataset", values=column, dropna=False
         )
-        # A set that a solver never solves counts as ten times the slowest that did.
+        # A data set that a solver does not solve counts as ten times the slowest time.
         ranked = wide.fillna(10 * wide.max()).fillna(1.0)
         score = np.exp(np.log(ranked / ranked.min()).mean(axis=1)).sort_values()
         lowest = wide.min()
@@ -70,7 +69,7 @@ def markdown(table: pd.DataFrame) -> str:
         ]
         for solver in score.index:
             cells = [
-                f"**{spelled(x)}**" if x == lowest[dataset] else spelled(x)
+                f"**{milliseconds(x)}**" if x == lowest[dataset] else milliseconds(x)
                 for dataset, x in wide.loc[solver].items()
             ]
             lines.append(f"| `{solver}` | {' | '.join(cells)} | {score[solver]:.1f} |")
@@ -79,7 +78,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def draw(summary: pd.DataFrame, trace: pd.DataFrame, path: Path) -> None:
-    """Relative distance to the best error against seconds, a panel a data set."""
+    """Draw the relative distance to the best error against seconds, per data set."""
     lines = solver_lines(summary["solver"].unique())
     datasets = sorted(summary["dataset"].unique())
     columns = 3
@@ -120,17 +119,15 @@ def draw(summary: pd.DataFrame, trace: pd.DataFrame, path: Path) -> None:
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=8, frameon=False)
     figure.savefig(path, dpi=110)
+    plt.close(figure)
+    fewer_colors(path, path)
 
 
-def main(study: str, target: str) -> None:
-    jobs = read_jobs(Path(study))
-    summary, trace = gather(jobs)
-    where = Path(target)
-    where.mkdir(parents=True, exist_ok=True)
+def main(study: str, picture: str) -> None:
+    summary, trace = gather(read_jobs(Path(study)))
     table = with_exact(comparison_table(summary, trace), summary, trace)
-    (where / "table.md").write_text(markdown(table))
-    draw(summary, trace, where / "curves.png")
-    keep(Path(study), where)
+    print(markdown(table), end="")
+    draw(summary, trace, Path(picture))
 
 
 if __name__ == "__main__":
