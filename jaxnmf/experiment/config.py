@@ -124,12 +124,30 @@ def solver_class(name: str) -> Any:
     return baselines.baseline_class(name) if peer else registry.solver_class(name)
 
 
+def comparable_solvers(loss: str, *more: str) -> str:
+    """The solvers that support any of the losses and minimise the plain objective, as a
+    list of Hydra's: ``${solvers:frobenius}``."""
+    losses = [registry.make_loss(name) for name in (loss, *more)]
+    classes = {name: registry.solver_class(name) for name in registry.solvers()}
+    return ",".join(
+        name
+        for name, cls in classes.items()
+        if any(cls.supports.takes(loss) for loss in losses)
+        and not getattr(cls, "own_objective", False)
+    )
+
+
+# When this is imported, as the processes of a launcher need them too.
+for _name, _resolver in {
+    "range": lambda count: list(range(count)),
+    "solvers": comparable_solvers,
+    "baselines": lambda: ",".join(baselines.names()),
+}.items():
+    OmegaConf.register_new_resolver(_name, _resolver, replace=True)
+
+
 def register_configs() -> None:
     """Fill Hydra's config store from the registries."""
-    # ${range:20} is 0 … 19: seeds by their number.
-    OmegaConf.register_new_resolver(
-        "range", lambda count: list(range(count)), replace=True
-    )
     store = ConfigStore.instance()
     store.store(name="schema", node=StudyConfig)
     for name in solver_names():

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 import jaxnmf
-from jaxnmf import build, datasets, registry, topics
+from jaxnmf import baselines, build, datasets, registry, topics
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.config import register_configs, resolved, split_name
 from jaxnmf.experiment.jobs.runs import make_solver
@@ -288,28 +289,43 @@ def test_studies_of_ratings_choose_from_what_can_be_run(name, shared_data):
 
 
 def solvers_of(experiment):
-    text = (CONFIGS / "experiment" / f"{experiment}.yaml").read_text()
-    return yaml.safe_load(text)["hydra"]["sweeper"]["params"]["solver"].split(",")
+    register_configs()
+    GlobalHydra.instance().clear()
+    with initialize_config_module("jaxnmf.configs", version_base="1.3"):
+        chosen = [f"experiment={experiment}"]
+        raw = compose("config", overrides=chosen, return_hydra_config=True)
+    return raw.hydra.sweeper.params.solver.split(",")
 
 
-@pytest.mark.parametrize("loss", ["frobenius", "kullback-leibler"])
-def test_a_shootout_has_every_solver_that_applies(loss):
-    """All that minimise the plain loss of dense data, and the classic baseline."""
-    short = {"frobenius": "frobenius", "kullback-leibler": "kl"}[loss]
-    chosen = solvers_of(f"{short}_shootout")
-    wanted = {
-        name
-        for name in jaxnmf.solvers()
-        if registry.solver_class(name).__module__.startswith("jaxnmf.")
-        and registry.solver_class(name).supports.takes(registry.make_loss(loss))
-        and not getattr(registry.solver_class(name), "variant", False)
+def test_a_new_solver_is_in_the_comparisons_of_its_losses(monkeypatch):
+    """Unless it minimises an objective of its own."""
+    monkeypatch.setattr(registry, "_solvers", {**registry._solvers})
+    names = ("frobenius_shootout", "kl_shootout", "solver_comparison")
+    before = {name: solvers_of(name) for name in names}
+    assert all("smooth" not in solvers for solvers in before.values())
+
+    @registry.register_solver("zz-new")
+    class New(solver_class("hals")):
+        pass
+
+    after = {name: solvers_of(name) for name in names}
+    for name in ("frobenius_shootout", "solver_comparison"):
+        assert after[name] == [*before[name], "zz-new"]
+    assert after["kl_shootout"] == before["kl_shootout"]
+    assert set(before["solver_comparison"]) == {
+        *before["frobenius_shootout"],
+        *before["kl_shootout"],
     }
-    assert set(chosen) - {"als"} == wanted
 
 
-def test_the_comparison_of_all_has_the_solvers_of_both_shootouts():
-    both = {*solvers_of("frobenius_shootout"), *solvers_of("kl_shootout")}
-    assert set(solvers_of("solver_comparison")) == both
+def test_peers_are_compared_as_they_are_listed():
+    assert set(baselines.names()) <= set(solvers_of("versus_peers"))
+
+
+def test_a_list_of_solvers_for_an_unknown_loss_is_refused():
+    config = OmegaConf.create({"solver": "${solvers:frobenus}"})
+    with pytest.raises(InterpolationResolutionError, match="frobenus.*'frobenius'"):
+        _ = config.solver
 
 
 def test_an_interrupted_study_keeps_its_finished_runs(tmp_path):
