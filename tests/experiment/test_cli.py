@@ -324,7 +324,7 @@ def test_peers_are_compared_as_they_are_listed():
 
 def test_a_list_of_solvers_for_an_unknown_loss_is_refused():
     config = OmegaConf.create({"solver": "${solvers:frobenus}"})
-    with pytest.raises(InterpolationResolutionError, match="frobenus.*'frobenius'"):
+    with pytest.raises(InterpolationResolutionError, match=r"frobenus.*'frobenius'"):
         _ = config.solver
 
 
