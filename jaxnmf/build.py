@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from jaxnmf._util.checks import check_amount, is_number
+from jaxnmf._util.checks import check_amount, check_count, is_number
 from jaxnmf._util.names import lookup
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.dense import Dense
 from jaxnmf.data.operand import Operand
-from jaxnmf.init.start import initial_factors
+from jaxnmf.init.start import check_init, initial_factors
 from jaxnmf.objective.constraints import CONSTRAINTS, Box, Free, NonNegative
 from jaxnmf.objective.losses import Loss
-from jaxnmf.objective.offsets import OFFSET_WEIGHTS, TOWARD, with_prior
+from jaxnmf.objective.offsets import (
+    OFFSET_WEIGHTS,
+    TOWARD,
+    start_with_offsets,
+    with_offsets,
+)
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
-from jaxnmf.registry import solver_class, solvers
+from jaxnmf.registry import make_loss, solver_class, solvers
 from jaxnmf.solvers.base import constraints_of, operands_of
 from jaxnmf.types import Factors
 
@@ -47,54 +53,153 @@ class UnsupportedError(ValueError):
     """A solver was asked for a loss or an operand that it does not take."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Objective:
+    """The specification of what is minimised.
+
+    min over feasible W, H of D(V | WH) + Σ l1·x + ½ Σ l2·(x − toward)² over the entries
+    x of both factors.
+
+    Attributes:
+      loss: D.
+      l1, l2: the weights of the penalties, each (for W, for H), ≥ 0.
+      toward: "zero" or "mean", the point that l2 pulls the factors to.
+      constraints: what W and H are constrained to.
+      offsets: the l2 weights of the row and column offsets; None for no offsets.
+    """
+
+    loss: Loss
+    l1: tuple[float, float] = (0.0, 0.0)
+    l2: tuple[float, float] = (0.0, 0.0)
+    toward: str = "zero"
+    constraints: tuple[NonNegative, NonNegative] = (NonNegative(), NonNegative())
+    offsets: tuple[float, float] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        loss: Any = "frobenius",
+        *,
+        loss_options: Mapping[str, Any] | None = None,
+        l1: Any = 0.0,
+        l2: Any = 0.0,
+        toward: str = "zero",
+        constraints: Any = "nonnegative",
+        offsets: Any = False,
+    ) -> Objective:
+        """The specification from a user's arguments, as `jaxnmf.factorize` has them.
+
+        Raises:
+          ValueError: for an argument that does not fit.
+        """
+        if toward not in TOWARD:
+            raise ValueError(f"toward={toward!r} must be one of {', '.join(TOWARD)}")
+        return cls(
+            loss=make_loss(loss, loss_options),
+            l1=_weights("l1", l1),
+            l2=_weights("l2", l2),
+            toward=toward,
+            constraints=_constraints(constraints),
+            offsets=_offsets(offsets),
+        )
+
+    @property
+    def penalties(self) -> tuple[Penalty, Penalty]:
+        """The penalties on W and on H."""
+        (l1_W, l1_H), (l2_W, l2_H) = self.l1, self.l2
+        return Penalty(l1=l1_W, l2=l2_W), Penalty(l1=l1_H, l2=l2_H)
+
+    @property
+    def for_observed(self) -> bool:
+        """Whether it is for data observed in part alone."""
+        return self.offsets is not None or self.toward != "zero"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Start:
+    """The specification of initial factors.
+
+    Attributes:
+      init: the name of a start (`jaxnmf.init.start.INITS`), or a pair (W, H).
+      seed: of everything random.
+    """
+
+    init: Any = "random"
+    seed: int = 0
+
+    @classmethod
+    def of(cls, init: Any = "random", seed: Any = 0) -> Start:
+        """The specification from a user's arguments.
+
+        Raises:
+          ValueError: for an unknown name, or a seed that is no integer ≥ 0. The shapes
+            of a pair are checked when the start is drawn.
+        """
+        check_init(init)
+        check_count("seed", seed, least=0)
+        return cls(init=init, seed=seed)
+
+
 def make_problem(
-    V: Any,
-    dtype: Any,
-    solver: Any,
-    loss: Loss,
-    l1: Any,
-    l2: Any,
-    constraints: Any,
-    mask: Any = None,
+    V: Any, solver: Any, objective: Objective, dtype: Any, mask: Any = None
 ) -> Problem:
-    """The problem that a solver is to work on, everything checked."""
+    """The problem of V, of no rank yet, everything checked.
+
+    Args:
+      V, mask: the data and what is known of them, as `jaxnmf.factorize` has them.
+      solver: what is to solve it.
+      objective: what is minimised.
+      dtype: the precision.
+
+    Raises:
+      ValueError: for data that do not fit, or that the loss or the solver does not
+        support.
+    """
     signed = solver.supports.signed
+    pairs = zip("WH", objective.constraints, strict=True)
     problem = Problem.of(
         as_operand(V, dtype, mask=mask, signed=bool(signed)),
-        loss,
-        penalties=make_penalties(l1, l2),
-        constraints=make_constraints(constraints, signed),
+        objective.loss,
+        penalties=objective.penalties,
+        constraints=tuple(  # pyright: ignore
+            Free() if type(one) is NonNegative and factor in signed else one
+            for factor, one in pairs
+        ),
     )
     check_problem(problem, solver)
+    if objective.for_observed and problem.operand.kind != "observed":
+        raise ValueError(
+            f"offsets={objective.offsets!r}, toward={objective.toward!r} are for data "
+            "observed in part; pass a mask (of ones, if all is known) or "
+            "jaxnmf.Observed"
+        )
     return problem
 
 
-def begin(
-    problem: Problem,
-    rank: int,
-    init: Any,
-    seed: int,
-    offsets: Any = False,
-    toward: str = "zero",
-) -> tuple[Problem, Factors]:
-    """The problem at a rank, with what offsets it is to have, and feasible factors to
-    begin from."""
-    factors = initial_factors(problem.operand, rank, init, seed)
-    weights = make_offsets(offsets)
-    if toward not in TOWARD:
-        raise ValueError(f"toward={toward!r} must be one of {', '.join(TOWARD)}")
-    if weights is not None or toward != "zero":
-        if problem.operand.kind != "observed":
-            raise ValueError(
-                f"offsets={offsets!r}, toward={toward!r} are for data observed in "
-                "part; pass a mask (of ones, if all is known) or jaxnmf.Observed"
-            )
-        drawn = isinstance(init, str) and init == "random"
-        problem, factors = with_prior(problem, factors, weights, toward, drawn=drawn)
-    return problem, problem.start(factors)
+def at_rank(problem: Problem, objective: Objective, rank: int) -> Problem:
+    """The problem at a rank: with offsets and what l2 pulls to, where asked for."""
+    if not objective.for_observed:
+        return problem
+    return with_offsets(problem, rank, objective.offsets, objective.toward)
 
 
-def make_offsets(offsets: Any) -> tuple[float, float] | None:
+def draw_start(
+    problem: Problem, objective: Objective, start: Start, rank: int
+) -> Factors:
+    """Feasible initial factors for a problem `at_rank`.
+
+    Raises:
+      ValueError: for a start that V or the rank does not allow.
+    """
+    factors = initial_factors(problem.operand, rank, start.init, start.seed)
+    if objective.for_observed:
+        drawn = isinstance(start.init, str) and start.init == "random"
+        given = objective.offsets, objective.toward
+        factors = start_with_offsets(problem.operand, factors, *given, drawn=drawn)
+    return problem.start(factors)
+
+
+def _offsets(offsets: Any) -> tuple[float, float] | None:
     """The l2 weights of row and column offsets, None for no offsets."""
     if offsets is False or offsets is None:
         return None
@@ -111,28 +216,21 @@ def make_offsets(offsets: Any) -> tuple[float, float] | None:
     return pair
 
 
-def make_penalties(l1: Any, l2: Any) -> tuple[Penalty, Penalty]:
-    """The penalties on W and H, each given for both or as a pair (for W, for H)."""
-    pairs = []
-    for name, value in (("l1", l1), ("l2", l2)):
-        pair = (value, value) if np.ndim(value) == 0 else tuple(value)
-        if len(pair) != 2:
-            raise ValueError(
-                f"{name} has {len(pair)} values; give one for both factors or a pair "
-                "(for W, for H)"
-            )
-        for x in pair:
-            check_amount(name, x)
-        pairs.append(pair)
-    (l1_W, l1_H), (l2_W, l2_H) = pairs
-    return Penalty(l1=l1_W, l2=l2_W), Penalty(l1=l1_H, l2=l2_H)
+def _weights(name: str, value: Any) -> tuple[float, float]:
+    """The weights of a penalty, given for both factors or as a pair (for W, for H)."""
+    pair = (value, value) if np.ndim(value) == 0 else tuple(value)
+    if len(pair) != 2:
+        raise ValueError(
+            f"{name} has {len(pair)} values; give one for both factors or a pair "
+            "(for W, for H)"
+        )
+    for x in pair:
+        check_amount(name, x)
+    return pair
 
 
-def make_constraints(
-    constraints: Any, signed: Set[str] = frozenset()
-) -> tuple[NonNegative, NonNegative]:
-    """The constraints of W and H, each given for both or as a pair, by name or made;
-    a factor that is ``signed`` has none by default."""
+def _constraints(constraints: Any) -> tuple[NonNegative, NonNegative]:
+    """The constraints of W and H, each given for both or as a pair, by name or made."""
     single = not isinstance(constraints, list | tuple)
     pair = (constraints, constraints) if single else constraints
     if len(pair) != 2:
@@ -141,7 +239,7 @@ def make_constraints(
             "(for W, for H)"
         )
     made = []
-    for factor, one in zip("WH", pair, strict=True):
+    for one in pair:
         if isinstance(one, str):
             one = lookup("constraint", one, CONSTRAINTS)()
         elif one is None:
@@ -153,8 +251,7 @@ def make_constraints(
             )
         if isinstance(one, Box) and not (is_number(one.upper) and one.upper > 0):
             raise ValueError(f"Box: upper={one.upper!r} must be a number > 0")
-        plain = type(one) is NonNegative
-        made.append(Free() if plain and factor in signed else one)
+        made.append(one)
     return made[0], made[1]
 
 

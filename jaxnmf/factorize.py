@@ -9,13 +9,13 @@ import jax
 
 from jaxnmf._util.checks import check_count
 from jaxnmf._util.progress import progress_bar
-from jaxnmf.build import begin, make_problem
+from jaxnmf.build import Objective, Start, at_rank, draw_start, make_problem
 from jaxnmf.objective.losses import Loss
-from jaxnmf.registry import make_loss, make_solver
+from jaxnmf.registry import make_solver
 from jaxnmf.result import Result, to_result
 from jaxnmf.run.clock import timed
 from jaxnmf.run.programs import precision
-from jaxnmf.run.stop import RECORD_EVERY, make_stop
+from jaxnmf.run.stop import RECORD_EVERY, Stop
 
 
 def factorize(
@@ -95,19 +95,27 @@ def factorize(
       ((30, 4), (4, 20))
     """
     with precision(dtype) as dtype:
-        made = make_solver(solver, solver_options)
-        problem = make_problem(
-            V, dtype, made, make_loss(loss, loss_options), l1, l2, constraints, mask
+        solver = make_solver(solver, solver_options)
+        objective = Objective.of(
+            loss,
+            loss_options=loss_options,
+            l1=l1,
+            l2=l2,
+            toward=toward,
+            constraints=constraints,
+            offsets=offsets,
         )
+        start = Start.of(init, seed)
+        stop = Stop.of(max_iter, tol, kkt_tol, target, time_budget)
+        problem = make_problem(V, solver, objective, dtype, mask)
         check_count("rank", rank)
-        stop = make_stop(max_iter, tol, kkt_tol, target, time_budget)
         check_count("record_every", record_every)
-        check_count("seed", seed, least=0)
-        problem, factors = begin(problem, rank, init, seed, offsets, toward)
+        problem = at_rank(problem, objective, rank)
+        factors = draw_start(problem, objective, start, rank)
         with progress_bar(max_iter, progress) as on_record:
             run = timed(
                 problem,
-                made,
+                solver,
                 factors,
                 jax.random.key(seed),
                 stop,

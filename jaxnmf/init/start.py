@@ -38,19 +38,15 @@ def initial_factors(
         a V without a row to choose, or factors of the wrong shape or sign.
     """
     m, n = operand.shape
+    check_init(init)
     if not isinstance(init, str):
         W, H = _custom(init, (m, rank), (rank, n))
     elif init == "random":
         W, H = random_factors(operand, rank, seed)
     elif init in SEPARABLE:
         W, H = row_factors(operand, rank, init)
-    elif init in INITS:
-        W, H = svd_factors(operand, rank, init, seed)
     else:
-        raise ValueError(
-            f"init={init!r} is not known{suggestion(init, INITS)}; it must be one of "
-            f"{', '.join(INITS)}, or a pair (W, H)"
-        )
+        W, H = svd_factors(operand, rank, init, seed)
     dtype = np.dtype(operand.dtype)
     return Factors(
         np.ascontiguousarray(W.T, dtype),  # pyright: ignore
@@ -58,15 +54,25 @@ def initial_factors(
     )
 
 
-def _custom(
-    init: Sequence[Any], W_shape: tuple[int, int], H_shape: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    if not hasattr(init, "__len__"):
+def check_init(init: Any) -> None:
+    """Raise a ValueError unless init is the name of a start or a pair."""
+    if isinstance(init, str):
+        if init not in INITS:
+            raise ValueError(
+                f"init={init!r} is not known{suggestion(init, INITS)}; it must be one "
+                f"of {', '.join(INITS)}, or a pair (W, H)"
+            )
+    elif not hasattr(init, "__len__"):
         raise ValueError(
             f"init={init!r} is neither one of {', '.join(INITS)} nor a pair (W, H)"
         )
-    if len(init) != 2:
+    elif len(init) != 2:
         raise ValueError(f"init has {len(init)} entries; a pair (W, H) is needed")
+
+
+def _custom(
+    init: Sequence[Any], W_shape: tuple[int, int], H_shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     found = []
     for name, x, shape in (("W", init[0], W_shape), ("H", init[1], H_shape)):
         x = np.asarray(x)

@@ -15,7 +15,7 @@ systems", Computer 42 (2009), for offsets of users and items.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,47 +32,52 @@ SHARE = 0.25  # of the mean, what W H takes where there are offsets
 SPREAD = 0.2  # of the level, how far a random start is from it
 
 
-def with_prior(
-    problem: Problem,
-    factors: Factors,
-    offset_weights: tuple[float, float] | None,
-    toward: str,
-    *,
-    drawn: bool = True,
-) -> tuple[Problem, Factors]:
-    """The problem with offsets and what l2 pulls to, and factors to begin from.
+class Levels(NamedTuple):
+    """Where l2 pulls, and where a start begins."""
+
+    share: float  # of the mean of V, what W H has
+    entry: float  # of W and H, 0 unless they are pulled to the mean
+    half: float  # of each offset
+
+
+def levels(
+    operand: Operand, rank: int, offsets: tuple[float, float] | None, toward: str
+) -> Levels:
+    """The levels for an operand at a rank.
+
+    Args:
+      operand: V, observed in part.
+      rank: p.
+      offsets: the l2 weights of b and of c, or None for no offsets.
+      toward: "zero" or "mean".
+    """
+    mean = known_mean(operand)
+    share = 1.0 if offsets is None else SHARE
+    entry = float(np.sqrt(share * mean / rank)) if toward == "mean" else 0.0
+    return Levels(share, entry, mean * (1 - share) / 2)
+
+
+def with_offsets(
+    problem: Problem, rank: int, offsets: tuple[float, float] | None, toward: str
+) -> Problem:
+    """The problem at a rank with offsets, and with l2 pulling ``toward``.
 
     Args:
       problem: over data observed in part, without offsets.
-      factors: of rank p; those returned have two rows more where there are offsets.
-      offset_weights: the l2 weight of b and of c, or None for no offsets.
-      toward: "zero" or "mean", where the problem's own l2 pulls.
-      drawn: the factors were drawn at random, so that their level may be changed.
+      rank: p; the factors have two rows more where there are offsets.
+      offsets, toward: as for `levels`.
     """
     dtype = problem.operand.dtype
-    mean = known_mean(problem.operand)
-    rank = len(factors.H)
-    share = 1.0 if offset_weights is None else SHARE
-    level = float(np.sqrt(share * mean / rank)) if toward == "mean" else 0.0
-    if level and drawn:
-        # Near where l2 pulls, or the first iterations lead away from it.
-        factors = Factors(
-            *(level * (1 - SPREAD + SPREAD * X / X.mean()) for X in factors)
-        )
-    elif offset_weights is not None:
-        factors = Factors(*(np.sqrt(share) * X for X in factors))
-    factors = Factors(*(np.asarray(X, dtype) for X in factors))  # pyright: ignore
-    if offset_weights is None:
+    _, entry, half = levels(problem.operand, rank, offsets, toward)
+    if offsets is None:
         penalties = tuple(
-            dataclasses.replace(penalty, toward=jnp.asarray(level, dtype))
+            dataclasses.replace(penalty, toward=jnp.asarray(entry, dtype))
             for penalty in problem.penalties
         )
-        return dataclasses.replace(problem, penalties=penalties), factors
-
-    half = mean * (1 - share) / 2
-    penalties, projects, grown = [], [], []
-    for free, (penalty, project, X) in enumerate(
-        zip(problem.penalties, problem.projects, factors, strict=True)
+        return dataclasses.replace(problem, penalties=penalties)
+    penalties, projects = [], []
+    for free, (penalty, project) in enumerate(
+        zip(problem.penalties, problem.projects, strict=True)
     ):
 
         def column(first: Any, rest: Any, free: int = free) -> Any:
@@ -84,20 +89,52 @@ def with_prior(
             dataclasses.replace(
                 penalty,
                 l1=column(0.0, penalty.l1),
-                l2=column(offset_weights[free], penalty.l2),
-                toward=column(half, level),
+                l2=column(offsets[free], penalty.l2),
+                toward=column(half, entry),
             )
         )
         held = np.full(FIRST + rank, np.nan)
         held[1 - free] = 1.0
         projects.append(dataclasses.replace(project, pinned=jnp.asarray(held, dtype)))
+    return dataclasses.replace(
+        problem, penalties=tuple(penalties), projects=tuple(projects)
+    )
+
+
+def start_with_offsets(
+    operand: Operand,
+    factors: Factors,
+    offsets: tuple[float, float] | None,
+    toward: str,
+    *,
+    drawn: bool,
+) -> Factors:
+    """Initial factors for `with_offsets`.
+
+    Args:
+      operand: V, observed in part.
+      factors: of rank p; those returned have two rows more where there are offsets.
+      offsets, toward: as for `levels`.
+      drawn: whether the factors were drawn at random: their level may then be changed.
+    """
+    dtype = operand.dtype
+    share, entry, half = levels(operand, len(factors.H), offsets, toward)
+    if entry and drawn:
+        # Near where l2 pulls, or the first iterations lead away from it.
+        factors = Factors(
+            *(entry * (1 - SPREAD + SPREAD * X / X.mean()) for X in factors)
+        )
+    elif offsets is not None:
+        factors = Factors(*(np.sqrt(share) * X for X in factors))
+    factors = Factors(*(np.asarray(X, dtype) for X in factors))  # pyright: ignore
+    if offsets is None:
+        return factors
+    grown = []
+    for free, X in enumerate(factors):
         two = np.ones((FIRST, X.shape[1]))
         two[free] = half
         grown.append(np.vstack([two, X]).astype(dtype))
-    problem = dataclasses.replace(
-        problem, penalties=tuple(penalties), projects=tuple(projects)
-    )
-    return problem, Factors(*grown)
+    return Factors(*grown)
 
 
 def known_mean(operand: Operand) -> float:

@@ -33,6 +33,35 @@ class Stop:
     target: float | jax.Array = -np.inf
     seconds: float = np.inf
 
+    @classmethod
+    def of(
+        cls,
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        kkt_tol: float = 0.0,
+        target: float | None = None,
+        time_budget: float | None = None,
+    ) -> Stop:
+        """The rule from a user's arguments, on the host.
+
+        Raises:
+          ValueError: for an argument that does not fit.
+        """
+        check_count("max_iter", max_iter)
+        check_amount("tol", tol)
+        check_amount("kkt_tol", kkt_tol)
+        if time_budget is not None:
+            check_amount("time_budget", time_budget)
+        if target is not None and not (is_number(target) and np.isfinite(target)):
+            raise ValueError(f"target={target!r} must be a finite number or None")
+        return cls(
+            max_iter=max_iter,
+            tol=tol,
+            kkt_tol=kkt_tol,
+            target=-np.inf if target is None else float(target),
+            seconds=np.inf if time_budget is None else time_budget,
+        )
+
 
 class Measure(NamedTuple):
     """One look at the factors; kkt is NaN where it is not asked for."""
@@ -81,27 +110,3 @@ def _first_that_holds(reasons: Mapping[Status, Any], xp: Any) -> Any:
     codes = [xp.asarray(status.code, xp.int32) for status in reasons]
     running = xp.asarray(Status.RUNNING.code, xp.int32)
     return xp.select(list(reasons.values()), codes, running)
-
-
-def make_stop(
-    max_iter: int = 200,
-    tol: float = 1e-4,
-    kkt_tol: float = 0.0,
-    target: float | None = None,
-    time_budget: float | None = None,
-) -> Stop:
-    """A `Stop` of checked values, on the host."""
-    check_count("max_iter", max_iter)
-    check_amount("tol", tol)
-    check_amount("kkt_tol", kkt_tol)
-    if time_budget is not None:
-        check_amount("time_budget", time_budget)
-    if target is not None and not (is_number(target) and np.isfinite(target)):
-        raise ValueError(f"target={target!r} must be a finite number or None")
-    return Stop(
-        max_iter=max_iter,
-        tol=tol,
-        kkt_tol=kkt_tol,
-        target=-np.inf if target is None else float(target),
-        seconds=np.inf if time_budget is None else time_budget,
-    )

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxnmf.data.convert import as_operand
 from jaxnmf.objective.problem import Problem
+from jaxnmf.registry import make_solver
 from jaxnmf.run.programs import precision
 from jaxnmf.selection.base import (
     Data,
@@ -94,12 +95,12 @@ class Relevance(Method):
             estimate = self._estimate(sweep, data, most) / unit
             dispersion = max(estimate, LEAST_DISPERSION)
         options = {"dispersion": dispersion, "a": self.a, "prior": self.prior}
-        given = {"solver": "ard", "solver_options": options, "mask": data.mask}
+        given = {"solver": make_solver("ard", options), "mask": data.mask}
         return sweep(data.V, [most], seeds, **given)
 
     def _estimate(self, sweep: Sweep, data: Data, most: int) -> float:
         name = "hals" if data.loss.quadratic else "mu"
-        given = {"solver": name, "solver_options": None, "folder": None}
+        given = {"solver": make_solver(name), "folder": None}
         found = sweep(data.V, [most], PILOT_SEEDS, mask=data.mask, **given)
         D = min(fit.objective for fit in fits(found, most))
         m, n = data.shape
@@ -131,7 +132,7 @@ class Relevance(Method):
     def _relevance(self, found: SweepResult, fit: Fit) -> np.ndarray:
         solver: ARD = found.builder.solver
         with precision(found.builder.dtype.name):
-            problem = found.builder.problems[found.builder.turns[fit.seed]]
+            problem = found.builder.problems[found.builder.data_of_seed[fit.seed]]
             factors = Factors(jnp.asarray(fit.Wt), jnp.asarray(fit.H))
             return np.asarray(solver.relevance(problem, factors))
 

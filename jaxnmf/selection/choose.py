@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 
 from jaxnmf import registry
 from jaxnmf._util import names
-from jaxnmf._util.checks import check_count, check_list
+from jaxnmf._util.checks import check_list
+from jaxnmf.build import Objective, Start
 from jaxnmf.data.convert import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.fold_in import Model
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.penalties import Penalty
+from jaxnmf.run.stop import Stop
 from jaxnmf.selection.ard import Relevance
 from jaxnmf.selection.base import Data, Method, RankSelection
 from jaxnmf.selection.consensus import Consensus
@@ -23,7 +26,8 @@ from jaxnmf.selection.information import Information
 from jaxnmf.selection.stability import Stability
 from jaxnmf.sweeps.lanes import Batching
 from jaxnmf.sweeps.result import SweepResult
-from jaxnmf.sweeps.sweep import sweep
+from jaxnmf.sweeps.settings import as_seeds
+from jaxnmf.sweeps.sweep import run_sweep
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
@@ -105,61 +109,106 @@ def select_rank(
       >>> found.rank
       3
     """
-    cls = names.lookup("method", method, METHODS)
-    chooser: Method = registry.build("method", method, cls, options)
-    ranks = sorted(check_list("ranks", ranks, 1))
-    if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
-        check_count("seeds", seeds)
-        seeds = range(int(seeds))
-    seeds = check_list("seeds", seeds, 0)
-    objective = registry.make_loss(loss, loss_options)
-    if not (isinstance(V, Observed) or is_sparse(V)) and not hasattr(V, "shape"):
-        V = np.asarray(V)
-    if len(V.shape) != 2:
-        raise ValueError(f"V has shape {tuple(V.shape)}; it must be a matrix (m, n)")
-    data = Data(V=V, mask=mask, shape=(V.shape[0], V.shape[1]), loss=objective)
+    chooser = make_method(method, options)
+    objective = Objective.of(loss, loss_options=loss_options, l1=l1, l2=l2)
     if chooser.solver is not None and not (solver is None and solver_options is None):
         raise ValueError(
             f"solver={solver!r}: method {method!r} has its own, {chooser.solver!r}; "
             "its options are the method's"
         )
-    chooser.check(data, ranks, seeds)
-    if solver is None:
-        solver = "hals" if objective.quadratic else "mu"
+    if solver is not None or solver_options is not None:
+        name = _default_solver(objective) if solver is None else solver
+        solver = registry.make_solver(name, solver_options)
+    stop = Stop.of(
+        chooser.max_iter if max_iter is None else max_iter,
+        chooser.tol if tol is None else tol,
+    )
+    return run_selection(
+        V,
+        check_list("ranks", ranks, 1),
+        as_seeds(seeds),
+        method=chooser,
+        solver=solver,
+        objective=objective,
+        start=Start.of(init),
+        stop=stop,
+        mask=mask,
+        dtype=dtype,
+        max_memory=max_memory,
+        folder=folder,
+        progress=progress,
+        batching=batching,
+    )
+
+
+def run_selection(
+    V: Any,
+    ranks: Sequence[int],
+    seeds: Sequence[int],
+    *,
+    method: Method,
+    solver: Any,
+    objective: Objective,
+    start: Start,
+    stop: Stop | None,
+    mask: Any = None,
+    dtype: Any = "float32",
+    **given: Any,
+) -> RankSelection:
+    """The choice of p of a specification.
+
+    Args:
+      ranks, seeds: distinct integers.
+      method: how p is chosen.
+      solver: an instance, or None for the method's own or the loss's default.
+      objective, start, stop: the specification that all runs share, but for the seed
+        of the start; ``stop`` None is the method's own rule.
+      Everything else: as for `jaxnmf.sweep`.
+    """
+    ranks = sorted(ranks)
+    if not (isinstance(V, Observed) or is_sparse(V)) and not hasattr(V, "shape"):
+        V = np.asarray(V)
+    if len(V.shape) != 2:
+        raise ValueError(f"V has shape {tuple(V.shape)}; it must be a matrix (m, n)")
+    data = Data(V=V, mask=mask, shape=(V.shape[0], V.shape[1]), loss=objective.loss)
+    method.check(data, ranks, seeds)
     common: dict[str, Any] = {
-        "solver": solver,
-        "loss": objective,
-        "init": init,
-        "max_iter": chooser.max_iter if max_iter is None else max_iter,
-        "tol": chooser.tol if tol is None else tol,
-        "l1": l1,
-        "l2": l2,
+        "solver": solver or registry.make_solver(_default_solver(objective)),
+        "objective": objective,
+        "start": start,
+        "stop": stop or Stop.of(method.max_iter, method.tol),
         "dtype": dtype,
-        "max_memory": max_memory,
-        "folder": folder,
-        "progress": progress,
-        "batching": batching,
-        "solver_options": solver_options,
+        **given,
     }
 
-    def swept(V: Any, ranks: Any, seeds: Any, **changes: Any) -> SweepResult:
-        found = sweep(V, ranks, seeds, **{**common, **changes})
+    def sweep(V: Any, ranks: Any, seeds: Any, **changes: Any) -> SweepResult:
+        found = run_sweep(V, ranks, seeds, **{**common, **changes})
         if not found.complete:
             raise KeyboardInterrupt
         return found
 
-    found = chooser.run(swept, data, ranks, seeds)
-    measured = chooser.measures(data, ranks, found)
-    table = chooser.complete_table(as_table(measured))
+    found = method.run(sweep, data, ranks, seeds)
+    measured = method.measures(data, ranks, found)
+    table = method.complete_table(as_table(measured))
     return RankSelection(
-        method=chooser,
-        rank=chooser.choose(table),
+        method=method,
+        rank=method.choose(table),
         table=table,
         evidence={rank: one.evidence for rank, one in measured.items()},
         sweep=found,
         data=data,
         refit=lambda H: refit(data, H, np.dtype(dtype).name),
     )
+
+
+def make_method(name: str, options: Mapping[str, Any]) -> Method:
+    """A method from its name and options, checked by name and type."""
+    cls = names.lookup("method", name, METHODS)
+    return registry.build("method", name, cls, options)
+
+
+def _default_solver(objective: Objective) -> str:
+    return "hals" if objective.loss.quadratic else "mu"
 
 
 def as_table(measured: Any) -> Any:

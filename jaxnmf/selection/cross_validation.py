@@ -168,7 +168,7 @@ class CrossValidation(HeldOut):
     def measures(
         self, data: Data, ranks: Sequence[int], found: SweepResult
     ) -> dict[int, Measured]:
-        known, turns = self.known(data), found.builder.turns
+        known, turns = self.known(data), found.builder.data_of_seed
         held = [self.split(known, i)[1] for i in range(self.repeats)]
         measures = {}
         for rank in ranks:
@@ -256,7 +256,7 @@ class BiCrossValidation(HeldOut):
     ) -> dict[int, Measured]:
         V = data.V.toarray() if is_sparse(data.V) else np.asarray(data.V)
         V = np.asarray(V, found.builder.dtype)
-        blocks, turns = self.blocks(data), found.builder.turns
+        blocks, turns = self.blocks(data), found.builder.data_of_seed
         measures = {}
         for rank in ranks:
             best = best_of_parts(found, rank, len(blocks))
@@ -270,7 +270,7 @@ class BiCrossValidation(HeldOut):
     def _error(
         self, found: SweepResult, V: Any, rows: Any, cols: Any, fit: Fit, most: int
     ) -> float:
-        problem = found.builder.problems[found.builder.turns[fit.seed]]
+        problem = found.builder.problems[found.builder.data_of_seed[fit.seed]]
         other_rows, other_cols = (
             others(index, size)
             for index, size in zip((rows, cols), V.shape, strict=True)
@@ -313,7 +313,7 @@ def others(index: np.ndarray, size: int) -> np.ndarray:
 
 def best_of_parts(found: SweepResult, rank: int, parts: int) -> list[Fit]:
     """Of each part the run of the lowest loss on what it was fitted to."""
-    best = best_by(fits(found, rank), lambda fit: found.builder.turns[fit.seed])
+    best = best_by(fits(found, rank), lambda fit: found.builder.data_of_seed[fit.seed])
     if len(best) < parts:
         raise ValueError(f"rank {rank}: every run of a part diverged")
     return best

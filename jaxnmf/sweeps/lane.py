@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnmf.build import begin, make_problem
+from jaxnmf.build import Objective, Start, at_rank, draw_start, make_problem
 from jaxnmf.data.dense import Dense
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run.loop import Run
@@ -18,14 +18,12 @@ from jaxnmf.sweeps.lanes import Task
 from jaxnmf.types import Factors
 
 TALL = 4  # from this m/n on V is stored along its columns on a CPU
-
-
 PENALTIES = ("l1", "l2")
 
 
 @dataclasses.dataclass(frozen=True)
 class Lane:
-    """What one lane runs: a rank, a seed, and the settings it differs in."""
+    """The part of a run that is a lane's own: rank, seed and settings."""
 
     rank: int
     seed: int
@@ -34,20 +32,22 @@ class Lane:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DataPerSeed:
-    """Data of one shape that the seeds of a sweep take in turn: the i-th seed works on
-    the i-th of them, and after the last on the first again.
+    """Data of one shape, one for each seed of a sweep: the i-th seed works on the i-th
+    of them, cyclically.
 
-    For resampled data, and for one V of which each seed knows other entries.
+    For resampled data, and for one V with other known entries for each seed.
 
     Args:
-      data: each what `factorize` takes. All are held at once.
+      data: each as `factorize` supports it. All are in memory at once.
       masks: what is known of each, or None.
     """
 
     data: Sequence[Any]
     masks: Sequence[Any] | None = None
 
-    def problems(self, *given: Any) -> tuple[Problem, ...]:
+    def problems(
+        self, solver: Any, objective: Objective, dtype: Any
+    ) -> tuple[Problem, ...]:
         """The problem of each, by `make_problem`.
 
         Raises:
@@ -56,18 +56,18 @@ class DataPerSeed:
         masks = [None] * len(self.data) if self.masks is None else self.masks
         if not len(self.data) or len(masks) != len(self.data):
             raise ValueError(
-                f"Several: {len(masks)} masks do not fit {len(self.data)} data; one "
-                "for each would, and there must be some"
+                f"DataPerSeed: {len(masks)} masks and {len(self.data)} data; give at "
+                "least one, and a mask for each"
             )
-        # A problem for the same two objects is made once, and its matrix is shared.
+        # The same two objects share one problem, and so one operand.
         made: dict[tuple[int, int], Problem] = {}
         for V, mask in zip(self.data, masks, strict=True):
             if (id(V), id(mask)) not in made:
-                made[id(V), id(mask)] = make_problem(V, *given, mask=mask)
+                made[id(V), id(mask)] = make_problem(V, solver, objective, dtype, mask)
         kinds = {_kind(problem.operand) for problem in made.values()}
         if len(kinds) > 1:
             raise ValueError(
-                f"Several: the data differ in shape, kind or known entries: {kinds}"
+                f"DataPerSeed: the data differ in shape, kind or known entries: {kinds}"
             )
         return tuple(
             made[id(V), id(mask)] for V, mask in zip(self.data, masks, strict=True)
@@ -76,40 +76,38 @@ class DataPerSeed:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class LaneBuilder:
-    """What makes the run of a lane."""
+    """The specification of a sweep, and the run of each lane from it."""
 
-    problems: tuple[Problem, ...]  # without a lane's own penalties, offsets and rank
-    turns: Mapping[int, int]  # which of the problems a seed works on
+    problems: tuple[Problem, ...]  # at no rank, without a lane's own penalties
+    data_of_seed: Mapping[int, int]  # the index of the problem that a seed works on
     solver: Any
+    objective: Objective
     init: str
-    offsets: Any
-    toward: str
     sizes: Mapping[int, int]  # the bucket of a rank
     dtype: Any
 
     def problem(self, lane: Lane) -> Problem:
-        """What a lane works on, as above."""
-        return self.problems[self.turns[lane.seed]]
-
-    def at_own_rank(self, lane: Lane) -> tuple[Problem, Factors]:
-        """The problem of a lane and its start, at its own rank."""
+        """The problem of a lane at its own rank, with its own penalties."""
         with precision(self.dtype.name):
             own = {
                 name: np.asarray(value, self.dtype)
                 for name, value in lane.settings.items()
                 if name in PENALTIES
             }
-            problem = self.problem(lane)
-            penalties = tuple(
-                dataclasses.replace(penalty, **own) for penalty in problem.penalties
-            )
-            problem = dataclasses.replace(problem, penalties=penalties)
-            given = (lane.rank, self.init, lane.seed, self.offsets, self.toward)
-            return begin(problem, *given)
+            problem = self.problems[self.data_of_seed[lane.seed]]
+            if own:
+                penalties = tuple(
+                    dataclasses.replace(penalty, **own) for penalty in problem.penalties
+                )
+                problem = dataclasses.replace(problem, penalties=penalties)
+            return at_rank(problem, self.objective, lane.rank)
 
     def task(self, lane: Lane) -> Task:
         """The run of a lane, padded to its bucket."""
-        problem, factors = self.at_own_rank(lane)
+        problem = self.problem(lane)
+        with precision(self.dtype.name):
+            start = Start(init=self.init, seed=lane.seed)
+            factors = draw_start(problem, self.objective, start, lane.rank)
         problem, factors = padded(problem, factors, self.sizes[lane.rank] - lane.rank)
         own = {k: v for k, v in lane.settings.items() if k not in PENALTIES}
         solver = dataclasses.replace(self.solver, **own)
@@ -117,14 +115,14 @@ class LaneBuilder:
         return Task(problem, solver, factors, np.int64(lane.seed))
 
     def key(self, lane: Lane) -> str:
-        """The name of a lane where lanes are kept. Of several data it says which: a
-        seed's own are another's when there are more seeds."""
+        """The name of a lane in a store. With data per seed it names the data: they
+        are another's once there are more seeds."""
         parts = [f"{k}={v!r}" for k, v in sorted(lane.settings.items())]
         if len(self.problems) > 1:
-            parts.append(f"data={self.turns[lane.seed]}")
+            parts.append(f"data={self.data_of_seed[lane.seed]}")
         return ",".join([f"rank={lane.rank}", f"seed={lane.seed}", *parts])
 
-    def cut(self, lane: Lane, run: Run) -> Run:
+    def without_padding(self, lane: Lane, run: Run) -> Run:
         """The run without the rows that padded its factors."""
         rows = lane.rank + len(run.factors.H) - self.sizes[lane.rank]
         return run._replace(factors=Factors(*(X[:rows] for X in run.factors)))
@@ -157,9 +155,9 @@ def padded(problem: Problem, factors: Factors, extra: int) -> tuple[Problem, Fac
     return problem, Factors(*(grown(X) for X in factors))  # pyright: ignore
 
 
-def _arranged(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
-    """The problems with V stored as suits the products of many lanes; a problem that
-    stands there several times stays one."""
+def stored_for_lanes(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """The problems with V stored as suits the products of many lanes; equal ones stay
+    one object."""
     made: dict[int, Problem] = {}
     for problem in problems:
         if id(problem) in made:
@@ -178,6 +176,6 @@ def _arranged(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
 
 
 def _kind(operand: Any) -> tuple[Any, ...]:
-    """What operands have in common that one program serves."""
+    """What operands must share to be served by one program."""
     leaves, structure = jax.tree.flatten(operand)
     return operand.kind, operand.shape, structure, tuple(x.shape for x in leaves)

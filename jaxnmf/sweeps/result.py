@@ -17,16 +17,18 @@ from jaxnmf.types import Status
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class SweepResult:
-    """The lanes of a sweep.
+    """The lanes of a sweep and their runs.
 
     Attributes:
-      lanes: what each lane ran.
-      runs: what it left, None for a lane that was not finished.
-      buckets: the ranks that factors were padded to, and the waste: what padding added
-        to the work, as a share.
-      form: how lanes were spread over threads and groups, and what was measured.
-      seconds: of the whole sweep; compile_seconds: of that, spent compiling.
-      complete: whether every lane was finished.
+      lanes: rank, seed and settings of each lane.
+      runs: the run of each lane, None for one that is unfinished.
+      builder: the specification that all lanes share.
+      buckets: the ranks that factors were padded to, and the waste: the share of the
+        work that padding added.
+      batching: how lanes were spread over threads and groups, with the seconds
+        measured for each way.
+      seconds: of the sweep; compile_seconds: of those, spent compiling.
+      complete: whether every lane is finished.
     """
 
     lanes: tuple[Lane, ...]
@@ -43,9 +45,9 @@ class SweepResult:
 
     @property
     def table(self) -> Any:
-        """A `pandas.DataFrame` with a row a finished lane: lane, rank, seed, its
-        settings, loss, relative_error (Frobenius only: ‖V − WH‖_F / ‖V‖_F from the
-        loss), kkt, iterations, status."""
+        """A `pandas.DataFrame` with a row for each finished lane: lane, rank, seed, its
+        settings, objective, relative_error (Frobenius only: ‖V − WH‖_F / ‖V‖_F from
+        the objective), kkt, iterations, status."""
         import pandas as pd
 
         quadratic = self.builder.problems[0].loss.quadratic
@@ -57,7 +59,7 @@ class SweepResult:
         for i, (lane, run) in enumerate(zip(self.lanes, self.runs, strict=True)):
             if run is None:
                 continue
-            size = sizes[self.builder.turns[lane.seed]]
+            size = sizes[self.builder.data_of_seed[lane.seed]]
             rows.append(
                 {
                     "lane": i,
@@ -74,10 +76,10 @@ class SweepResult:
         return pd.DataFrame(rows)
 
     def _relative_error(self, lane: Lane, run: Run, size: float) -> float:
-        """From the loss, and ``size`` = Σ w v²; NaN where that is 0."""
+        """From the objective and ``size`` = Σ w v²; NaN where that is 0."""
         if size == 0:
             return float("nan")
-        problem, _ = self.builder.at_own_rank(lane)
+        problem = self.builder.problem(lane)
         with precision(self.builder.dtype.name):
             pairs = zip(problem.penalties, run.factors, strict=True)
             penalty = sum(float(p.value(jnp.asarray(X))) for p, X in pairs)
@@ -93,22 +95,24 @@ class SweepResult:
         """The `Result` of a lane, as `jaxnmf.factorize` gives it.
 
         Raises:
-          ValueError: for a lane that there is not, or that was not finished.
+          ValueError: for a lane that does not exist or is unfinished.
         """
         if not 0 <= lane < len(self.lanes):
             raise ValueError(f"lane={lane!r} must be within 0 … {len(self.lanes) - 1}")
         run = self.runs[lane]
         if run is None:
-            raise ValueError(f"lane {lane} was not finished: {self.lanes[lane]}")
-        problem, _ = self.builder.at_own_rank(self.lanes[lane])
+            raise ValueError(f"lane {lane} is unfinished: {self.lanes[lane]}")
+        problem = self.builder.problem(self.lanes[lane])
         return to_result(run, problem)
 
     def best(self, rank: int | None = None) -> Result:
-        """The result of the lowest loss, its own penalties included, of a rank or of
-        all.
+        """The result of the lowest objective, its own penalties included.
+
+        Args:
+          rank: of the lanes of this rank; None for all.
 
         Raises:
-          ValueError: when no lane of that rank was finished without diverging.
+          ValueError: when no lane of that rank finished without diverging.
         """
         found = [
             (float(run.trace.objective[-1]), i)

@@ -46,10 +46,16 @@ class LaneStore:
             card = folder / "sweep.json"
             if card.exists():
                 held = json.loads(card.read_text())
+                if held.get("version") != asked["version"]:
+                    raise ValueError(
+                        f"folder={str(folder)!r} contains a sweep of jaxnmf "
+                        f"{held.get('version')}, which jaxnmf {asked['version']} does "
+                        "not read; give a new folder, or remove this one"
+                    )
                 other = [k for k, v in asked.items() if held.get(k) != v]
                 if other:
                     raise ValueError(
-                        f"folder={str(folder)!r} holds a sweep with another "
+                        f"folder={str(folder)!r} contains a sweep with another "
                         f"{', '.join(other)}; give a new folder, or remove this one"
                     )
             else:

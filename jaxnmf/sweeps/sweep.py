@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxnmf import registry
-from jaxnmf._util import names
-from jaxnmf._util.checks import check_amount, check_count, check_list, is_number
+from jaxnmf._util.checks import check_amount, check_count, check_list
 from jaxnmf._util.describe import described
 from jaxnmf._util.progress import progress_bar
 from jaxnmf._version import __version__
+from jaxnmf.build import Objective, Start
 from jaxnmf.run.loop import Run
 from jaxnmf.run.programs import precision
-from jaxnmf.run.stop import RECORD_EVERY, make_stop
+from jaxnmf.run.stop import RECORD_EVERY, Stop
 from jaxnmf.sweeps.buckets import buckets, waste
-from jaxnmf.sweeps.lane import PENALTIES, DataPerSeed, Lane, LaneBuilder, _arranged
+from jaxnmf.sweeps.lane import DataPerSeed, Lane, LaneBuilder, stored_for_lanes
 from jaxnmf.sweeps.lanes import Batching, Runner
 from jaxnmf.sweeps.plan import fit_memory, note_timing, plan
 from jaxnmf.sweeps.result import SweepResult
+from jaxnmf.sweeps.settings import as_seeds, make_settings
 from jaxnmf.sweeps.store import LaneStore, fingerprint
 
 
@@ -97,68 +97,114 @@ def sweep(
       >>> len(found.table), found.best(3).W.shape
       (8, (30, 3))
     """
-    begun = time.perf_counter()
     ranks = check_list("ranks", ranks, 1)
-    if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
-        check_count("seeds", seeds)
-        seeds = range(int(seeds))
-    seeds = check_list("seeds", seeds, 0)
-    made = registry.make_solver(solver, solver_options)
-    combinations = make_settings(made, settings)
-    stop = make_stop(max_iter, tol, kkt_tol, target)
-    check_count("record_every", record_every)
+    seeds = as_seeds(seeds)
+    solver = registry.make_solver(solver, solver_options)
     if not isinstance(init, str):
-        raise ValueError("init must be a name; a sweep starts every rank anew")
+        raise ValueError("init must be a name; a sweep draws a start for every rank")
+    return run_sweep(
+        V,
+        ranks,
+        seeds,
+        solver=solver,
+        objective=Objective.of(
+            loss,
+            loss_options=loss_options,
+            l1=l1,
+            l2=l2,
+            toward=toward,
+            constraints=constraints,
+            offsets=offsets,
+        ),
+        start=Start.of(init),
+        stop=Stop.of(max_iter, tol, kkt_tol, target),
+        settings=make_settings(solver, settings),
+        mask=mask,
+        dtype=dtype,
+        record_every=record_every,
+        kkt=kkt,
+        max_memory=max_memory,
+        folder=folder,
+        progress=progress,
+        batching=batching,
+    )
+
+
+def run_sweep(
+    V: Any,
+    ranks: Sequence[int],
+    seeds: Sequence[int],
+    *,
+    solver: Any,
+    objective: Objective,
+    start: Start,
+    stop: Stop,
+    settings: Sequence[Mapping[str, float]] = ({},),
+    mask: Any = None,
+    dtype: Any = "float32",
+    record_every: int = RECORD_EVERY,
+    kkt: bool = False,
+    max_memory: float | None = None,
+    folder: str | Path | None = None,
+    progress: bool | None = None,
+    batching: Batching | None = None,
+) -> SweepResult:
+    """The sweep of a specification.
+
+    Args:
+      ranks, seeds: distinct integers.
+      solver: an instance.
+      objective, start, stop: the specification that all lanes share, but for the seed
+        of the start.
+      settings: what else lanes differ in (`make_settings`).
+      Everything else: as for `sweep`.
+    """
+    begun = time.perf_counter()
+    check_count("record_every", record_every)
     if max_memory is not None:
         check_amount("max_memory", max_memory)
-
+    if isinstance(V, DataPerSeed) and mask is not None:
+        raise ValueError("mask: DataPerSeed has masks of its own")
     with precision(dtype) as dtype:
-        objective = registry.make_loss(loss, loss_options)
-        if isinstance(V, DataPerSeed) and mask is not None:
-            raise ValueError("mask: Several data have masks of their own")
-        data_per_seed = V if isinstance(V, DataPerSeed) else DataPerSeed([V], [mask])
-        problems = data_per_seed.problems(dtype, made, objective, l1, l2, constraints)
+        data = V if isinstance(V, DataPerSeed) else DataPerSeed([V], [mask])
+        problems = data.problems(solver, objective, dtype)
         lanes = tuple(
             Lane(rank, seed, chosen)
             for rank in ranks
-            for chosen in combinations
+            for chosen in settings
             for seed in seeds
         )
         builder = LaneBuilder(
-            problems=_arranged(problems),
-            turns={seed: i % len(problems) for i, seed in enumerate(seeds)},
-            solver=made,
-            init=init,
-            offsets=offsets,
-            toward=toward,
+            problems=stored_for_lanes(problems),
+            data_of_seed={seed: i % len(problems) for i, seed in enumerate(seeds)},
+            solver=solver,
+            objective=objective,
+            init=start.init,
             sizes=buckets([lane.rank for lane in lanes]),
             dtype=dtype,
         )
-        # What cannot be started is refused before anything is run.
+        # A start that cannot be drawn is refused before anything is run.
         first_tasks = {
-            rank: builder.task(Lane(rank, seeds[0], combinations[0])) for rank in ranks
+            rank: builder.task(Lane(rank, seeds[0], settings[0])) for rank in ranks
         }
         runs: list[Run | None] = [None] * len(lanes)
         store = None
         if folder is not None:
-            asked = {
-                "solver": [made.name, described(made)],
-                "loss": [type(objective).name, described(objective)],
+            specification = {
+                "version": __version__,
+                "solver": [solver.name, described(solver)],
+                "objective": described(objective),
+                "start": described(start.init),
                 "stop": described(stop),
-                "init": init,
-                "penalties": described(problems[0].penalties),
-                "constraints": described(problems[0].projects),
-                "offsets": described([offsets, toward]),
                 "dtype": dtype.name,
                 "record_every": record_every,
                 "kkt": kkt,
-                "version": __version__,
                 "data": fingerprint([problem.operand for problem in problems]),
             }
-            store = LaneStore(Path(folder), asked)
+            store = LaneStore(Path(folder), specification)
             for i, lane in enumerate(lanes):
                 runs[i] = store.read(builder.key(lane))
-        records = -(-max_iter // record_every)
+        records = -(-int(stop.max_iter) // record_every)
         every = {"records": records, "record_every": record_every, "kkt": kkt}
         timings: dict[str, Any] = {}
         interrupted, compiling = False, 0.0
@@ -167,7 +213,7 @@ def sweep(
 
             def done(i: int, run: Run) -> None:
                 nonlocal best
-                runs[i] = run = builder.cut(lanes[i], run)
+                runs[i] = run = builder.without_padding(lanes[i], run)
                 if store is not None:
                     store.add(builder.key(lanes[i]), run)
                 best = min(best, float(run.trace.objective[-1]))
@@ -216,46 +262,10 @@ def sweep(
         )
         if interrupted:
             left = sum(run is None for run in runs)
-            kept = f", and kept in {folder}" if store is not None else ""
+            kept = f", and saved in {folder}" if store is not None else ""
             warnings.warn(
-                f"interrupted with {left} of {len(lanes)} lanes to do; those finished "
-                f"are in the result{kept}",
-                stacklevel=2,
+                f"interrupted with {left} of {len(lanes)} lanes unfinished; the "
+                f"finished ones are in the result{kept}",
+                stacklevel=3,
             )
         return result
-
-
-def float_settings(solver: type) -> list[str]:
-    """The settings of a solver's class that lanes of one program may differ in."""
-    options = registry.options(solver)
-    return [o.name for o in options if o.type is float and not o.static]
-
-
-def make_settings(
-    solver: Any, settings: Mapping[str, Any] | None
-) -> list[dict[str, float]]:
-    """Every combination of the settings' values."""
-    settings = dict(settings or {})
-    known = float_settings(type(solver))
-    for name, values in settings.items():
-        if name not in known and name not in PENALTIES:
-            raise ValueError(
-                f"settings: solver {solver.name!r} has no float setting {name!r}"
-                f"{names.suggestion(name, known)}; there are: "
-                f"{', '.join([*known, *PENALTIES])}"
-            )
-        if np.ndim(values) != 1 or not len(values):
-            raise ValueError(
-                f"settings: {name}={values!r} must be a list of at least one number"
-            )
-        for value in values:
-            if not is_number(value) or not np.isfinite(value):
-                raise ValueError(f"settings: {name}={value!r} must be a finite number")
-            if name in PENALTIES:
-                check_amount(f"settings: {name}", value)
-        if len(set(values)) < len(values):
-            raise ValueError(f"settings: {name}={list(values)} names one twice")
-    return [
-        dict(zip(settings, (float(x) for x in chosen), strict=True))
-        for chosen in itertools.product(*settings.values())
-    ]

@@ -251,11 +251,11 @@ def test_a_sweep_in_a_folder_goes_on_where_it_was_cut(tmp_path, monkeypatch):
 
     given: dict[str, Any] = {"folder": tmp_path / "cut", "batching": FORMS["alone"]}
     monkeypatch.setattr(lane_module.LaneBuilder, "task", cut)
-    with pytest.warns(UserWarning, match=r"interrupted with 4 of 6.*kept in"):
+    with pytest.warns(UserWarning, match=r"interrupted with 4 of 6.*saved in"):
         part = jaxnmf.sweep(V, [2, 3], 3, **given, **COMMON)
     assert not part.complete
     assert len(part.table) == 2
-    with pytest.raises(ValueError, match="was not finished"):
+    with pytest.raises(ValueError, match="is unfinished"):
         part.result(next(i for i, run in enumerate(part.runs) if run is None))
     made.clear()
     monkeypatch.setattr(

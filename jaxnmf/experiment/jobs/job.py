@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
-import hashlib
-import json
 import os
 import platform
 import subprocess
@@ -23,6 +21,7 @@ from jaxnmf._version import __version__
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment.jobs.lanes import Selection, Settings
 from jaxnmf.experiment.jobs.runs import Runs
+from jaxnmf.experiment.jobs.specification import Specification
 from jaxnmf.experiment.jobs.unfinished import Unfinished
 from jaxnmf.experiment.store import stored
 from jaxnmf.experiment.store.layout import writing
@@ -54,31 +53,11 @@ class Done(NamedTuple):
     anew: bool
 
 
-def job_key(config: Mapping[str, Any], checksum: str) -> str:
-    """The name of a job's result: what was asked for, of which data, by what code."""
-    asked = {k: v for k, v in config.items() if k not in configs.UNASKED}
-    if not asked.get("record_growth"):  # older keys do not have it
-        asked.pop("record_growth", None)
-    text = json.dumps([asked, checksum, __version__], sort_keys=True)
-    parts = [config[part]["name"] for part in ("dataset", "loss", "solver")]
-    if config["select"]:
-        parts.append(config["select"]["name"])
-    name = "-".join([*parts, *(config["sweep"] or ())])
-    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-
-
-def kind_of(config: Mapping[str, Any]) -> Any:
-    """The class of a job.
-
-    Raises:
-      ValueError: for a config that asks for two kinds.
-    """
-    if config["select"] and config["sweep"]:
-        raise ValueError(
-            f"select={config['select']['name']} and sweep={list(config['sweep'])}: a "
-            "job is one or the other"
-        )
-    return Selection if config["select"] else Settings if config["sweep"] else Runs
+def kind_of(specification: Specification) -> Any:
+    """The class of a job."""
+    if specification.select:
+        return Selection
+    return Settings if specification.settings else Runs
 
 
 def run_job(
@@ -111,14 +90,15 @@ def run_job(
       Busy: when another process is at it, and ``wait`` is not asked for.
     """
     begun = _now()
-    config = {"record_growth": 0.0, **config}  # older studies do not have it
     name, options = configs.split_name(config["dataset"])
     dataset = datasets.load(name, **options)
-    key = job_key(config, dataset.checksum)
+    specification = Specification.of(config, dataset)
+    key = specification.key(dataset.checksum)
     if not force and (count_complete := _standing(folder, key)):
         return Done(count_complete, False)
     with programs.precision(config["dtype"]) as dtype:
-        job = kind_of(config)(config, dataset, dtype)
+        labels = configs.labels(config)
+        job = kind_of(specification)(specification, dataset, labels, dtype)
         with _alone_at(folder, key, wait):
             # Another process may have done it in the meantime.
             if not force and (count_complete := _standing(folder, key, warn)):

@@ -11,20 +11,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jaxnmf import build, registry
-from jaxnmf._util import names
-from jaxnmf._util.checks import check_list
+from jaxnmf._util.names import suggestion
+from jaxnmf.build import UnsupportedError
 from jaxnmf.data.observed import Observed
 from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
-from jaxnmf.experiment.jobs.runs import as_error, check_no_ratings, reference
+from jaxnmf.experiment.jobs.runs import as_error, reference
+from jaxnmf.experiment.jobs.specification import Specification
 from jaxnmf.experiment.jobs.unfinished import Unfinished
 from jaxnmf.experiment.store.layout import Outcome
+from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
-from jaxnmf.selection import METHODS, RankSelection, select_rank
+from jaxnmf.selection import RankSelection
+from jaxnmf.selection.choose import make_method, run_selection
 from jaxnmf.sweeps.lane import PENALTIES
 from jaxnmf.sweeps.result import SweepResult
-from jaxnmf.sweeps.sweep import float_settings, make_settings, sweep
+from jaxnmf.sweeps.settings import float_settings, make_settings
+from jaxnmf.sweeps.sweep import run_sweep
 from jaxnmf.types import Status
 
 
@@ -32,63 +35,55 @@ class LaneJob:
     """What the two kinds share.
 
     Args:
-      config: a resolved `StudyConfig`.
-      dataset: what it names, loaded.
+      specification: of the job.
+      dataset: its data set, loaded.
+      labels: data set, loss, solver and model, as people read them.
       dtype: the precision.
 
     Raises:
-      ValueError: for a config that cannot be run, before anything is run.
+      ValueError: for a job that cannot be run, before anything is run.
     """
 
     kind = ""
 
-    def __init__(self, config: Mapping[str, Any], dataset: Dataset, dtype: Any) -> None:
-        self.config, self.dataset = config, dataset
+    def __init__(
+        self,
+        specification: Specification,
+        dataset: Dataset,
+        labels: Mapping[str, str],
+        dtype: Any,
+    ) -> None:
+        del dtype
+        self.specification, self.dataset = specification, dataset
+        self.labels = labels
         if dataset.kind == "ratings":
             raise ValueError(
                 f"dataset={dataset.name!r} has unknown entries to predict; sweeps of "
                 "settings and choices of p are for data that are known"
             )
-        check_no_ratings(config, dataset)
-        if growth := config["record_growth"]:
+        if growth := specification.record_growth:
             raise ValueError(
                 f"record_growth={growth!r}: lanes are recorded every record_every "
                 "iterations; 0 would fit"
             )
-        stop = config["stop"]
-        for name in ("time_budget", "target"):
-            if stop[name] is not None:
+        stop = specification.stop
+        for name, value, never in (
+            ("time_budget", stop.seconds, np.inf),
+            ("target", stop.target, -np.inf),
+        ):
+            if value != never:
                 raise ValueError(
-                    f"stop.{name}={stop[name]!r}: lanes stop by max_iter and tol; null "
+                    f"stop.{name}={value!r}: lanes stop by max_iter and tol; null "
                     "would fit"
                 )
-        self.ranks = config["ranks"]
-        if self.ranks is None:
-            self.ranks = [dataset.rank] if dataset.rank else []
-        check_list("ranks", self.ranks, 1)
-        check_list("seeds", config["seeds"], 0)
-        self.solver_name, self.solver_options = configs.split_name(config["solver"])
-        name, options = configs.split_name(config["loss"])
-        self.loss = registry.make_loss(name, options)
-        self.solver = registry.make_solver(self.solver_name, self.solver_options)
-        given = [config[x] for x in ("l1", "l2", "constraints")]
-        build.make_problem(dataset.V, dtype, self.solver, self.loss, *given)
-        self.common: dict[str, Any] = {
-            "loss": self.loss,
-            "init": config["init"]["name"],
-            "dtype": config["dtype"],
-            "l1": tuple(config["l1"]),
-            "l2": tuple(config["l2"]),
-            "progress": False,
-        }
 
     @property
     def size(self) -> int:
         """How many lanes there are."""
-        return len(self.ranks) * len(self.config["seeds"])
+        return len(self.specification.ranks) * len(self.specification.seeds)
 
     def _reference(self, problem: Problem, dtype: Any) -> float:
-        """What the loss of a lane is divided by: of the data that it was fitted to."""
+        """The `reference` of the data that a lane was fitted to."""
         V, weights = problem.operand.to_host(), problem.operand.host_weights()
         if weights is not None:
             rows, cols = weights.nonzero()
@@ -98,12 +93,13 @@ class LaneJob:
 
     def outcome(self, found: SweepResult, keep: bool, **more: Any) -> Outcome:
         """A row a lane, and with ``keep`` the factors of the best at each rank."""
-        names = configs.labels(self.config)
+        names = dict(self.labels)
         if more.get("solver"):
             names["solver"] = more["solver"]
         rows, traces, factors = [], [], {}
+        loss = self.specification.objective.loss
         pairs = zip(found.lanes, found.runs, strict=True)
-        table = found.table  # once: it begins every lane again
+        table = found.table
         relative = table["relative_error"]
         kept = best(table) if keep else []
         references = [
@@ -114,8 +110,10 @@ class LaneJob:
             assert run is not None
             parts = [f"{k}={v:g}" for k, v in lane.settings.items()]
             name = "-".join([f"r{lane.rank}", f"s{lane.seed}", *parts])
-            own = references[found.builder.turns[lane.seed]]
-            error = as_error(self.loss, run.trace.objective, own)
+            own = references[found.builder.data_of_seed[lane.seed]]
+            error = as_error(
+                self.specification.objective.loss, run.trace.objective, own
+            )
             traces.append(
                 pd.DataFrame(
                     {
@@ -169,43 +167,43 @@ class Settings(LaneJob):
 
     kind = "settings"
 
-    def __init__(self, config: Mapping[str, Any], dataset: Dataset, dtype: Any) -> None:
-        super().__init__(config, dataset, dtype)
-        self.settings = {k: v for k, v in config["sweep"].items() if k != "name"}
-        known = float_settings(registry.solver_class(self.solver_name))
-        for name in self.settings:
+    def __init__(self, specification: Specification, *rest: Any) -> None:
+        super().__init__(specification, *rest)
+        solver, settings = specification.solver, specification.settings or {}
+        known = float_settings(type(solver))
+        for name in settings:
             if name not in known and name not in PENALTIES:
-                raise build.UnsupportedError(
-                    f"solver {self.solver_name!r} has no setting {name!r} to sweep"
-                    f"{names.suggestion(name, known)}; it has "
+                raise UnsupportedError(
+                    f"solver {solver.name!r} has no setting {name!r} to sweep"
+                    f"{suggestion(name, known)}; it has "
                     f"{', '.join([*known, *PENALTIES])}"
                 )
-        self.combinations = len(make_settings(self.solver, self.settings))
+        self.combinations = make_settings(solver, settings)
 
     @property
     def size(self) -> int:
-        return super().size * self.combinations
+        return super().size * len(self.combinations)
 
     def run(self, unfinished: Unfinished, limits: Mapping[str, int]) -> Outcome:
-        found = sweep(
+        given = self.specification
+        found = run_sweep(
             self.dataset.V,
-            self.ranks,
-            self.config["seeds"],
-            solver=self.solver_name,
-            solver_options=self.solver_options,
-            settings=self.settings,
-            constraints=self.config["constraints"],
-            max_iter=self.config["stop"]["max_iter"],
-            tol=self.config["stop"]["tol"],
-            kkt_tol=self.config["stop"]["kkt_tol"],
-            record_every=self.config["record_every"],
-            kkt=self.config["kkt"],
+            given.ranks,
+            given.seeds,
+            solver=given.solver,
+            objective=given.objective,
+            start=given.start,
+            stop=given.stop,
+            settings=self.combinations,
+            dtype=given.dtype,
+            record_every=given.record_every,
+            kkt=given.kkt,
             folder=unfinished.path / "lanes",
-            **self.common,
+            progress=False,
         )
         if not found.complete:
             raise KeyboardInterrupt  # finished lanes are kept
-        return self.outcome(found, True, settings=list(self.settings))
+        return self.outcome(found, True, settings=list(given.settings or ()))
 
 
 class Selection(LaneJob):
@@ -213,48 +211,47 @@ class Selection(LaneJob):
 
     kind = "selection"
 
-    def __init__(self, config: Mapping[str, Any], dataset: Dataset, dtype: Any) -> None:
-        super().__init__(config, dataset, dtype)
-        self.method, self.options = configs.split_name(config["select"])
-        if config["constraints"] != ["nonnegative"] * 2:
-            raise ValueError("constraints: a choice of p takes none but 'nonnegative'")
+    def __init__(self, specification: Specification, *rest: Any) -> None:
+        super().__init__(specification, *rest)
+        name, options = configs.split_name(specification.select or {})
+        self.method = make_method(name, options)
+        constraints = specification.objective.constraints
+        if any(type(one) is not NonNegative for one in constraints):
+            raise ValueError(
+                "constraints: a choice of p supports none but 'nonnegative'"
+            )
 
     def run(self, unfinished: Unfinished, limits: Mapping[str, int]) -> Outcome:
-        own = METHODS[self.method].solver
-        asked: dict[str, Any] = {}
-        if own is None:  # else the method's own solver, and how long that needs
-            asked = {
-                "solver": self.solver_name,
-                "solver_options": self.solver_options,
-                "max_iter": self.config["stop"]["max_iter"],
-                "tol": self.config["stop"]["tol"],
-            }
-        found = select_rank(
+        given, own = self.specification, self.method.solver
+        found = run_selection(
             self.dataset.V,
-            self.ranks,
+            given.ranks,
+            given.seeds,
             method=self.method,
-            seeds=self.config["seeds"],
+            solver=given.solver if own is None else None,
+            objective=given.objective,
+            start=given.start,
+            # A method with a solver of its own knows how long that needs.
+            stop=given.stop if own is None else None,
+            dtype=given.dtype,
             folder=unfinished.path / "lanes",
-            **asked,
-            **self.common,
-            **self.options,
+            progress=False,
         )
         assert found.sweep is not None  # it was made now
-        whole = found.method.consensus
-        told = self.outcome(
+        outcome = self.outcome(
             found.sweep,
-            whole,
-            method=self.method,
+            found.method.consensus,
+            method=self.method.name,
             rule=found.method.rule,
             chosen=found.rank,
             planted=self.dataset.rank if self.dataset.truth is not None else None,
             solver=own,
         )
-        return told._replace(choice=found.table, evidence=evidence(found))
+        return outcome._replace(choice=found.table, evidence=evidence(found))
 
 
 def evidence(found: RankSelection) -> dict[int, dict[str, np.ndarray]]:
-    """What the pictures show, and the factors that the runs agree on."""
+    """The arrays behind the pictures, and the consensus factors."""
     arrays = {
         rank: {name: np.asarray(array) for name, array in parts.items()}
         for rank, parts in found.evidence.items()
@@ -266,7 +263,7 @@ def evidence(found: RankSelection) -> dict[int, dict[str, np.ndarray]]:
 
 
 def best(table: Any) -> list[int]:
-    """The lane of lowest loss at each rank, of a sweep's table."""
+    """The lane of the lowest objective at each rank, of a sweep's table."""
     table = table[np.isfinite(table["objective"])]
     return [
         int(i) for i in table.loc[table.groupby("rank")["objective"].idxmin(), "lane"]

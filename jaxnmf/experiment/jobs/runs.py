@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,19 +11,18 @@ import jax
 import numpy as np
 import pandas as pd
 
-from jaxnmf import baselines, build, metrics, ratings, registry, topics
-from jaxnmf._util import checks
-from jaxnmf._util.checks import check_list
+from jaxnmf import baselines, metrics, ratings, topics
+from jaxnmf.build import Start, at_rank, draw_start, make_problem
 from jaxnmf.data.observed import Observed
 from jaxnmf.datasets import Dataset
-from jaxnmf.experiment import config as configs
+from jaxnmf.experiment.jobs.specification import Specification
 from jaxnmf.experiment.jobs.unfinished import Unfinished
 from jaxnmf.experiment.store.layout import Outcome, StoredRun
 from jaxnmf.objective.problem import Problem
 from jaxnmf.result import Result, to_result
 from jaxnmf.run.clock import divergence, timed
 from jaxnmf.run.loop import Run
-from jaxnmf.run.stop import Stop, make_stop
+from jaxnmf.run.stop import Stop
 from jaxnmf.types import Factors
 
 
@@ -52,41 +52,37 @@ class Runs:
     """A job's runs, rank by rank and seed by seed.
 
     Args:
-      config: a resolved `StudyConfig`.
-      dataset: what it names, loaded.
+      specification: of the job.
+      dataset: its data set, loaded.
+      labels: data set, loss, solver and model, as people read them.
       dtype: the precision, which is also that of the context this is used in.
 
     Raises:
-      ValueError: for a config that cannot be run, before anything is run.
+      ValueError: for a job that cannot be run, before anything is run.
     """
 
     kind = "runs"
 
-    def __init__(self, config: Mapping[str, Any], dataset: Dataset, dtype: Any) -> None:
-        self.config, self.dataset, self.dtype = config, dataset, dtype
-        ranks = config["ranks"]
-        if ranks is None:
-            # What the data set's own field uses.
-            ranks = [dataset.rank] if dataset.rank else []
-        check_list("ranks", ranks, 1)
-        check_list("seeds", config["seeds"], 0)
-        self.solver = make_solver(*configs.split_name(config["solver"]))
-        self.loss = registry.make_loss(*configs.split_name(config["loss"]))
-        self.stop = make_stop(**config["stop"])
-        checks.check_count("record_every", config["record_every"])
-        checks.check_amount("record_growth", config["record_growth"])
+    def __init__(
+        self,
+        specification: Specification,
+        dataset: Dataset,
+        labels: Mapping[str, str],
+        dtype: Any,
+    ) -> None:
+        self.specification, self.dataset = specification, dataset
+        self.labels, self.dtype = labels, dtype
+        self.loss = specification.objective.loss
         self.rated = dataset.kind == "ratings"
-        if not self.rated:
-            check_no_ratings(config, dataset)
-        folds = range(config["holdout"]["folds"]) if self.rated else ()
+        folds = range(specification.holdout["folds"]) if self.rated else ()
         self.cases = [
             Case(rank, seed, fold)
-            for rank in ranks
-            for seed in config["seeds"]
+            for rank in specification.ranks
+            for seed in specification.seeds
             for fold in folds or [None]
         ]
         self._part = functools.cache(self._make_part)
-        # What cannot be run is refused before anything is.
+        # A job that cannot be run is refused before anything is.
         self.part(self.cases[0])
 
     @property
@@ -106,15 +102,10 @@ class Runs:
         for case in self.cases:
             found = unfinished.read(case.name)
             if found is None:
-                stop = self.stop
+                stop = self.specification.stop
                 if case.name in limits:
-                    stop = make_stop(
-                        **{
-                            **self.config["stop"],
-                            "max_iter": max(limits[case.name], 1),
-                            "time_budget": None,
-                        }
-                    )
+                    most = max(limits[case.name], 1)
+                    stop = dataclasses.replace(stop, max_iter=most, seconds=np.inf)
                 found = unfinished.add(
                     case.name, self._finished(case, stop, unfinished)
                 )
@@ -132,32 +123,30 @@ class Runs:
         return self._part(*(case[1:] if self.rated else (0, None)))
 
     def _make_part(self, seed: int, fold: int | None) -> Part:
-        config, V = self.config, self.dataset.V
+        given, V = self.specification, self.dataset.V
         held, baselines = None, {}
         if self.rated:
-            held = split_of(V, config["holdout"], seed, fold)
+            held = split_of(V, given.holdout, seed, fold)
             V, baselines = held.train, _baselines(held)
-        given = [config[name] for name in ("l1", "l2", "constraints")]
-        problem = build.make_problem(V, self.dtype, self.solver, self.loss, *given)
+        problem = make_problem(V, given.solver, given.objective, self.dtype)
         return Part(problem, reference(problem, V, self.dtype), held, baselines)
 
     def _finished(self, case: Case, stop: Stop, unfinished: Unfinished) -> StoredRun:
-        config, part = self.config, self.part(case)
-        problem, factors = build.begin(
-            part.problem,
-            case.rank,
-            config["init"]["name"],
-            case.seed,
-            config["offsets"],
-            config["toward"],
-        )
-        timing = {x: config[x] for x in ("record_every", "record_growth", "kkt")}
-        if isinstance(self.solver, baselines.Baseline):
-            run = baselines.timed(problem, self.solver, factors, stop, **timing)
+        given, part = self.specification, self.part(case)
+        problem = at_rank(part.problem, given.objective, case.rank)
+        start = Start(init=given.start.init, seed=case.seed)
+        factors = draw_start(problem, given.objective, start, case.rank)
+        timing: dict[str, Any] = {
+            "record_every": given.record_every,
+            "record_growth": given.record_growth,
+            "kkt": given.kkt,
+        }
+        if isinstance(given.solver, baselines.Baseline):
+            run = baselines.timed(problem, given.solver, factors, stop, **timing)
         else:
             run = timed(
                 problem,
-                self.solver,
+                given.solver,
                 factors,
                 jax.random.key(case.seed),
                 stop,
@@ -184,7 +173,7 @@ class Runs:
         )
         row = {
             "run": case.name,
-            **configs.labels(self.config),
+            **self.labels,
             "dataset": self.dataset.name,
             "rank": case.rank,
             "seed": case.seed,
@@ -204,22 +193,6 @@ class Runs:
         if case.fold is not None:
             row["fold"] = case.fold
         return row, trace
-
-
-def make_solver(name: str, options: Mapping[str, Any]) -> Any:
-    """A solver, or one of another system."""
-    peer = name in baselines.names()
-    return (baselines.make if peer else registry.make_solver)(name, options)
-
-
-def check_no_ratings(config: Mapping[str, Any], dataset: Dataset) -> None:
-    for name, default in configs.RATINGS_ONLY.items():
-        if config[name] != default:
-            raise ValueError(
-                f"{name}={config[name]!r} is for data of kind 'ratings', of which "
-                f"entries are unknown; {dataset.name!r} is of kind {dataset.kind!r} "
-                f"and takes the default, {default!r}"
-            )
 
 
 def split_of(

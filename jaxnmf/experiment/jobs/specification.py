@@ -1,0 +1,122 @@
+"""The specification of a job: what it computes, and the key made from that."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from jaxnmf import baselines, registry
+from jaxnmf._util.checks import check_amount, check_count, check_list
+from jaxnmf._util.describe import described
+from jaxnmf._version import __version__
+from jaxnmf.build import Objective, Start
+from jaxnmf.datasets import Dataset
+from jaxnmf.experiment import config as configs
+from jaxnmf.run.stop import Stop
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Specification:
+    """What a job computes of its data set.
+
+    Attributes:
+      dataset: the name of the data set, with its options.
+      solver: an instance, or a baseline.
+      objective, start, stop: as for `jaxnmf.factorize`; the seeds are those below.
+      ranks, seeds: of the runs, one for each pair.
+      dtype: the precision.
+      record_every, record_growth, kkt: what is recorded.
+      holdout: of ratings, what is not trained on.
+      select: the method that chooses the rank, with its options, or None.
+      settings: the settings that lanes differ in, with their values, or None.
+    """
+
+    dataset: Mapping[str, Any]
+    solver: Any
+    objective: Objective
+    start: Start
+    stop: Stop
+    ranks: list[int]
+    seeds: list[int]
+    dtype: str
+    record_every: int
+    record_growth: float
+    kkt: bool
+    holdout: Mapping[str, Any]
+    select: Mapping[str, Any] | None
+    settings: Mapping[str, list[float]] | None
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], dataset: Dataset) -> Specification:
+        """The specification of a resolved `StudyConfig` and the data set it names.
+
+        Raises:
+          ValueError: for a setting that does not fit, before anything is run.
+        """
+        if config["select"] and config["sweep"]:
+            raise ValueError(
+                f"select={config['select']['name']} and sweep={list(config['sweep'])}: "
+                "a job is one or the other"
+            )
+        if dataset.kind != "ratings":
+            _check_ratings_only(config, dataset)
+        ranks = config["ranks"]
+        if ranks is None:  # the rank that the data set's own field uses
+            ranks = [dataset.rank] if dataset.rank else []
+        check_count("record_every", config["record_every"])
+        check_amount("record_growth", config["record_growth"])
+        loss, loss_options = configs.split_name(config["loss"])
+        return cls(
+            dataset=config["dataset"],
+            solver=make_solver(*configs.split_name(config["solver"])),
+            objective=Objective.of(
+                loss,
+                loss_options=loss_options,
+                l1=config["l1"],
+                l2=config["l2"],
+                toward=config["toward"],
+                constraints=config["constraints"],
+                offsets=config["offsets"],
+            ),
+            start=Start.of(config["init"]["name"]),
+            stop=Stop.of(**config["stop"]),
+            ranks=check_list("ranks", ranks, 1),
+            seeds=check_list("seeds", config["seeds"], 0),
+            dtype=config["dtype"],
+            record_every=config["record_every"],
+            record_growth=config["record_growth"],
+            kkt=config["kkt"],
+            holdout=config["holdout"],
+            select=config["select"] or None,
+            settings={k: v for k, v in (config["sweep"] or {}).items() if k != "name"}
+            or None,
+        )
+
+    def key(self, checksum: str) -> str:
+        """The name of the job's folder: readable parts, and a hash of the description
+        of all that it computes, of the data and of the version of the package."""
+        text = json.dumps([described(self), checksum, __version__])
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        parts = [self.dataset["name"], self.objective.loss.name, self.solver.name]
+        if self.select:
+            parts.append(self.select["name"])
+        return "-".join([*parts, *(self.settings or ()), digest])
+
+
+def make_solver(name: str, options: Mapping[str, Any]) -> Any:
+    """A solver of the registry, or a baseline."""
+    peer = name in baselines.names()
+    return (baselines.make if peer else registry.make_solver)(name, options)
+
+
+def _check_ratings_only(config: Mapping[str, Any], dataset: Dataset) -> None:
+    for name, default in configs.RATINGS_ONLY.items():
+        if config[name] != default:
+            raise ValueError(
+                f"{name}={config[name]!r} is for data of kind 'ratings', of which "
+                f"entries are unknown; {dataset.name!r} is of kind {dataset.kind!r} "
+                f"and supports the default alone, {default!r}"
+            )
