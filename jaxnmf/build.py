@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -156,15 +156,11 @@ def make_problem(
         support.
     """
     signed = solver.supports.signed
-    pairs = zip("WH", objective.constraints, strict=True)
     problem = Problem.of(
         as_operand(V, dtype, mask=mask, signed=bool(signed)),
         objective.loss,
         penalties=objective.penalties,
-        constraints=tuple(  # pyright: ignore
-            Free() if type(one) is NonNegative and factor in signed else one
-            for factor, one in pairs
-        ),
+        constraints=feasible_sets(objective, signed),
     )
     check_problem(problem, solver)
     if objective.for_observed and problem.operand.kind != "observed":
@@ -174,6 +170,17 @@ def make_problem(
             "jaxnmf.Observed"
         )
     return problem
+
+
+def feasible_sets(
+    objective: Objective, signed: Set[str]
+) -> tuple[NonNegative, NonNegative]:
+    """The constraints of W and H, none for a factor that may hold negative entries."""
+    W, H = (
+        Free() if type(one) is NonNegative and factor in signed else one
+        for factor, one in zip("WH", objective.constraints, strict=True)
+    )
+    return W, H
 
 
 def at_rank(problem: Problem, objective: Objective, rank: int) -> Problem:

@@ -69,7 +69,7 @@ def test_double_precision_has_more_digits():
 def test_the_trace_records_the_way():
     found = factorize(max_iter=25, tol=0, init=START)
     trace = found.trace
-    assert trace._fields == ("iteration", "loss", "kkt", "seconds")
+    assert trace._fields == ("iteration", "objective", "kkt", "seconds")
     assert list(trace.iteration) == [0, 10, 20, 25]
     assert trace.objective[0] == pytest.approx(
         0.5 * ((V - START[0] @ START[1]) ** 2).sum(), rel=1e-5

@@ -79,13 +79,13 @@ def test_the_same_class_may_be_registered_anew():
     assert registry.solver_class("halving") is again
 
 
-@pytest.mark.parametrize("lacking", ["init", "step", "supports", "descends"])
+@pytest.mark.parametrize("lacking", ["init", "step", "supports", "monotone"])
 def test_a_class_without_the_protocol_is_refused(lacking):
     whole: dict[str, Any] = {
         "init": lambda self, problem, factors, key: (),
         "step": lambda self, problem, factors, state: (factors, state),
         "supports": QUADRATIC,
-        "descends": False,
+        "monotone": False,
     }
     del whole[lacking]
     with pytest.raises(ValueError, match=f"'part' lacks {lacking}"):

@@ -30,23 +30,19 @@ class Contestant:
 
     def __init__(self, rank: int, solver: str, **options: int) -> None:
         from jaxnmf import datasets
-        from jaxnmf.data.convert import as_operand
-        from jaxnmf.init.start import initial_factors
-        from jaxnmf.objective.offsets import with_prior
-        from jaxnmf.objective.penalties import Penalty
-        from jaxnmf.objective.problem import Problem
-        from jaxnmf.registry import make_loss, make_solver
+        from jaxnmf.build import Objective, Start, at_rank, draw_start, make_problem
+        from jaxnmf.registry import make_solver
         from jaxnmf.run.loop import advance
         from jaxnmf.run.programs import as_leaves, compiled, precision
 
         with precision("float32") as dtype:
             V: Any = datasets.load("movielens_small").V
-            operand = as_operand(V, dtype, mask=V != 0)
-            penalties = Penalty(l1=0.0, l2=20.0), Penalty(l1=0.0, l2=10.0)
-            problem = Problem.of(operand, make_loss("frobenius"), penalties=penalties)
-            start = initial_factors(operand, rank, "random", 0)
-            self.problem, start = with_prior(problem, start, None, "mean")
-            self.solver = as_leaves(make_solver(solver, options), dtype)
+            made = make_solver(solver, options)
+            objective = Objective.of(l2=(20.0, 10.0), toward="mean")
+            problem = make_problem(V, made, objective, dtype, V != 0)
+            self.problem = at_rank(problem, objective, rank)
+            start = draw_start(self.problem, objective, Start.of(), rank)
+            self.solver = as_leaves(made, dtype)
             self.start = jax.tree.map(jax.numpy.asarray, start)
             self.state = self.solver.init(self.problem, self.start, jax.random.key(0))
             arguments = (self.problem, self.solver, self.start, self.state)

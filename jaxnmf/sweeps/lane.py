@@ -102,12 +102,16 @@ class LaneBuilder:
                 problem = dataclasses.replace(problem, penalties=penalties)
             return at_rank(problem, self.objective, lane.rank)
 
+    def start(self, lane: Lane, problem: Problem) -> Factors:
+        """The initial factors of a lane at its own rank, for its own `problem`."""
+        with precision(self.dtype.name):
+            start = Start(init=self.init, seed=lane.seed)
+            return draw_start(problem, self.objective, start, lane.rank)
+
     def task(self, lane: Lane) -> Task:
         """The run of a lane, padded to its bucket."""
         problem = self.problem(lane)
-        with precision(self.dtype.name):
-            start = Start(init=self.init, seed=lane.seed)
-            factors = draw_start(problem, self.objective, start, lane.rank)
+        factors = self.start(lane, problem)
         problem, factors = padded(problem, factors, self.sizes[lane.rank] - lane.rank)
         own = {k: v for k, v in lane.settings.items() if k not in PENALTIES}
         solver = dataclasses.replace(self.solver, **own)

@@ -193,8 +193,8 @@ def run_sweep(
             specification = {
                 "version": __version__,
                 "solver": [solver.name, described(solver)],
-                "objective": described(objective),
-                "start": described(start.init),
+                **described(objective)[1],
+                "init": described(start.init),
                 "stop": described(stop),
                 "dtype": dtype.name,
                 "record_every": record_every,

@@ -56,10 +56,10 @@ def run(baseline, loss="frobenius", dtype="float64", sparse=False, kkt=True, **s
     V, W, H = data(dtype, sparse)
     every = stop.pop("record_every", 5)
     with programs.precision(dtype) as kind:
-        problem = build.make_problem(
-            V, kind, baseline, make_loss(loss), 0.0, 0.0, "nonnegative"
-        )
-        problem, factors = build.begin(problem, P, (W, H), 0)
+        objective = build.Objective.of(loss)
+        problem = build.make_problem(V, baseline, objective, kind)
+        start = build.Start.of((W, H))
+        factors = build.draw_start(problem, objective, start, P)
         stop = Stop(**{"max_iter": 20, "tol": 0.0, **stop})
         return baselines.timed(
             problem, baseline, factors, stop, record_every=every, kkt=kkt
@@ -251,8 +251,7 @@ def test_penalties_are_refused():
 
 
 def penalised(V, dtype, baseline):
-    loss = make_loss("frobenius")
-    return build.make_problem(V, dtype, baseline, loss, 0.1, 0.0, "nonnegative")
+    return build.make_problem(V, baseline, build.Objective.of(l1=0.1), dtype)
 
 
 def test_a_missing_package_is_told_with_the_command(monkeypatch):

@@ -18,11 +18,11 @@ import sklearn.decomposition
 
 import jaxnmf
 from jaxnmf import registry
-from jaxnmf.build import make_constraints, make_offsets
+from jaxnmf.build import Objective, feasible_sets
 from jaxnmf.data.convert import as_operand
 from jaxnmf.init.start import initial_factors
 from jaxnmf.objective.losses import Loss
-from jaxnmf.objective.offsets import with_prior
+from jaxnmf.objective.offsets import start_with_offsets, with_offsets
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run import loop, programs
@@ -167,6 +167,7 @@ def setup(
 ) -> Setup:
     """A run of a case from random or given (W, H), at RANK or padded to PADDED_RANK."""
     supports = case.solver_class.supports
+    objective = Objective.of(constraints=constraints, offsets=offsets, toward=toward)
     V = for_solver(case.solver, data() if V is None else V)
     operand = as_operand(V, dtype, mask=mask, signed=bool(supports.signed))
     if supports.symmetric and not isinstance(init, str):
@@ -182,10 +183,12 @@ def setup(
         case.make_loss(),
         mask=mask,
         penalties=penalties,
-        constraints=make_constraints(constraints, supports.signed),
+        constraints=feasible_sets(objective, supports.signed),
     )
     if offsets is not False or toward != "zero":
-        problem, factors = with_prior(problem, factors, make_offsets(offsets), toward)
+        given = objective.offsets, toward
+        problem = with_offsets(problem, len(factors.H), *given)
+        factors = start_with_offsets(operand, factors, *given, drawn=True)
     factors = problem.start(factors)
     solver = programs.as_leaves(
         registry.make_solver(case.solver, options), operand.dtype

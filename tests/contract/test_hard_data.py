@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxnmf import registry
+from jaxnmf.build import Objective, feasible_sets
 from jaxnmf.data.convert import as_operand
 from jaxnmf.init.start import initial_factors
 from jaxnmf.objective.problem import Problem
@@ -60,7 +61,7 @@ def hard_data(draw: Any, m: int, n: int, *, zeros: bool) -> np.ndarray:
 def solved(case: Case, V: np.ndarray, rank: int, dtype: str) -> Any:
     supports = case.solver_class.supports
     operand = as_operand(V, dtype, signed=bool(supports.signed))
-    constraints = cases.make_constraints("nonnegative", supports.signed)
+    constraints = feasible_sets(Objective.of(), supports.signed)
     problem = Problem.of(operand, case.make_loss(), constraints=constraints)
     solver = programs.as_leaves(registry.make_solver(case.solver), operand.dtype)
     factors = Factors(*map(np.asarray, initial_factors(operand, rank, "random", 0)))

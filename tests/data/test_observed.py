@@ -15,7 +15,7 @@ import scipy.sparse as sp
 
 import jaxnmf
 from jaxnmf import Observed, metrics
-from jaxnmf.build import make_offsets
+from jaxnmf.build import Objective
 from jaxnmf.data import convert
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.dense import Dense
@@ -302,11 +302,11 @@ def test_offsets_that_do_not_fit_are_refused(settings, message):
 
 
 def test_what_offsets_may_be():
-    assert make_offsets(False) is None
-    assert make_offsets(None) is None
-    assert make_offsets(True) == OFFSET_WEIGHTS
-    assert make_offsets(2.0) == (2.0, 2.0)
-    assert make_offsets([1, 0.5]) == (1, 0.5)
+    assert Objective.of(offsets=False).offsets is None
+    assert Objective.of(offsets=None).offsets is None
+    assert Objective.of(offsets=True).offsets == OFFSET_WEIGHTS
+    assert Objective.of(offsets=2.0).offsets == (2.0, 2.0)
+    assert Objective.of(offsets=[1, 0.5]).offsets == (1, 0.5)
 
 
 # --- The operand ----------------------------------------------------------------------

@@ -17,10 +17,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 import jaxnmf
-from jaxnmf import baselines, build, datasets, registry, topics
+from jaxnmf import baselines, datasets, registry, topics
+from jaxnmf.build import Objective
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.config import register_configs, resolved, split_name
-from jaxnmf.experiment.jobs.runs import make_solver
+from jaxnmf.experiment.jobs.specification import make_solver
 from jaxnmf.experiment.store import stored
 from jaxnmf.registry import solver_class
 from jaxnmf.solvers.base import operands_of
@@ -283,7 +284,7 @@ def test_studies_of_ratings_choose_from_what_can_be_run(name, shared_data):
             config = resolved(
                 compose("config", overrides=[*chosen, f"offsets={offsets}"])
             )
-            build.make_offsets(config["offsets"])
+            Objective.of(offsets=config["offsets"])
     assert datasets.load(config["dataset"]["name"]).kind == "ratings"
     assert config["toward"] == "mean"
 

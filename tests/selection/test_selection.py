@@ -321,7 +321,7 @@ def test_a_held_out_block_is_predicted_as_owen_and_perry_do(selections):
     lanes = [
         (found.sweep.runs[i].trace.objective[-1], i)
         for i, lane in enumerate(found.sweep.lanes)
-        if lane.rank == 3 and found.sweep.builder.turns[lane.seed] == 0
+        if lane.rank == 3 and found.sweep.builder.data_of_seed[lane.seed] == 0
     ]
     W_D, H_D = found.sweep.factors(min(lanes)[1])
     B, C = np.delete(V[rows], cols, 1), np.delete(V[:, cols], rows, 0)

@@ -77,8 +77,8 @@ def test_lanes_of_a_tall_matrix_begin_and_end_as_runs_of_their_own(weighed):
         assert found.builder.problems[0].operand.transposed
     expected = single(found, 4, tall, **given)
     assert_same(found, 4, expected)
-    _, start = found.builder.unpadded(found.lanes[4])
     of = found.lanes[4]
+    start = found.builder.start(of, found.builder.problem(of))
     with precision("float64") as dtype:
         operand = as_operand(tall, dtype, mask=mask)
         same = initial_factors(operand, of.rank, "random", of.seed)
@@ -424,8 +424,8 @@ def test_several_masks_of_one_matrix():
 @pytest.mark.parametrize(
     ("data", "masks", "message"),
     [
-        ([], None, "there must be some"),
-        ([V], [None, None], "2 masks do not fit 1 data"),
+        ([], None, "0 masks and 0 data"),
+        ([V], [None, None], "2 masks and 1 data"),
         ([V, V[1:]], None, "differ in shape"),
         ([V, scipy.sparse.csr_array(V)], None, "differ in shape, kind"),
     ],
@@ -433,3 +433,21 @@ def test_several_masks_of_one_matrix():
 def test_several_data_that_do_not_fit_are_refused(data, masks, message):
     with pytest.raises(ValueError, match=message):
         jaxnmf.sweep(lane_module.DataPerSeed(data, masks), [2], 2, **COMMON)
+
+
+@pytest.mark.parametrize("init", ["random", "nndsvda"])
+def test_the_table_and_a_result_draw_no_start(init, monkeypatch):
+    found = jaxnmf.sweep(V, [2, 3], 2, init=init, **COMMON)
+    monkeypatch.setattr(
+        lane_module, "draw_start", lambda *_: pytest.fail("a start was drawn")
+    )
+    assert len(found.table) == 4
+    assert found.best(3).W.shape == (24, 3)
+
+
+def test_a_sweep_of_another_version_is_refused(tmp_path):
+    jaxnmf.sweep(V, [2], 1, folder=tmp_path, **COMMON)
+    card = json.loads((tmp_path / "sweep.json").read_text())
+    (tmp_path / "sweep.json").write_text(json.dumps({**card, "version": "0.0.7"}))
+    with pytest.raises(ValueError, match=r"contains a sweep of jaxnmf 0\.0\.7"):
+        jaxnmf.sweep(V, [2], 1, folder=tmp_path, **COMMON)

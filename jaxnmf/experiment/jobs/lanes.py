@@ -111,9 +111,7 @@ class LaneJob:
             parts = [f"{k}={v:g}" for k, v in lane.settings.items()]
             name = "-".join([f"r{lane.rank}", f"s{lane.seed}", *parts])
             own = references[found.builder.data_of_seed[lane.seed]]
-            error = as_error(
-                self.specification.objective.loss, run.trace.objective, own
-            )
+            error = as_error(loss, run.trace.objective, own)
             traces.append(
                 pd.DataFrame(
                     {

@@ -138,7 +138,7 @@ def test_errors_of_lanes_are_of_what_they_were_fitted_to(tmp_path, V):
     blocks, swept = stored.read_jobs(tmp_path)
     assert blocks.manifest["method"] == "bi_cross_validation"
     data = Data(V=V, mask=None, shape=V.shape, loss=registry.make_loss("frobenius"))
-    fitted = BiCrossValidation().several(data, [0, 1, 2, 3]).data
+    fitted = BiCrossValidation().data_per_seed(data, [0, 1, 2, 3]).data
     for row in blocks.summary.to_dict("records"):
         half = 0.5 * np.square(fitted[row["seed"]]).sum()
         assert row["error"] == pytest.approx((row["objective"] / half) ** 0.5)
@@ -153,13 +153,13 @@ def test_errors_of_lanes_are_of_what_they_were_fitted_to(tmp_path, V):
 
 
 def test_ctrl_c_before_the_first_lane_ends_the_call(tmp_path, monkeypatch, capsys):
-    swept = lane_jobs.sweep
+    swept = lane_jobs.run_sweep
 
     def cut(*args, **kwargs):
         found = swept(*args, **kwargs)
         return dataclasses.replace(found, runs=(None,) * len(found.runs))
 
-    monkeypatch.setattr(lane_jobs, "sweep", cut)
+    monkeypatch.setattr(lane_jobs, "run_sweep", cut)
     assert run(tmp_path, "solver=pgd,pgd-lin", "sweep={l1:[0.0]}") == 130
     assert "interrupted" in words_of(capsys)
     assert len(list(tmp_path.glob("jobs/.*~runs"))) == 1  # the next was not begun
@@ -183,7 +183,7 @@ def test_lanes_are_reproduced_but_for_rounding(chosen, swept, capsys):
 
 def test_a_second_call_runs_nothing(chosen, monkeypatch, capsys):
     monkeypatch.setattr(
-        "jaxnmf.experiment.jobs.lanes.select_rank",
+        "jaxnmf.experiment.jobs.lanes.run_selection",
         lambda *_, **__: pytest.fail("was run again"),
     )
     before = {m: job.manifest for m, job in by_method(chosen).items()}
