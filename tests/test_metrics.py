@@ -58,7 +58,7 @@ def test_relative_error_refuses_what_does_not_fit():
         ((V, W[:-1], H), r"W: shape \(29, 4\) does not fit V \(30, 20\)"),
         ((V, W, H.T), r"H: shape \(20, 4\) does not fit"),
         ((V, W[:, 0], H), r"W: shape \(30,\) is not 2-D"),
-        ((V, "W", H), "W: str is not numbers|W: shape"),
+        ((V, "W", H), "W: str is not numeric|W: shape"),
         ((0 * V, W, H), "V: all 30×20 entries are 0"),
         ((sparse.csr_array((30, 20)), W, H), "V: all 30×20 entries are 0"),
     ):

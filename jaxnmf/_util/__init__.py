@@ -1,1 +1,1 @@
-"""What every room uses and none is about: checks, names, files, progress."""
+"""Helpers shared by all packages: argument checks, names, files, progress bars."""

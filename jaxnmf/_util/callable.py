@@ -1,4 +1,4 @@
-"""Modules that can be called: `jaxnmf.datasets()` beside `jaxnmf.datasets.load`."""
+"""Callable modules, so that `jaxnmf.datasets()` works beside `jaxnmf.datasets.load`."""
 
 import sys
 import types
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def make_callable(module_name: str, function: Callable[..., Any]) -> None:
-    """Make calling the module `module_name` (its `__name__`) call `function`."""
+    """Make a call of the module named `module_name` a call of `function`."""
 
     class CallableModule(types.ModuleType):
         def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Checks of plain arguments, in words that name them."""
+"""Checks of plain arguments; the messages name the argument."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 def check_count(name: str, value: Any, least: int = 1) -> None:
     """Raise a ValueError unless value is an integer ≥ least."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:
+    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not integer or value < least:
         raise ValueError(f"{name}={value!r} must be an integer ≥ {least}")
 
 
@@ -22,13 +22,13 @@ def check_amount(name: str, value: Any) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether value is a real number; a bool is none."""
+    """Whether value is a real number and not a bool."""
     real = int | float | np.integer | np.floating
     return isinstance(value, real) and not isinstance(value, bool)
 
 
 def check_list(name: str, values: Any, least: int) -> list[int]:
-    """The values as a list of integers ≥ least, none twice."""
+    """The values as a list of distinct integers ≥ least, or a ValueError."""
     if np.ndim(values) != 1:
         raise ValueError(f"{name}={values!r} must be a list of integers")
     values = [x.item() if isinstance(x, np.generic) else x for x in values]
@@ -42,18 +42,18 @@ def check_list(name: str, values: Any, least: int) -> list[int]:
 
 
 def as_matrix(name: str, X: ArrayLike, expected: str) -> np.ndarray:
-    """X as a matrix of float64, or a ValueError that says what it must be."""
+    """X as a float64 matrix, or a ValueError that says what was expected."""
     try:
         array = np.asarray(X, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(
-            f"{name}: {type(X).__name__} is not numbers; an array {expected} would fit"
+            f"{name}: {type(X).__name__} is not numeric; expected an array {expected}"
         ) from None
     return check_two_axes(name, array, expected)
 
 
 def check_two_axes(name: str, X: np.ndarray, expected: str) -> np.ndarray:
-    """X, or a ValueError unless it is a matrix."""
+    """X if it is a matrix, else a ValueError."""
     if X.ndim != 2:
-        raise ValueError(f"{name}: shape {X.shape} is not 2-D; {expected} would fit")
+        raise ValueError(f"{name}: shape {X.shape} is not 2-D; expected {expected}")
     return X

@@ -1,4 +1,4 @@
-"""Descriptions of objects as JSON, the same in every process for equal objects."""
+"""JSON descriptions of objects, equal in every process for equal objects."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import numpy as np
 
 
 def described(value: Any) -> Any:
-    """What a solver, loss or other setting is, as JSON takes it: the same in every
-    process for what computes the same."""
+    """A JSON description of a solver, a loss or another setting.
+
+    Two values that compute the same have the same description in every process.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         own = {f.name: described(getattr(value, f.name)) for f in fields}
@@ -35,7 +37,7 @@ def described(value: Any) -> Any:
 
 
 def _code(code: types.CodeType) -> list[Any]:
-    """What a function does, without where it stands."""
+    """The instructions of a function, without its file and line numbers."""
     consts = [
         _code(x) if isinstance(x, types.CodeType) else repr(x) for x in code.co_consts
     ]

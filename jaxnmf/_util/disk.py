@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and archives of arrays without pickles."""
+"""Atomic writing of files, and archives of arrays without pickles."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-"""What reading an archive that is missing or damaged raises."""
+"""The exceptions raised by reading an archive that is missing or damaged."""
 
 
 def put(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write a file whole or not at all; ``durable``, also where the power fails."""
+    """Write a file completely or not at all; if ``durable``, also on a power cut."""
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with aside.open("wb") as opened:
@@ -31,13 +31,13 @@ def put(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The bytes of an archive of arrays."""
+    """The bytes of a NumPy archive of the arrays."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)  # pyright: ignore
     return buffer.getvalue()
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All of an archive. Raises one of `DAMAGED`."""
+    """All arrays of an archive. Raises one of `DAMAGED`."""
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 def progress_bar(
     total: int, show: bool | None = None, label: str = "iterations"
 ) -> Iterator[Callable[[int, float], None] | None]:
-    """Yields a function to call with (iteration, objective), or None when not to show.
+    """Yield a function of (iteration, objective) that updates a bar, or None.
 
-    With show=None the bar appears after two seconds, and only in a terminal.
+    None means that nothing is shown. With show=None the bar appears after two seconds,
+    and only in a terminal.
     """
     if show is False or (show is None and not sys.stderr.isatty()):
         yield None
@@ -33,10 +34,10 @@ def progress_bar(
     console = Console(stderr=True, force_terminal=show)
     bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task(label, total=total, objective=float("nan"))
-    begun, patience = time.perf_counter(), 0.0 if show else 2.0
+    started, patience = time.perf_counter(), 0.0 if show else 2.0
 
     def on_record(iteration: int, objective: float) -> None:
-        if not bar.live.is_started and time.perf_counter() - begun > patience:
+        if not bar.live.is_started and time.perf_counter() - started > patience:
             bar.start()
         bar.update(task, completed=iteration, objective=objective)
 

@@ -1,7 +1,7 @@
-"""Other systems behind one interface, to compare with. One file a system.
+"""Baselines: solvers of other packages behind one interface, one file per package.
 
-``jaxnmf.baselines.names()`` lists them; `timed` runs one as `jaxnmf.run.clock.timed`
-runs a solver of ours.
+``jaxnmf.baselines.names()`` lists them; `timed` runs one under the same clock, stop
+rule and records as `jaxnmf.run.clock.timed` runs a solver of jaxnmf.
 """
 
 from jaxnmf.baselines.base import Baseline as Baseline

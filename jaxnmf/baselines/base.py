@@ -1,4 +1,4 @@
-"""What a baseline is, their list, and the clock they run under."""
+"""The interface of a baseline, the registry of baselines, and their timed runs."""
 
 from __future__ import annotations
 
@@ -32,17 +32,18 @@ _baselines: dict[str, type[Baseline]] = {}
 
 
 class Baseline:
-    """An algorithm of another system: a frozen dataclass of its options.
+    """An algorithm of another package: a frozen dataclass of its options.
 
-    Looping, stopping, recording and timing are not its business: `timed` does them.
-    Where the system's public call would check its input, draw a start or look at the
-    loss, the function inside it is called, so that the clock counts iterations alone.
+    A baseline does not loop, stop, record or time itself: `timed` does. Where the
+    package's public function checks its input, draws a start or evaluates the
+    objective, the baseline calls the function inside it, so that the clock counts
+    iterations alone.
 
     Attributes:
       name: set by `register_baseline`.
-      supports: losses and operands it takes; others are refused by name.
-      monotone: claims that no iteration raises the loss.
-      requires: the package to install, None where ours brings it.
+      supports: the losses and operands that it supports.
+      monotone: whether it claims that no iteration increases the objective.
+      requires: the package to install; None for a dependency of jaxnmf.
     """
 
     name: ClassVar[str]
@@ -50,29 +51,30 @@ class Baseline:
     monotone: ClassVar[bool] = True
     requires: ClassVar[str | None] = None
 
-    def begin(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
-        """The system's own form of the data and the factors, off the clock.
+    def start(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
+        """The package's own form of the data and the start; not timed.
 
         Args:
-          V: (m, n), NumPy in C order or a SciPy CSR array; not to be written to.
+          V: (m, n), a NumPy array in C order or a SciPy CSR array; read-only.
           loss: a loss that the baseline supports.
-          W, H: (m, p) and (p, n) in C order, of V's precision; may be written to.
+          W, H: (m, p) and (p, n) in C order, of V's precision; may be overwritten.
         """
         raise NotImplementedError
 
     def advance(self, state: Any, iterations: int) -> Any:
-        """The state after so many iterations more, finished when it returns."""
+        """The state after further iterations, all done when it returns; timed."""
         raise NotImplementedError
 
     def factors(self, state: Any) -> tuple[np.ndarray, np.ndarray]:
-        """W (m, p) and H (p, n), off the clock; may share the state's memory."""
+        """W (m, p) and H (p, n); may share the state's memory; not timed."""
         raise NotImplementedError
 
     def check(self, problem: Problem) -> None:
-        """Refuse, before anything runs, what no baseline takes.
+        """Check, before anything runs, what every baseline needs.
 
         Raises:
-          Unsupported: the package is not installed, or the objective has penalties.
+          UnsupportedError: the package is not installed, or the objective has
+            penalties.
         """
         name, package = self.name, self.requires
         if package is not None and not installed(package):
@@ -82,12 +84,12 @@ class Baseline:
             )
         if any(np.any(np.asarray(x)) for x in jax.tree.leaves(problem.penalties)):
             raise UnsupportedError(
-                f"solver {name!r} takes no penalties: l1 and l2 must be 0"
+                f"solver {name!r} does not support penalties: l1 and l2 must be 0"
             )
 
 
 def installed(package: str) -> bool:
-    """Whether a package is there, by the name it is installed under."""
+    """Whether the distribution `package` is installed."""
     try:
         importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -97,10 +99,10 @@ def installed(package: str) -> bool:
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def register_baseline(name: str) -> Callable[[type[T]], type[T]]:
-    """Class decorator: make a frozen dataclass of a `Baseline` and list it by name.
+    """Class decorator: make a `Baseline` a frozen dataclass and register its name.
 
     Raises:
-      ValueError: when the name is taken, or a field has no default.
+      ValueError: the name is taken, or a field has no default.
     """
 
     def decorate(cls: type[T]) -> type[T]:
@@ -123,18 +125,18 @@ def register_baseline(name: str) -> Callable[[type[T]], type[T]]:
 
 def names() -> tuple[str, ...]:
     """The names of all baselines, whether their packages are installed or not."""
-    solvers()  # what other packages list by entry points may hold baselines too
+    solvers()  # imports the entry points of other packages, which may add baselines
     return tuple(sorted(_baselines))
 
 
 def baseline_class(name: str) -> type[Baseline]:
-    """The class listed under a name. Raises ValueError with the names there are."""
+    """The class registered under a name; a ValueError lists the names."""
     names()
     return lookup("baseline", name, _baselines)
 
 
 def make(name: str, given: Mapping[str, Any] | None = None) -> Baseline:
-    """A baseline from its name and options, checked by name and type."""
+    """A baseline by name, with its options checked by name and type."""
     return build("baseline", name, baseline_class(name), given or {})
 
 
@@ -149,18 +151,18 @@ def timed(
     kkt: bool = True,
     on_record: Callable[[int, float], None] | None = None,
 ) -> Run:
-    """A baseline's run, as `jaxnmf.run.clock.timed` runs a solver of ours.
+    """Run a baseline as `jaxnmf.run.clock.timed` runs a solver of jaxnmf.
 
-    The start, the data, their precision, the stop rule and the looks at loss and KKT
-    residual are the same; so is the number of threads (`every_core`). The clock counts
-    the iterations alone. One iteration from a copy of the start, thrown away, warms up
-    what a first call pays for; it is told as ``compile_seconds``.
+    The start, the data, their precision, the stop rule and the records of objective and
+    KKT residual are the same; so is the number of threads (`every_core`). The clock
+    counts the iterations alone. One iteration from a copy of the start warms up what a
+    first call pays for and is discarded; its time is reported as ``compile_seconds``.
 
     Args:
-      as `jaxnmf.run.clock.timed`.
+      problem, factors, stop, …: as for `jaxnmf.run.clock.timed`.
 
     Raises:
-      ValueError: for a problem that the baseline does not take (`UnsupportedError`).
+      ValueError: the baseline does not support the problem (`UnsupportedError`).
     """
     check_problem(problem, baseline)
     kept = factors = jax.tree.map(jnp.asarray, factors)
@@ -169,14 +171,14 @@ def timed(
     if isinstance(V, np.ndarray):
         V = np.ascontiguousarray(V)
 
-    def begin() -> Any:
+    def started() -> Any:
         Wt, H = (np.asarray(X) for X in factors)
-        return baseline.begin(V, problem.loss, Wt.T.copy(order="C"), H.copy())
+        return baseline.start(V, problem.loss, Wt.T.copy(order="C"), H.copy())
 
-    def look(state: Any) -> Measure:
+    def measured(state: Any) -> Measure:
         nonlocal kept
         W, H = baseline.factors(state)
-        # Copies: the system may go on in the same memory.
+        # Copies: the package may continue in the same memory.
         copies = (np.array(X, dtype, order="C") for X in (np.transpose(W), H))
         pairs = zip(copies, factors, strict=True)
         new = Factors(*(jax.device_put(X, old.sharding) for X, old in pairs))
@@ -188,17 +190,17 @@ def timed(
     def iterate(state: Any, _: None, steps: int) -> tuple[Any, None]:
         return baseline.advance(state, steps), None
 
-    # The first `begin` imports the system, whose threads are then there to be set.
-    start = time.perf_counter()
-    thrown_away = begin()
+    # The first `started` imports the package, so that its threads can be set after it.
+    begin = time.perf_counter()
+    warm_up = started()
     with every_core():
-        baseline.advance(thrown_away, 1)
-        warming = time.perf_counter() - start
-        del thrown_away
+        baseline.advance(warm_up, 1)
+        warm_up_seconds = time.perf_counter() - begin
+        del warm_up
         run = clocked(
             iterate,
-            look,
-            begin(),
+            measured,
+            started(),
             None,
             stop,
             record_every=record_every,
@@ -207,19 +209,22 @@ def timed(
         )
     if not kkt:
         tell_ends(run.trace, problem, factors, kept)
-    return run._replace(factors=kept, compile_seconds=warming)
+    return run._replace(factors=kept, compile_seconds=warm_up_seconds)
 
 
 @contextlib.contextmanager
 def every_core() -> Iterator[int]:
-    """OpenBLAS, MKL, OpenMP and torch with a thread for each core this process may
-    use, as jax has; afterwards with what they had. Yields how many.
+    """Give OpenBLAS, MKL, OpenMP and torch as many threads as jax uses.
 
-    What is imported later is not reached.
+    That is one for each core that this process may use. The former numbers are restored
+    at the end. Libraries that are imported later are not reached.
+
+    Yields:
+      The number of cores.
     """
     from threadpoolctl import threadpool_limits
 
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    affinity = getattr(os, "sched_getaffinity", None)  # on Linux alone
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else cores

@@ -1,4 +1,4 @@
-"""nimfa's standard NMF and its alternating least squares, by their inner steps."""
+"""Baselines from nimfa: standard NMF and alternating least squares."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ class FrobeniusOrKL(Supports):
 
 
 class Nimfa(Baseline):
-    """What both share: a model of nimfa's is the state, and works in float64 whatever
-    V's precision, as nimfa always does. Dense V alone: nimfa's sparse products are
-    loops in Python."""
+    """Common base: the state is one of nimfa's models.
+
+    nimfa always works in float64, whatever the precision of V. Only dense V is
+    supported, since nimfa's sparse products are loops in Python.
+    """
 
     requires: ClassVar[str | None] = "nimfa"
 
@@ -34,12 +36,12 @@ class Nimfa(Baseline):
         self, kind: str, V: Any, W: np.ndarray, H: np.ndarray, **options: Any
     ) -> Any:
         nimfa: Any = importlib.import_module("nimfa")
-        # nimfa 1.4 calls np.mat, which NumPy 2 has no more: give it back to the one
-        # module of nimfa's that the steps use, and leave NumPy as it is.
+        # nimfa 1.4 calls np.mat, which NumPy 2 removed: the one module of nimfa that
+        # the steps use gets its own namespace with it, and NumPy stays as it is.
         linalg = importlib.import_module("nimfa.utils.linalg")
         if not hasattr(np, "mat"):
             linalg.np = types.SimpleNamespace(**vars(np), mat=np.asmatrix)  # pyright: ignore
-        # A copy of V, where it writes a small number over zeros.
+        # Copies: nimfa overwrites zeros of V with a small number.
         V, W, H = (np.array(x, np.float64) for x in (V, W, H))
         make = getattr(nimfa, kind)
         return make(V, seed=None, W=W, H=H, rank=W.shape[1], **options)
@@ -52,13 +54,13 @@ class Nimfa(Baseline):
 class NimfaNMF(Nimfa):
     """nimfa's multiplicative updates, ``nimfa.Nmf``, in float64.
 
-    An iteration is ``update`` and the floor under small entries that follows it in
-    ``factorize``, which would look at the loss every time.
+    An iteration is ``update`` followed by the floor on small entries, as in nimfa's
+    ``factorize``, which would also evaluate the objective every time.
     """
 
     supports: ClassVar[Supports] = FrobeniusOrKL("quadratic, kl", DENSE)
 
-    def begin(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
+    def start(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
         update = "euclidean" if loss.quadratic else "divergence"
         return self._model("Nmf", V, W, H, update=update)
 
@@ -71,8 +73,9 @@ class NimfaNMF(Nimfa):
 
 @register_baseline("nimfa-lsnmf")
 class NimfaLSNMF(Nimfa):
-    """nimfa's alternating least squares by projected gradients, ``nimfa.Lsnmf``, in
-    float64; each subproblem is solved to a tolerance that tightens.
+    """nimfa's alternating least squares by projected gradients, ``nimfa.Lsnmf``.
+
+    In float64; each subproblem is solved to a tolerance that decreases.
 
     Reference: Lin, "Projected gradient methods for nonnegative matrix factorization",
     Neural Computation 19 (2007).
@@ -80,10 +83,10 @@ class NimfaLSNMF(Nimfa):
 
     supports: ClassVar[Supports] = Supports("quadratic", DENSE)
 
-    def begin(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
+    def start(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
         del loss
         model = self._model("Lsnmf", V, W, H)
-        # As `factorize` does before its loop.
+        # As nimfa's `factorize` does before its loop.
         V, W, H = model.V, model.W, model.H
         model.gW = W @ (H @ H.T) - V @ H.T
         model.gH = (W.T @ W) @ H - W.T @ V

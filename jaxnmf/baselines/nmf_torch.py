@@ -1,5 +1,7 @@
-"""nmf-torch (module ``nmf``): HALS, block principal pivoting and multiplicative
-updates in PyTorch, from single-cell genomics."""
+"""Baselines from nmf-torch (module ``nmf``), a package of single-cell genomics.
+
+HALS, block principal pivoting and multiplicative updates in PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,12 @@ DENSE = frozenset({"dense"})
 
 
 class NMFTorch(Baseline):
-    """What the three share: a model of nmf-torch's is the state, begun from the given
-    factors, where its own ``fit`` would draw them. Its H is our W, and is updated
-    first; its products with the data are made as it is begun, off the clock, as its
-    loop keeps them from one iteration to the next."""
+    """Common base: the state is one of nmf-torch's models.
+
+    The model starts from the given factors, where its own ``fit`` would draw them. Its
+    H is W here, and is updated first. Its products with the data are computed at the
+    start, which is not timed, since its loop keeps them between iterations.
+    """
 
     kind: ClassVar[str]
     requires: ClassVar[str | None] = "nmf-torch"
@@ -26,7 +30,7 @@ class NMFTorch(Baseline):
     def _settings(self) -> dict[str, Any]:
         return {}
 
-    def begin(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
+    def start(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
         torch: Any = importlib.import_module("torch")
         models: Any = importlib.import_module("nmf.nmf_models")
         dtype = torch.from_numpy(W).dtype
@@ -47,7 +51,7 @@ class NMFTorch(Baseline):
         model.X = torch.tensor(V)
         model.H, model.W = torch.from_numpy(W), torch.from_numpy(H)
         if loss.quadratic:
-            # As its `fit` does before its loop.
+            # As nmf-torch's `fit` does before its loop.
             model._WWT = model.W @ model.W.T
             model._HTH = model.H.T @ model.H
             model._XWT = model.X @ model.W.T
@@ -65,9 +69,11 @@ class NMFTorch(Baseline):
 
 @register_baseline("nmf-torch-hals")
 class NMFTorchHALS(NMFTorch):
-    """nmf-torch's HALS, ``run_nmf(algo="halsvar")``, its default: sweeps of one factor
-    until no entry moves by more than hals_tol times their mean, at most hals_max_iter;
-    1 is its ``algo="hals"``."""
+    """nmf-torch's HALS, ``run_nmf(algo="halsvar")``, its default.
+
+    Sweeps over one factor until no entry changes by more than hals_tol times the mean
+    entry, at most hals_max_iter of them; 1 is its ``algo="hals"``.
+    """
 
     supports: ClassVar[Supports] = Supports("quadratic", DENSE)
     kind: ClassVar[str] = "NMFBatchHALS"
@@ -80,8 +86,10 @@ class NMFTorchHALS(NMFTorch):
 
 @register_baseline("nmf-torch-bpp")
 class NMFTorchBPP(NMFTorch):
-    """nmf-torch's alternating least squares by block principal pivoting,
-    ``run_nmf(algo="bpp")``."""
+    """nmf-torch's block principal pivoting, ``run_nmf(algo="bpp")``.
+
+    Alternating least squares, each subproblem solved exactly.
+    """
 
     supports: ClassVar[Supports] = Supports("quadratic", DENSE)
     kind: ClassVar[str] = "NMFBatchNnlsBpp"
@@ -89,8 +97,10 @@ class NMFTorchBPP(NMFTorch):
 
 @register_baseline("nmf-torch-mu")
 class NMFTorchMU(NMFTorch):
-    """nmf-torch's multiplicative updates, ``run_nmf(algo="mu")``, for any β without
-    the exponent that makes them descend outside 1 ≤ β ≤ 2."""
+    """nmf-torch's multiplicative updates, ``run_nmf(algo="mu")``, for any β.
+
+    Without the exponent that makes them monotone outside 1 ≤ β ≤ 2.
+    """
 
     supports: ClassVar[Supports] = Supports("beta", DENSE)
     monotone: ClassVar[bool] = False

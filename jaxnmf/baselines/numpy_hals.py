@@ -1,4 +1,4 @@
-"""HALS as anyone would write it in NumPy."""
+"""A plain NumPy HALS, as a baseline."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from jaxnmf.solvers.base import QUADRATIC, Supports
 
 @register_baseline("numpy-hals")
 class NumPyHALS(Baseline):
-    """HALS in twenty lines of NumPy: what a compiler has to beat.
+    """HALS in twenty lines of NumPy: a reference for compiled code.
 
-    x_k ← max(0, x_k + (cross_k − gram_k X) / gram_kk) for the rows of H, then of Wᵀ;
-    a sparse V is multiplied by SciPy. The same iterates as ``hals`` with ``inner=1``.
+    x_k ← max(0, x_k + (cross_k − gram_k X) / gram_kk) for the rows of H, then of Wᵀ.
+    A sparse V is multiplied by SciPy. The iterates are those of ``hals`` with
+    ``inner=1``.
 
     Reference: Cichocki & Phan, "Fast local algorithms for large scale nonnegative
     matrix and tensor factorizations", IEICE Transactions E92-A (2009).
@@ -23,7 +24,7 @@ class NumPyHALS(Baseline):
 
     supports: ClassVar[Supports] = QUADRATIC
 
-    def begin(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
+    def start(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
         del loss
         return V, np.ascontiguousarray(W.T), H
 
@@ -40,7 +41,7 @@ class NumPyHALS(Baseline):
 
 
 def sweep(X: np.ndarray, gram: np.ndarray, cross: np.ndarray) -> None:
-    """The rows of X in turn, in place; a row whose partner is empty stays."""
+    """Update the rows of X in turn, in place; a zero of the diagonal skips a row."""
     for k in range(len(X)):
         if gram[k, k] > 0:
             X[k] += (cross[k] - gram[k] @ X) / gram[k, k]

@@ -1,4 +1,4 @@
-"""scikit-learn's two solvers, by the functions inside `sklearn.decomposition.NMF`."""
+"""Baselines from scikit-learn: the two solvers of `sklearn.decomposition.NMF`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from jaxnmf.solvers.base import BETA, QUADRATIC, Supports
 class SklearnCD(Baseline):
     """scikit-learn's coordinate descent, ``NMF(solver="cd")``: HALS, W first.
 
-    Called by ``_fit_coordinate_descent`` with tol=0: the public call would check its
-    input again in every chunk.
+    Calls ``_fit_coordinate_descent`` with tol=0, since the public function would check
+    its input again for every record.
     """
 
     supports: ClassVar[Supports] = QUADRATIC
 
-    def begin(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
+    def start(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
         del loss
         return V, W, H
 
@@ -39,14 +39,14 @@ class SklearnCD(Baseline):
 class SklearnMU(Baseline):
     """scikit-learn's multiplicative updates, ``NMF(solver="mu")``, W first.
 
-    Called by ``_multiplicative_update_w`` and ``_h``: the loop around them looks at
-    the loss whenever it begins. For β ≤ 1 that loop sets entries below 2e-16 to zero
-    (of H; for β < 1 of W too), and so does this one.
+    Calls ``_multiplicative_update_w`` and ``_h``, since the loop around them evaluates
+    the objective whenever it starts. For β ≤ 1 that loop sets entries below 2e-16 to
+    zero (of H; for β < 1 of W too), and so does this one.
     """
 
     supports: ClassVar[Supports] = BETA
 
-    def begin(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
+    def start(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
         return V, loss, W, H
 
     def advance(self, state: Any, iterations: int) -> Any:

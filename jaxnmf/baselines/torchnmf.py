@@ -1,4 +1,4 @@
-"""torchnmf: multiplicative updates by automatic differentiation in PyTorch."""
+"""A baseline from torchnmf, multiplicative updates in PyTorch."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from jaxnmf.solvers.base import Supports
 
 class State(NamedTuple):
     V: Any  # torch tensor
-    model: Any  # torchnmf's NMF, whose H is our W and whose W is our Hᵀ
+    model: Any  # torchnmf's NMF, whose H is W here and whose W is Hᵀ here
     loss: Any
 
 
 @register_baseline("torchnmf")
 class TorchNMF(Baseline):
-    """torchnmf's multiplicative updates, ``torchnmf.nmf.NMF(...).fit``, H first, on
-    the CPU.
+    """torchnmf's multiplicative updates, ``torchnmf.nmf.NMF(...).fit``, H first.
 
-    An iteration is its loop's ``_double_backward_update`` of both factors: ``fit``
-    would look at the loss as it begins and every ten iterations.
+    On the CPU, with gradients from automatic differentiation. An iteration is one
+    ``_double_backward_update`` of each factor, since ``fit`` would evaluate the
+    objective at its start and every ten iterations.
     """
 
     supports: ClassVar[Supports] = Supports("beta", frozenset({"dense"}))
-    # It adds 1e-7 to both parts of the gradient, whatever the scale of V.
+    # torchnmf adds 1e-7 to both parts of the gradient, whatever the scale of V.
     monotone: ClassVar[bool] = False
     requires: ClassVar[str | None] = "torchnmf"
 
-    def begin(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
+    def start(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
         torch: Any = importlib.import_module("torch")
         nmf: Any = importlib.import_module("torchnmf.nmf")
         V, W, Ht = (torch.tensor(x) for x in (V, W, H.T))
         model = nmf.NMF(W=Ht, H=W).to(V.dtype)
-        # The constructor has rounded them to torch's default precision.
+        # The constructor rounded them to torch's default precision.
         model.W.data, model.H.data = Ht, W
         return State(V, model, loss)
 

@@ -86,7 +86,7 @@ def test_two_chunks_are_one_of_both(name, loss, dtype):
     V, W, H = data(dtype)
     found = []
     for chunks in ((6,), (3, 3)):
-        state = baseline.begin(V, make_loss(loss), W.copy(), H.copy())
+        state = baseline.start(V, make_loss(loss), W.copy(), H.copy())
         for chunk in chunks:
             state = baseline.advance(state, chunk)
         found.append([np.array(x) for x in baseline.factors(state)])
@@ -96,7 +96,7 @@ def test_two_chunks_are_one_of_both(name, loss, dtype):
 
 @pytest.mark.parametrize(("name", "loss"), PAIRS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_run_begins_at_our_start_and_descends(name, loss, dtype):
+def test_a_run_starts_at_the_given_factors_and_is_monotone(name, loss, dtype):
     V, W, H = data(dtype)
     found = run(made(name), loss, dtype)
     trace = found.trace
@@ -124,7 +124,7 @@ def test_sparse_data_give_what_dense_data_give(name, loss):
         return
     V, W, H = data(sparse=True)
     states = [
-        baseline.advance(baseline.begin(x, make_loss(loss), W.copy(), H.copy()), 5)
+        baseline.advance(baseline.start(x, make_loss(loss), W.copy(), H.copy()), 5)
         for x in (V, V.toarray())
     ]
     for sparse, dense in zip(*map(baseline.factors, states), strict=True):
@@ -156,7 +156,7 @@ def test_scikit_learn_agrees_with_its_public_call(name, loss, options, sparse):
     expected = model.fit_transform(V, W=W.copy(), H=H.copy()), model.components_
     baseline = made(name)
     found = baseline.factors(
-        baseline.advance(baseline.begin(V, made_loss, W.copy(), H.copy()), 12)
+        baseline.advance(baseline.start(V, made_loss, W.copy(), H.copy()), 12)
     )
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
@@ -179,7 +179,7 @@ def test_numpy_hals_has_the_iterates_of_our_hals():
 def test_nimfa_agrees_with_its_public_call(name, loss):
     baseline = made(name)
     V, W, H = data()
-    state = baseline.begin(V, make_loss(loss), W, H)  # mends nimfa for NumPy 2
+    state = baseline.start(V, make_loss(loss), W, H)  # mends nimfa for NumPy 2
     nimfa = pytest.importorskip("nimfa")
     settings = {}
     if name == "nimfa-nmf":
@@ -201,7 +201,7 @@ def test_torchnmf_agrees_with_its_public_call(beta):
     model = NMF(W=torch.tensor(H.T), H=torch.tensor(W))
     model.fit(torch.tensor(V), beta=beta, tol=-np.inf, max_iter=12)
     loss = make_loss("beta", {"beta": float(beta)})
-    found = baseline.factors(baseline.advance(baseline.begin(V, loss, W, H), 12))
+    found = baseline.factors(baseline.advance(baseline.start(V, loss, W, H), 12))
     np.testing.assert_allclose(found[0], model.H.detach(), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(found[1].T, model.W.detach(), rtol=1e-5, atol=1e-7)
 
@@ -228,7 +228,7 @@ def test_nmf_torch_agrees_with_its_public_call(name, loss):
     scale = torch.sqrt(torch.tensor(V).mean() / P)
     W = torch.abs(scale * torch.randn((M, P))).numpy()
     H = torch.abs(scale * torch.randn((P, N))).numpy()
-    state = baseline.begin(V, make_loss(loss), W, H)
+    state = baseline.start(V, make_loss(loss), W, H)
     found = baseline.factors(baseline.advance(state, 10))
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
@@ -245,7 +245,7 @@ def test_penalties_are_refused():
     V, _, _ = data()
     with (
         programs.precision("float64") as dtype,
-        pytest.raises(build.UnsupportedError, match="'numpy-hals' takes no penalties"),
+        pytest.raises(build.UnsupportedError, match="'numpy-hals' does not support penalties"),
     ):
         penalised(V, dtype, made("numpy-hals"))
 
@@ -295,7 +295,7 @@ class Diverging(baselines.Baseline):
 
     name = "diverging"
 
-    def begin(self, V, loss, W, H):
+    def start(self, V, loss, W, H):
         return [W, H, 0]
 
     def advance(self, state, iterations):
@@ -351,7 +351,7 @@ def test_a_run_leaves_the_data_alone():
     for name in baselines.names():
         baseline = baselines.make(name)
         if baseline.requires is None or base.installed(baseline.requires):
-            state = baseline.begin(V, make_loss("frobenius"), W.copy(), H.copy())
+            state = baseline.start(V, make_loss("frobenius"), W.copy(), H.copy())
             baseline.advance(state, 2)
             np.testing.assert_array_equal(V, before, err_msg=name)
     assert jax.config.jax_enable_x64 is False
