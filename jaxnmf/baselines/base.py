@@ -19,7 +19,7 @@ from jaxnmf._util.names import check_free, lookup
 from jaxnmf.build import UnsupportedError, check_problem
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import build, options, solvers
-from jaxnmf.run.clock import clocked, on_host, tell_ends
+from jaxnmf.run.clock import clocked, on_host, record_kkt_of_ends
 from jaxnmf.run.loop import Run, measure, measure_with_kkt
 from jaxnmf.run.programs import compiled
 from jaxnmf.run.stop import RECORD_EVERY, Measure, Stop
@@ -208,7 +208,7 @@ def timed(
             on_record=on_record,
         )
     if not kkt:
-        tell_ends(run.trace, problem, factors, kept)
+        record_kkt_of_ends(run.trace, problem, factors, kept)
     return run._replace(factors=kept, compile_seconds=warm_up_seconds)
 
 

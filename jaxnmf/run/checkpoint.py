@@ -1,4 +1,4 @@
-"""Checkpoints: a run on its way as arrays, and back."""
+"""Checkpoints: a run in progress as arrays, and back."""
 
 from __future__ import annotations
 
@@ -12,41 +12,48 @@ import numpy as np
 
 @runtime_checkable  # for the type checker of the tests
 class Checkpoint(Protocol):
-    """Where a run on its way is kept, so that one that was killed goes on."""
+    """A place for a run in progress, from which a killed run resumes."""
 
     def load(self) -> Mapping[str, np.ndarray] | None:
-        """What was saved last, None at the start."""
+        """The last save, None at the start."""
         ...
 
     def save(self, progress: Callable[[], Mapping[str, np.ndarray]]) -> None:
-        """Called after every record, off the clock; calls ``progress`` where it is time
-        to save."""
+        """Called after every record, off the clock; calls ``progress`` when a save is
+        due."""
         ...
 
 
-def _kept(tree: Any) -> dict[str, np.ndarray]:
-    """The leaves of a tree by number; of random keys their bits."""
+def to_arrays(tree: Any) -> dict[str, np.ndarray]:
+    """The leaves of a tree by number, random keys as their bits."""
     return {
         f"leaf{i}": np.asarray(jax.random.key_data(x) if _is_key(x) else x)
         for i, x in enumerate(jax.tree.leaves(tree))
     }
 
 
-def _restored(saved: Mapping[str, np.ndarray], like: Any) -> Any:
-    """The tree that `_kept` took apart, of the structure of another; None where it does
-    not fit that, having been saved by another version of a solver."""
-    expected = {name: array.shape for name, array in _kept(like).items()}
+def from_arrays(saved: Mapping[str, np.ndarray], like: Any) -> Any:
+    """The inverse of `to_arrays`.
+
+    Args:
+      saved: the leaves.
+      like: a tree of the structure to restore.
+
+    Returns:
+      The tree; None where the leaves do not fit, saved by another version of a solver.
+    """
+    expected = {name: array.shape for name, array in to_arrays(like).items()}
     found = {name: saved[name].shape for name in saved if name.startswith("leaf")}
     if found != expected:
         return None
 
     def leaf(i: int, x: Any) -> Any:
-        kept = saved[f"leaf{i}"]
+        array = saved[f"leaf{i}"]
         if _is_key(x):
             return jax.random.wrap_key_data(
-                jnp.asarray(kept), impl=jax.random.key_impl(x)
+                jnp.asarray(array), impl=jax.random.key_impl(x)
             )
-        return jnp.asarray(kept) if isinstance(x, jax.Array) else kept
+        return jnp.asarray(array) if isinstance(x, jax.Array) else array
 
     leaves, structure = jax.tree.flatten(like)
     return structure.unflatten([leaf(i, x) for i, x in enumerate(leaves)])

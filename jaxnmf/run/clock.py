@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.objective.problem import Problem
-from jaxnmf.run.checkpoint import Checkpoint, _kept, _restored
+from jaxnmf.run.checkpoint import Checkpoint, from_arrays, to_arrays
 from jaxnmf.run.loop import Run, advance, measure, measure_with_kkt
 from jaxnmf.run.programs import as_leaves, compiled, program_hash
 from jaxnmf.run.stop import RECORD_EVERY, Measure, Stop, initial_status, verdict
@@ -31,19 +31,22 @@ def timed(
     on_record: Callable[[int, float], None] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Run:
-    """The same run driven from the host, with a clock.
+    """The run of `jaxnmf.run.loop.solve`, driven from the host with a clock.
 
-    The clock counts the iterations alone, each chunk until its result is there:
-    not the compilation, which is timed apart, and not the looks.
+    The clock counts the iterations alone, until the result of each chunk is available.
+    Compilation is timed separately; recording is not timed.
 
     Args:
-      as `solve`, and
+      problem, solver, factors, key, stop, record_every, kkt: as for `solve`.
       record_growth: iterations between records as a share of those done, where that is
-        more than ``record_every``: as dense at the end as at the start on a logarithmic
+        more than ``record_every``: records are then evenly spaced on a logarithmic
         axis.
-      on_record: called with (iteration, loss) after every record, off the clock.
-      checkpoint: keeps the run on its way. One that goes on from there ends with the
-        same bits.
+      on_record: called with (iteration, objective) after every record, off the clock.
+      checkpoint: where the run in progress is saved. A run resumed from it ends with
+        the same bits.
+
+    Returns:
+      A `Run` of host arrays, with ``compile_seconds`` and the hash of its program.
     """
     solver = as_leaves(solver, problem.operand.dtype)
     factors = jax.tree.map(jnp.asarray, factors)
@@ -54,8 +57,8 @@ def timed(
     go, more = compiled(advance, problem, solver, factors, state, steps)
     compiling += seconds + more
     if more > 0:
-        # A program's first call pays for buffers and threads: one iteration, thrown
-        # away.
+        # The first call of a program pays for buffers and threads: one iteration whose
+        # result is discarded.
         jax.block_until_ready(go(problem, solver, factors, state, np.int32(1)))
 
     def iterate(factors: Factors, state: Any, steps: int) -> tuple[Factors, Any]:
@@ -74,13 +77,15 @@ def timed(
         checkpoint=checkpoint,
     )
     if not kkt:
-        compiling += tell_ends(run.trace, problem, factors, run.factors)
+        compiling += record_kkt_of_ends(run.trace, problem, factors, run.factors)
     return run._replace(compile_seconds=compiling, program=program_hash(go))
 
 
-def tell_ends(trace: Trace, problem: Problem, first: Factors, last: Factors) -> float:
-    """Put the KKT residual of a run's start and end into its trace, where it is told
-    even if the records have none; returns the seconds of compiling."""
+def record_kkt_of_ends(
+    trace: Trace, problem: Problem, first: Factors, last: Factors
+) -> float:
+    """Write the KKT residuals of the start and the end of a run into its trace, for a
+    run whose records have none; returns the seconds of compiling."""
     compiling = 0.0
     for row, factors in ((0, first), (-1, last)):
         look, seconds = compiled(measure_with_kkt, problem, factors)
@@ -108,15 +113,16 @@ def clocked(
     on_record: Callable[[int, float], None] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Run:
-    """The loop of `timed` over anything that iterates and can be looked at.
+    """The loop of `timed` over anything that iterates and can be measured.
 
     Args:
-      iterate: (factors, state, steps) → the two after so many iterations, finished
-        when it returns. Only its calls are on the clock.
-      look: the loss and the KKT residual of factors.
+      iterate: (factors, state, steps) → both after so many iterations, complete when it
+        returns. Only its calls are on the clock.
+      look: the objective and the KKT residual of factors.
+      Everything else: as for `timed`.
     """
     saved = None if checkpoint is None else checkpoint.load()
-    restored = None if saved is None else _restored(saved, (factors, state))
+    restored = None if saved is None else from_arrays(saved, (factors, state))
     if saved is None or restored is None:
         first = on_host(look(factors))
         rows: list[tuple[Any, ...]] = [(0, *first, 0.0)]
@@ -147,7 +153,7 @@ def clocked(
             on_record(iteration, float(now.objective))
         if checkpoint is not None and status == Status.RUNNING.code:
             carry = factors, state
-            checkpoint.save(lambda carry=carry: {**_kept(carry), **_columns(rows)})
+            checkpoint.save(lambda carry=carry: {**to_arrays(carry), **_columns(rows)})
     if status == Status.RUNNING.code:
         status = Status.MAX_ITER.code
     return Run(factors, status, iteration, Trace(**_columns(rows)))  # pyright: ignore
@@ -160,6 +166,7 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> dict[str, np.ndarray]:
 
 
 def on_host(now: Measure) -> Measure:
+    """The measure as NumPy scalars."""
     return Measure(*(np.asarray(x) for x in now))  # pyright: ignore
 
 

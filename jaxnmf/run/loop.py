@@ -1,8 +1,8 @@
-"""The one loop: iterate, record, stop; in one program (`solve`) or timed (`timed`).
+"""The one loop, as a pure function: iterate, record, stop.
 
-Both drivers are made of the same two functions: ``advance`` does some iterations,
-``measure`` looks at the factors. A record is one look; between records nothing but
-the solver runs.
+It is made of two functions, `advance` (some iterations of the solver) and `measure`
+(the objective of the factors), which `jaxnmf.run.clock` drives from the host with a
+clock. A record is one call of `measure`; between records only the solver runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jaxnmf.types import Factors, Status, Trace
 
 
 class Run(NamedTuple):
-    """What a run leaves. The trace's arrays end in NaN where it stopped early."""
+    """The outcome of a run. Arrays of the trace end in NaN where it stopped early."""
 
     factors: Factors
     status: jax.Array
@@ -40,17 +40,17 @@ def advance(
 
 
 def measure(problem: Problem, factors: Factors) -> Measure:
-    """The loss alone."""
+    """The objective alone."""
     return Measure(problem.value(factors), jnp.full((), jnp.nan, problem.operand.dtype))
 
 
 def measure_with_kkt(problem: Problem, factors: Factors) -> Measure:
-    """The loss and the KKT residual, which costs a gradient of both factors."""
+    """The objective and the KKT residual, which costs a gradient of both factors."""
     return Measure(problem.value(factors), problem.kkt(factors))
 
 
 class RunState(NamedTuple):
-    """A run on its way, as one pytree: what `continue_run` takes and leaves."""
+    """A run in progress, as one pytree."""
 
     factors: Factors
     state: Any
@@ -59,7 +59,8 @@ class RunState(NamedTuple):
     status: jax.Array
     record: jax.Array
     iteration: jax.Array
-    trace: tuple[jax.Array, ...]  # iteration, loss, kkt; NaN where not yet recorded
+    # iteration, objective, kkt; NaN where not yet recorded
+    trace: tuple[jax.Array, ...]
 
 
 def start_run(
@@ -72,8 +73,7 @@ def start_run(
     records: int,
     kkt: bool = True,
 ) -> RunState:
-    """A run before its first iteration, with room for so many records after the
-    first."""
+    """A run before its first iteration, with room for ``records`` after the first."""
     dtype = problem.operand.dtype
     first = (measure_with_kkt if kkt else measure)(problem, factors)
 
@@ -96,7 +96,7 @@ def start_run(
 def continue_run(
     problem: Problem,
     solver: Any,
-    lane: RunState,
+    run: RunState,
     stop: Stop,
     until: Any,
     *,
@@ -106,37 +106,38 @@ def continue_run(
 ) -> RunState:
     """The run until it stops, or until it has ``until`` records after the first.
 
-    ``even`` says that ``stop.max_iter`` is a multiple of ``record_every``. The number
-    of iterations between records is then no lane's own, and vmapped lanes share one
-    loop; else every iteration would copy the lanes that are ahead.
+    Args:
+      even: whether ``stop.max_iter`` is a multiple of ``record_every``. The number of
+        iterations between records is then the same for all vmapped runs, which share
+        one loop; otherwise every iteration would copy the runs that are ahead.
     """
     look = measure_with_kkt if kkt else measure
     dtype = problem.operand.dtype
 
-    def running(lane: RunState) -> Any:
-        going = (lane.status == Status.RUNNING.code) & (lane.iteration < stop.max_iter)
-        return going & (lane.record < until)
+    def running(run: RunState) -> Any:
+        going = (run.status == Status.RUNNING.code) & (run.iteration < stop.max_iter)
+        return going & (run.record < until)
 
-    def body(lane: RunState) -> RunState:
+    def body(run: RunState) -> RunState:
         steps = jnp.asarray(record_every, jnp.int32)
         if not even:
-            steps = jnp.minimum(steps, stop.max_iter - lane.iteration)
-        new, state = advance(problem, solver, lane.factors, lane.state, steps)
+            steps = jnp.minimum(steps, stop.max_iter - run.iteration)
+        new, state = advance(problem, solver, run.factors, run.state, steps)
         now = look(problem, new)
-        iteration, record = lane.iteration + steps, lane.record + 1
+        iteration, record = run.iteration + steps, run.record + 1
         status = verdict(
-            stop, lane.first, lane.last, now, iteration, steps.astype(dtype), jnp
+            stop, run.first, run.last, now, iteration, steps.astype(dtype), jnp
         )
-        # Diverged: the last finite factors are worth more than NaN.
+        # Diverged: the last finite factors are of more use than NaN.
         keep = status == Status.DIVERGED.code
-        new = jax.tree.map(lambda old, x: jnp.where(keep, old, x), lane.factors, new)
+        new = jax.tree.map(lambda old, x: jnp.where(keep, old, x), run.factors, new)
         values = (iteration.astype(dtype), *now)
         trace = tuple(
-            t.at[record].set(x) for t, x in zip(lane.trace, values, strict=True)
+            t.at[record].set(x) for t, x in zip(run.trace, values, strict=True)
         )
-        return RunState(new, state, lane.first, now, status, record, iteration, trace)
+        return RunState(new, state, run.first, now, status, record, iteration, trace)
 
-    return jax.lax.while_loop(running, body, lane)
+    return jax.lax.while_loop(running, body, run)
 
 
 def solve(
@@ -150,23 +151,28 @@ def solve(
     record_every: int = RECORD_EVERY,
     kkt: bool = True,
 ) -> Run:
-    """A whole run as one pure function: jit it, vmap it.
+    """A run as one pure function, to be jitted or vmapped.
 
     Args:
-      problem, solver, factors: padded factors need ``problem.project.mask``.
+      problem: with padded factors, its projections hold what pads.
+      solver: an instance.
+      factors: feasible initial factors.
       key: for solvers that draw at random.
-      stop: its ``seconds`` are not looked at here.
+      stop: when to stop; its ``seconds`` are ignored here.
       records: room for that many records after the first, at least
         ceil(stop.max_iter / record_every).
       record_every: iterations between records.
       kkt: whether to record the KKT residual.
+
+    Returns:
+      A `Run`.
     """
-    lane = start_run(problem, solver, factors, key, stop, records=records, kkt=kkt)
+    run = start_run(problem, solver, factors, key, stop, records=records, kkt=kkt)
     every = {"record_every": record_every, "kkt": kkt}
-    lane = continue_run(problem, solver, lane, stop, records + 1, **every)
+    run = continue_run(problem, solver, run, stop, records + 1, **every)
     status = jnp.where(
-        lane.status == Status.RUNNING.code, Status.MAX_ITER.code, lane.status
+        run.status == Status.RUNNING.code, Status.MAX_ITER.code, run.status
     )
-    seconds = jnp.full_like(lane.trace[0], jnp.nan)
-    trace = Trace(*lane.trace, seconds)  # pyright: ignore
-    return Run(lane.factors, status, lane.iteration, trace)
+    seconds = jnp.full_like(run.trace[0], jnp.nan)
+    trace = Trace(*run.trace, seconds)  # pyright: ignore
+    return Run(run.factors, status, run.iteration, trace)

@@ -1,4 +1,4 @@
-"""Compiled programs: the precision they work in, how they are kept and told apart."""
+"""Compiled programs: their precision, cache and hash."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def precision(dtype: Any) -> Iterator[np.dtype]:
 
 
 def as_leaves(tree: Any, dtype: Any) -> Any:
-    """Every float setting an array of the data's precision: a new value is then new
-    data for the same program."""
+    """The tree with every float setting as an array of the data's precision, so that a
+    new value is new data for the same program."""
     return jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
 
 
@@ -55,10 +55,16 @@ _programs: dict[Any, Any] = {}
 def compiled(
     function: Callable[..., Any], *args: Any, **options: Any
 ) -> tuple[Any, float]:
-    """The program of ``function`` for such arguments, and the seconds it took to
-    make it: 0 when it was made before in this process.
+    """The compiled program of a function for arguments of these shapes and types.
 
-    ``options`` are the compiler's, of this program alone.
+    Args:
+      function: what to compile.
+      args: the arguments; values do not matter.
+      options: of the compiler, for this program alone.
+
+    Returns:
+      The program, and the seconds that compiling took: 0 for one that was compiled
+      before in this process.
     """
     leaves, structure = jax.tree.flatten(args)
     kinds = tuple(
@@ -72,7 +78,7 @@ def compiled(
     make_room()
     start = time.perf_counter()
     program = jax.jit(function, compiler_options=options).lower(*args).compile()
-    # The oldest goes: a session that tries thousands of shapes must not fill memory.
+    # The oldest is dropped: thousands of shapes must not fill the memory.
     if len(_programs) >= 256:
         _programs.pop(next(iter(_programs)))
     _programs[signature] = program
@@ -80,11 +86,11 @@ def compiled(
 
 
 def make_room() -> None:
-    """Forget every compiled program where the process has hardly room for more.
+    """Drop every compiled program when the process has little room for more.
 
     On a CPU each holds several memory mappings, of which Linux gives a process 65530;
-    past them the compiler ends the process. A long study or session gets there, for
-    jax keeps programs of its own beside those kept here.
+    beyond that the compiler aborts. A long study or session reaches it, since jax keeps
+    programs of its own besides those of this module.
     """
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPPINGS:
@@ -97,8 +103,8 @@ _hashes: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
 def program_hash(program: Any) -> str:
-    """The first digits of the SHA-256 of a compiled program: of its instructions, not
-    of the source lines that are noted beside them."""
+    """The first digits of the SHA-256 of the instructions of a compiled program,
+    without its notes on source lines."""
     if program not in _hashes:
         _hashes[program] = _hash(program)
     return _hashes[program]

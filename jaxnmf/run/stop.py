@@ -16,15 +16,15 @@ RECORD_EVERY = 10
 
 @pytree
 class Stop:
-    """When a run ends, with one meaning for every solver.
+    """The specification of when a run stops, the same for every solver.
 
-    Args:
+    Attributes:
       max_iter: after that many iterations.
-      tol: when the loss changes by less than tol × the first loss over ten
+      tol: when the objective changes by less than tol × the first objective over ten
         iterations (in proportion, for records at another distance).
       kkt_tol: when the KKT residual is at most kkt_tol × the first.
-      target: when the loss is at most this.
-      seconds: when the iterations have taken this long (`timed` only).
+      target: when the objective is at most this.
+      seconds: when the iterations have taken this long (`jaxnmf.run.clock` only).
     """
 
     max_iter: int | jax.Array = 200
@@ -42,7 +42,7 @@ class Stop:
         target: float | None = None,
         time_budget: float | None = None,
     ) -> Stop:
-        """The rule from a user's arguments, on the host.
+        """The specification from a user's arguments, as `jaxnmf.factorize` has them.
 
         Raises:
           ValueError: for an argument that does not fit.
@@ -91,7 +91,7 @@ def verdict(
 
 
 def initial_status(stop: Stop, first: Any, xp: Any) -> Any:
-    """The code before any iteration: a run may be over before it begins."""
+    """The code before any iteration: a run may have ended before it starts."""
     return _first_that_holds(
         {
             Status.DIVERGED: ~xp.isfinite(first.objective),

@@ -61,15 +61,6 @@ def test_two_runs_give_the_same_bits_and_programs(study, tmp_path):
         assert job.manifest["xla_flags"] == os.environ["XLA_FLAGS"]
 
 
-def test_configs_of_before_records_could_grow_keep_their_jobs(study, tmp_path):
-    job = stored.read_jobs(study)[0]
-    older = {k: v for k, v in job.config.items() if k != "record_growth"}
-    assert len(older) == len(job.config) - 1
-    again = jobs.run_job(older, tmp_path).job
-    assert again.key == job.key
-    assert again.trace["objective"].equals(job.trace["objective"])
-
-
 SCRIPT = """
 import sys
 from jaxnmf.experiment.jobs import unfinished
