@@ -1,6 +1,7 @@
-"""How good a factorisation is: fit, recovery of known factors, clusters.
+"""Measures of a factorisation: fit, recovery of known factors, clusters.
 
-All of it runs on the host in float64, on NumPy arrays or what converts to them.
+All of them are computed on the host in float64, from NumPy arrays or what converts to
+them.
 """
 
 import numpy as np
@@ -17,14 +18,14 @@ def match_components(
     W_true: ArrayLike | None,
     H_true: ArrayLike | None,
 ) -> tuple[Int[np.ndarray, " q"], Float[np.ndarray, " q"]]:
-    r"""Pair each true component with the found one that is most like it.
+    r"""Match each true component with the most similar estimated one.
 
-    The likeness of found k and true l does not depend on scale,
+    The similarity of estimate k and true component l does not depend on scale,
 
         s_kl = cos(W[:, k], W_true[:, l]) · cos(H[k, :], H_true[l, :]),
 
     and the pairs are the one-to-one assignment with the largest sum (Hungarian
-    algorithm). Where only one factor is known, give None for both of the other.
+    algorithm). If only one factor is known, pass None for both of the other.
 
     Args:
       W: (m, p), or None with `W_true`.
@@ -33,11 +34,12 @@ def match_components(
       H_true: (q, n).
 
     Returns:
-      permutation: (q,) found component of each true one, −1 where p < q leaves none.
-      likeness: (q,) s of each pair, 0 where there is none.
+      permutation: (q,) the index of the estimate of each true component, −1 if p < q
+        leaves none.
+      similarity: (q,) s of each pair, 0 for a true component without an estimate.
 
     Raises:
-      ValueError: the shapes do not fit, a value is not finite, or nothing is given.
+      ValueError: the shapes do not match, a value is not finite, or all are None.
 
     References:
       Kuhn, The Hungarian method for the assignment problem, Naval Research Logistics
@@ -45,12 +47,12 @@ def match_components(
     """
     from scipy.optimize import linear_sum_assignment
 
-    likeness = _likeness(W, H, W_true, H_true)
-    found, true = linear_sum_assignment(likeness, maximize=True)
-    permutation = np.full(likeness.shape[1], -1)
+    similarity = _similarity(W, H, W_true, H_true)
+    found, true = linear_sum_assignment(similarity, maximize=True)
+    permutation = np.full(similarity.shape[1], -1)
     permutation[true] = found
-    matched = np.zeros(likeness.shape[1])
-    matched[true] = likeness[found, true]
+    matched = np.zeros(similarity.shape[1])
+    matched[true] = similarity[found, true]
     return permutation, matched
 
 
@@ -60,10 +62,10 @@ def factor_match_score(
     W_true: ArrayLike | None,
     H_true: ArrayLike | None,
 ) -> float:
-    r"""Recovery of known factors, whatever the order and scale of the components.
+    r"""Recovery of known factors, up to order and scale of the components.
 
-    The mean of `match_components`'s likeness over max(p, q) components: one that is
-    missing counts 0, and so does one too many.
+    The mean similarity of `match_components` over max(p, q) components: a missing or a
+    spurious component counts as 0.
 
     Args:
       W: (m, p), or None with `W_true`.
@@ -72,7 +74,7 @@ def factor_match_score(
       H_true: (q, n).
 
     Returns:
-      The score: 1 only where every component is found, up to scale, and none besides.
+      The score, at most 1, which is reached only if p = q and all components match.
 
     Raises:
       ValueError: as `match_components`.
@@ -83,23 +85,23 @@ def factor_match_score(
     """
     from scipy.optimize import linear_sum_assignment
 
-    likeness = _likeness(W, H, W_true, H_true)
-    pairs = linear_sum_assignment(likeness, maximize=True)
-    return float(likeness[pairs].sum() / max(likeness.shape))
+    similarity = _similarity(W, H, W_true, H_true)
+    pairs = linear_sum_assignment(similarity, maximize=True)
+    return float(similarity[pairs].sum() / max(similarity.shape))
 
 
-def _likeness(W, H, W_true, H_true) -> np.ndarray:
-    """(p, q) products of the cosines of found and true components."""
+def _similarity(W, H, W_true, H_true) -> np.ndarray:
+    """(p, q) products of the cosines of estimated and true components."""
     cosines = [
         _cosines(name, found, true)
         for name, found, true in (("W", W, W_true), ("H", H, H_true))
         if found is not None or true is not None
     ]
     if not cosines:
-        raise ValueError("W, H: both are None; one with its true counterpart would fit")
+        raise ValueError("W, H: both are None; expected one with its true counterpart")
     if cosines[0].shape != cosines[-1].shape:
         raise ValueError(
-            "H: components, found and true, {} do not fit the {} of W".format(
+            "H: {} components, estimated and true, do not match {} of W".format(
                 *(c.shape for c in reversed(cosines))
             )
         )
@@ -114,28 +116,29 @@ def _cosines(name: str, found: ArrayLike | None, true: ArrayLike | None) -> np.n
     for label, X in ((name, found), (f"{name}_true", true)):
         X = as_matrix(label, X, "(m, p)" if name == "W" else "(p, n)")
         if not np.isfinite(X).all():
-            raise ValueError(f"{label}: has NaN or infinite entries; finite would fit")
+            raise ValueError(f"{label}: has NaN or infinite entries; expected finite")
         unit.append(_unit_rows(X.T if name == "W" else X))
     if unit[0].shape[1] != unit[1].shape[1]:
         raise ValueError(
-            f"{name}: components of length {unit[0].shape[1]} do not fit those of "
+            f"{name}: components of length {unit[0].shape[1]} do not match those of "
             f"{name}_true, of length {unit[1].shape[1]}"
         )
     return unit[0] @ unit[1].T
 
 
 def spectral_angle(H: ArrayLike, H_true: ArrayLike) -> Float[np.ndarray, " q"]:
-    r"""Spectral angle between each reference endmember and the one found for it.
+    r"""Spectral angle between each reference endmember and its estimate.
 
     arccos(⟨h, h*⟩ / ‖h‖ ‖h*‖) for the pairs of `match_components`, computed as
     2 atan2(‖u − u*‖, ‖u + u*‖) with unit vectors u, u*, which resolves small angles.
 
     Args:
-      H: (p, n), a spectrum a row.
+      H: (p, n), one spectrum per row.
       H_true: (q, n), the reference spectra.
 
     Returns:
-      (q,) angles in radians; NaN where p < q leaves no partner, π/2 to a zero spectrum.
+      (q,) angles in radians; NaN for a reference without an estimate (p < q), π/2 to a
+      zero spectrum.
 
     Raises:
       ValueError: as `match_components`.
@@ -156,7 +159,7 @@ def spectral_angle(H: ArrayLike, H_true: ArrayLike) -> Float[np.ndarray, " q"]:
 def hoyer_sparsity(
     X: ArrayLike, axis: int | None = None
 ) -> Float[np.ndarray, " k"] | float:
-    r"""Sparsity of vectors on Hoyer's scale, which depends on neither length nor scale.
+    r"""Hoyer's sparsity of vectors, which does not depend on their length or scale.
 
     (√n − ‖x‖₁ / ‖x‖₂) / (√n − 1) for a vector of n entries.
 
@@ -166,11 +169,11 @@ def hoyer_sparsity(
         None for all of X as one vector.
 
     Returns:
-      One value a vector, or one number for `axis=None`: 0 where all entries are equal,
-      1 where one is not zero, NaN for a zero vector.
+      One value per vector, or one number for `axis=None`: 0 if all entries are equal, 1
+      if a single entry is nonzero, NaN for a zero vector.
 
     Raises:
-      ValueError: X is not 2-D, no such axis, or the vectors have one entry.
+      ValueError: X is not 2-D, axis is invalid, or the vectors have one entry.
 
     References:
       Hoyer, Non-negative matrix factorization with sparseness constraints, JMLR 5
@@ -182,8 +185,8 @@ def hoyer_sparsity(
     length = X.size if axis is None else X.shape[axis]
     if length < 2:
         raise ValueError(
-            f"X: shape {X.shape} has {length} entries along axis {axis}; the measure "
-            "needs 2"
+            f"X: shape {X.shape} has {length} entries along axis {axis}; at least 2 "
+            "are needed"
         )
     l1 = np.sum(np.abs(X), axis=axis)
     l2 = np.sqrt(np.sum(X**2, axis=axis))
@@ -193,12 +196,12 @@ def hoyer_sparsity(
 
 
 def orthogonality(H: ArrayLike) -> float:
-    r"""How far the rows of H are from orthogonal: 0 where they are.
+    r"""Distance of the rows of H from orthogonality; 0 if they are orthogonal.
 
-    ‖D H HᵀD − I‖_F with D = diag(1 / ‖h_k‖), the distance from the constraint of
-    orthogonal NMF, H Hᵀ = I, once the scale is taken out. The norm of the cosines off
-    the diagonal, it is at most √(p (p − 1)). For the columns of W give Wᵀ. Zero rows
-    are orthogonal to all.
+    ‖D H HᵀD − I‖_F with D = diag(1 / ‖h_k‖), the violation of the constraint of
+    orthogonal NMF, H Hᵀ = I, for rows scaled to length 1. It is the norm of the
+    off-diagonal cosines, at most √(p (p − 1)). For the columns of W pass Wᵀ. Zero rows
+    count as orthogonal to all others.
 
     Args:
       H: (p, n).
@@ -224,10 +227,10 @@ def orthogonality(H: ArrayLike) -> float:
 def cluster_by_component(
     W: ArrayLike, H: ArrayLike | None = None
 ) -> Int[np.ndarray, " m"]:
-    r"""Put each row of V into the cluster of its largest component.
+    r"""Assign each row of V to the cluster of its largest component.
 
-    With H: argmax_k W_ik Σ_j H_kj, the component that makes the largest part of the
-    row's sum, as Brunet et al. do. Without: argmax_k W_ik / ‖W[:, k]‖₂. Either way a
+    With H: argmax_k W_ik Σ_j H_kj, the component with the largest share of the row's
+    sum, as Brunet et al. do. Without: argmax_k W_ik / ‖W[:, k]‖₂. Either way a
     component's scale, which may be moved between W and H, has no say.
 
     Args:
@@ -248,34 +251,34 @@ def cluster_by_component(
     W = as_matrix("W", W, "(m, p)")
     if not W.shape[1]:
         raise ValueError(
-            f"W: shape {W.shape} has no component; (m, p) with p ≥ 1 would"
+            f"W: shape {W.shape} has no component; expected (m, p) with p ≥ 1"
         )
     if H is None:
         return np.argmax(_unit_rows(W.T), axis=0)
     H = as_matrix("H", H, "(p, n)")
     if len(H) != W.shape[1]:
         raise ValueError(
-            f"H: shape {H.shape} does not fit W of shape {W.shape}; "
-            f"({W.shape[1]}, n) would"
+            f"H: shape {H.shape} does not match W of shape {W.shape}; "
+            f"expected ({W.shape[1]}, n)"
         )
     return np.argmax(W * H.sum(1), axis=1)
 
 
 def clustering_accuracy(labels: ArrayLike, predicted: ArrayLike) -> float:
-    r"""Share of samples in the right cluster, under the best naming of the clusters.
+    r"""Share of samples in the right cluster, under the best match with the classes.
 
     max_π (1/m) Σ_i [labels_i = π(predicted_i)] over one-to-one maps π from clusters to
-    classes (Hungarian algorithm); the samples of a cluster without a class are wrong.
+    classes (Hungarian algorithm); samples of a cluster without a class count as wrong.
 
     Args:
       labels: (m,) classes.
-      predicted: (m,) clusters, by any names.
+      predicted: (m,) clusters, with any labels.
 
     Returns:
       The accuracy, in (0, 1].
 
     Raises:
-      ValueError: not two 1-D arrays of one length.
+      ValueError: they are not 1-D arrays of equal length.
 
     References:
       Xu, Liu & Gong, Document clustering based on non-negative matrix factorization,
@@ -296,18 +299,18 @@ def clustering_accuracy(labels: ArrayLike, predicted: ArrayLike) -> float:
 def adjusted_rand_index(labels: ArrayLike, predicted: ArrayLike) -> float:
     r"""Agreement of two clusterings on pairs of samples, corrected for chance.
 
-    (RI − E[RI]) / (max RI − E[RI]), RI the share of pairs that both put together or
-    both put apart.
+    (RI − E[RI]) / (max RI − E[RI]), where RI is the share of pairs that are together in
+    both clusterings or apart in both.
 
     Args:
       labels: (m,) classes.
-      predicted: (m,) clusters, by any names.
+      predicted: (m,) clusters, with any labels.
 
     Returns:
       The index: 1 for equal clusterings, about 0 for independent ones.
 
     Raises:
-      ValueError: not two 1-D arrays of one length.
+      ValueError: they are not 1-D arrays of equal length.
 
     References:
       Hubert & Arabie, Comparing partitions, Journal of Classification 2 (1985).
@@ -318,19 +321,19 @@ def adjusted_rand_index(labels: ArrayLike, predicted: ArrayLike) -> float:
 
 
 def normalised_mutual_information(labels: ArrayLike, predicted: ArrayLike) -> float:
-    r"""Information that two clusterings share.
+    r"""Mutual information of two clusterings, normalised by their mean entropy.
 
     2 I(labels; predicted) / (Entropy(labels) + Entropy(predicted)).
 
     Args:
       labels: (m,) classes.
-      predicted: (m,) clusters, by any names.
+      predicted: (m,) clusters, with any labels.
 
     Returns:
       A value in [0, 1]: 1 for equal clusterings, 0 for independent ones.
 
     Raises:
-      ValueError: not two 1-D arrays of one length.
+      ValueError: they are not 1-D arrays of equal length.
 
     References:
       Vinh, Epps & Bailey, Information theoretic measures for clusterings comparison,
@@ -342,7 +345,7 @@ def normalised_mutual_information(labels: ArrayLike, predicted: ArrayLike) -> fl
 
 
 def _unit_rows(X: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1; zero rows stay."""
+    """Rows scaled to length 1; zero rows stay zero."""
     lengths = np.linalg.norm(X, axis=1, keepdims=True)
     return X / np.where(lengths > 0, lengths, 1.0)
 
@@ -352,10 +355,10 @@ def _clusterings(
 ) -> tuple[np.ndarray, np.ndarray]:
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     if labels.ndim != 1 or not labels.size:
-        raise ValueError(f"labels: shape {labels.shape} does not fit; (m,) would")
+        raise ValueError(f"labels: shape {labels.shape}; expected (m,) with m ≥ 1")
     if predicted.shape != labels.shape:
         raise ValueError(
-            f"predicted: shape {predicted.shape} does not fit labels; "
-            f"{labels.shape} would"
+            f"predicted: shape {predicted.shape} does not match labels; "
+            f"expected {labels.shape}"
         )
     return labels, predicted

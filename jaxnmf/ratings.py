@@ -1,9 +1,9 @@
-"""Ratings: what is held out of them, and how well it is predicted.
+"""Ratings: splits into training, validation and test entries, and prediction errors.
 
-V (m×n) has a user a row and an item a column; what is known of it is a
-`jaxnmf.Observed`. A split depends on V and the seed alone, so that every solver, rank
-and penalty is measured on the same entries, and the splits of one setting are all
-equally large.
+V (m×n) has one user per row and one item per column; its known entries are a
+`jaxnmf.Observed`. A split depends only on V and the seed, so that every solver, rank
+and penalty is evaluated on the same entries, and all splits of one setting have the
+same sizes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from jaxnmf.data.observed import Observed
 Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(rows, cols) → predictions at these entries."""
 
-OFFSET_L2 = (5.0, 3.0)  # of users and of items, as suits stars from a half to five
-MIN_RATED = 2  # ratings of a user, from which their order says something
+OFFSET_L2 = (5.0, 3.0)  # for users and for items, suited to ratings from 0.5 to 5
+MIN_RATED = 2  # ratings that a user needs for their order to mean anything
 
 
 class Split(NamedTuple):
-    """Disjoint parts of the known entries; ``validation`` is None for a share of 0."""
+    """Disjoint sets of known entries; ``validation`` is None for a share of 0."""
 
     train: Observed
     test: Observed
@@ -42,22 +42,22 @@ def split(
     folds: int = 0,
     fold: int = 0,
 ) -> Split:
-    """The known entries of V in a random order, cut into parts.
+    """Split the known entries of V at random into training, validation and test sets.
 
-    With N known entries ⌊test·N⌋ (or ⌊N/folds⌋) are for the test and ⌊validation·R⌋ of
-    the R others for validation; all that is left over is for training.
+    Of N known entries ⌊test·N⌋ (or ⌊N/folds⌋) are for testing, ⌊validation·R⌋ of the
+    other R for validation, and all remaining ones for training.
 
     Args:
       V: the known entries.
-      seed: of the order.
-      test: the share that is tested on; not looked at with folds.
-      validation: the share of the rest that settings are chosen by.
-      folds: 0, or in how many parts to cut the entries for cross-validation.
-      fold: which of the parts is tested on.
+      seed: seed of the random order.
+      test: the share of test entries; ignored with folds.
+      validation: the share of the remaining entries used for validation.
+      folds: 0, or the number of folds of a cross-validation.
+      fold: the index of the fold that is the test set.
 
     Raises:
-      ValueError: a share outside 0 … 1, folds of 1 or below 0, a fold that is not
-        there, or a part without any entry.
+      ValueError: a share is not in [0, 1), folds is 1 or negative, fold is out of
+        range, or a set is empty.
     """
     for name, share, least in (
         ("test", test, "0 <"),
@@ -66,10 +66,10 @@ def split(
         number = isinstance(share, int | float) and not isinstance(share, bool)
         if not number or not 0 <= share < 1 or (least == "0 <" and share == 0):
             raise ValueError(f"{name}={share!r} must be a share, {least} {name} < 1")
-    whole = isinstance(folds, int) and not isinstance(folds, bool)
-    if not whole or folds < 0 or folds == 1:
+    integer = isinstance(folds, int) and not isinstance(folds, bool)
+    if not integer or folds < 0 or folds == 1:
         raise ValueError(
-            f"folds={folds!r} must be 0 (one part is held out) or an integer ≥ 2"
+            f"folds={folds!r} must be 0 (a single split) or an integer ≥ 2"
         )
     if not 0 <= fold < max(folds, 1):
         raise ValueError(f"fold={fold!r} must be one of 0 … {max(folds, 1) - 1}")
@@ -80,11 +80,11 @@ def split(
         name = "folds" if folds else "test"
         value = folds or test
         raise ValueError(
-            f"{name}={value!r} and validation={validation!r} leave a part of the "
-            f"{V.nnz} known entries empty"
+            f"{name}={value!r} and validation={validation!r} leave one of the sets "
+            f"empty, of {V.nnz} known entries"
         )
     order = np.roll(order, -fold * tested)
-    # In their own order again: what a problem is made of does not depend on the cut.
+    # In their original order: the problem then does not depend on the random one.
     parts = [np.sort(x) for x in np.split(order, [tested, tested + chosen])]
     return Split(
         train=V.take(parts[2]),
@@ -104,31 +104,33 @@ def mae(values: ArrayLike, predictions: ArrayLike) -> float:
 
 
 def ndcg(test: Observed, predictions: ArrayLike, k: int = 10) -> float:
-    r"""How well the predictions order what each user has rated, at most 1.
+    r"""Normalised discounted cumulative gain of the predicted order of items.
 
-    A user's test items are ranked by prediction; with the rating v_r of the item in
-    place r,
+    Each user's test items are ranked by prediction; with the rating v_r of the item at
+    rank r,
 
         DCG = Σ_{r ≤ k} v_r / log₂(r + 1),
 
-    nDCG is its share of the DCG of the best order, averaged over the users with at
-    least two test ratings. The gain is the rating itself, as in Järvelin & Kekäläinen
-    (2002), "Cumulated gain-based evaluation of IR techniques", and in scikit-learn's
-    `ndcg_score`; items of equal prediction share the mean of their gains, so the value
-    is the expected one over their orders.
+    and nDCG is the DCG divided by that of the best order, averaged over the users with
+    at least two test ratings. The gain is the rating itself, as in the reference and in
+    scikit-learn's `ndcg_score`. Items with equal predictions share the mean of their
+    gains, so the value is the expected one over their orders.
 
     Args:
       test: the ratings, ≥ 0.
       predictions: (nnz,), one for each entry of ``test``.
-      k: how many places count.
+      k: the number of ranks that count.
 
     Returns:
-      The mean; NaN where no user has two ratings of which one is > 0.
+      The mean, at most 1; NaN if no user has two ratings of which one is > 0.
+
+    Reference: Järvelin & Kekäläinen, "Cumulated gain-based evaluation of IR
+    techniques", ACM Transactions on Information Systems 20 (2002).
     """
     scores, values = np.asarray(predictions, float), np.asarray(test.values, float)
     _difference(values, scores)
     rows = test.rows
-    # Rows are sorted: the place of an entry in its user's list is counted from here.
+    # Rows are sorted: the first entry of each user's list.
     first = np.searchsorted(rows, rows)
     place = np.arange(len(rows)) - first
     discount = np.where(place < k, 1 / np.log2(place + 2.0), 0.0)
@@ -148,52 +150,52 @@ def ndcg(test: Observed, predictions: ArrayLike, k: int = 10) -> float:
 
 
 def unseen(train: Observed, entries: Observed) -> int:
-    """How many entries are of a row or a column of which training knows nothing."""
+    """The number of entries in a row or a column without any training entry."""
     known_rows = np.isin(entries.rows, train.rows)
     return int(np.sum(~(known_rows & np.isin(entries.cols, train.cols))))
 
 
 def clipped(predictions: ArrayLike, train: Observed) -> np.ndarray:
-    """Predictions, held to the range of the ratings in training."""
+    """Predictions clipped to the range of the training ratings."""
     return np.clip(predictions, train.values.min(), train.values.max())
 
 
 def measures(parts: Split, predict: Predict) -> dict[str, float]:
-    """``rmse``, ``mae`` and ``ndcg10`` of the test part, ``validation_rmse`` of the
-    validation part (NaN where there is none).
+    """``rmse``, ``mae`` and ``ndcg10`` of the test set and ``validation_rmse``.
 
-    Errors are of predictions held to the range of the training ratings; the order of
-    items is by the predictions as they are.
+    Errors are of predictions clipped to the range of the training ratings; the order of
+    items is that of the predictions as they are. ``validation_rmse`` is NaN without a
+    validation set.
     """
     train, test, validation = parts
     raw = predict(test.rows, test.cols)
-    held = clipped(raw, train)
-    chosen_by = math.nan
+    x = clipped(raw, train)
+    validation_rmse = math.nan
     if validation is not None:
-        x = clipped(predict(validation.rows, validation.cols), train)
-        chosen_by = rmse(validation.values, x)
+        other = clipped(predict(validation.rows, validation.cols), train)
+        validation_rmse = rmse(validation.values, other)
     return {
-        "rmse": rmse(test.values, held),
-        "mae": mae(test.values, held),
+        "rmse": rmse(test.values, x),
+        "mae": mae(test.values, x),
         "ndcg10": ndcg(test, raw),
-        "validation_rmse": chosen_by,
+        "validation_rmse": validation_rmse,
     }
 
 
 class Baseline(NamedTuple):
-    """v_ij ≈ mean + b_i + c_j, of any sign: what a factorisation has to beat."""
+    """The model v_ij ≈ mean + b_i + c_j, of any sign, to compare with."""
 
     mean: float
     rows: Float[np.ndarray, " m"]
     cols: Float[np.ndarray, " n"]
 
     def predict(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
-        """The predictions at the entries (rows, cols)."""
+        """Predictions at the entries (rows, cols)."""
         return self.mean + self.rows[rows] + self.cols[cols]
 
 
 def global_mean(train: Observed) -> Baseline:
-    """The weighted mean of the training ratings, for every entry."""
+    """The weighted mean of the training ratings, predicted for every entry."""
     m, n = train.shape
     mean = float(np.average(train.values, weights=train.weights))
     return Baseline(mean, np.zeros(m), np.zeros(n))
@@ -204,16 +206,16 @@ def baseline(
 ) -> Baseline:
     r"""Offsets of users and items around the mean μ, by ridge regression.
 
-    min over b, c of Σ ω_ij (v_ij − μ − b_i − c_j)² + λ Σ b_i² + λ' Σ c_j², by turns:
-    b_i = Σ_j ω_ij (v_ij − μ − c_j) / (λ + Σ_j ω_ij), and c likewise.
+    Minimises Σ ω_ij (v_ij − μ − b_i − c_j)² + λ Σ b_i² + λ' Σ c_j² over b and c in
+    turn: b_i = Σ_j ω_ij (v_ij − μ − c_j) / (λ + Σ_j ω_ij), and c likewise.
 
     Args:
       train: the training ratings, with their weights ω.
       l2: (λ, λ'), for users and items.
-      sweeps: how often each of the two is solved for.
+      sweeps: how often each of the two is updated.
 
     Raises:
-      ValueError: an l2 weight that is not > 0.
+      ValueError: an l2 weight is not > 0.
 
     Reference: Koren, Bell & Volinsky, "Matrix factorization techniques for
     recommender systems", Computer 42 (2009).
@@ -235,7 +237,7 @@ def _difference(values: Any, predictions: Any) -> np.ndarray:
     values, predictions = (np.asarray(x, float) for x in (values, predictions))
     if values.shape != predictions.shape or not values.size:
         raise ValueError(
-            f"predictions has shape {predictions.shape}, values {values.shape}; each "
-            "value needs one, and there must be some"
+            f"predictions: shape {predictions.shape} does not match values of shape "
+            f"{values.shape}, or there are none"
         )
     return values - predictions

@@ -1,7 +1,7 @@
-"""Topics of a factorisation of word counts: their words, coherence and labels.
+"""Topics of a factorisation of word counts: top words, coherence and labels.
 
-V (m×n) has a document a row and a word a column, so a row of H is a topic. All of it
-runs on the host in float64; a sparse V is never made dense.
+V (m×n) has one document per row and one word per column, so each row of H is a topic.
+Everything is computed on the host in float64; a sparse V is never made dense.
 """
 
 from collections.abc import Sequence
@@ -11,33 +11,34 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from jaxnmf._util.checks import check_count
 from jaxnmf.metrics import cluster_by_component
 
 
 def top_words(
     H: ArrayLike, words: Sequence[str], k: int = 10
 ) -> list[list[tuple[str, float]]]:
-    r"""The k words of largest weight in each topic.
+    r"""The k words with the largest weights in each topic.
 
     The weight of word j in topic t is its share H_tj / Σ_l H_tl, which does not depend
-    on the topic's scale. Entries below zero count as zero.
+    on the scale of the topic. Negative entries count as zero.
 
     Args:
-      H: (p, n), a topic a row.
+      H: (p, n), one topic per row.
       words: the n words.
-      k: how many; fewer where fewer have a weight above zero.
+      k: how many; fewer are returned if fewer have a positive weight.
 
     Returns:
-      For each topic its (word, share), largest first.
+      For each topic, pairs (word, share) in decreasing order.
 
     Raises:
-      ValueError: H is not 2-D and finite, `words` are not n, or k is no whole number
-        from 1 on.
+      ValueError: H is not 2-D or not finite, there are not n words, or k is not an
+        integer ≥ 1.
     """
     H = _weights(H)
     if len(words) != H.shape[1]:
         raise ValueError(
-            f"words: {len(words)} do not fit H of shape {H.shape}; {H.shape[1]} would"
+            f"words: {len(words)} given for H of shape {H.shape}; expected {H.shape[1]}"
         )
     return [
         [(str(words[j]), float(row[j] / row.sum())) for j in top]
@@ -52,43 +53,43 @@ def coherence(
     k: int = 10,
     epsilon: float | None = None,
 ) -> Float[np.ndarray, " p"]:
-    r"""How often the top words of each topic are in the same documents.
+    r"""Coherence of topics: how often their top words occur in the same documents.
 
-    With D documents, D_i those with word i (V_di > 0) and D_ij those with both, and
-    over the pairs of a topic's k top words, word j of larger weight than word i, the
-    mean of
+    Of D documents, D_i contain word i (V_di > 0) and D_ij contain both words i and j.
+    The coherence of a topic is the mean over pairs of its k top words, word j with a
+    larger weight than word i, of
 
         npmi:   ln( (D_ij/D + ε) / (D_i/D · D_j/D) ) / −ln(D_ij/D + ε)
         umass:  ln( (D_ij + ε) / D_j )
 
-    NPMI is in [−1, 1]: 1 for words that are only ever together, 0 for independent
-    ones, −1 for two that never meet, which is its limit at ε = 0; two words that are
-    in every document count 0. UMass is at most a little above 0; Mimno et al. have the
-    sum over pairs, k (k − 1) / 2 times this mean. For both, more is better. Pairs with
-    a word that is in no document are left out.
+    NPMI is in [−1, 1]: 1 for words that only occur together, 0 for independent words,
+    −1 for words that never occur together (the limit for ε = 0); two words that occur
+    in every document count as 0. UMass is at most slightly above 0; Mimno et al. use
+    the sum over pairs, k (k − 1) / 2 times this mean. For both, larger is better. Pairs
+    with a word that occurs in no document are left out.
 
     Args:
-      topics: H (p, n) of floating point; or for each topic the column numbers of its
-        words, largest weight first, of which the first k are used.
+      topics: H (p, n), a floating-point array; or for each topic the column indices of
+        its words, largest weight first, of which the first k are used.
       V: (m, n), the documents: an array or a SciPy sparse array; or its `occurrence`,
-        which many calls may share.
+        which saves work if there are many calls.
       measure: "npmi" or "umass".
-      k: words a topic.
-      epsilon: ε; None is 0 for NPMI and 1 for UMass, as Bouma and Mimno et al. have.
+      k: number of words per topic.
+      epsilon: ε; None is 0 for NPMI and 1 for UMass, as in Bouma and Mimno et al.
 
     Returns:
-      (p,) coherences; NaN for a topic of which no pair is left.
+      (p,) coherences; NaN for a topic without any pair.
 
     Raises:
-      ValueError: the shapes do not fit, no such measure or word, or an option is out
-        of range.
+      ValueError: the shapes do not match, the measure or a word is unknown, or an
+        option is out of range.
 
     References:
       Bouma, Normalized (pointwise) mutual information in collocation extraction, GSCL
       (2009). Lau, Newman & Baldwin, Machine reading tea leaves: automatically
-      evaluating topic coherence and topic model quality, EACL (2014); documents stand
-      here for their sliding windows. Mimno, Wallach, Talley, Leenders & McCallum,
-      Optimizing semantic coherence in topic models, EMNLP (2011).
+      evaluating topic coherence and topic model quality, EACL (2014), with
+      sliding windows in place of documents. Mimno, Wallach, Talley, Leenders &
+      McCallum, Optimizing semantic coherence in topic models, EMNLP (2011).
     """
     if measure not in MEASURES:
         raise ValueError(f"measure: {measure!r} is not one of {', '.join(MEASURES)}")
@@ -96,7 +97,7 @@ def coherence(
 
 
 def coherences(topics: Any, V: Any, k: int = 10) -> dict[str, np.ndarray]:
-    """`coherence` by every measure there is, from one count of the documents."""
+    """`coherence` by every measure, from one count of the documents."""
     return _coherences(topics, V, tuple(MEASURES), k, None)
 
 
@@ -104,7 +105,7 @@ def _coherences(
     topics: Any, V: Any, measures: Sequence[str], k: int, epsilon: float | None
 ) -> dict[str, np.ndarray]:
     if not isinstance(epsilon, int | float | None) or not 0 <= (epsilon or 0) < np.inf:
-        raise ValueError(f"epsilon: {epsilon!r} does not fit; a number ≥ 0 would")
+        raise ValueError(f"epsilon={epsilon!r} must be a finite number ≥ 0, or None")
     occurs = occurrence(V)
     m, n = occurs.shape
     means: dict[str, list[float]] = {measure: [] for measure in measures}
@@ -140,15 +141,15 @@ MEASURES = {"npmi": _npmi, "umass": _umass}
 
 
 def topic_diversity(topics: Any, k: int = 25) -> float:
-    r"""Share of distinct words among the k top words of all topics.
+    r"""The share of distinct words among the k top words of all topics.
 
     Args:
       topics: as in `coherence`.
-      k: words a topic.
+      k: number of words per topic.
 
     Returns:
-      The diversity: 1 where no two topics share a top word, 1 / p where all have the
-      same; NaN where there is no word.
+      The diversity: 1 if no two topics share a top word, 1 / p if all have the same top
+      words, NaN if there are no words.
 
     Raises:
       ValueError: as `coherence`.
@@ -168,26 +169,26 @@ def topic_label_table(
     H: ArrayLike | None = None,
     counts: bool = False,
 ) -> Any:
-    r"""Where the documents of each label go: topics × labels.
+    r"""The distribution of the documents of each label over the topics.
 
-    Each document goes to its strongest topic, as `metrics.cluster_by_component` has
-    it: argmax_t W_dt Σ_j H_tj, which does not depend on how a topic's scale is shared
-    by W and H; without H, argmax_t W_dt / ‖W[:, t]‖₂.
+    Each document belongs to its strongest topic by `metrics.cluster_by_component`:
+    argmax_t W_dt Σ_j H_tj, which does not depend on how the scale of a topic is divided
+    between W and H; without H, argmax_t W_dt / ‖W[:, t]‖₂.
 
     Args:
       W: (m, p).
-      labels: (m,) the label of each document; with `label_names`, integers that index
-        them.
-      label_names: the columns, in this order; None takes the labels there are, sorted.
+      labels: (m,) the label of each document; with `label_names`, indices into them.
+      label_names: the names of the columns, in order; None uses the sorted labels.
       H: (p, n), or None.
-      counts: numbers of documents in place of shares.
+      counts: whether to return numbers of documents instead of shares.
 
     Returns:
-      A pandas DataFrame, a row a topic and a column a label: the share of the label's
-      documents in each topic (a column sums to 1; NaN for a label without documents).
+      A pandas DataFrame with one row per topic and one column per label: the share of
+      the label's documents in each topic. Columns sum to 1, or are NaN for a label
+      without documents.
 
     Raises:
-      ValueError: the shapes do not fit, or a label has no name.
+      ValueError: the shapes do not match, or a label has no name.
     """
     import pandas as pd
 
@@ -195,18 +196,18 @@ def topic_label_table(
     topic = cluster_by_component(W, H)
     if found.shape != topic.shape:
         raise ValueError(
-            f"labels: shape {found.shape} does not fit W of {len(topic)} rows; "
-            f"{topic.shape} would"
+            f"labels: shape {found.shape} does not match W of {len(topic)} rows; "
+            f"expected {topic.shape}"
         )
     if label_names is None:
         names, index = np.unique(found, return_inverse=True)
     else:
         names, index = list(label_names), found
-        whole = found.dtype.kind in "iu"
-        if not whole or found.min(initial=0) < 0 or found.max(initial=0) >= len(names):
+        fits = found.dtype.kind in "iu" and found.min(initial=0) >= 0
+        if not fits or found.max(initial=0) >= len(names):
             raise ValueError(
-                f"labels: not all are whole numbers from 0 to {len(names) - 1}, which "
-                f"would index the {len(names)} label_names"
+                f"labels: must be integers from 0 to {len(names) - 1}, indices into "
+                f"the {len(names)} label_names"
             )
     table = np.zeros((np.shape(W)[1], len(names)), int)
     np.add.at(table, (topic, index), 1)
@@ -221,43 +222,42 @@ def topic_label_table(
 
 
 def tfidf(V: Any) -> Any:
-    r"""Counts weighted down where a word is in many documents.
+    r"""Term frequencies weighted by inverse document frequency (tf-idf).
 
-    V_ij (1 + ln((1 + m) / (1 + d_j))) with d_j of the m documents having word j, each
-    row then scaled to length 1: what the data set `documents` gives with `tfidf`.
+    V_ij (1 + ln((1 + m) / (1 + d_j))), where d_j of the m documents contain word j,
+    with rows scaled to length 1: the V of the data set `documents` with `tfidf`.
 
     Args:
       V: (m, n) counts: an array or a SciPy sparse array.
 
     Returns:
-      (m, n) `csr_array`, in float32 if V is, else in float64. Rows of zeros stay.
+      (m, n) `csr_array`, float32 if V is, else float64. Rows of zeros stay zero.
 
     Raises:
-      ValueError: V is not 2-D, or has negative or not finite entries.
+      ValueError: V is not 2-D, or has negative or non-finite entries.
     """
     from scipy.sparse import csr_array
     from sklearn.feature_extraction.text import TfidfTransformer
 
     V = csr_array(_two_axes(V))
     if not np.isfinite(V.data).all() or V.data.min(initial=0) < 0:
-        raise ValueError("V: has negative, NaN or infinite entries; counts would fit")
+        raise ValueError("V: has negative, NaN or infinite entries; expected counts")
     return csr_array(TfidfTransformer().fit_transform(V))
 
 
 def _weights(H: ArrayLike) -> np.ndarray:
-    """H in float64 without what is below zero."""
+    """H in float64, negative entries set to zero."""
     weights = np.asarray(H, np.float64)
     if weights.ndim != 2:
-        raise ValueError(f"H: shape {weights.shape} is not 2-D; (p, n) would fit")
+        raise ValueError(f"H: shape {weights.shape} is not 2-D; expected (p, n)")
     if not np.isfinite(weights).all():
-        raise ValueError("H: has NaN or infinite entries; finite would fit")
+        raise ValueError("H: has NaN or infinite entries; expected finite")
     return np.maximum(weights, 0.0)
 
 
 def _largest(H: np.ndarray, k: int) -> list[np.ndarray]:
-    """The columns of the k largest entries above zero of each row, first come first."""
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ValueError(f"k: {k!r} does not fit; a whole number ≥ 1 would")
+    """The columns of the k largest positive entries of each row, ties in order."""
+    check_count("k", k)
 
     def largest(row: np.ndarray) -> np.ndarray:
         least = np.partition(row, -k)[-k] if k < len(row) else -np.inf
@@ -268,13 +268,13 @@ def _largest(H: np.ndarray, k: int) -> list[np.ndarray]:
 
 
 def _indices(topics: Any, n: int | None, k: int) -> list[np.ndarray]:
-    """The columns of the k top words of each topic, from H or as they are given."""
+    """The columns of the k top words of each topic, from H or as given."""
     if getattr(topics, "ndim", 0) == 2 and np.asarray(topics).dtype.kind == "f":
         H = _weights(topics)
         if n not in (None, H.shape[1]):
             raise ValueError(
-                f"topics: H of shape {H.shape} does not fit V of {n} columns; "
-                f"({H.shape[0]}, {n}) would"
+                f"topics: H of shape {H.shape} does not match V of {n} columns; "
+                f"expected ({H.shape[0]}, {n})"
             )
         return _largest(H, k)
     _largest(np.zeros((0, 1)), k)  # checks k
@@ -282,25 +282,25 @@ def _indices(topics: Any, n: int | None, k: int) -> list[np.ndarray]:
     for top in given:
         if top.ndim != 1 or (top.size and top.dtype.kind not in "iu"):
             raise ValueError(
-                "topics: neither H, a floating-point array (p, n), nor for each topic "
-                "a list of column numbers"
+                "topics: must be H, a floating-point array (p, n), or for each topic "
+                "a list of column indices"
             )
         if top.size and (top.min() < 0 or (n is not None and top.max() >= n)):
             raise ValueError(
-                f"topics: column numbers from {top.min()} to {top.max()} do not fit "
-                f"V of {n} columns"
+                f"topics: column indices from {top.min()} to {top.max()} are out of "
+                f"range for V of {n} columns"
             )
         if len(np.unique(top[:k])) < len(top[:k]):
-            raise ValueError(f"topics: {top[:k].tolist()} names a word twice")
+            raise ValueError(f"topics: {top[:k].tolist()} contains duplicates")
     return [top[:k].astype(int) for top in given]
 
 
 def occurrence(V: Any) -> Any:
-    """Which words are in which documents, V_ij > 0: a CSC array of truth values.
+    """Whether each document contains each word, V_ij > 0, as a boolean CSC array.
 
     Args:
-      V: (m, n), an array or a SciPy sparse array; one that this function
-        returned is returned as it is.
+      V: (m, n), an array or a SciPy sparse array; a result of this function is returned
+        unchanged.
 
     Returns:
       (m, n) `scipy.sparse.csc_array`.
@@ -322,5 +322,5 @@ def occurrence(V: Any) -> Any:
 def _two_axes(V: Any) -> Any:
     array = V if hasattr(V, "tocsr") else np.asarray(V)
     if array.ndim != 2:
-        raise ValueError(f"V: shape {array.shape} is not 2-D; (m, n) would fit")
+        raise ValueError(f"V: shape {array.shape} is not 2-D; expected (m, n)")
     return array

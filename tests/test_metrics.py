@@ -72,8 +72,8 @@ def test_relative_error_refuses_what_does_not_fit():
 def test_matching_undoes_order_and_scale():
     order, scale = np.array([2, 0, 3, 1]), np.array([3.0, 0.1, 7.0, 2.0])
     found_W, found_H = W[:, order] * scale, H[order] / scale[:, None] * 5
-    permutation, likeness = metrics.match_components(found_W, found_H, W, H)
-    np.testing.assert_allclose(likeness, 1.0)
+    permutation, similarity = metrics.match_components(found_W, found_H, W, H)
+    np.testing.assert_allclose(similarity, 1.0)
     np.testing.assert_array_equal(order[permutation], np.arange(4))
     assert metrics.factor_match_score(found_W, found_H, W, H) == pytest.approx(1.0)
 
@@ -97,9 +97,9 @@ def test_the_match_is_the_best_of_all_permutations():
 def test_missing_spare_and_dead_components_count_nothing():
     score = metrics.factor_match_score
     assert score(W[:, :3], H[:3], W, H) == pytest.approx(3 / 4)
-    permutation, likeness = metrics.match_components(W[:, 1:], H[1:], W, H)
+    permutation, similarity = metrics.match_components(W[:, 1:], H[1:], W, H)
     assert permutation.tolist() == [-1, 0, 1, 2]
-    assert likeness[0] == 0
+    assert similarity[0] == 0
     spare = np.hstack([W, np.zeros((30, 1))]), np.vstack([H, np.ones((1, 20))])
     assert score(*spare, W, H) == pytest.approx(4 / 5)
     assert score(None, 2 * H[::-1], None, H) == pytest.approx(1.0)
@@ -108,7 +108,7 @@ def test_missing_spare_and_dead_components_count_nothing():
 def test_matching_refuses_what_does_not_fit():
     for bad, message in (
         ((W[:-1], H, W, H), "W: components of length 29 .* of length 30"),
-        ((W, H[:3], W, H), r"H: .*\(3, 4\) do not fit the \(4, 4\) of W"),
+        ((W, H[:3], W, H), r"H: \(3, 4\) components.* do not match \(4, 4\) of W"),
         ((W, H, None, H), "W_true: is None"),
         ((None, None, None, None), "both are None"),
         ((W, np.nan * H, W, H), "H: has NaN"),
@@ -203,7 +203,7 @@ def test_pair_and_information_measures():
 )
 def test_cluster_measures(measure):
     assert measure([3, 3, 1, 2], ["a", "a", "b", "c"]) == pytest.approx(1.0)
-    with pytest.raises(ValueError, match=r"predicted: shape \(3,\) .*\(4,\) would"):
+    with pytest.raises(ValueError, match=r"predicted: shape \(3,\) .*expected \(4,\)"):
         measure([0, 0, 1, 1], [0, 0, 1])
     with pytest.raises(ValueError, match=r"labels: shape \(0,\)"):
         measure([], [])
