@@ -3,8 +3,8 @@
     python experiments/keep.py STUDY_FOLDER TARGET_FOLDER
 
 Replaces every file of the target's ``figures/`` and ``tables/`` by the one of the same
-name that the report wrote into the study's folder; pictures as PNG with few colours. To
-keep another file, copy it there once by hand. The report itself is not kept.
+name that ``jaxnmf report STUDY_FOLDER --figures`` wrote; pictures as PNG with few
+colours. To keep another file, copy it there once by hand. The report itself is not kept.
 """
 
 from __future__ import annotations

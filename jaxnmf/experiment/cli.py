@@ -40,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             study.run_study(given.overrides, console, **options)
         elif given.command == "report":
             folders = [Path(folder) for folder in given.folders]
-            study.print_report(folders, console, target=given.into)
+            study.print_report(
+                folders, console, target=given.into, figures=given.figures
+            )
         elif given.command == "reproduce":
             from jaxnmf.experiment.reproduce import print_reproduction, reproduce
 
@@ -76,6 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="build report.html of study folders")
     report.add_argument("folders", nargs="+", metavar="folder")
     report.add_argument("--into", help="where the page of several folders goes")
+    report.add_argument(
+        "--figures",
+        action="store_true",
+        help="also write each figure as SVG and PNG, and each table as LaTeX",
+    )
     again = commands.add_parser(
         "reproduce",
         help="run the jobs of a study again and compare the bits",

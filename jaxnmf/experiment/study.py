@@ -122,9 +122,11 @@ def print_report(
     *,
     target: str | Path | None = None,
     jobs: Sequence[stored.StoredJob] | None = None,
+    figures: bool = False,
 ) -> None:
     """Build report.html from the stores of study folders, and print its tables; of the
-    ``jobs`` there, where they have been read before."""
+    ``jobs`` there, where they have been read before. ``figures``: as in
+    `report.build_report`."""
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"folder: {str(folder)!r} is not a folder of a study")
@@ -138,7 +140,7 @@ def print_report(
     report.print_choices(report.choices_table(jobs), console)
     report.print_sensitivity(report.sensitivity_table(jobs), console)
     page = report.build_report(
-        folders, target=target, load_dataset=load_dataset, jobs=jobs
+        folders, target=target, load_dataset=load_dataset, jobs=jobs, figures=figures
     )
     for reason in left_out:
         _print(console, f"left out: {reason}")

@@ -1,6 +1,7 @@
 """Reports of a study: the page and the table on the terminal."""
 
 from jaxnmf.experiment.report.choices import choices_table
+from jaxnmf.experiment.report.contents import merged
 from jaxnmf.experiment.report.page import build_report
 from jaxnmf.experiment.report.settings import sensitivity_table
 from jaxnmf.experiment.report.statistics import (
@@ -9,7 +10,6 @@ from jaxnmf.experiment.report.statistics import (
     gather,
     prediction_table,
 )
-from jaxnmf.experiment.report.study import merged
 from jaxnmf.experiment.report.terminal import (
     print_choices,
     print_predictions,

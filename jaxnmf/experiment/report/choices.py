@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment.report import figures, words
+from jaxnmf.experiment.report.contents import Contents
 from jaxnmf.experiment.report.drawing import (
     COLOURS,
     LOOK,
@@ -29,7 +30,6 @@ from jaxnmf.experiment.report.drawing import (
     picture,
     plain_ticks,
 )
-from jaxnmf.experiment.report.study import Study
 from jaxnmf.experiment.store.stored import StoredJob
 from jaxnmf.selection import METHODS, RankSelection
 from jaxnmf.selection.base import curve, finish
@@ -183,27 +183,27 @@ def finding(shown: Mapping[str, Any]) -> list[str]:
     return told
 
 
-def section(study: Study) -> dict[str, Any] | None:
+def section(contents: Contents) -> dict[str, Any] | None:
     """The choices in a table, and each with its evidence."""
-    table = choices_table(study.of_kind("selection"))
+    table = choices_table(contents.of_kind("selection"))
     if table.empty:
         return None
-    by_key = {job.key: job for job in study.jobs}
+    by_key = {job.key: job for job in contents.jobs}
     many = len(table) > MOST and bool(np.isfinite(table["planted"]).all())
     shown = table.head(MOST) if many else table
     return {
         "rows": table,
-        "overview": _overview(study, table) if len(table) > 1 else None,
+        "overview": _overview(contents, table) if len(table) > 1 else None,
         "many": many,
-        "recovery": _recovery(study, table) if many else None,
+        "recovery": _recovery(contents, table) if many else None,
         "choices": [
-            _choice(study, by_key[str(row["job"])], row)
+            _choice(contents, by_key[str(row["job"])], row)
             for row in shown.to_dict("records")
         ],
     }
 
 
-def _overview(study: Study, table: pd.DataFrame) -> dict[str, Any]:
+def _overview(contents: Contents, table: pd.DataFrame) -> dict[str, Any]:
     shown = pd.DataFrame(
         {
             "data set": table["dataset"],
@@ -218,11 +218,11 @@ def _overview(study: Study, table: pd.DataFrame) -> dict[str, Any]:
     if not any(table["model"]):
         shown = shown.drop(columns="model")
     values = table.drop(columns="noise")
-    return _table(study, "choices", "What was chosen", shown, values)
+    return _table(contents, "choices", "What was chosen", shown, values)
 
 
 def _table(
-    study: Study, stem: str, caption: str, shown: pd.DataFrame, values: Any = None
+    contents: Contents, stem: str, caption: str, shown: pd.DataFrame, values: Any = None
 ) -> dict[str, Any]:
     """What the template needs of a table, and its files."""
     values = shown if values is None else values
@@ -230,11 +230,13 @@ def _table(
         "caption": caption,
         "headings": list(shown.columns),
         "rows": shown.to_numpy().tolist(),
-        "files": study.album.table(stem, values, shown, f"{caption}."),
+        "files": contents.files.table(stem, values, shown, f"{caption}."),
     }
 
 
-def _choice(study: Study, job: StoredJob, row: Mapping[str, Any]) -> dict[str, Any]:
+def _choice(
+    contents: Contents, job: StoredJob, row: Mapping[str, Any]
+) -> dict[str, Any]:
     """One choice: its table, the method's pictures, and the losses of its runs."""
     found = selection_of(job)
     about = [row["dataset"], f"{words.loss_name(row['loss'])} loss", row["model"]]
@@ -249,7 +251,7 @@ def _choice(study: Study, job: StoredJob, row: Mapping[str, Any]) -> dict[str, A
         maps = None
         if all("consensus" in parts for parts in found.evidence.values()):
             drawings.insert(1, _cophenetic(found))
-            maps = _maps(study, stem, found)
+            maps = _maps(contents, stem, found)
     if len(set(job.summary["rank"])) > 1:
         lines = figures.solver_lines([str(row["solver"])])
         drawings.append(
@@ -267,11 +269,11 @@ def _choice(study: Study, job: StoredJob, row: Mapping[str, Any]) -> dict[str, A
         "sentence": sentence(row, str(job.manifest["rule"])),
         "facts": _facts(job),
         "panels": [
-            study.album.figure(f"{stem} {i}", d) for i, d in enumerate(drawings)
+            contents.files.figure(f"{stem} {i}", d) for i, d in enumerate(drawings)
         ],
         "maps": maps,
         "table": _table(
-            study,
+            contents,
             stem,
             f"Measures by rank, {title}",
             shown,
@@ -332,7 +334,7 @@ def reordered(parts: Mapping[str, np.ndarray], most: int = PIXELS) -> np.ndarray
     return C / np.outer(sizes, sizes)
 
 
-def _maps(study: Study, stem: str, found: RankSelection) -> dict[str, Any]:
+def _maps(contents: Contents, stem: str, found: RankSelection) -> dict[str, Any]:
     """The reordered consensus matrix of every rank, as pictures and as one figure."""
     scale = Scale("viridis", 0.0, 1.0)
     shown = {rank: reordered(found.evidence[rank]) for rank in found.table.index}
@@ -340,6 +342,22 @@ def _maps(study: Study, stem: str, found: RankSelection) -> dict[str, Any]:
     captions = {
         rank: f"p = {rank}, cophenetic {words.number(rho[rank], 4)}" for rank in shown
     }
+    link = ""
+    if contents.files.figures:
+        figure = _maps_figure(shown, captions)
+        link = contents.files.figure(f"{stem} consensus", drawn(figure)).link
+    pictures = [
+        (captions[rank], picture(C, scale), rank == found.rank)
+        for rank, C in shown.items()
+    ]
+    samples = getattr(found.method, "samples", "rows")
+    return {"pictures": pictures, "link": link, "samples": samples}
+
+
+def _maps_figure(
+    shown: Mapping[Any, np.ndarray], captions: Mapping[Any, str]
+) -> Figure:
+    """The consensus matrices of every rank side by side."""
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(2.1 * columns, 2.3 * rows), layout="constrained")
@@ -348,16 +366,10 @@ def _maps(study: Study, stem: str, found: RankSelection) -> dict[str, Any]:
     for axes, (rank, C) in zip(figure.axes, shown.items(), strict=False):
         axes.imshow(C, vmin=0, vmax=1, cmap="viridis", interpolation="none")
         axes.set_title(captions[rank], fontsize=8)
-    kept = study.album.figure(f"{stem} consensus", drawn(figure))
-    pictures = [
-        (captions[rank], picture(C, scale), rank == found.rank)
-        for rank, C in shown.items()
-    ]
-    samples = getattr(found.method, "samples", "rows")
-    return {"pictures": pictures, "stem": kept.stem, "samples": samples}
+    return figure
 
 
-def _recovery(study: Study, table: pd.DataFrame) -> dict[str, Any]:
+def _recovery(contents: Contents, table: pd.DataFrame) -> dict[str, Any]:
     """How often each method finds the planted p, and what it takes it for."""
     often = how_often(table)
     noises = list(dict.fromkeys(often["noise"]))
@@ -378,10 +390,14 @@ def _recovery(study: Study, table: pd.DataFrame) -> dict[str, Any]:
     for (method, loss, solver), here in groups:
         title = f"{method}, {words.loss_name(loss)} loss, {solver}"
         stem = f"planted and chosen {method} {loss} {solver}"
-        panels.append((title, study.album.figure(stem, confusion_panel(here))))
+        panels.append((title, contents.files.figure(stem, confusion_panel(here))))
     return {
         "table": _table(
-            study, "planted and found", "How often the planted p is found", shown, often
+            contents,
+            "planted and found",
+            "How often the planted p is found",
+            shown,
+            often,
         ),
         "panels": panels,
     }

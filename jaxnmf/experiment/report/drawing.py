@@ -38,7 +38,6 @@ ACCENT, TRUTH = COLOURS[0], COLOURS[1]
 # Ink and rules of the files; on the page they stand for its own.
 INK, RULE = "#1c2126", "#d9dee4"
 SHADES = 64  # of a picture
-PREFIX = "id-of-this-panel-"
 
 LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -70,18 +69,26 @@ DPI = 200  # of a panel's PNG file
 WIDTH = 4.2  # inches, of a panel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Drawing:
-    """A panel for the page and as files, which ``stem`` names."""
+    """A panel of the page: ``svg`` as matplotlib wrote it, and the figure it shows.
 
-    inline: str
+    ``legend`` has (name, colour, pattern) of its lines. On the page one legend serves
+    many panels; as a file a figure stands alone and has its own, below.
+    """
+
     svg: str
-    png: bytes
-    stem: str = ""
+    figure: Figure
+    legend: tuple[tuple[str, str, Any], ...] = ()
 
-    def on_page(self) -> str:
-        """The SVG to stand inside HTML, its ids like those of no other panel."""
-        return self.inline.replace(PREFIX, f"f{zlib.crc32(self.stem.encode()):08x}-")
+    def inline(self, name: str) -> str:
+        """The SVG inside HTML, its ids made unique by the figure's name."""
+        return _inline(self.svg, f"f{zlib.crc32(name.encode()):08x}-")
+
+    def as_files(self) -> tuple[str, bytes]:
+        """(SVG, PNG) that stand alone."""
+        own = self.svg, _png(self.figure)
+        return _stacked(own, _legend(self.legend)) if self.legend else own
 
 
 @dataclass(frozen=True)
@@ -184,32 +191,28 @@ def panel(
 
 
 def drawn(figure: Figure, legend: Sequence[tuple[str, str, Any]] = ()) -> Drawing:
-    """The figure in every form it is kept in.
-
-    ``legend`` has (name, colour, pattern) of its lines. On the page one stands over
-    many panels; as a file a figure stands alone and has its own, below.
-    """
-    svg, image = _rendered(figure)
-    inline = _inline(svg)
-    if legend:
-        svg, image = _stacked((svg, image), _legend(tuple(legend)))
-    return Drawing(inline, svg, image)
+    """The figure as a panel of the page; for ``legend`` see `Drawing`."""
+    return Drawing(_svg(figure), figure, tuple(legend))
 
 
-def _rendered(figure: Figure) -> tuple[str, bytes]:
-    """(SVG, PNG)"""
-    text, image = io.StringIO(), io.BytesIO()
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
     with mpl.rc_context(LOOK):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-        # Over 300 panels a second sooner than zlib's own level, for 2 of 20 MB more.
+    return re.sub(
+        r'"data:image/png;base64,([^"]*)"', _few_colours, text.getvalue(), flags=re.S
+    )
+
+
+def _png(figure: Figure) -> bytes:
+    image = io.BytesIO()
+    with mpl.rc_context(LOOK):
+        # Over 300 panels a second faster than zlib's own level, for 2 of 20 MB more.
         quick = {"compress_level": 2}
         figure.savefig(
             image, format="png", dpi=DPI, facecolor="white", pil_kwargs=quick
         )
-    svg = re.sub(
-        r'"data:image/png;base64,([^"]*)"', _few_colours, text.getvalue(), flags=re.S
-    )
-    return svg, image.getvalue()
+    return image.getvalue()
 
 
 @functools.lru_cache(maxsize=64)
@@ -229,7 +232,7 @@ def _legend(entries: tuple[tuple[str, str, Any], ...]) -> tuple[str, bytes]:
         )
         for text in added.get_texts():
             text.set_parse_math(False)
-    return _rendered(figure)
+    return _svg(figure), _png(figure)
 
 
 def _stacked(top: tuple[str, bytes], below: tuple[str, bytes]) -> tuple[str, bytes]:
@@ -275,8 +278,8 @@ def _few_colours(found: re.Match[str]) -> str:
     return f'"{address(_paletted(index.reshape(pixels.shape[:2]), colours[:, :3]))}"'
 
 
-def _inline(svg: str) -> str:
-    """The SVG to stand inside HTML: no width, no ids of others, no XML."""
+def _inline(svg: str, prefix: str) -> str:
+    """The SVG as part of HTML: no width, no XML, every id with the prefix."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     width, height = re.findall(r'(?:width|height)="([\d.]+)pt"', svg)[:2]
@@ -297,7 +300,7 @@ def _inline(svg: str) -> str:
     svg = re.sub(
         r' id="([\w.-]+)"', lambda i: i.group() if i.group(1) in used else "", svg
     )
-    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{PREFIX}", svg)
+    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}", svg)
     return re.sub(r"\n\s*", "\n", svg)
 
 

@@ -1,23 +1,24 @@
-"""Figures and tables as files beside the page, each whole or not there.
+"""The files of a report, each written whole or not at all.
 
-    report.html
-    figures/<name>.svg, .png
-    tables/<name>.csv, .tex
+    report.html                  the page, which needs no other file
+    tables/<name>.csv            the values of its tables
+    tables/<name>.tex            on request: the tables for a paper
+    figures/<name>.svg, .png     on request: the figures
 
-Every file is written aside and renamed. What an earlier report of the same folder left
-and this one has not is removed, and nothing else: ``figures/`` and ``tables/`` may hold
-files of other makers.
+Every file is written under another name and renamed. Files of an earlier report of the
+same folder that this one does not have are removed, and nothing else: ``figures/`` and
+``tables/`` may hold files from elsewhere.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -28,46 +29,56 @@ from jaxnmf.experiment.store.layout import PAGE
 
 INDEX = ".report-files.json"
 FOLDERS = ("figures", "tables")
-LONGEST = 100  # characters of a file name, of the 255 that file systems have
+LONGEST = 100  # characters of a file name; file systems allow 255
+
+
+class Panel(NamedTuple):
+    """A figure on the page: its SVG, and its files without their endings, if any."""
+
+    svg: str
+    link: str
 
 
 @dataclass
-class Album:
-    """What is drawn and tabulated for a page, by file name."""
+class ReportFiles:
+    """The files beside the page, by name; figures and LaTeX only where asked for."""
 
+    figures: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
     tables: list[str] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
 
-    def figure(self, name: str, drawing: Drawing) -> Drawing:
-        """Take a drawing; returns it with the name of its files."""
+    def figure(self, name: str, drawing: Drawing) -> Panel:
+        """Add a figure; returns it as the page shows it."""
         stem = self._stem(f"figures/{name}")
-        self.files[f"{stem}.svg"] = drawing.svg.encode()
-        self.files[f"{stem}.png"] = drawing.png
-        return dataclasses.replace(drawing, stem=stem)
+        if self.figures:
+            svg, png = drawing.as_files()
+            self.files[f"{stem}.svg"], self.files[f"{stem}.png"] = svg.encode(), png
+        return Panel(drawing.inline(stem), stem if self.figures else "")
 
     def sheet(self, name: str, rows: Sequence[Sequence[str]]) -> None:
-        """Take pictures, data addresses, as one PNG that sets them out in rows."""
-        stem = self._stem(f"figures/{name}")
-        self.files[f"{stem}.png"] = sheet(rows)
+        """Add pictures, data addresses, as one PNG that arranges them in rows."""
+        if self.figures:
+            self.files[self._stem(f"figures/{name}") + ".png"] = sheet(rows)
 
     def table(
         self, name: str, values: pd.DataFrame, shown: pd.DataFrame, caption: str
     ) -> str:
-        """Take a table: its values as CSV, what is shown of them as LaTeX.
+        """Add a table: its values as CSV, what is shown of them as LaTeX.
 
         Returns:
           The files' common path, without ``.csv`` and ``.tex``.
         """
         stem = self._stem(f"tables/{name}")
         self.files[f"{stem}.csv"] = values.to_csv(index=False).encode()
-        label = "tab:" + stem.removeprefix("tables/")
-        self.files[f"{stem}.tex"] = latex_table(shown, caption, label).encode()
+        if self.figures:
+            label = "tab:" + stem.removeprefix("tables/")
+            self.files[f"{stem}.tex"] = latex_table(shown, caption, label).encode()
         self.tables.append(stem)
         return stem
 
     def _stem(self, path: str) -> str:
-        """A path of plain characters that no other has, on any file system."""
+        """A new path, valid and unique on any file system."""
         folder, name = path.split("/", 1)
         name = unicodedata.normalize("NFKD", name)
         name = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:LONGEST] or "x"
@@ -79,8 +90,8 @@ class Album:
         return stem
 
 
-def write_report(target: Path, page: str, album: Album) -> Path:
-    """Write the page and its files into a folder; the page comes last.
+def write_report(target: Path, page: str, files: ReportFiles) -> Path:
+    """Write the files of a report into a folder, the page last.
 
     Raises:
       ValueError: when the folder cannot be written.
@@ -89,15 +100,15 @@ def write_report(target: Path, page: str, album: Album) -> Path:
     try:
         target.mkdir(parents=True, exist_ok=True)
         old = _listed(target)
-        # Listed before they are there: one that is killed now is tidied up later.
-        put(target / INDEX, json.dumps(sorted({*old, *album.files})).encode())
-        for name, data in album.files.items():
+        # Listed before they exist: what a killed report leaves is removed by the next.
+        put(target / INDEX, json.dumps(sorted({*old, *files.files})).encode())
+        for name, data in files.files.items():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            put(target / name, data, durable=False)  # can be built again
+            put(target / name, data, durable=False)  # they can be made again
         put(path, page.encode())
-        for name in old - set(album.files):
+        for name in old - set(files.files):
             (target / name).unlink(missing_ok=True)
-        put(target / INDEX, json.dumps(sorted(album.files)).encode())
+        put(target / INDEX, json.dumps(sorted(files.files)).encode())
     except OSError as error:
         raise ValueError(
             f"folder: a report cannot be written into {str(target)!r}: {error}"

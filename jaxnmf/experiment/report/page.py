@@ -15,11 +15,10 @@ import yaml
 from markupsafe import Markup
 
 from jaxnmf.experiment.report import choices, profiles, settings, significance, words
-from jaxnmf.experiment.report.drawing import Drawing
+from jaxnmf.experiment.report.contents import Contents, Section, merged
 from jaxnmf.experiment.report.files import write_report
 from jaxnmf.experiment.report.problems import LoadDataset, problems
 from jaxnmf.experiment.report.statistics import prediction_table
-from jaxnmf.experiment.report.study import Section, Study, merged
 from jaxnmf.experiment.store.layout import DATA_FILES
 from jaxnmf.experiment.store.stored import StoredJob
 
@@ -53,8 +52,9 @@ def build_report(
     target: str | Path | None = None,
     load_dataset: LoadDataset | None = None,
     jobs: Sequence[StoredJob] | None = None,
+    figures: bool = False,
 ) -> Path:
-    """Write ``report.html`` with ``figures/`` and ``tables/``, from the store alone.
+    """Write ``report.html`` and ``tables/*.csv``, from the stored jobs alone.
 
     Args:
       folder: the study folder, or several, whose jobs are merged; a job that stands in
@@ -63,6 +63,7 @@ def build_report(
       load_dataset: gives the data set of a job's config, to show factors in the
         data's own form. Where it raises, the page says why and leaves them out.
       jobs: what the folders hold (`merged`), where it has been read before.
+      figures: also write each figure as SVG and PNG and each table as LaTeX.
 
     Returns:
       The page's path.
@@ -86,12 +87,14 @@ def build_report(
     if not jobs:
         named = words.listed(repr(str(each)) for each in folders)
         raise ValueError(f"folder: {named} holds no runs under jobs/")
-    study = Study.of(jobs)
-    page = _template().render(**_context(folders, Path(target), study, load_dataset))
-    return write_report(Path(target), page, study.album)
+    contents = Contents.of(jobs, figures=figures)
+    page = _template(figures).render(
+        **_context(folders, Path(target), contents, load_dataset)
+    )
+    return write_report(Path(target), page, contents.files)
 
 
-def _template() -> jinja2.Template:
+def _template(figures: bool) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -99,19 +102,14 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # Only our own drawings go through it.
-    environment.filters["svg"] = _inline
+    environment.globals["figures"] = figures
     return environment.get_template("page.html.j2")
-
-
-def _inline(drawing: Drawing) -> Markup:
-    return Markup(drawing.on_page())
 
 
 def _context(
     folders: Sequence[Path],
     target: Path,
-    study: Study,
+    contents: Contents,
     load_dataset: LoadDataset | None,
 ) -> dict[str, Any]:
     sections: dict[Any, dict[str, Any]] = {
@@ -122,41 +120,43 @@ def _context(
             **found,
         }
         for module in SECTIONS
-        if (found := module.section(study)) is not None
+        if (found := module.section(contents)) is not None
     }
-    shown = problems(study, load_dataset)
+    shown = problems(contents, load_dataset)
     return {
-        "name": _name(folders, study.jobs),
-        "brief": _brief(study, sections),
-        "facts": _facts(folders, study),
+        "name": _name(folders, contents.jobs),
+        "brief": _brief(contents, sections),
+        "facts": _facts(folders, contents),
         "sections": list(sections.values()),
         "problems": shown,
-        "environment": _environment(study.jobs, study.summary),
-        "jobs": [_job(target, job) for job in study.jobs],
-        "tables": study.album.tables,
+        "environment": _environment(contents.jobs, contents.summary),
+        "jobs": [_job(target, job) for job in contents.jobs],
+        "tables": contents.files.tables,
         "style": Markup((Path(__file__).parent / "page.css").read_text("utf-8")),
     }
 
 
-def _brief(study: Study, sections: dict[Any, Any]) -> list[tuple[str, list[str]]]:
+def _brief(contents: Contents, sections: dict[Any, Any]) -> list[tuple[str, list[str]]]:
     """What a reader should know within a minute: (about what, sentences)."""
-    brief = [] if study.table.empty else _compared(study, sections)
+    brief = [] if contents.table.empty else _compared(contents, sections)
     for about, module in (("Chosen", choices), ("Settings", settings)):
         if shown := sections.get(module):
             brief.append((about, module.finding(shown)))
-    failed = [] if study.table.empty else words.troubles(study.summary)
-    missing = [job for job in study.jobs if not job.complete]
+    failed = [] if contents.table.empty else words.troubles(contents.summary)
+    missing = [job for job in contents.jobs if not job.complete]
     if missing:
         failed.append(f"{words.count(len(missing), 'job')} did not finish.")
-    if failed or not study.table.empty:
+    if failed or not contents.table.empty:
         nothing = ["Nothing: no run diverged or met a limit."]
         brief.append(("What failed", failed or nothing))
     return brief
 
 
-def _compared(study: Study, sections: dict[Any, Any]) -> list[tuple[str, list[str]]]:
+def _compared(
+    contents: Contents, sections: dict[Any, Any]
+) -> list[tuple[str, list[str]]]:
     """What the comparison of solvers says."""
-    table, summary = study.table, study.summary
+    table, summary = contents.table, contents.summary
     brief = [("Compared", [words.compared(table)])]
     if won := words.winners(table):
         brief.append(("Lowest error", won))
@@ -182,8 +182,8 @@ def _name(folders: Sequence[Path], jobs: Sequence[StoredJob]) -> str:
     return words.some(list(dict.fromkeys(names)))
 
 
-def _facts(folders: Sequence[Path], study: Study) -> list[str]:
-    jobs = study.jobs
+def _facts(folders: Sequence[Path], contents: Contents) -> list[str]:
+    jobs = contents.jobs
     held = collections.Counter[str]()
     for job in jobs:
         held[_unit(job)] += len(job.summary)

@@ -18,10 +18,10 @@ from jaxnmf.experiment.report import (
     statistics,
     words,
 )
-from jaxnmf.experiment.report.files import Album
+from jaxnmf.experiment.report.contents import Contents
+from jaxnmf.experiment.report.files import ReportFiles
 from jaxnmf.experiment.report.pictures import Block
 from jaxnmf.experiment.report.statistics import MEASURES, SETTING
-from jaxnmf.experiment.report.study import Study
 from jaxnmf.experiment.store.layout import PREDICTION_COLUMNS
 from jaxnmf.experiment.store.stored import StoredJob
 from jaxnmf.ratings import split
@@ -35,20 +35,22 @@ CURVES = {"error": "error at the end", "npmi": "", "nmi": "", "ari": ""}
 SETTINGS = 20  # of ratings, by validation, that are open at first
 
 
-def problems(study: Study, load_dataset: LoadDataset | None) -> list[dict[str, Any]]:
+def problems(
+    contents: Contents, load_dataset: LoadDataset | None
+) -> list[dict[str, Any]]:
     """What the page shows of each data set and loss."""
     tables = {
-        "rows": study.table,
-        "quality": statistics.quality_table(study.summary),
-        "curves": statistics.curves(study.summary, study.trace),
-        "kkt": statistics.curves(study.summary, study.trace, value="kkt"),
-        "runs": study.summary,
-        "predicted": statistics.prediction_table(study.summary),
+        "rows": contents.table,
+        "quality": statistics.quality_table(contents.summary),
+        "curves": statistics.curves(contents.summary, contents.trace),
+        "kkt": statistics.curves(contents.summary, contents.trace, value="kkt"),
+        "runs": contents.summary,
+        "predicted": statistics.prediction_table(contents.summary),
     }
-    by_key = {job.key: job for job in study.jobs}
+    by_key = {job.key: job for job in contents.jobs}
     loaded: dict[str, Any] = {}
     shown = []
-    found_problems: Any = study.table.groupby(statistics.PROBLEM, sort=True)
+    found_problems: Any = contents.table.groupby(statistics.PROBLEM, sort=True)
     for number, ((dataset, loss), _) in enumerate(found_problems):
         of_problem: dict[str, Any] = {
             name: each[(each["dataset"] == dataset) & (each["loss"] == loss)]
@@ -64,10 +66,12 @@ def problems(study: Study, load_dataset: LoadDataset | None) -> list[dict[str, A
             name = f"{stem} rank {factor['rank']}"
             if len(set(rows["model"])) > 1 and factor.get("model"):
                 name += f" {factor['model']}"
-            factor["blocks"] = [_kept(study.album, name, b) for b in factor["blocks"]]
+            factor["blocks"] = [
+                _kept(contents.files, name, b) for b in factor["blocks"]
+            ]
         models = [
             _model(
-                study,
+                contents,
                 str(model),
                 title,
                 " ".join([stem, str(model)]),
@@ -76,7 +80,7 @@ def problems(study: Study, load_dataset: LoadDataset | None) -> list[dict[str, A
             for model in sorted(set(rows["model"]))
         ]
         solvers = sorted(set(map(str, rows["solver"])))
-        lines = {name: study.lines[name] for name in solvers}
+        lines = {name: contents.lines[name] for name in solvers}
         shown.append(
             {
                 "id": f"problem-{number}",
@@ -87,7 +91,9 @@ def problems(study: Study, load_dataset: LoadDataset | None) -> list[dict[str, A
                 "error": _error_meaning(str(loss)),
                 "lines": lines,
                 "models": models,
-                "predictions": _predictions(study.album, stem, predicted, runs, lines),
+                "predictions": _predictions(
+                    contents.files, stem, predicted, runs, lines
+                ),
                 "about": None,
                 **found,
             }
@@ -96,10 +102,10 @@ def problems(study: Study, load_dataset: LoadDataset | None) -> list[dict[str, A
 
 
 def _model(
-    study: Study, model: str, title: str, stem: str, of: Mapping[str, Any]
+    contents: Contents, model: str, title: str, stem: str, of: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What is shown of the solvers of one data set, loss and model."""
-    album, lines = study.album, study.lines
+    files, lines = contents.files, contents.lines
     rows, quality, runs = of["rows"], of["quality"], of["runs"]
     measured = [x for x in quality.columns[5:] if quality[x].notna().any()]
     ranked = runs["rank"].nunique() > 1
@@ -108,14 +114,14 @@ def _model(
         if column in runs and runs[column].notna().any():
             heading = CURVES[column] or words.HEADINGS[column]
             drawn = figures.rank_panel(runs, lines, column, heading)
-            ranks.append((heading, album.figure(f"{stem} {column} by rank", drawn)))
+            ranks.append((heading, files.figure(f"{stem} {column} by rank", drawn)))
     of_model = f"{title}, {model}" if model else title
     best = statistics.best_cells(rows)
     return {
         "label": model,
         "findings": " ".join(words.findings(rows)),
         "table": _table(
-            album,
+            files,
             f"{stem} comparison",
             f"Comparison of solvers on {of_model}",
             rows,
@@ -123,22 +129,22 @@ def _model(
             best,
         ),
         "quality": _table(
-            album,
+            files,
             f"{stem} quality",
             f"Quality of the factors on {of_model}",
             quality,
             measured,
         ),
-        "cost": _cost(album, stem, rows, lines),
+        "cost": _cost(files, stem, rows, lines),
         "convergence": _convergence(
-            album,
+            files,
             f"{stem} error",
             of["curves"],
             lines,
             figures.gap_limits(of["curves"]),
         ),
         "kkt": _convergence(
-            album,
+            files,
             f"{stem} kkt",
             of["kkt"],
             lines,
@@ -149,17 +155,17 @@ def _model(
     }
 
 
-def _cost(album: Album, stem: str, rows: Any, lines: dict) -> Any:
+def _cost(files: ReportFiles, stem: str, rows: Any, lines: dict) -> Any:
     """Compilation against running, medians over ranks and seeds; None if unknown."""
     columns = ["compile_seconds", "seconds"]
     costs = rows.groupby("solver", sort=True)[columns].median()
     if not (costs["compile_seconds"] > 0).any():
         return None
-    return album.figure(f"{stem} cost", figures.cost_panel(costs, lines))
+    return files.figure(f"{stem} cost", figures.cost_panel(costs, lines))
 
 
 def _predictions(
-    album: Album, stem: str, predicted: Any, runs: Any, lines: dict
+    files: ReportFiles, stem: str, predicted: Any, runs: Any, lines: dict
 ) -> dict[str, Any] | None:
     """How held-out ratings are predicted: the table, and RMSE against rank."""
     if predicted.empty:
@@ -179,7 +185,7 @@ def _predictions(
         panels[f"{title} RMSE against rank"] = [
             (
                 model or "no penalty",
-                album.figure(
+                files.figure(
                     f"{stem} {column} by rank {model}",
                     figures.rank_panel(
                         of_model,
@@ -209,7 +215,7 @@ def _predictions(
             )
             for row in (*baselines.to_dict("records"), *settings.to_dict("records"))
         ],
-        "table": album.table(
+        "table": files.table(
             f"{stem} predictions",
             predicted,
             pd.DataFrame(
@@ -228,7 +234,7 @@ def _predictions(
 
 
 def _table(
-    album: Album,
+    files: ReportFiles,
     stem: str,
     caption: str,
     rows: pd.DataFrame,
@@ -263,12 +269,12 @@ def _table(
         "ranks": ranks,
         "words": bool(last),
         "caption": caption,
-        "files": album.table(stem, values, shown, f"{caption}."),
+        "files": files.table(stem, values, shown, f"{caption}."),
     }
 
 
 def _convergence(
-    album: Album,
+    files: ReportFiles,
     stem: str,
     curves: pd.DataFrame,
     lines: dict,
@@ -279,12 +285,12 @@ def _convergence(
     panels: dict[str, list] = {}
     for (axis, rank), here in curves.groupby(["axis", "rank"], sort=True):  # pyright: ignore
         drawn = figures.convergence_panel(here, lines, str(axis), limits, title)
-        kept = album.figure(f"{stem} by {axis} rank {rank}", drawn)
+        kept = files.figure(f"{stem} by {axis} rank {rank}", drawn)
         panels.setdefault(str(axis), []).append((rank, kept))
     return {axis: panels[axis] for axis in ("seconds", "iterations") if axis in panels}
 
 
-def _kept(album: Album, stem: str, block: Block) -> Block:
+def _kept(files: ReportFiles, stem: str, block: Block) -> Block:
     """The block, its panels with names of files, its pictures filed too."""
     name = f"{stem} {block.heading}"
     pictured = [[address for address, _ in card.pictures] for card in block.cards]
@@ -294,11 +300,11 @@ def _kept(album: Album, stem: str, block: Block) -> Block:
         wide = int(np.ceil(np.sqrt(len(flat))))
         pictured = [flat[i : i + wide] for i in range(0, len(flat), wide)]
     if pictured:
-        album.sheet(name, pictured)
+        files.sheet(name, pictured)
     cards = []
     for card in block.cards:
         of_card = f"{name} {card.caption}" if len(block.cards) > 1 else name
-        panels = [album.figure(of_card, panel) for panel in card.panels]
+        panels = [files.figure(of_card, panel) for panel in card.panels]
         cards.append(dataclasses.replace(card, panels=panels))
     return dataclasses.replace(block, cards=cards)
 

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from jaxnmf.experiment.report import figures, statistics, traces, words
+from jaxnmf.experiment.report.contents import Contents
 from jaxnmf.experiment.report.statistics import SETTING, TARGETS
-from jaxnmf.experiment.report.study import Study
 
 TITLE = "Performance profiles"
 TEMPLATE = "profiles.html.j2"
@@ -86,18 +86,20 @@ def profile(of_solver: Any) -> tuple[np.ndarray, np.ndarray]:
     return tau, (found[:, None] <= tau).mean(axis=0)
 
 
-def section(study: Study) -> dict[str, Any] | None:
+def section(contents: Contents) -> dict[str, Any] | None:
     """A panel and a table for each loss with enough problems and solvers."""
-    times = problem_times(study.summary, study.trace)
+    times = problem_times(contents.summary, contents.trace)
     losses = [
         shown
         for loss, here in times.groupby("loss", sort=True)
-        if (shown := _of_loss(study, str(loss), here)) is not None
+        if (shown := _of_loss(contents, str(loss), here)) is not None
     ]
     return {"losses": losses} if losses else None
 
 
-def _of_loss(study: Study, loss: str, times: pd.DataFrame) -> dict[str, Any] | None:
+def _of_loss(
+    contents: Contents, loss: str, times: pd.DataFrame
+) -> dict[str, Any] | None:
     panels, columns, count, every, left = [], {}, 0, 0, []
     for column, near in NEAR.items():
         wide = times.pivot(index=[*SETTING, "split"], columns="solver", values=column)
@@ -108,7 +110,9 @@ def _of_loss(study: Study, loss: str, times: pd.DataFrame) -> dict[str, Any] | N
         found = ratios(whole)
         curves = {str(solver): profile(found[solver]) for solver in found}
         stem = f"profile {loss} {column.removeprefix('seconds_to_')}"
-        panel = study.album.figure(stem, figures.profile_panel(curves, study.lines))
+        panel = contents.files.figure(
+            stem, figures.profile_panel(curves, contents.lines)
+        )
         panels.append((f"to within {near} of the best error", panel))
         columns[f"fastest to {near}"] = (found <= 1).mean()
         columns[f"within twice, {near}"] = (found <= 2).mean()
@@ -125,11 +129,11 @@ def _of_loss(study: Study, loss: str, times: pd.DataFrame) -> dict[str, Any] | N
         "problems": count,
         "partly": every - count,
         "left": left,
-        "lines": {solver: study.lines[solver] for solver in sorted(table.index)},
+        "lines": {solver: contents.lines[solver] for solver in sorted(table.index)},
         "panels": panels,
         "rows": shown.to_numpy().tolist(),
         "headings": list(columns),
-        "table": study.album.table(stem, times, shown, caption),
+        "table": contents.files.table(stem, times, shown, caption),
         "leader": str(table.index[0]),
         "share": float(table.iloc[0, 0]),
     }

@@ -19,6 +19,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment.report import words
 from jaxnmf.experiment.report.choices import told_apart
+from jaxnmf.experiment.report.contents import Contents
 from jaxnmf.experiment.report.drawing import (
     SHADES,
     Drawing,
@@ -28,7 +29,6 @@ from jaxnmf.experiment.report.drawing import (
     plain_ticks,
 )
 from jaxnmf.experiment.report.figures import Line
-from jaxnmf.experiment.report.study import Study
 from jaxnmf.experiment.store.stored import StoredJob
 from jaxnmf.sweeps.lane import PENALTIES
 
@@ -233,21 +233,24 @@ def finding(shown: Mapping[str, Any]) -> list[str]:
     return [f"{each['about']}: {' '.join(each['findings'])}" for each in problems]
 
 
-def section(study: Study) -> dict[str, Any] | None:
+def section(contents: Contents) -> dict[str, Any] | None:
     """The heat maps, curves and sensitivity of each problem."""
-    found = list(problems(study.of_kind("settings")))
+    found = list(problems(contents.of_kind("settings")))
     if not found:
         return None
-    lines = study.lines
+    lines = contents.lines
     swept = {setting for about, _ in found for setting in about["settings"]}
     return {
-        "problems": [_problem(study, lines, *each) for each in found],
+        "problems": [_problem(contents, lines, *each) for each in found],
         "penalties": not swept.isdisjoint(PENALTIES),
     }
 
 
 def _problem(
-    study: Study, lines: dict[str, Line], about: dict[str, Any], runs: pd.DataFrame
+    contents: Contents,
+    lines: dict[str, Line],
+    about: dict[str, Any],
+    runs: pd.DataFrame,
 ) -> dict[str, Any]:
     settings = list(about["settings"])
     where = f"{about['dataset']}, {words.loss_name(about['loss'])} loss"
@@ -264,7 +267,7 @@ def _problem(
     curves = [
         (
             f"{setting}, rank {rank}",
-            study.album.figure(
+            contents.files.figure(
                 f"{stem} {setting} rank {rank}", setting_panel(here, setting, used)
             ),
         )
@@ -272,7 +275,7 @@ def _problem(
         for rank, here in table.groupby("rank", sort=True)
     ]
     maps = [
-        (name, study.album.figure(f"{stem} {name}", drawing))
+        (name, contents.files.figure(f"{stem} {name}", drawing))
         for name, drawing in _maps(table, most_influential(table, settings))
     ]
     return {
@@ -294,7 +297,7 @@ def _problem(
                 ]
                 for rank, here in shown.groupby("rank", sort=False)
             },
-            "files": study.album.table(stem, values, shown, f"{caption}."),
+            "files": contents.files.table(stem, values, shown, f"{caption}."),
         },
     }
 

@@ -21,9 +21,9 @@ import pandas as pd
 from scipy import stats
 
 from jaxnmf.experiment.report import figures, words
+from jaxnmf.experiment.report.contents import Contents
 from jaxnmf.experiment.report.profiles import complete, problem_times
 from jaxnmf.experiment.report.statistics import SETTING
-from jaxnmf.experiment.report.study import Study
 from jaxnmf.experiment.report.words import TIE
 
 TITLE = "Ranking and significance"
@@ -198,9 +198,9 @@ def blocks(times: pd.DataFrame, column: str) -> tuple[pd.DataFrame, bool]:
     return times.pivot(index=index, columns="solver", values=column), False
 
 
-def section(study: Study) -> dict[str, Any] | None:
+def section(contents: Contents) -> dict[str, Any] | None:
     """For each loss, the solvers ranked by error and by time."""
-    times = problem_times(study.summary, study.trace)
+    times = problem_times(contents.summary, contents.trace)
     shown = []
     for loss, here in times.groupby("loss", sort=True):
         for column, (what, tie) in MEASURES.items():
@@ -209,12 +209,14 @@ def section(study: Study) -> dict[str, Any] | None:
             if whole.shape[1] < 2 or len(whole) < LEAST_BLOCKS:
                 continue
             found = ranking(whole, tie)
-            shown.append(_shown(study, str(loss), column, what, found, settings, left))
+            shown.append(
+                _shown(contents, str(loss), column, what, found, settings, left)
+            )
     return {"rankings": shown, "level": LEVEL} if shown else None
 
 
 def _shown(
-    study: Study,
+    contents: Contents,
     loss: str,
     column: str,
     what: str,
@@ -227,7 +229,7 @@ def _shown(
     diagram = None
     if len(found.ranks) > 2:
         drawn = figures.rank_diagram(found.ranks, found.critical, found.cliques())
-        diagram = study.album.figure(stem, drawn)
+        diagram = contents.files.figure(stem, drawn)
     rows = [
         (solver, f"{rank:.2f}", ", ".join(found.alike(str(solver))) or "–")
         for solver, rank in found.ranks.items()
@@ -259,10 +261,10 @@ def _shown(
         "diagram": diagram,
         "rows": rows,
         "headings": headings[1:],
-        "lines": study.lines,
-        "table": study.album.table(stem, table, table, caption),
+        "lines": contents.lines,
+        "table": contents.files.table(stem, table, table, caption),
         "pairs": pair_rows,
-        "pair_table": study.album.table(
+        "pair_table": contents.files.table(
             f"{stem} pairs", pairs, pair_table, pair_caption
         ),
     }

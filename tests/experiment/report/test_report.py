@@ -380,8 +380,18 @@ def test_the_page_needs_no_other_file(study):
     assert sum(a.startswith("jobs/") for a in page.addresses) == 8
 
 
-def test_figures_and_tables_are_files_and_old_ones_go(study, tmp_path):
+def test_only_the_page_and_csv_are_written_unless_more_is_asked_for(study, tmp_path):
+    build_report(study, target=tmp_path, figures=True)
     build_report(study, target=tmp_path)
+    made = {p.suffix for p in tmp_path.rglob("*") if p.is_file() and p.name[0] != "."}
+    assert made == {".html", ".csv"}
+    page = Page((tmp_path / "report.html").read_text("utf-8"))
+    linked = {a.split("/")[0] for a in page.addresses if a.startswith(("fig", "tab"))}
+    assert linked == {"tables"}
+
+
+def test_figures_and_tables_are_files_and_old_ones_go(study, tmp_path):
+    build_report(study, target=tmp_path, figures=True)
     page = Page((tmp_path / "report.html").read_text("utf-8"))
     linked = [a for a in page.addresses if a.startswith(("figures/", "tables/"))]
     assert {a.split(".")[-1] for a in linked} == {"svg", "png", "csv", "tex"}
@@ -403,7 +413,7 @@ def test_figures_and_tables_are_files_and_old_ones_go(study, tmp_path):
         path.write_text("<svg/>")
     index = tmp_path / ".report-files.json"
     index.write_text(index.read_text()[:-1] + ', "figures/stale.svg", "../x.svg"]')
-    build_report(study, target=tmp_path)
+    build_report(study, target=tmp_path, figures=True)
     assert mine.exists()
     assert not stale.exists()
 
@@ -465,7 +475,8 @@ def test_names_may_hold_anything(tmp_path):
         rows = [(name, seed, later if i else LINE) for seed in range(4)]
         columns = {"dataset": HOSTILE[0], "loss": HOSTILE[1], "model": HOSTILE[0]}
         one_job(tmp_path, f"j{i}", rows, {"command": name}, **columns)
-    html = build_report(tmp_path, load_dataset=digits).read_text("utf-8")
+    page = build_report(tmp_path, load_dataset=digits, figures=True)
+    html = page.read_text("utf-8")
     assert "<img src=x" not in html
     assert "<b>" not in html
     page = Page(html)
@@ -473,7 +484,9 @@ def test_names_may_hold_anything(tmp_path):
         assert name.strip() in page.text
     for path in (tmp_path / "figures").glob("*.svg"):
         ElementTree.parse(path)
-    for path in (tmp_path / "tables").glob("*.tex"):
+    made = list((tmp_path / "tables").glob("*.tex"))
+    assert made
+    for path in made:
         text = path.read_text("utf-8")
         assert not re.search(r"(?<!\\)[%#_]", re.sub(r"\\label{.*}", "", text))
 

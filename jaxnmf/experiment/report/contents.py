@@ -11,28 +11,32 @@ import pandas as pd
 
 from jaxnmf.experiment.report import statistics
 from jaxnmf.experiment.report.figures import Line, solver_lines
-from jaxnmf.experiment.report.files import Album
+from jaxnmf.experiment.report.files import ReportFiles
 from jaxnmf.experiment.store.stored import StoredJob, read_jobs
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
-    """Jobs and the tables of their runs, and the album that takes what is drawn."""
+class Contents:
+    """The jobs, the tables of their runs, and the files beside the page.
+
+    ``summary``, ``trace`` and ``table`` (`statistics.comparison_table`) are of the jobs
+    of kind ``"runs"`` alone.
+    """
 
     jobs: Sequence[StoredJob]
     summary: pd.DataFrame
     trace: pd.DataFrame
     table: pd.DataFrame
     lines: dict[str, Line]
-    album: Album
+    files: ReportFiles
 
     @classmethod
-    def of(cls, jobs: Sequence[StoredJob]) -> Study:
-        """The study of these jobs; its tables hold those of kind ``"runs"`` alone."""
+    def of(cls, jobs: Sequence[StoredJob], *, figures: bool = False) -> Contents:
+        """Gather the tables of the jobs; ``figures`` as in `page.build_report`."""
         summary, trace = statistics.gather(jobs)
         table = statistics.comparison_table(summary, trace)
         lines = solver_lines({str(x) for job in jobs for x in job.summary["solver"]})
-        return cls(jobs, summary, trace, table, lines, Album())
+        return cls(jobs, summary, trace, table, lines, ReportFiles(figures))
 
     def of_kind(self, kind: str) -> list[StoredJob]:
         """The jobs of a kind (`StoredJob.kind`)."""
@@ -42,14 +46,14 @@ class Study:
 class Section(Protocol):
     """A module that adds a section to the page.
 
-    ``section`` gives what its template needs, or None where the study holds nothing of
+    ``section`` gives what its template needs, or None where the jobs hold nothing of
     it. The template, a file beside the module's, sees that as ``section``.
     """
 
     TITLE: str
     TEMPLATE: str
 
-    def section(self, study: Study) -> dict[str, Any] | None: ...
+    def section(self, contents: Contents) -> dict[str, Any] | None: ...
 
 
 def merged(folders: Sequence[Path]) -> list[StoredJob]:
