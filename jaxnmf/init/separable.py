@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxnmf.objective.constraints import NonNegative, Simplex
+
 
 def spa(V: Any, rank: int, *, normalise: bool = False) -> Int[np.ndarray, " p"]:
     """The successive projection algorithm.
@@ -141,12 +143,13 @@ def _with_last(V: Any, H: Any, cross: Any, W: Any, norms: Any, fit: Any):
 
 def _cone_fit(gram: Any, cross: Any, W: Any, tol: float = 1e-9, sweeps: int = 500):
     """argmin over W ≥ 0 of ½⟨W, gram W⟩ − ⟨cross, W⟩, (p, m), from W."""
-    W = W.copy()
+    W, project = W.copy(), NonNegative().entrywise
     for _ in range(sweeps):
         moved = 0.0
         for k in range(len(W)):
             if gram[k, k] > 0:
-                step = np.maximum((cross[k] - gram[k] @ W) / gram[k, k], -W[k])
+                best = (cross[k] - gram[k] @ W) / gram[k, k]
+                step = project(best, -W[k])  # so that W[k] + step ≥ 0
                 W[k] += step
                 moved = max(moved, np.abs(step).max() * np.sqrt(gram[k, k]))
         if moved <= tol * np.sqrt(gram.diagonal().max() * max((W * W).max(), 1e-300)):
@@ -160,9 +163,9 @@ def _hull_fit(gram: Any, cross: Any, W: Any, tol: float = 1e-9, steps: int = 100
     lipschitz = np.linalg.eigvalsh(gram)[-1]
     if not lipschitz > 0:
         return W
-    Y, t = W, 1.0
+    Y, t, project = W, 1.0, Simplex(at_most=True)
     for _ in range(steps):
-        new = _onto_simplex(Y - (gram @ Y - cross) / lipschitz)
+        new = project(Y - (gram @ Y - cross) / lipschitz)
         step = new - W
         if ((Y - new) * step).sum() > 0:
             t = 1.0
@@ -171,15 +174,6 @@ def _hull_fit(gram: Any, cross: Any, W: Any, tol: float = 1e-9, steps: int = 100
         if np.abs(step).max() <= tol:
             break
     return W
-
-
-def _onto_simplex(X: np.ndarray) -> np.ndarray:
-    """Each column's nearest point with entries ≥ 0 of sum ≤ 1."""
-    X = np.maximum(X, 0)
-    ordered = -np.sort(-X, axis=0)
-    shifts = (ordered.cumsum(0) - 1) / np.arange(1, len(X) + 1)[:, None]
-    # The shift that fits is the largest.
-    return np.maximum(X - np.maximum(shifts.max(0), 0), 0)
 
 
 def _checked(name: str, V: Any, rank: int, normalise: bool) -> Any:

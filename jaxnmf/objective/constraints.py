@@ -1,14 +1,22 @@
-"""Projections on the feasible set of a factor, the only place they are written."""
+"""Projections on the feasible set of a factor, the only place they are written.
+
+Those on the non-negative orthant and on the simplex also work on NumPy arrays.
+"""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxnmf.types import pytree, static
+
+A = TypeVar("A", jax.Array, np.ndarray)
 
 
 @pytree
@@ -24,25 +32,25 @@ class NonNegative:
     mask: Float[Array, " p"] | None = None
     pinned: Float[Array, " p"] | None = None
 
-    def __call__(
-        self, X: Float[Array, "p q"], floor: jax.Array | float = 0.0
-    ) -> Float[Array, "p q"]:
+    def __call__(self, X: Float[A, "p q"], floor: A | float = 0.0) -> Float[A, "p q"]:
         """The nearest feasible point with no entry below ``floor`` where its component
         is there."""
         return self.restrict(self.entrywise(X, floor))
 
-    def entrywise(self, x: jax.Array, floor: jax.Array | float = 0.0) -> jax.Array:
+    def entrywise(self, x: A, floor: A | float = 0.0) -> A:
         """The projection of single entries, x of any shape: max(x, floor)."""
-        return jnp.maximum(x, jnp.asarray(floor, x.dtype))
+        xp: Any = _namespace(x)
+        return xp.maximum(x, xp.asarray(floor, x.dtype))
 
-    def restrict(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
+    def restrict(self, X: Float[A, "p q"]) -> Float[A, "p q"]:
         """X with the rows of absent components set to 0, and pinned ones to their
         value."""
         if self.pinned is not None:
-            X = jnp.where(self.moves, X, self.pinned[:, None])
+            xp: Any = _namespace(X)
+            X = xp.where(self.moves, X, self.pinned[:, None])
         return self.present(X)
 
-    def present(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
+    def present(self, X: Float[A, "p q"]) -> Float[A, "p q"]:
         """X with the rows of absent components set to 0."""
         return X if self.mask is None else X * self.mask[:, None]
 
@@ -68,11 +76,12 @@ class NonNegative:
         """The mean entry of the components that are there."""
         return X.sum(1).sum() / (X.shape[1] * self.rank(X))
 
-    def rank(self, X: Float[Array, "p q"]) -> jax.Array:
+    def rank(self, X: Float[A, "p q"]) -> A:
         """How many components are there."""
+        xp: Any = _namespace(X)
         if self.mask is None:
-            return jnp.asarray(X.shape[0], X.dtype)
-        return self.mask.sum()
+            return xp.asarray(X.shape[0], X.dtype)
+        return xp.sum(self.mask)
 
 
 @pytree
@@ -85,8 +94,9 @@ class Box(NonNegative):
     name: ClassVar[str] = "box"
     upper: float | jax.Array = 1.0
 
-    def entrywise(self, x: jax.Array, floor: jax.Array | float = 0.0) -> jax.Array:
-        return jnp.minimum(super().entrywise(x, floor), self.upper)
+    def entrywise(self, x: A, floor: A | float = 0.0) -> A:
+        xp: Any = _namespace(x)
+        return xp.minimum(super().entrywise(x, floor), self.upper)
 
     def start(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
         largest = X.max()
@@ -120,36 +130,36 @@ class Simplex(NonNegative):
     name: ClassVar[str] = "simplex"
     at_most: bool = static(default=False)
 
-    def __call__(
-        self, X: Float[Array, "p q"], floor: jax.Array | float = 0.0
-    ) -> Float[Array, "p q"]:
-        floor = self.present(jnp.broadcast_to(jnp.asarray(floor, X.dtype), X.shape))
-        mass = jnp.maximum(1 - floor.sum(0), 0)
+    def __call__(self, X: Float[A, "p q"], floor: A | float = 0.0) -> Float[A, "p q"]:
+        xp: Any = _namespace(X)
+        floor = self.present(xp.broadcast_to(xp.asarray(floor, X.dtype), X.shape))
+        mass = xp.maximum(1 - floor.sum(0), 0)
         shifted = X - floor
-        present = self.present(jnp.ones_like(X))
         # From the mean of all or from the largest alone, whichever is nearer.
-        mean = ((present * shifted).sum(0) - mass) / self.rank(X)
-        largest = jnp.where(present > 0, shifted, -jnp.inf).max(0)
-        theta = jnp.maximum(mean, largest - mass)
+        mean = (self.present(shifted).sum(0) - mass) / self.rank(X)
+        largest = shifted
+        if self.mask is not None:
+            largest = xp.where(self.mask[:, None] > 0, shifted, -xp.inf)
+        theta = xp.maximum(mean, largest.max(0) - mass)
 
-        def over(theta: Any) -> jax.Array:
-            return jnp.maximum(present * (shifted - theta), 0)
+        def over(theta: Any) -> Any:
+            return xp.maximum(self.present(shifted - theta), 0)
 
-        def newton(_: Any, theta: Any) -> Any:
+        def newton(theta: Any) -> Any:
             above = over(theta)
-            count = jnp.maximum((above > 0).sum(0), 1).astype(X.dtype)
-            return theta + jnp.maximum(above.sum(0) - mass, 0) / count
+            count = xp.maximum((above > 0).sum(0), 1).astype(X.dtype)
+            return theta + xp.maximum(above.sum(0) - mass, 0) / count
 
-        theta = jax.lax.fori_loop(0, min(X.shape[0], 16), newton, theta)
+        theta = _repeated(newton, theta, X.shape[0])
         if self.at_most:
-            return floor + over(jnp.maximum(theta, 0))
+            return floor + over(xp.maximum(theta, 0))
         # Rounding, and a θ that was not quite there, leave a sum near one.
         new = over(theta)
         total = new.sum(0)
-        scale = jnp.where(total > 0, mass / jnp.where(total > 0, total, 1), 0)
+        scale = xp.where(total > 0, mass / xp.where(total > 0, total, 1), 0)
         return floor + new * scale
 
-    def entrywise(self, x: jax.Array, floor: jax.Array | float = 0.0) -> jax.Array:
+    def entrywise(self, x: A, floor: A | float = 0.0) -> A:
         raise NotImplementedError("a sum to one ties the entries of a column")
 
     def start(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
@@ -175,7 +185,7 @@ class Free(NonNegative):
 
     name: ClassVar[str] = "free"
 
-    def entrywise(self, x: jax.Array, floor: jax.Array | float = 0.0) -> jax.Array:
+    def entrywise(self, x: A, floor: A | float = 0.0) -> A:
         del floor
         return x
 
@@ -183,6 +193,23 @@ class Free(NonNegative):
         self, X: Float[Array, "p q"], gradient: Float[Array, "p q"], unit: jax.Array
     ) -> Float[Array, "p q"]:
         return self.present(_without_units(X, gradient, unit)[1])
+
+
+def _namespace(x: Any) -> ModuleType:
+    """NumPy for its arrays, JAX's for all others."""
+    return np if isinstance(x, np.ndarray) else jnp
+
+
+def _repeated(fn: Callable[[Any], Any], x: Any, most: int) -> Any:
+    """x after ``most`` calls of fn, 16 in a compiled program: on the host fewer, where
+    nothing changes any more."""
+    if not isinstance(x, np.ndarray):
+        return jax.lax.fori_loop(0, min(most, 16), lambda _, x: fn(x), x)
+    for _ in range(most):
+        x, last = fn(x), x
+        if np.array_equal(x, last):
+            break
+    return x
 
 
 CONSTRAINTS = {cls.name: cls for cls in (NonNegative, Box, Simplex)}

@@ -227,7 +227,7 @@ def onto_sparseness(x: Float[Array, " n"], sparseness: Any) -> Float[Array, " n"
 
     every = jnp.ones(x.shape, bool)
     kept, _ = jax.lax.while_loop(settling, drop, (every, jnp.asarray(True)))
-    direction = NonNegative()(jnp.where(kept, excess(kept), 0)[None])[0]
+    direction = NonNegative().entrywise(jnp.where(kept, excess(kept), 0))
     direction = jnp.where(direction.sum() > 0, direction, kept.astype(x.dtype))
     direction = direction / jnp.sqrt((direction * direction).sum())
     length = (x * direction).sum()

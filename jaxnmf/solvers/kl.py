@@ -107,7 +107,7 @@ def newton(h: Any, g: Any, c: Any, theta: Any) -> Any:
     """The minimiser over h ≥ 0 of the second-order model."""
     # Without curvature the loss is linear in h: no positive v lies above w.
     step = h - g / jnp.where(c > 0, c, 1)
-    return NonNegative()(jnp.where(c > 0, step, jnp.where(g > 0, 0, h))[None])[0]
+    return NonNegative().entrywise(jnp.where(c > 0, step, jnp.where(g > 0, 0, h)))
 
 
 def damped_newton(h: Any, g: Any, c: Any, theta: Any) -> Any:

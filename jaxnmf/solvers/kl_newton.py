@@ -13,6 +13,7 @@ from jaxnmf.kernels.blocks import by_column_blocks
 from jaxnmf.kernels.momentum import Momentum, choose
 from jaxnmf.kernels.multiplicative import multiplied
 from jaxnmf.kernels.nnls import inverse
+from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import KL, Supports
@@ -162,7 +163,7 @@ def descent(
     sweeps: int,
 ) -> Float[Array, "p n"]:
     """d with a small ⟨slope, d⟩ + ½⟨d, curvature d⟩ over H + d ≥ 0, for each column."""
-    p = H.shape[0]
+    p, project = H.shape[0], NonNegative().entrywise
     steps = inverse(jnp.diagonal(curvature).T)
     flat = steps == 0
 
@@ -171,7 +172,7 @@ def descent(
         k = i % p
         # Without curvature the loss is linear: down to 0, or as it is.
         target = jnp.where(flat[k] & (slope[k] > 0), -H[k], d[k] - slope[k] * steps[k])
-        new = jnp.maximum(target, -H[k])
+        new = project(target, -H[k])  # so that H + d ≥ 0
         return d.at[k].set(new), slope + curvature[k] * (new - d[k])
 
     start = (jnp.zeros_like(H), slope)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Int
 
 from jaxnmf._util.names import suggestion
 from jaxnmf.data.sparse import Sparse
+from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
@@ -237,7 +238,9 @@ class Optax:
     def _from_raw(self, raw: jax.Array) -> jax.Array:
         if self.transform == "softplus":
             return jax.nn.softplus(raw)
-        return raw * raw if self.transform == "square" else jnp.maximum(raw, 0)
+        if self.transform == "square":
+            return raw * raw
+        return NonNegative().entrywise(raw)
 
     def _to_raw(self, x: jax.Array) -> jax.Array:
         if self.transform == "softplus":
