@@ -251,7 +251,7 @@ def _constraints(constraints: Any) -> tuple[NonNegative, NonNegative]:
             one = lookup("constraint", one, CONSTRAINTS)()
         elif one is None:
             one = NonNegative()
-        if not isinstance(one, NonNegative) or one.mask is not None:
+        if not isinstance(one, NonNegative) or one.held is not None:
             raise ValueError(
                 f"constraints={one!r} is neither a name ({', '.join(CONSTRAINTS)}) nor "
                 "a constraint such as jaxnmf.Box(upper=2.0)"

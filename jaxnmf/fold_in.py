@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jaxnmf._util.checks import check_amount, check_count
 from jaxnmf.build import check_loss
@@ -25,19 +25,6 @@ from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import Stop
 from jaxnmf.solvers.base import Alternating
 from jaxnmf.types import Factors, pytree
-
-
-@pytree
-class Held(NonNegative):
-    """A factor that stays as it is, and counts for nothing in the KKT residual."""
-
-    def natural_residual(
-        self, X: Float[Array, "p q"], gradient: Float[Array, "p q"], unit: jax.Array
-    ) -> Float[Array, "p q"]:
-        return jnp.zeros_like(X)
-
-    def rank(self, X: Float[Array, "p q"]) -> jax.Array:
-        return jnp.zeros((), X.dtype)
 
 
 @pytree
@@ -109,7 +96,10 @@ class Model:
             problem = Problem(
                 operand=operand,
                 loss=self.loss,
-                projects=(jax.tree.map(jnp.asarray, self.project), Held()),
+                projects=(
+                    jax.tree.map(jnp.asarray, self.project),
+                    NonNegative(held=jnp.asarray(self.H)),
+                ),
                 penalties=jax.tree.map(jnp.asarray, (self.penalty, Penalty())),
             )
             # Where the mean is right to begin with; multiplicative updates need > 0.

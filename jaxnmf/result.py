@@ -12,7 +12,7 @@ from jaxnmf._util.checks import check_count
 from jaxnmf.data.convert import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.fold_in import Model
-from jaxnmf.objective.offsets import FIRST
+from jaxnmf.objective.offsets import FIRST, has_offsets
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.relative_error import relative_error
 from jaxnmf.run.loop import Run
@@ -211,7 +211,7 @@ def to_result(run: Run, problem: Problem, model: Model | None = None) -> Result:
             unobserved = Unobserved(np.flatnonzero(~rows), NOTHING.cols)
     error = relative_error(V, Wt.T, H, weights) if _any(V, weights) else np.nan
     offsets, model = None, model or Model.of(problem, Wt, H)
-    if problem.projects[0].pinned is not None:
+    if has_offsets(problem):
         offsets = Offsets(rows=Wt[0], cols=H[1])
         Wt, H = Wt[FIRST:], H[FIRST:]
     trace = run.trace

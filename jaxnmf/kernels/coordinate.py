@@ -66,11 +66,10 @@ def sweep(
     curvature = diagonal(gram) + penalty.l2
     if rough is not None:
         curvature = curvature + 4 * rough[:, None]
-    # A pinned row stays, (p, 1) or for a Gram matrix a column (p, q).
-    steps = jnp.where(problem.project.moves, inverse(curvature), 0)
+    # A held entry does not move.
+    steps = jnp.where(problem.project.free, inverse(curvature), 0)
     l1 = by_row(penalty.l1 - penalty.l2 * penalty.toward, X)
     l2 = by_row(penalty.l2, X)
-    # Absent rows are seen to at the end.
     project = project or problem.project.entrywise
 
     def rows(X: Any, gram: Any, cross: Any, first: Any) -> Any:
@@ -99,11 +98,11 @@ def sweep(
 
     p = X.shape[0]
     if p < TILED_FROM or isinstance(gram, ColumnGrams):
-        return problem.project.restrict(rows(X, gram, cross, 0))
+        return problem.project.hold(rows(X, gram, cross, 0))
     X = jax.lax.fori_loop(0, p // TILE, lambda i, X: tile(X, i * TILE, TILE), X)
     if p % TILE:
         X = tile(X, p - p % TILE, p % TILE)
-    return problem.project.restrict(X)
+    return problem.project.hold(X)
 
 
 def sweeps(

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxnmf.types import pytree, static
 
@@ -21,72 +21,114 @@ A = TypeVar("A", jax.Array, np.ndarray)
 
 @pytree
 class NonNegative:
-    """Projection on {X ≥ 0, rows of absent components 0}.
+    """Projection on {X ≥ 0, some entries held at values of their own}.
 
-    ``mask`` (p,) is 1 for a component that is there and 0 for one that only pads
-    the factor to a common size; None where all are there. ``pinned`` (p,) is the value
-    that a row is held at, NaN for a row that is free; None where all are free.
+    ``held`` broadcasts to the factor's shape (p, q): NaN where an entry is free, the
+    value where it is held; None where all entries are free. A component that pads the
+    rank is a row held at 0, a row or column that pads V is a column of a factor held at
+    0, and offsets come with a row held at 1.
+
+    An entry held at 0 is *absent*: it does not count in means, ranks or the KKT
+    residual. All others are *present*.
     """
 
     name: ClassVar[str] = "nonnegative"
-    mask: Float[Array, " p"] | None = None
-    pinned: Float[Array, " p"] | None = None
+    held: Float[Array, "#p #q"] | None = None
 
     def __call__(self, X: Float[A, "p q"], floor: A | float = 0.0) -> Float[A, "p q"]:
-        """The nearest feasible point with no entry below ``floor`` where its component
-        is there."""
-        return self.restrict(self.entrywise(X, floor))
+        """The nearest feasible point with no free entry below ``floor``."""
+        return self.hold(self.entrywise(X, floor))
 
     def entrywise(self, x: A, floor: A | float = 0.0) -> A:
-        """The projection of single entries, x of any shape: max(x, floor)."""
+        """The projection of single free entries, x of any shape: max(x, floor)."""
         xp: Any = _namespace(x)
         return xp.maximum(x, xp.asarray(floor, x.dtype))
 
-    def restrict(self, X: Float[A, "p q"]) -> Float[A, "p q"]:
-        """X with the rows of absent components set to 0, and pinned ones to their
-        value."""
-        if self.pinned is not None:
-            xp: Any = _namespace(X)
-            X = xp.where(self.moves, X, self.pinned[:, None])
-        return self.present(X)
-
-    def present(self, X: Float[A, "p q"]) -> Float[A, "p q"]:
-        """X with the rows of absent components set to 0."""
-        return X if self.mask is None else X * self.mask[:, None]
-
-    @property
-    def moves(self) -> jax.Array | bool:
-        """Which rows are free, (p, 1)."""
-        return True if self.pinned is None else jnp.isnan(self.pinned)[:, None]
+    def hold(self, X: Float[A, "p q"]) -> Float[A, "p q"]:
+        """X with the held entries at their values."""
+        return X if self.held is None else jnp.where(self.free, X, self.held)
 
     def start(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
-        """A feasible point to begin from, of the same direction as X ≥ 0."""
-        return X
+        """A feasible point to start from, of the same direction as X ≥ 0."""
+        return self.hold(X)
 
     def natural_residual(
         self, X: Float[Array, "p q"], gradient: Float[Array, "p q"], unit: jax.Array
     ) -> Float[Array, "p q"]:
-        """X − P(X − gradient), 0 at a stationary point: here min(x, g), with each
-        component's entries x in units of their mean and its gradient g in units of
-        ``unit`` (p, 1)."""
-        x, g, _ = _without_units(X, gradient, unit)
-        return self.present(jnp.where(self.moves, jnp.minimum(x, g), 0))
+        """X − P(X − gradient), 0 at a stationary point and at held entries: here
+        min(x, g), with each component's entries x in units of their mean and its
+        gradient g in units of ``unit`` (p, 1)."""
+        x, g, _ = self._without_units(X, gradient, unit)
+        return jnp.where(self.free, jnp.minimum(x, g), 0)
 
-    def mean(self, X: Float[Array, "p q"]) -> jax.Array:
-        """The mean entry of the components that are there."""
-        return X.sum(1).sum() / (X.shape[1] * self.rank(X))
+    @property
+    def free(self) -> Bool[Array, "#p #q"] | bool:
+        """Which entries are free: True for all, or an array that broadcasts."""
+        return True if self.held is None else jnp.isnan(self.held)
 
-    def rank(self, X: Float[A, "p q"]) -> A:
-        """How many components are there."""
-        xp: Any = _namespace(X)
-        if self.mask is None:
-            return xp.asarray(X.shape[0], X.dtype)
-        return xp.sum(self.mask)
+    @property
+    def present(self) -> Bool[Array, "#p #q"] | bool:
+        """Which entries are present: True for all, or an array that broadcasts."""
+        return True if self.held is None else self.held != 0
+
+    def components(self, X: Float[Array, "p q"]) -> Bool[Array, "p 1"]:
+        """Which components have a present entry."""
+        present = jnp.atleast_2d(jnp.asarray(self.present)).any(1, keepdims=True)
+        return jnp.broadcast_to(present, (X.shape[0], 1))
+
+    def columns(self, X: Float[Array, "p q"]) -> Bool[Array, "1 q"]:
+        """Which columns have a present entry."""
+        present = jnp.atleast_2d(jnp.asarray(self.present)).any(0, keepdims=True)
+        return jnp.broadcast_to(present, (1, X.shape[1]))
+
+    def rank(self, X: Float[Array, "p q"]) -> Float[Array, ""]:
+        """How many components are present."""
+        if self.held is None:
+            return jnp.asarray(X.shape[0], X.dtype)
+        return self.components(X).sum(dtype=X.dtype)
+
+    def count(self, X: Float[Array, "p q"]) -> jax.Array | int:
+        """How many entries are present."""
+        if self.held is None:
+            return X.size
+        rows, columns = self.held.shape
+        # Rows first: one long float32 sum would lose digits.
+        count = self.present.sum(1, dtype=X.dtype).sum()  # pyright: ignore
+        return count * (X.shape[0] // rows * (X.shape[1] // columns))
+
+    def mean(self, X: Float[Array, "p q"]) -> Float[Array, ""]:
+        """The mean of the present entries of X."""
+        return self.masked(X).sum(1).sum() / self.count(X)
+
+    def row_means(self, X: Float[Array, "p q"]) -> Float[Array, "p 1"]:
+        """The mean of the present entries of each row of X, 0 where it has none."""
+        X = self.masked(X)
+        if self.held is None or self.held.shape[1] == 1:
+            return X.mean(1, keepdims=True)
+        count = self.present.sum(1, keepdims=True, dtype=X.dtype)  # pyright: ignore
+        return X.sum(1, keepdims=True) / jnp.maximum(count, 1)
+
+    def masked(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
+        """X with 0 at the absent entries."""
+        return X if self.held is None else jnp.where(self.present, X, 0)
+
+    def _without_units(
+        self, X: Float[Array, "p q"], gradient: Float[Array, "p q"], unit: Any
+    ) -> tuple[Float[Array, "p q"], Float[Array, "p q"], Float[Array, "p 1"]]:
+        """(x, g, size): a component's entries over their mean ``size``, its gradient
+        over ``unit``."""
+        size = self.row_means(X)
+        live = size > 0
+        size = jnp.where(live, size, 1)
+        # A component that is all zero may be revived: judge it as all ones.
+        x = jnp.where(live, X / size, 1)
+        g = jnp.where(unit > 0, gradient / jnp.where(unit > 0, unit, 1), 0)
+        return x, g, size
 
 
 @pytree
 class Box(NonNegative):
-    """Projection on {0 ≤ X ≤ upper} entry by entry, rows of absent components 0.
+    """Projection on {0 ≤ X ≤ upper} entry by entry.
 
     For factors that are fractions, memberships or probabilities (Boolean-like NMF).
     """
@@ -99,17 +141,17 @@ class Box(NonNegative):
         return xp.minimum(super().entrywise(x, floor), self.upper)
 
     def start(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
-        largest = X.max()
+        largest = jnp.where(self.free, X, 0).max()
         over = jnp.where(largest > self.upper, largest, self.upper)
-        return X * (self.upper / over)
+        return self.hold(X * (self.upper / over))
 
     def natural_residual(
         self, X: Float[Array, "p q"], gradient: Float[Array, "p q"], unit: jax.Array
     ) -> Float[Array, "p q"]:
-        x, g, size = _without_units(X, gradient, unit)
+        x, g, size = self._without_units(X, gradient, unit)
         upper = self.upper / size
         x = jnp.minimum(x, upper)
-        return self.present(x - jnp.clip(x - g, 0, upper))
+        return jnp.where(self.free, x - jnp.clip(x - g, 0, upper), 0)
 
 
 @pytree
@@ -117,9 +159,10 @@ class Simplex(NonNegative):
     """Projection on {X ≥ 0, the entries of every column sum to one}.
 
     A column of a factor (p, q) is what one sample (of W) or one feature (of H) has of
-    every component: abundances in a mixture. The nearest point is (X − θ)₊; θ, one for
-    each column, comes from Newton's method from below on Σ(x − θ)₊ = 1, which drops
-    entries until those left stay positive.
+    every component: abundances in a mixture. Held entries are part of the sum, except
+    that a column without free entries stays as it is. The nearest point is (X − θ)₊;
+    θ, one for each column, comes from Newton's method from below on Σ(x − θ)₊ = 1,
+    which drops entries until those left stay positive.
 
     ``at_most``: a sum of one or less.
 
@@ -132,18 +175,16 @@ class Simplex(NonNegative):
 
     def __call__(self, X: Float[A, "p q"], floor: A | float = 0.0) -> Float[A, "p q"]:
         xp: Any = _namespace(X)
-        floor = self.present(xp.broadcast_to(xp.asarray(floor, X.dtype), X.shape))
+        floor = self.hold(xp.broadcast_to(xp.asarray(floor, X.dtype), X.shape))
         mass = xp.maximum(1 - floor.sum(0), 0)
         shifted = X - floor
         # From the mean of all or from the largest alone, whichever is nearer.
-        mean = (self.present(shifted).sum(0) - mass) / self.rank(X)
-        largest = shifted
-        if self.mask is not None:
-            largest = xp.where(self.mask[:, None] > 0, shifted, -xp.inf)
-        theta = xp.maximum(mean, largest.max(0) - mass)
+        mean = (self._where_free(shifted, 0).sum(0) - mass) / self._free_count(X)
+        largest = self._where_free(shifted, -xp.inf).max(0)
+        theta = xp.maximum(mean, largest - mass)
 
         def over(theta: Any) -> Any:
-            return xp.maximum(self.present(shifted - theta), 0)
+            return xp.maximum(self._where_free(shifted - theta, 0), 0)
 
         def newton(theta: Any) -> Any:
             above = over(theta)
@@ -163,11 +204,14 @@ class Simplex(NonNegative):
         raise NotImplementedError("a sum to one ties the entries of a column")
 
     def start(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
-        total = X.sum(0)
+        mass = jnp.maximum(1 - self.hold(jnp.zeros_like(X)).sum(0), 0)
+        total = self._where_free(X, 0).sum(0)
         if self.at_most:
-            return X / jnp.maximum(total, 1)
-        even = self.present(jnp.ones_like(X)) / self.rank(X)
-        return jnp.where(total > 0, X / jnp.where(total > 0, total, 1), even)
+            most = jnp.maximum(total, jnp.where(mass > 0, mass, 1))
+            return self.hold(X * mass / most)
+        even = mass / self._free_count(X)
+        scaled = X / jnp.where(total > 0, total, 1) * mass
+        return self.hold(jnp.where(total > 0, scaled, even))
 
     def natural_residual(
         self, X: Float[Array, "p q"], gradient: Float[Array, "p q"], unit: jax.Array
@@ -175,12 +219,21 @@ class Simplex(NonNegative):
         """X − P(X − g): X has a scale of its own, and g one unit for all components."""
         mean = unit.sum() / self.rank(X)
         g = jnp.where(mean > 0, gradient / jnp.where(mean > 0, mean, 1), 0)
-        return self.rank(X) * (X - self(X - g))
+        return jnp.where(self.free, self.rank(X) * (X - self(X - g)), 0)
+
+    def _where_free(self, X: Float[A, "p q"], otherwise: float) -> Float[A, "p q"]:
+        return X if self.held is None else jnp.where(self.free, X, otherwise)
+
+    def _free_count(self, X: Float[A, "p q"]) -> Any:
+        """How many entries of a column are free, 1 where none is."""
+        if self.held is None:
+            return X.shape[0]
+        return jnp.maximum(jnp.isnan(self.held).sum(0, dtype=X.dtype), 1)
 
 
 @pytree
 class Free(NonNegative):
-    """No bound on the sign: rows of absent components 0. What a solver that allows
+    """No bound on the sign of the entries that are not held: what a solver that allows
     negative entries of a factor has in place of `NonNegative`."""
 
     name: ClassVar[str] = "free"
@@ -192,7 +245,7 @@ class Free(NonNegative):
     def natural_residual(
         self, X: Float[Array, "p q"], gradient: Float[Array, "p q"], unit: jax.Array
     ) -> Float[Array, "p q"]:
-        return self.present(_without_units(X, gradient, unit)[1])
+        return jnp.where(self.free, self._without_units(X, gradient, unit)[1], 0)
 
 
 def _namespace(x: Any) -> ModuleType:
@@ -213,14 +266,3 @@ def _repeated(fn: Callable[[Any], Any], x: Any, most: int) -> Any:
 
 
 CONSTRAINTS = {cls.name: cls for cls in (NonNegative, Box, Simplex)}
-
-
-def _without_units(X: Any, gradient: Any, unit: Any) -> tuple[Any, Any, Any]:
-    """(x, g, size): a component's entries over their mean ``size``, its gradient over
-    ``unit``."""
-    size = X.mean(1, keepdims=True)
-    present = size > 0
-    size = jnp.where(present, size, 1)
-    # A component that is all zero may be revived: judge it as all ones.
-    x = jnp.where(present, X / size, 1)
-    return x, jnp.where(unit > 0, gradient / jnp.where(unit > 0, unit, 1), 0), size

@@ -93,9 +93,9 @@ def with_offsets(
                 toward=column(half, entry),
             )
         )
-        held = np.full(FIRST + rank, np.nan)
+        held = np.full((FIRST + rank, 1), np.nan)
         held[1 - free] = 1.0
-        projects.append(dataclasses.replace(project, pinned=jnp.asarray(held, dtype)))
+        projects.append(dataclasses.replace(project, held=jnp.asarray(held, dtype)))
     return dataclasses.replace(
         problem, penalties=tuple(penalties), projects=tuple(projects)
     )
@@ -135,6 +135,16 @@ def start_with_offsets(
         two[free] = half
         grown.append(np.vstack([two, X]).astype(dtype))
     return Factors(*grown)
+
+
+def has_offsets(problem: Problem) -> bool:
+    """Whether `with_offsets` gave the problem offsets: a row of each factor is held at
+    one."""
+    of_W, of_H = (project.held for project in problem.projects)
+    if of_W is None or of_H is None:
+        return False
+    rows = np.asarray(of_W)[1:2], np.asarray(of_H)[:1]
+    return all(bool((row == 1).all()) for row in rows)
 
 
 def known_mean(operand: Operand) -> float:

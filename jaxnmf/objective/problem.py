@@ -1,4 +1,5 @@
-"""One problem: data, loss, constraint, penalties. Value, gradients, KKT residual."""
+"""The problem: data, loss, constraints and penalties; its objective, gradients and KKT
+residual."""
 
 from __future__ import annotations
 
@@ -37,28 +38,27 @@ class Problem:
         operand: Operand,
         loss: Loss,
         *,
-        mask: Any = None,
         penalties: tuple[Penalty, Penalty] | None = None,
         constraints: tuple[NonNegative, NonNegative] | None = None,
-        pinned: tuple[Any, Any] | None = None,
+        held: tuple[Any, Any] | None = None,
     ) -> Problem:
-        """A problem whose every number has the matrix's precision.
+        """A problem with every number in the precision of V.
 
         Args:
-          mask: (p,), 1 for a component that is there, 0 for one that pads.
-          penalties: on W and on H.
-          constraints: of W and of H; non-negativity alone by default.
-          pinned: (p,) for W and for H, the values of rows that are held, NaN for
-            the others.
+          operand: V.
+          loss: D.
+          penalties: on W and on H; none by default.
+          constraints: on W and on H; non-negativity by default.
+          held: the held entries of Wt and of H, arrays that broadcast to (p, m) and
+            (p, n) with NaN for a free entry; None where all are free.
         """
-        pairs = zip(
-            constraints or (NonNegative(), NonNegative()),
-            pinned or (None, None),
-            strict=True,
-        )
         projects = tuple(
-            dataclasses.replace(constraint, mask=mask, pinned=held)
-            for constraint, held in pairs
+            dataclasses.replace(constraint, held=values)
+            for constraint, values in zip(
+                constraints or (NonNegative(), NonNegative()),
+                held or (None, None),
+                strict=True,
+            )
         )
         numbers = (projects, penalties or (Penalty(), Penalty()))
         projects, pair = jax.tree.map(lambda x: jnp.asarray(x, operand.dtype), numbers)
@@ -99,7 +99,10 @@ class Problem:
         fit = self.operand.map_sum(self._pointwise, Wt, H)
         if self._zeros_apart:
             fit = fit + self.loss.zero_total(Wt, H)
-        return fit + self.penalties[0].value(Wt) + self.penalties[1].value(H)
+        sides = zip(self.penalties, factors, self.projects, strict=True)
+        for penalty, X, project in sides:
+            fit = fit + penalty.value(X, project.present)
+        return fit
 
     @property
     def _zeros_apart(self) -> bool:
@@ -219,10 +222,10 @@ class Problem:
         minus, plus = self.gradients(factors)
         total, count = 0.0, 0.0
         for project, X, m, p in zip(self.projects, factors, minus, plus, strict=True):
-            unit = jnp.abs(p).mean(1, keepdims=True)
-            r = project.natural_residual(X, p - m, unit)
+            r = project.natural_residual(X, p - m, project.row_means(jnp.abs(p)))
             total = total + (r * r).sum(1).sum()
-            count = count + X.shape[1] * project.rank(X)
+            # A factor that is held throughout is no part of the conditions.
+            count = count + jnp.where(jnp.any(project.free), project.count(X), 0)
         return jnp.sqrt(total / count)
 
 

@@ -62,15 +62,11 @@ class ANLSBPP(Alternating):
     def nnls(
         self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
     ) -> tuple[Any, Any]:
-        penalty, moves = problem.penalty, problem.project.moves
-        # Pinned rows are no unknowns: their part goes to the right-hand side.
-        held, start = jnp.where(moves, 0, free), jnp.where(moves, free, 0)
-        cross = cross - penalty.l1 + penalty.l2 * penalty.toward - gram @ held
+        penalty, project = problem.penalty, problem.project
+        cross = cross - penalty.l1 + penalty.l2 * penalty.toward
         gram = diagonal_added(gram, penalty.l2)
-        if problem.project.pinned is not None:
-            gram = scaled(gram, jnp.asarray(moves, free.dtype))
-        X = nnls(gram, cross, start, exchanges=self.exchanges)
-        return problem.project(X), state
+        X = nnls(gram, cross, free, exchanges=self.exchanges, free=project.free)
+        return project(X), state
 
 
 class _Columns(NamedTuple):
@@ -91,6 +87,7 @@ def nnls(
     *,
     exchanges: int = 100,
     tile: int = 0,
+    free: Bool[Array, "#p #q"] | bool = True,
 ) -> Float[Array, "p q"]:
     """argmin_{X ≥ 0} ½⟨X, gram X⟩ − ⟨cross, X⟩, every column exactly.
 
@@ -116,6 +113,7 @@ def nnls(
         Rows where gram has a zero diagonal stay as they are. Zero by default.
       exchanges: rounds at most.
       tile: columns factorised at once; 0 lets the memory decide.
+      free: the unknowns; the other entries stay as ``start`` has them.
 
     Returns:
       (p, q). A column that has not finished, or that rounding left no better than
@@ -124,13 +122,18 @@ def nnls(
     Reference: Kim & Park, SIAM J. Sci. Comput. 33 (2011), algorithm 2.
     """
     p, q = cross.shape
-    old = jnp.zeros_like(cross) if start is None else start
+    start = jnp.zeros_like(cross) if start is None else start
+    # What is not free is no unknown: its part goes to the right-hand side.
+    old = jnp.where(free, start, 0)
+    if free is not True:
+        cross = cross - gram @ (start - old)
     width = min(q, tile or max(1, TILE_ENTRIES // p**2))
     epsilon = float(jnp.finfo(cross.dtype).eps)
     curvature = diagonal(gram)
     live = curvature > 0
     scale = jnp.where(live, jax.lax.rsqrt(jnp.where(live, curvature, 1)), 0)
-    G, B = scaled(gram, scale), cross * scale
+    live = live & free
+    G, B = scaled(gram, scale), jnp.where(live, cross * scale, 0)
     size = jnp.abs(B).max(0)
     rows = jnp.arange(p, dtype=jnp.int32)[:, None]
     many = isinstance(G, ColumnGrams)
@@ -202,7 +205,8 @@ def nnls(
     )
     X = jax.lax.while_loop(any_left, lambda now: exchange(now, factorised), now).X
     new = jnp.where(live, NonNegative()(scale * X), old)
-    return jnp.where(column_changes(gram, cross, old, new) <= 0, new, old)
+    better = column_changes(gram, cross, old, new) <= 0
+    return jnp.where(free, jnp.where(better, new, old), start)
 
 
 def scaled(gram: Any, scale: Float[Array, "p q"]) -> Any:

@@ -10,8 +10,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnmf.kernels.coordinate import sweep
-from jaxnmf.objective.constraints import NonNegative
-from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import ENTRYWISE, QUADRATIC, Supports
@@ -107,20 +105,14 @@ def _components(problem: Problem, p: int, first: Any, size: int) -> Problem:
     """The problem of some components alone: their constraints and penalties."""
 
     def rows(x: Any) -> Any:
-        return None if x is None else jax.lax.dynamic_slice_in_dim(x, first, size)
-
-    def project(all: NonNegative) -> NonNegative:
-        return dataclasses.replace(all, mask=rows(all.mask), pinned=rows(all.pinned))
-
-    def weight(x: Any) -> Any:
-        # A number, or what broadcasts to the factor.
-        return rows(jnp.broadcast_to(x, (p, x.shape[-1]))) if jnp.ndim(x) else x
-
-    def penalty(all: Penalty) -> Penalty:
-        return jax.tree.map(weight, all)
+        """The components' rows of a number, or of what broadcasts to the factor."""
+        if not jnp.ndim(x):
+            return x
+        x = jnp.broadcast_to(x, (p, x.shape[-1]))
+        return jax.lax.dynamic_slice_in_dim(x, first, size)
 
     return dataclasses.replace(
         problem,
-        projects=tuple(map(project, problem.projects)),
-        penalties=tuple(map(penalty, problem.penalties)),
+        projects=jax.tree.map(rows, problem.projects),
+        penalties=jax.tree.map(rows, problem.penalties),
     )

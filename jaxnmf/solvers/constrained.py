@@ -60,11 +60,11 @@ class Orthogonal(Alternating):
         gram, cross = problem.T.quadratic(H)
         best, scale = _separate(problem.T, gram, cross)
         root = jnp.sqrt(scale)[:, None]
-        # Of absent components -1, so that a row of V that is 0 does not go to one.
-        gains = problem.project.restrict(best * root + 1) - 1
+        # A row of V that is 0 must not go to an absent component.
+        gains = jnp.where(problem.project.components(H), best * root, -1)
         owner, gain = gains.argmax(0), gains.max(0)
         owns = owner[None] == jnp.arange(len(H), dtype=owner.dtype)[:, None]
-        Wt = problem.project.restrict(jnp.where(owns, best * scale[:, None], 0))
+        Wt = problem.T.project.hold(jnp.where(owns, best * scale[:, None], 0))
         if self.revive:
             Wt = self._revived(problem, Wt, state - gain**2, state)
         gram, cross = problem.quadratic(Wt)
@@ -76,8 +76,7 @@ class Orthogonal(Alternating):
     def _revived(self, problem: Problem, Wt: Any, residual: Any, norms: Any) -> Any:
         """Wt with the worst-fitted rows given to the components that have none."""
         p, m = Wt.shape
-        present = problem.project.restrict(jnp.ones_like(Wt[:, :1]))[:, 0] > 0
-        empty = present & (Wt.sum(1) == 0)
+        empty = problem.project.components(Wt)[:, 0] & (Wt.sum(1) == 0)
         worst, rows = jax.lax.top_k(residual, min(p, m))
         turn = jnp.clip(jnp.cumsum(empty, dtype=jnp.int32) - 1, 0, min(p, m) - 1)
         # A row that is fitted up to rounding has nothing to give.

@@ -157,4 +157,4 @@ def coordinate_pass(
 
         return jax.lax.fori_loop(0, inner * p, coordinate, (X, WH))[0]
 
-    return problem.project.restrict(by_column_blocks(problem, free, columns))
+    return problem.project.hold(by_column_blocks(problem, free, columns))

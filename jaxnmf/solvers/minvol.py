@@ -91,7 +91,7 @@ class MinVol(Alternating):
 def _simplex_fit(problem: Problem, gram: Any, cross: Any, X: Any, steps: int) -> Any:
     """A smaller ½⟨X, GX⟩ − ⟨B, X⟩ + penalty over X ≥ 0 with columns of sum ≤ 1."""
     penalty = problem.penalty
-    project = Simplex(mask=problem.project.mask, at_most=True)
+    project = Simplex(held=problem.project.held, at_most=True)
     length = gradient_step(problem, gram)
     one = jnp.ones((), X.dtype)
 

@@ -58,7 +58,7 @@ class SemiNMF(Alternating):
         ridge = problem.T.penalty.l2 + jnp.where(size > 0, rho, 1)
         root = jnp.linalg.cholesky(gram + ridge * jnp.eye(len(gram), dtype=gram.dtype))
         slope = gram @ Wt - cross + problem.T.penalty.gradient(Wt)
-        Wt = problem.T.project.restrict(
+        Wt = problem.T.project.hold(
             Wt - jax.scipy.linalg.cho_solve((root, True), slope)
         )
         gram, cross = problem.quadratic(Wt)

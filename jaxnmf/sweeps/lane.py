@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxnmf.build import Objective, Start, at_rank, draw_start, make_problem
 from jaxnmf.data.dense import Dense
+from jaxnmf.objective.padding import padded
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run.loop import Run
 from jaxnmf.run.programs import precision
@@ -112,7 +113,8 @@ class LaneBuilder:
         """The run of a lane, padded to its bucket."""
         problem = self.problem(lane)
         factors = self.start(lane, problem)
-        problem, factors = padded(problem, factors, self.sizes[lane.rank] - lane.rank)
+        extra = self.sizes[lane.rank] - lane.rank
+        problem, factors = padded(problem, factors, len(factors.H) + extra)
         own = {k: v for k, v in lane.settings.items() if k not in PENALTIES}
         solver = dataclasses.replace(self.solver, **own)
         solver = jax.tree.map(lambda x: np.asarray(x, self.dtype), solver)
@@ -130,33 +132,6 @@ class LaneBuilder:
         """The run without the rows that padded its factors."""
         rows = lane.rank + len(run.factors.H) - self.sizes[lane.rank]
         return run._replace(factors=Factors(*(X[:rows] for X in run.factors)))
-
-
-def padded(problem: Problem, factors: Factors, extra: int) -> tuple[Problem, Factors]:
-    """The problem and factors with ``extra`` components more that are absent; also with
-    none, so that every lane has a mask and one structure."""
-    rank = len(factors.H)
-    dtype = problem.operand.dtype
-    mask = np.array([1.0] * rank + [0.0] * extra, dtype)
-
-    def grown(x: Any, value: float = 0.0) -> Any:
-        x = np.asarray(x)
-        if x.ndim == 0 or x.shape[0] != rank:
-            return x
-        width = [(0, extra)] + [(0, 0)] * (x.ndim - 1)
-        return np.pad(x, width, constant_values=value)
-
-    projects = tuple(
-        dataclasses.replace(
-            project,
-            mask=mask,
-            pinned=None if project.pinned is None else grown(project.pinned, np.nan),
-        )
-        for project in problem.projects
-    )
-    penalties = jax.tree.map(grown, problem.penalties)
-    problem = dataclasses.replace(problem, projects=projects, penalties=penalties)
-    return problem, Factors(*(grown(X) for X in factors))  # pyright: ignore
 
 
 def stored_for_lanes(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:

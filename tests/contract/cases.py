@@ -21,6 +21,7 @@ from jaxnmf import registry
 from jaxnmf.build import Objective, feasible_sets
 from jaxnmf.data.convert import as_operand
 from jaxnmf.init.start import initial_factors
+from jaxnmf.objective import padding
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.offsets import start_with_offsets, with_offsets
 from jaxnmf.objective.penalties import Penalty
@@ -173,15 +174,9 @@ def setup(
     if supports.symmetric and not isinstance(init, str):
         init = init[0], init[0].T
     factors = initial_factors(operand, RANK, init, seed)
-    mask = None
-    if padded:
-        extra = PADDED_RANK - RANK
-        mask = np.array([1.0] * RANK + [0.0] * extra)
-        factors = Factors(*(np.pad(X, ((0, extra), (0, 0))) for X in factors))  # pyright: ignore
     problem = Problem.of(
         operand,
         case.make_loss(),
-        mask=mask,
         penalties=penalties,
         constraints=feasible_sets(objective, supports.signed),
     )
@@ -190,6 +185,8 @@ def setup(
         problem = with_offsets(problem, len(factors.H), *given)
         factors = start_with_offsets(operand, factors, *given, drawn=True)
     factors = problem.start(factors)
+    if padded:
+        problem, factors = padding.padded(problem, factors, PADDED_RANK)
     solver = programs.as_leaves(
         registry.make_solver(case.solver, options), operand.dtype
     )

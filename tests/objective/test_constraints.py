@@ -8,7 +8,7 @@ import scipy.optimize
 import scipy.sparse
 
 import jaxnmf
-from jaxnmf.objective.constraints import Box, NonNegative, Simplex
+from jaxnmf.objective.constraints import Box, Free, NonNegative, Simplex
 from jaxnmf.run.programs import precision
 
 
@@ -63,12 +63,74 @@ def test_simplex_of_many_components_sums_to_one(rng):
     assert (np.where(kept, -np.inf, X).max(0) <= theta + 1e-9).all()
 
 
+def rows_held(values):
+    return jnp.asarray(values)[:, None]
+
+
 def test_an_absent_component_takes_no_share(rng):
     X = rng.normal(size=(5, 6))
-    mask = jnp.asarray([1.0, 1.0, 1.0, 0.0, 0.0])
-    found = Simplex(mask=mask)(jnp.asarray(X))
+    held = rows_held([np.nan, np.nan, np.nan, 0.0, 0.0])
+    found = Simplex(held=held)(jnp.asarray(X))
     np.testing.assert_allclose(found[:3], Simplex()(jnp.asarray(X[:3])), rtol=1e-12)
     assert (np.asarray(found[3:]) == 0).all()
+
+
+@pytest.mark.parametrize("at_most", [False, True])
+def test_held_entries_leave_the_rest_of_the_sum_to_the_free(rng, at_most):
+    X = 2 * rng.normal(size=(4, 6))
+    held = np.where(rng.random((4, 6)) < 0.4, 0.3, np.nan)
+    held[:, 0], held[:, 1] = 0, np.nan
+    project = Simplex(held=jnp.asarray(held), at_most=at_most)
+    for found in (project(jnp.asarray(X)), project.start(jnp.asarray(abs(X)))):
+        found = np.asarray(found)
+        kept = ~np.isnan(held)
+        np.testing.assert_array_equal(found[kept], held[kept])
+        assert (found >= 0).all()
+        expected = np.maximum(1, np.where(kept, held, 0).sum(0))
+        open_columns = ~kept.all(0)
+        if at_most:
+            assert (found.sum(0) <= expected + 1e-12).all()
+        else:
+            np.testing.assert_allclose(
+                found.sum(0)[open_columns], expected[open_columns], rtol=1e-12
+            )
+    for j in range(1, 6) if not at_most else ():
+        free = np.isnan(held[:, j])
+        total = 1 - np.nansum(held[:, j])
+        if free.any() and total > 0:
+            expected = nearest(X[free, j], np.zeros(free.sum()), total)
+            found = np.asarray(project(jnp.asarray(X)))[free, j]
+            np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("constraint", [NonNegative, Box, Free, Simplex])
+def test_held_entries_keep_their_values_and_only_those_at_0_are_absent(rng, constraint):
+    X = jnp.asarray(rng.random((4, 6)))
+    held = np.full((4, 6), np.nan)
+    held[3], held[:, 4:], held[1, :2] = 0, 0, 0.25
+    project = constraint(held=jnp.asarray(held))
+    kept = ~np.isnan(held)
+    for found in (project(X), project.start(X), project.hold(X)):
+        np.testing.assert_array_equal(np.asarray(found)[kept], held[kept])
+    residual = project.natural_residual(X, X - 0.5, jnp.ones((4, 1)))
+    assert (np.asarray(residual)[kept] == 0).all()
+    assert (np.asarray(residual)[~kept] != 0).all()
+    present = X[:3, :4]
+    assert float(project.rank(X)) == 3
+    assert int(project.count(X)) == present.size
+    assert float(project.mean(X)) == pytest.approx(float(present.mean()))
+    means = np.append(present.mean(1), 0)[:, None]
+    np.testing.assert_allclose(project.row_means(X), means)
+    np.testing.assert_array_equal(project.columns(X)[0], [True] * 4 + [False] * 2)
+
+
+@pytest.mark.parametrize("constraint", [NonNegative, Simplex])
+def test_a_row_that_is_held_counts_for_each_of_its_entries(rng, constraint):
+    X = jnp.asarray(rng.random((4, 6)))
+    project = constraint(held=rows_held([np.nan, 1.0, np.nan, 0.0]))
+    assert float(project.rank(X)) == 3
+    assert int(project.count(X)) == 18
+    assert float(project.mean(X)) == pytest.approx(float(X[:3].mean()))
 
 
 @pytest.mark.parametrize("constraint", [NonNegative(), Box(upper=0.5), Simplex()])

@@ -1,5 +1,7 @@
 """Problems: value, gradients, changes and the KKT residual against other answers."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from scipy import optimize, sparse
 
 from jaxnmf.data.convert import as_operand
 from jaxnmf.objective.losses import Frobenius, KullbackLeibler
+from jaxnmf.objective.padding import padded
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_loss
@@ -38,10 +41,10 @@ def _float64():
         yield
 
 
-def make(loss, data=V, *, penalties=None, mask=None, dtype="float64"):
+def make(loss, data=V, *, penalties=None, dtype="float64"):
     loss = pseudo_huber if loss == "own" else loss
     operand = as_operand(data, dtype)
-    return Problem.of(operand, make_loss(loss), penalties=penalties, mask=mask)
+    return Problem.of(operand, make_loss(loss), penalties=penalties)
 
 
 def factors(Wt=WT, H=H):
@@ -139,16 +142,45 @@ def test_a_sparse_matrix_gives_what_a_dense_one_gives(loss, penalties):
     assert float(value(thin, at)) == pytest.approx(expected, rel=1e-12)
 
 
+@each_penalty
 @each_loss
-def test_components_that_only_pad_change_nothing(loss):
-    mask = np.array([1.0] * RANK + [0.0, 0.0])
-    pad = ((0, 2), (0, 0))
-    padded = make(loss, mask=mask)
-    at = factors(np.pad(WT, pad), np.pad(H, pad))
-    bare = make(loss)
+def test_components_that_only_pad_change_nothing(loss, penalties):
+    bare = make(loss, penalties=penalties)
+    larger, at = padded(bare, factors(), RANK + 2)
     for function in (value, kkt):
         expected = float(function(bare, factors()))
-        assert float(function(padded, at)) == pytest.approx(expected, rel=1e-12)
+        assert float(function(larger, at)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_components_that_only_pad_are_not_pulled_to_a_mean():
+    penalties = (Penalty(l2=0.3, toward=0.7), Penalty(l2=0.2, toward=0.4))
+    bare = make("frobenius", penalties=penalties)
+    larger, at = padded(bare, factors(), RANK + 2)
+    assert float(value(larger, at)) == pytest.approx(float(value(bare, factors())))
+
+
+def test_held_rows_count_and_a_factor_that_is_held_throughout_does_not():
+    """Against the residual of each factor alone."""
+    at = factors()
+    minus, plus = gradients(make("frobenius"), at)
+    squares, counts = [], []
+    for X, m, p in zip(at, minus, plus, strict=True):
+        unit = np.asarray(p).mean(1, keepdims=True)
+        size = np.asarray(X).mean(1, keepdims=True)
+        squares.append(np.minimum(X / size, (p - m) / unit) ** 2)
+        counts.append(X.size)
+    row = np.full((RANK, 1), np.nan)
+    row[1] = at.H[1, 0]
+    problem = make("frobenius")
+    of_H = dataclasses.replace(problem.project, held=jnp.asarray(row))
+    some = dataclasses.replace(problem, projects=(problem.projects[0], of_H))
+    squares[1][1] = 0
+    expected = np.sqrt((squares[0].sum() + squares[1].sum()) / sum(counts))
+    assert float(kkt(some, at)) == pytest.approx(expected, rel=1e-12)
+    of_H = dataclasses.replace(problem.project, held=at.H)
+    fixed = dataclasses.replace(problem, projects=(problem.projects[0], of_H))
+    expected = np.sqrt(squares[0].sum() / counts[0])
+    assert float(kkt(fixed, at)) == pytest.approx(expected, rel=1e-12)
 
 
 # --- Changes --------------------------------------------------------------------------
@@ -332,9 +364,9 @@ def test_kkt_does_not_change_with_the_scale_of_the_data(loss, scale):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_number_has_the_precision_of_the_data(dtype):
     with precision(dtype):
-        mask = np.ones(RANK, np.int32)
+        held = np.zeros((RANK, 1), np.int32), None
         for loss in (Frobenius(), KullbackLeibler()):
             problem = Problem.of(
-                as_operand(V, dtype), loss, mask=mask, penalties=PENALTIES
+                as_operand(V, dtype), loss, held=held, penalties=PENALTIES
             )
             assert {x.dtype for x in jax.tree.leaves(problem)} == {np.dtype(dtype)}

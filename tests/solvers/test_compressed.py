@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,12 +12,12 @@ import jaxnmf
 from jaxnmf.data.convert import as_operand
 from jaxnmf.init.start import initial_factors
 from jaxnmf.objective.losses import Frobenius
+from jaxnmf.objective.padding import padded
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_solver
 from jaxnmf.run import loop
 from jaxnmf.run.programs import precision
 from jaxnmf.solvers.compressed import compress
-from jaxnmf.types import Factors
 
 
 def spectrum(rng: np.random.Generator, m: int, n: int) -> np.ndarray:
@@ -47,16 +46,15 @@ def test_padding_the_rank_changes_nothing(rng, polish_after):
         options = {"oversample": 6, "polish_after": polish_after}
         solver = make_solver("compressed", options)
         for extra in (0, 3):
+            problem = Problem.of(operand, Frobenius())
             pair = initial_factors(operand, 4, "random", 0)
-            factors = Factors(*(jnp.pad(X, ((0, extra), (0, 0))) for X in pair))
-            mask = np.array([1.0] * 4 + [0.0] * extra)
-            problem = Problem.of(operand, Frobenius(), mask=mask)
+            problem, factors = padded(problem, pair, 4 + extra)
             state = jax.jit(solver.init)(problem, factors, jax.random.key(3))
             factors, _ = jax.jit(loop.advance)(problem, solver, factors, state, 30)
             found.append([np.asarray(X) for X in factors])
-    for bare, padded in zip(*found, strict=True):
-        np.testing.assert_allclose(padded[:4], bare, rtol=0, atol=1e-9 * bare.max())
-        assert (padded[4:] == 0).all()
+    for bare, larger in zip(*found, strict=True):
+        np.testing.assert_allclose(larger[:4], bare, rtol=0, atol=1e-9 * bare.max())
+        assert (larger[4:] == 0).all()
 
 
 @pytest.mark.parametrize("inner", ["hals", "extrapolated"])
