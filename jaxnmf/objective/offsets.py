@@ -66,9 +66,18 @@ def with_offsets(
       problem: over data observed in part, without offsets.
       rank: p; the factors have two rows more where there are offsets.
       offsets, toward: as for `levels`.
+
+    Raises:
+      ValueError: for offsets with a constraint that ties the components of a factor.
     """
     dtype = problem.operand.dtype
     _, entry, half = levels(problem.operand, rank, offsets, toward)
+    if offsets is not None and "simplex" in [P.name for P in problem.projects]:
+        raise ValueError(
+            f"offsets={offsets} with the constraint 'simplex': a sum to one leaves no "
+            "room for offsets, which are components of their own; use 'nonnegative' or "
+            "'box'"
+        )
     if offsets is None:
         penalties = tuple(
             dataclasses.replace(penalty, toward=jnp.asarray(entry, dtype))

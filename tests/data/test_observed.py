@@ -291,6 +291,11 @@ def test_what_is_no_mask_is_refused(monkeypatch, share, data, mask, message):
         ({"toward": "mean"}, "toward='mean'.*observed in part; pass a mask"),
         ({"toward": "median", "mask": KNOWN}, "toward='median' must be one of zero, m"),
         ({"offsets": (1, 2, 3), "mask": KNOWN}, "offsets has 3 values"),
+        (
+            {"offsets": True, "mask": KNOWN, "solver": "nenmf"}
+            | {"constraints": ("simplex", None)},
+            "offsets=.* with the constraint 'simplex'",
+        ),
         ({"offsets": -1.0, "mask": KNOWN}, r"offsets=-1\.0 must be a finite number"),
         ({"offsets": (1.0, np.nan), "mask": KNOWN}, "offsets=nan must be a finite"),
         ({"offsets": "yes", "mask": KNOWN}, "offsets='yes' must be a finite number"),
