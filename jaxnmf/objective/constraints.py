@@ -46,7 +46,8 @@ class NonNegative:
 
     def hold(self, X: Float[A, "p q"]) -> Float[A, "p q"]:
         """X with the held entries at their values."""
-        return X if self.held is None else jnp.where(self.free, X, self.held)
+        xp: Any = _namespace(X)
+        return X if self.held is None else xp.where(self.free, X, self.held)
 
     def start(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
         """A feasible point to start from, of the same direction as X ≥ 0."""
@@ -222,7 +223,8 @@ class Simplex(NonNegative):
         return jnp.where(self.free, self.rank(X) * (X - self(X - g)), 0)
 
     def _where_free(self, X: Float[A, "p q"], otherwise: float) -> Float[A, "p q"]:
-        return X if self.held is None else jnp.where(self.free, X, otherwise)
+        xp: Any = _namespace(X)
+        return X if self.held is None else xp.where(self.free, X, otherwise)
 
     def _free_count(self, X: Float[A, "p q"]) -> Any:
         """How many entries of a column are free, 1 where none is."""
