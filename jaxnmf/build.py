@@ -268,16 +268,16 @@ def check_problem(problem: Problem, solver: Any) -> None:
     name = getattr(solver, "name", type(solver).__name__)
     loss_name = type(loss).name or type(loss).__name__
     supports = solver.supports
-    if not supports.takes(loss) or operand.kind not in operands_of(solver):
+    if not supports.includes(loss) or operand.kind not in operands_of(solver):
         fit = [
             other
             for other in solvers()
-            if solver_class(other).supports.takes(loss)  # pyright: ignore
+            if solver_class(other).supports.includes(loss)  # pyright: ignore
             and operand.kind in operands_of(solver_class(other))
         ]
         raise UnsupportedError(
-            f"solver {name!r} cannot minimise the loss {loss_name!r} on {operand.kind} "
-            f"data; solvers that can: {', '.join(fit)}"
+            f"solver {name!r} does not support the loss {loss_name!r} on "
+            f"{operand.kind} data; solvers that do: {', '.join(fit)}"
         )
     for project in problem.projects:
         if project.name not in constraints_of(solver) | {"free"}:
@@ -287,8 +287,8 @@ def check_problem(problem: Problem, solver: Any) -> None:
                 if project.name in constraints_of(solver_class(other))
             ]
             raise UnsupportedError(
-                f"solver {name!r} cannot hold a factor to the constraint "
-                f"{project.name!r}; solvers that can: {', '.join(fit)}"
+                f"solver {name!r} does not support the constraint {project.name!r}; "
+                f"solvers that do: {', '.join(fit)}"
             )
     check_loss(operand, loss)
     # What else a solver asks of the data.

@@ -67,7 +67,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "masked by hals-online": (
         {"mask": V > 0.5, "solver": "hals-online"},
-        ["'hals-online'", "observed data", "solvers that can: ", "hals", "mu"],
+        ["'hals-online'", "observed data", "solvers that do: ", "hals", "mu"],
     ),
     "offsets of a whole V": ({"offsets": True}, ["offsets=True", "mask", "Observed"]),
     "offsets of three": (
@@ -161,11 +161,11 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     # --- combinations
     "KL by hals": (
         {"loss": "kl"},
-        ["'hals'", "'kullback-leibler'", "solvers that can: ", "mu", "pgd"],
+        ["'hals'", "'kullback-leibler'", "solvers that do: ", "mu", "pgd"],
     ),
     "own loss by mu": (
         {"loss": one_by_one, "solver": "mu"},
-        ["'mu'", "'own'", "solvers that can: ", "pgd"],
+        ["'mu'", "'own'", "solvers that do: ", "pgd"],
     ),
     "IS with zeros": (
         {"V": with_entry(0), "loss": "is", "solver": "mu"},

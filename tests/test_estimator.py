@@ -357,7 +357,7 @@ def test_data_of_any_sign_are_for_solvers_that_take_them():
         ({"mask": "known"}, X, r"mask='known'; it must be 'nan' or None"),
         ({"mask": "nan"}, sp.csr_array(X), r"mask='nan' needs a dense V"),
         ({"solver": "halls"}, X, r"did you mean 'hals'"),
-        ({"solver": "hals", "loss": "kl"}, X, r"solvers that can: .*mu"),
+        ({"solver": "hals", "loss": "kl"}, X, r"solvers that do: .*mu"),
         ({"init": "custom"}, X, r"init='custom'.*pair \(W, H\)"),
         ({"tol": -1.0}, X, r"tol=-1.0"),
         ({"toward": "mean"}, X, r"pass a mask"),

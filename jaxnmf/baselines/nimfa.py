@@ -19,7 +19,7 @@ class FrobeniusOrKL(Supports):
 
     __slots__ = ()
 
-    def takes(self, loss: Any) -> bool:
+    def includes(self, loss: Any) -> bool:
         return loss.quadratic or loss.beta == 1
 
 

@@ -132,7 +132,7 @@ def comparable_solvers(loss: str, *more: str) -> str:
     return ",".join(
         name
         for name, cls in classes.items()
-        if any(cls.supports.takes(loss) for loss in losses)
+        if any(cls.supports.includes(loss) for loss in losses)
         and not getattr(cls, "own_objective", False)
     )
 

@@ -28,7 +28,7 @@ class Supports(NamedTuple):
     signed: frozenset[str] = frozenset()
     symmetric: bool = False
 
-    def takes(self, loss: Any) -> bool:
+    def includes(self, loss: Any) -> bool:
         return {
             "quadratic": loss.quadratic,
             "kl": loss.beta == 1,

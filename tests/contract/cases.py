@@ -62,7 +62,7 @@ class Case:
         loss = self.make_loss()
         # A sparse V costs its stored entries only where Σφ(0, x) has a closed form.
         fits = kind != "sparse" or loss.separable_zeros
-        return supports.takes(loss) and kind in supports.operands and fits
+        return supports.includes(loss) and kind in supports.operands and fits
 
 
 SOLVERS = jaxnmf.solvers()
@@ -83,9 +83,9 @@ PROGRAM_CASES = [
     for own in [[case for case in CASES if case.solver == solver]]
     for case in own[:: max(len(own) - 1, 1)]
 ]
-# A variant minimises something else than the problem's objective.
+# Solvers that minimise something else than the problem's objective.
 PLAIN_CASES = [
-    case for case in CASES if not getattr(case.solver_class, "variant", False)
+    case for case in CASES if not getattr(case.solver_class, "own_objective", False)
 ]
 CONSTRAINED_CASES = [
     (case, constraint)

@@ -201,7 +201,7 @@ def test_the_page_on_adding_works_as_written(
     assert re.findall("compiled: (\\w+)", printed)[-1] == "False"
     assert scope["lane"].objective == pytest.approx(scope["alone"].objective, rel=1e-5)
     assert list(scope["found"].buckets["sizes"]) == [16]
-    assert "cannot minimise" in printed
-    assert "cannot hold" in printed
+    assert "does not support the loss" in printed
+    assert "does not support the constraint" in printed
     assert scope["error"] < 0.01
     assert scope["loaded"].rank == 3

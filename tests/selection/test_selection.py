@@ -359,7 +359,7 @@ def test_a_held_out_block_is_predicted_as_owen_and_perry_do(selections):
         ),
         ({"method": "ard", "solver": "mu"}, "has its own, 'ard'"),
         ({"method": "ard", "prior": "l3"}, "must be one of l1, l2"),
-        ({"solver": "hals", "loss": "kullback-leibler"}, "cannot minimise"),
+        ({"solver": "hals", "loss": "kullback-leibler"}, "does not support the loss"),
         ({"V": V[0]}, "must be a matrix"),
         ({"V": -V}, "negative entries"),
     ],

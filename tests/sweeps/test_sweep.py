@@ -376,7 +376,7 @@ def test_a_damaged_file_is_run_again(tmp_path):
         ({"init": (V, V)}, "init must be a name"),
         ({"init": "nndsvd", "ranks": [40]}, r"needs rank ≤ min\(m, n\)"),
         ({"max_memory": 10.0}, "too little for one lane"),
-        ({"solver": "hals", "loss": "kl"}, "cannot minimise"),
+        ({"solver": "hals", "loss": "kl"}, "does not support the loss"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_compiled(given, message, monkeypatch):
