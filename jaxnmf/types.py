@@ -1,4 +1,5 @@
-"""What every part of the package speaks of: factors, why a run stopped, its trace."""
+"""The types that every part of the package shares: factors and arrays of their shapes,
+the status of a run, its trace."""
 
 from __future__ import annotations
 
@@ -15,9 +16,10 @@ T = TypeVar("T")
 
 
 def static(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
-    """A dataclass field that is part of the program, not of its data.
+    """A dataclass field that is part of a program's structure.
 
-    Changing it compiles anew; every other field is a leaf that may be traced.
+    A program is compiled for each of its values; every other field is a leaf of the
+    pytree, which may be traced.
     """
     metadata = {"static": True, **kwargs.pop("metadata", {})}
     return dataclasses.field(default=default, metadata=metadata, **kwargs)
@@ -56,7 +58,7 @@ def pytree(cls: type[T]) -> type[T]:
 
 
 class Factors(NamedTuple):
-    """Rank-major factors: V ≈ Wtᵀ H, so that a component is one contiguous row."""
+    """Rank-major factors, V ≈ Wtᵀ H: every component is a contiguous row of each."""
 
     Wt: Float[Array, "p m"]
     H: Float[Array, "p n"]
@@ -68,7 +70,7 @@ class Factors(NamedTuple):
 
 
 class Status(StrEnum):
-    """Why a run stopped. A string, so that ``result.status == "converged"`` reads."""
+    """Why a run stopped. A string: ``result.status == "converged"`` is a comparison."""
 
     RUNNING = "running"
     CONVERGED = "converged"
@@ -80,24 +82,26 @@ class Status(StrEnum):
 
     @property
     def code(self) -> int:
-        """The number that stands for it inside a compiled program."""
+        """The status as a number, for compiled programs."""
         return _CODES[self]
 
     @classmethod
     def from_code(cls, code: int) -> Status:
+        """The status with a `code`."""
         return list(cls)[int(code)]
 
     @property
     def message(self) -> str:
+        """The status as a sentence."""
         return {
             Status.RUNNING: "still running",
-            Status.CONVERGED: "the loss fell by less than tol over ten iterations",
+            Status.CONVERGED: "the objective fell by less than tol over ten iterations",
             Status.KKT: "the KKT residual fell below kkt_tol times the first",
-            Status.TARGET: "the loss reached the target",
+            Status.TARGET: "the objective reached the target",
             Status.MAX_ITER: "max_iter iterations were done",
             Status.TIME: "the time budget was spent",
-            Status.DIVERGED: "the loss became infinite or NaN; the factors are the "
-            "last finite ones recorded",
+            Status.DIVERGED: "the objective became infinite or NaN; the factors are "
+            "the last finite ones recorded",
         }[self]
 
 
@@ -105,10 +109,13 @@ _CODES = {status: code for code, status in enumerate(Status)}
 
 
 class Trace(NamedTuple):
-    """What was recorded, one entry a record; the first is the start (iteration 0).
+    """The records of a run, one entry each; the first is the start (iteration 0).
 
-    ``kkt`` is NaN where it was not asked for. ``seconds`` counts the iterations
-    alone: neither compilation nor the recording itself.
+    Attributes:
+      iteration: iterations before the record.
+      objective: its value there.
+      kkt: the KKT residual, NaN where it was not recorded.
+      seconds: of the iterations alone, without compilation and without recording.
     """
 
     iteration: np.ndarray
@@ -117,5 +124,18 @@ class Trace(NamedTuple):
     seconds: np.ndarray
 
 
+FixedFactor = Float[Array, "p m"]
+"""The factor that a half-step leaves as it is, in V ≈ fixedᵀ free."""
+
+FreeFactor = Float[Array, "p n"]
+"""The factor that a half-step improves."""
+
+Cross = Float[Array, "p n"]
+"""The cross product of the fixed factor and V, fixed V."""
+
+State = Any
+"""The state of a solver: a pytree with the same structure, shapes and types after every
+step. A solver names its own class where it has one."""
+
 Pointwise = Callable[[jax.Array, jax.Array], jax.Array]
-"""An entrywise function of (v, x), x being the entry of W H."""
+"""An entrywise function of (v, x) with v an entry of V and x the entry of W H."""
