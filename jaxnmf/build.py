@@ -11,7 +11,6 @@ import numpy as np
 from jaxnmf._util.checks import check_amount, check_count, is_number
 from jaxnmf._util.names import lookup
 from jaxnmf.data.convert import as_operand
-from jaxnmf.data.dense import Dense
 from jaxnmf.data.operand import Operand
 from jaxnmf.init.start import check_init, initial_factors
 from jaxnmf.objective.constraints import CONSTRAINTS, Box, Free, NonNegative
@@ -41,8 +40,7 @@ def check_loss(operand: Operand, loss: Loss) -> None:
             f"zero: pass V.toarray() ({m * n * 4 / 1e9:.2g} GB in float32), or use "
             "'frobenius' or 'kullback-leibler'"
         )
-    data = operand.array if isinstance(operand, Dense) else operand.csr.data
-    if loss.positive_data and not data.min() > 0:
+    if loss.positive_data and not operand.moments.smallest > 0:
         raise ValueError(
             f"V holds zeros, where the loss {name!r} is infinite; every entry "
             "must be > 0 (add a small constant, or use 'kullback-leibler')"

@@ -15,7 +15,6 @@ from jaxnmf.build import check_loss
 from jaxnmf.data.convert import as_operand
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.losses import Loss
-from jaxnmf.objective.offsets import known_mean
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_solver
@@ -104,7 +103,7 @@ class Model:
             )
             # Where the mean is right to begin with; multiplicative updates need > 0.
             total = float(np.abs(self.H).sum(0).mean())
-            level = known_mean(operand) / total if total > 0 else 1.0
+            level = float(operand.moments.mean) / total if total > 0 else 1.0
             Wt = np.full((p, operand.shape[0]), abs(level) or 1.0, dtype)
             factors = problem.start(
                 Factors(problem.projects[0](jnp.asarray(Wt)), jnp.asarray(self.H))

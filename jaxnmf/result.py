@@ -209,7 +209,9 @@ def to_result(run: Run, problem: Problem, model: Model | None = None) -> Result:
             unobserved = Unobserved(np.flatnonzero(~rows), np.flatnonzero(~cols))
         else:
             unobserved = Unobserved(np.flatnonzero(~rows), NOTHING.cols)
-    error = relative_error(V, Wt.T, H, weights) if _any(V, weights) else np.nan
+    error = np.nan
+    if problem.operand.moments.squares > 0:
+        error = relative_error(V, Wt.T, H, weights)
     offsets, model = None, model or Model.of(problem, Wt, H)
     if has_offsets(problem):
         offsets = Offsets(rows=Wt[0], cols=H[1])
@@ -230,13 +232,6 @@ def to_result(run: Run, problem: Problem, model: Model | None = None) -> Result:
         unobserved=unobserved,
         model=model,
     )
-
-
-def _any(V: Any, weights: Any) -> bool:
-    """Whether an entry of V that counts is not 0."""
-    if hasattr(V, "tocsr"):
-        return bool(V.data.any())
-    return bool(V.any() if weights is None else V[weights > 0].any())
 
 
 def _index(name: str, index: Any, size: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.data.dense import Dense
+from jaxnmf.data.moments import Moments, weighted_mean
 from jaxnmf.data.observed import Observed, check_weights
 from jaxnmf.data.operand import Operand
 from jaxnmf.data.padded_rows import PaddedRows
@@ -67,9 +68,8 @@ def as_operand(
     else:
         operand = _as_dense(V, dtype, signed)
     if signed:
-        return dataclasses.replace(
-            operand, floor=jnp.full_like(operand.floor, -jnp.inf)
-        )
+        floor = jnp.full_like(operand.floor, -jnp.inf)
+        return dataclasses.replace(operand, floor=floor)  # pyright: ignore
     return operand
 
 
@@ -94,12 +94,15 @@ def _as_array(V: Any) -> Any:
 def _as_dense(V: Any, dtype: Any, signed: bool) -> Dense:
     array = _as_array(V)
     # min and max carry a NaN through, so no m×n temporary is needed to find one.
-    _check_values(float(array.min()), float(array.max()), array.shape, signed)
+    low = float(array.min())
+    _check_values(low, float(array.max()), array.shape, signed)
     mean = float(array.mean(dtype=None if isinstance(V, jax.Array) else np.float64))
-    return _dense(array, mean, dtype)
+    return _dense(array, mean, low, dtype)
 
 
-def _dense(array: Any, mean: float, dtype: Any, weights: Any = None) -> Dense:
+def _dense(
+    array: Any, mean: float, low: float, dtype: Any, weights: Any = None
+) -> Dense:
     array = _placed(jnp.asarray(array, dtype))
     if weights is not None:
         weights = jax.device_put(jnp.asarray(weights, dtype), array.sharding)
@@ -107,9 +110,13 @@ def _dense(array: Any, mean: float, dtype: Any, weights: Any = None) -> Dense:
     limit = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
     # Slices along a sharded axis would move data: there a block is all rows.
     block = m if len(array.devices()) > 1 else max(1, min(m, limit // n))
-    floor = _floor(mean, dtype)
     return Dense(
-        array=array, floor=floor, weights=weights, transposed=False, block=block
+        array=array,
+        floor=_floor(mean, dtype),
+        moments=Moments.of(array, weights, mean=mean, smallest=low, shape=(m, n)),
+        weights=weights,
+        transposed=False,
+        block=block,
     )
 
 
@@ -119,14 +126,16 @@ def _as_sparse(V: Any, dtype: Any, signed: bool) -> Sparse:
     if not csr.has_canonical_format:
         csr = csr.copy()
         csr.sum_duplicates()
-    low, high = (csr.data.min(), csr.data.max()) if csr.nnz else (0.0, 0.0)
-    _check_values(float(low), float(high), V.shape, signed)
+    low, high = map(float, (csr.data.min(), csr.data.max()) if csr.nnz else (0, 0))
+    _check_values(low, high, V.shape, signed)
     mean = float(csr.sum(dtype=np.float64)) / (V.shape[0] * V.shape[1])
-    return _sparse(csr, mean, dtype)
+    return _sparse(csr, mean, low, dtype)
 
 
-def _sparse(csr: Any, mean: float, dtype: Any, weights: Any = None) -> Sparse:
-    m, n = csr.shape
+def _sparse(
+    csr: Any, mean: float, low: float, dtype: Any, weights: Any = None
+) -> Sparse:
+    (m, n), numbers = csr.shape, {"mean": mean, "smallest": low, "shape": csr.shape}
     columns = csr.indices.astype(np.int32, copy=False)
     rows = np.repeat(np.arange(m, dtype=np.int32), np.diff(csr.indptr))
     pick, indptr, blocks = _by_rows(rows, columns, (m, n))
@@ -149,10 +158,12 @@ def _sparse(csr: Any, mean: float, dtype: Any, weights: Any = None) -> Sparse:
             **static,
         )
 
+    by_rows = made(pick, rows, columns, indptr, pick_t, columns=n, blocks=blocks)
     return Sparse(
-        csr=made(pick, rows, columns, indptr, pick_t, columns=n, blocks=blocks),
+        csr=by_rows,
         csr_t=made(pick_t, columns, rows, indptr_t, pick, columns=m, blocks=blocks_t),
         floor=_floor(mean, dtype),
+        moments=Moments.of(by_rows.data, by_rows.weights, **numbers),
     )
 
 
@@ -179,16 +190,17 @@ def _by_rows(
 def _as_observed(V: Observed, dtype: Any, signed: bool) -> Operand:
     from scipy.sparse import csr_array
 
-    _check_values(float(V.values.min()), float(V.values.max()), V.shape, signed)
-    mean = float(np.average(V.values, weights=V.weights))
+    low = float(V.values.min())
+    _check_values(low, float(V.values.max()), V.shape, signed)
+    values, weights = V.values.astype(dtype), V.weights.astype(dtype)
     if V.nnz >= DENSE_SHARE * V.shape[0] * V.shape[1]:
-        array, weights = np.full(V.shape, mean), np.zeros(V.shape)
-        array[V.rows, V.cols], weights[V.rows, V.cols] = V.values, V.weights
-        return _dense(array, mean, dtype, weights)
+        array, everywhere = np.zeros((2, *V.shape), dtype)
+        array[V.rows, V.cols], everywhere[V.rows, V.cols] = values, weights
+        return _dense_observed(array, everywhere, low, dtype)
     # Rows are in order, so that entries stand in the CSR matrix as they do here.
     indptr = np.searchsorted(V.rows, np.arange(V.shape[0] + 1))
-    csr = csr_array((V.values, V.cols, indptr), shape=V.shape)
-    return _sparse(csr, mean, dtype, V.weights)
+    csr = csr_array((values, V.cols, indptr), shape=V.shape)
+    return _sparse(csr, weighted_mean(values, weights), low, dtype, weights)
 
 
 def _as_masked(V: Any, mask: Any, dtype: Any, signed: bool) -> Operand:
@@ -239,10 +251,17 @@ def _masked_dense(V: Any, mask: np.ndarray, dtype: Any, signed: bool) -> Dense:
     low = float(xp.where(known, V, np.inf).min())
     high = float(xp.where(known, V, -np.inf).max())
     _check_values(low, high, V.shape, signed)
-    counted = xp.where(known, V, 0) * (mask if mask.dtype.kind == "f" else mask * 1.0)
-    mean = float(counted.sum() / mask.sum(dtype=np.float64))
+    return _dense_observed(xp.where(known, V, 0), mask, low, dtype)
+
+
+def _dense_observed(V: Any, weights: np.ndarray, low: float, dtype: Any) -> Dense:
+    """V, 0 where nothing is known, of weight 0 there."""
+    weights = weights.astype(dtype)
+    xp: Any = jnp if isinstance(V, jax.Array) else np
+    V = xp.asarray(V, dtype)
+    mean = weighted_mean(V, weights)
     # An unknown entry becomes a number at which no loss is infinite.
-    return _dense(xp.where(known, V, mean), mean, dtype, mask)
+    return _dense(xp.where(weights > 0, V, mean), mean, low, dtype, weights)
 
 
 def _floor(mean: float, dtype: Any) -> jax.Array:

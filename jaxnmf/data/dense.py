@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxnmf.data.moments import Moments
 from jaxnmf.data.operand import EntryFn
 from jaxnmf.types import pytree, static
 
@@ -20,6 +21,7 @@ class Dense:
 
     array: Float[Array, "r c"]
     floor: Float[Array, ""]
+    moments: Moments
     weights: Float[Array, "r c"] | None = None
     transposed: bool = static(False)
     block: int = static(0)
@@ -44,7 +46,9 @@ class Dense:
 
     @property
     def T(self) -> Dense:
-        return dataclasses.replace(self, transposed=not self.transposed)
+        return dataclasses.replace(
+            self, transposed=not self.transposed, moments=self.moments.T
+        )
 
     def rows(self, index: Int[Array, " b"]) -> Dense:
         """The rows of V at ``index``, (b, n); all ``floor`` where it is no row's, and
@@ -59,7 +63,13 @@ class Dense:
         array = taken(self.array, self.floor)
         weights = None if self.weights is None else taken(self.weights, 0)
         block = min(self.block, array.shape[0])
-        return dataclasses.replace(self, array=array, weights=weights, block=block)
+        return dataclasses.replace(
+            self,
+            array=array,
+            weights=weights,
+            block=block,
+            moments=self.moments.sample(there.sum(dtype=self.dtype)),
+        )
 
     def stored_wide(self) -> Dense:
         """The same V stored along its longer side, a copy where it is not.

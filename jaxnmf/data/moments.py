@@ -1,40 +1,145 @@
-"""Moments of what is known of V, computed once on the host."""
+"""Moments of what is known of V."""
 
 from __future__ import annotations
 
-import weakref
+import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnmf.data.dense import Dense
-from jaxnmf.data.operand import Operand
+from jaxnmf.types import pytree
 
-_totals: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
-
-
-def total(operand: Operand) -> float:
-    """Σ|V|; of data observed in part, mn times the mean of what is known. Summed once:
-    many runs begin from one matrix."""
-    if operand not in _totals:
-        _totals[operand] = _summed(operand)
-    return _totals[operand]
+BLOCK = 2**18  # entries that are summed in float64 at a time, in the cache
 
 
-def _summed(operand: Operand) -> float:
-    if isinstance(operand, Dense):
-        # The same order of summation, and the same bits, however V is stored.
-        turned = jax.tree.map(jnp.transpose, operand) if operand.transposed else operand
-        data, weights = turned.array, turned.weights
-    else:
-        data, weights = operand.csr.data, operand.csr.weights
+@pytree
+class Moments:
+    """Sums over the known entries of V, and its size.
+
+    All are leaves, float64 on the host: V padded to a shape that programs share keeps
+    its own, and no program is compiled for their values.
+
+    Attributes:
+      mean: of the known entries, with their weights.
+      total: Σ|v|; of data observed in part, mn times the weighted mean of |v|.
+      squares: Σ w v².
+      smallest: of the known entries, of sparse V of those it stores.
+      known: how many entries are known.
+      rows, columns: m and n.
+    """
+
+    mean: Any
+    total: Any
+    squares: Any
+    smallest: Any
+    known: Any
+    rows: Any
+    columns: Any
+
+    @classmethod
+    def of(
+        cls,
+        data: jax.Array,
+        weights: jax.Array | None,
+        *,
+        mean: float,
+        smallest: float,
+        shape: tuple[int, int],
+    ) -> Moments:
+        """Moments of a dense V (m, n), or of the entries (nnz,) that a sparse one
+        stores.
+
+        Args:
+          data, weights: in the operand's precision.
+          mean: of the known entries, by `weighted_mean` where there are weights.
+          smallest: of the known entries, before they were rounded to this precision.
+          shape: (m, n).
+        """
+        m, n = shape
+        total = _total(_sums(data if weights is None else data * weights))
+        if weights is not None:
+            total = m * n * total / _total(_sums(weights))
+        at_hand = _in_memory(data)
+        squares, known = (_on_host if at_hand else _on_device)(data, weights)
+        numbers = {
+            "mean": mean,
+            "total": total,
+            "squares": squares,
+            "smallest": np.dtype(data.dtype).type(smallest),
+            "known": m * n if weights is None else known,
+            "rows": m,
+            "columns": n,
+        }
+        return cls(**{name: np.float64(x) for name, x in numbers.items()})
+
+    @property
+    def T(self) -> Moments:
+        """Those of Vᵀ."""
+        return dataclasses.replace(self, rows=self.columns, columns=self.rows)
+
+    def sample(self, rows: Any) -> Moments:
+        """Those of a sample of V's rows, as they are expected to be."""
+        share = rows / self.rows
+        return dataclasses.replace(
+            self,
+            total=self.total * share,
+            squares=self.squares * share,
+            known=self.known * share,
+            rows=rows,
+        )
+
+
+def weighted_mean(values: Any, weights: np.ndarray) -> float:
+    """Σ w v / Σ w of arrays of one precision, by the devices that hold the values."""
+    if isinstance(values, jax.Array) and not _in_memory(values):
+        return float((values * weights).sum() / weights.sum())
+    return float(np.average(np.asarray(values), weights=weights))
+
+
+def _in_memory(x: jax.Array) -> bool:
+    """Whether NumPy can read an array without a copy."""
+    return len(x.devices()) == 1 and next(iter(x.devices())).platform == "cpu"
+
+
+@jax.jit  # as one loop, without an array as large as x between
+def _sums(x: Any) -> Any:
+    """Σ|x| along the last axis."""
+    return jnp.abs(x).sum(-1)
+
+
+def _total(x: Any) -> float:
+    return float(np.asarray(x).sum(dtype=np.float64))
+
+
+def _on_host(data: jax.Array, weights: jax.Array | None) -> tuple[float, float]:
+    """(Σ w v², how many weights are not 0)."""
+    v, w = (x if x is None else np.asarray(x) for x in (data, weights))
+    assert v is not None
+    squares = sum(_squares(v[rows], w, rows) for rows in _blocks(*v.shape))
+    return squares, 0 if w is None else int(np.count_nonzero(w))
+
+
+def _squares(v: np.ndarray, weights: np.ndarray | None, rows: slice) -> float:
+    # No BLAS: its threads wait on each other where the cores are busy.
+    squares = np.square(v, dtype=np.float64)
+    if weights is not None:
+        squares *= weights[rows]
+    return float(squares.sum())
+
+
+def _on_device(data: jax.Array, weights: jax.Array | None) -> tuple[float, float]:
+    """The same by the devices that hold the data, row by row."""
+    scale = float(jnp.abs(data).max()) or 1.0
+    squares = jnp.square(data / scale)
     if weights is None:
-        return _sum(abs(data))
-    m, n = operand.shape
-    return m * n * _sum(abs(data) * weights) / _sum(weights)
+        return scale**2 * _total(squares.sum(-1)), 0.0
+    known = _total((weights > 0).sum(-1))
+    return scale**2 * _total((squares * weights).sum(-1)), known
 
 
-def _sum(x: Any) -> float:
-    return float(np.asarray(x.sum(-1)).sum(dtype=np.float64))
+def _blocks(rows: int, columns: int = 1) -> Iterable[slice]:
+    step = max(1, BLOCK // columns)
+    return (slice(start, start + step) for start in range(0, rows, step))

@@ -18,6 +18,8 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 from jaxtyping import Array, Float
 
+from jaxnmf.data.moments import Moments
+
 EntryFn = Callable[..., Any]
 """A function of entries (v, x, …), applied entrywise."""
 
@@ -29,6 +31,11 @@ class Operand(Protocol):
     @property
     def floor(self) -> jax.Array:
         """What entries of X are kept above."""
+        ...
+
+    @property
+    def moments(self) -> Moments:
+        """Sums over the known entries of V, and its size."""
         ...
 
     @property

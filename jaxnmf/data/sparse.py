@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxnmf.data.moments import Moments
 from jaxnmf.data.operand import EntryFn, taken
 from jaxnmf.data.padded_rows import PaddedRows
 from jaxnmf.types import pytree, static
@@ -71,6 +72,7 @@ class Sparse:
     csr: CSR
     csr_t: CSR
     floor: Float[Array, ""]
+    moments: Moments
 
     @property
     def kind(self) -> str:
@@ -91,7 +93,12 @@ class Sparse:
 
     @property
     def T(self) -> Sparse:
-        return Sparse(csr=self.csr_t, csr_t=self.csr, floor=self.floor)
+        return Sparse(
+            csr=self.csr_t,
+            csr_t=self.csr,
+            floor=self.floor,
+            moments=self.moments.T,
+        )
 
     def to_host(self) -> Any:
         """V as a SciPy array."""

@@ -6,7 +6,6 @@ import functools
 
 import numpy as np
 
-from jaxnmf.data.moments import total
 from jaxnmf.data.operand import Operand
 
 
@@ -41,5 +40,5 @@ def random_factors(
     m, n = operand.shape
     W = np.abs([component_normals(seed, 0, k, m) for k in range(rank)]).T
     H = np.abs([component_normals(seed, 1, k, n) for k in range(rank)])
-    scale = np.sqrt(total(operand) / (W.sum(0) @ H.sum(1)))
+    scale = np.sqrt(operand.moments.total / (W.sum(0) @ H.sum(1)))
     return W * scale, H * scale

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxnmf.data.moments import total
 from jaxnmf.data.operand import Operand
 from jaxnmf.init.random import component_normals
 
@@ -38,7 +37,7 @@ def svd_factors(
         if u_norm * v_norm > 0:
             root = np.sqrt(s[k] * u_norm * v_norm)
             W[:, k], H[k] = root * u / u_norm, root * v / v_norm
-    mean = total(operand) / (m * n)
+    mean = operand.moments.total / (m * n)
     if method == "nndsvda":
         W[W == 0], H[H == 0] = mean, mean
     elif method == "nndsvdar":

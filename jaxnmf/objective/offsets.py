@@ -51,7 +51,7 @@ def levels(
       offsets: the l2 weights of b and of c, or None for no offsets.
       toward: "zero" or "mean".
     """
-    mean = known_mean(operand)
+    mean = float(operand.moments.mean)
     share = 1.0 if offsets is None else SHARE
     entry = float(np.sqrt(share * mean / rank)) if toward == "mean" else 0.0
     return Levels(share, entry, mean * (1 - share) / 2)
@@ -154,14 +154,3 @@ def has_offsets(problem: Problem) -> bool:
         return False
     rows = np.asarray(of_W)[1:2], np.asarray(of_H)[:1]
     return all(bool((row == 1).all()) for row in rows)
-
-
-def known_mean(operand: Operand) -> float:
-    """The weighted mean of what is known of V."""
-    values: Any = operand.to_host()
-    weights: Any = operand.host_weights()
-    if weights is None:
-        return float(values.mean())
-    if hasattr(values, "tocsr"):
-        values, weights = values.data, weights.data
-    return float(np.average(values, weights=weights))

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.data.convert import as_operand
-from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_solver
 from jaxnmf.run.programs import precision
 from jaxnmf.selection.base import (
@@ -25,7 +24,7 @@ from jaxnmf.selection.base import (
     one_of,
     within,
 )
-from jaxnmf.solvers.ard import ARD, mean_entry
+from jaxnmf.solvers.ard import ARD
 from jaxnmf.sweeps.result import SweepResult
 from jaxnmf.types import Factors
 
@@ -172,9 +171,6 @@ class Relevance(Method):
 
 
 def mean_of(data: Data) -> float:
-    """The mean of what is known of V, as the solver has it."""
+    """The mean of what is known of V."""
     with precision("float64"):
-        operand = as_operand(data.V, "float64", mask=data.mask)
-        m, n = operand.shape
-        ones = Factors(jnp.ones((1, m)), jnp.ones((1, n)))
-        return float(mean_entry(Problem.of(operand, data.loss), ones))
+        return float(as_operand(data.V, "float64", mask=data.mask).moments.mean)

@@ -69,7 +69,8 @@ class ARD:
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Prior:
         del key
         H = factors.H
-        mean, rank = mean_entry(problem, factors), problem.project.rank(H)
+        mean = jnp.asarray(problem.operand.moments.mean, H.dtype)
+        rank = problem.project.rank(H)
         a = jnp.asarray(self.a, H.dtype)
         if self.prior == "l2":
             b = 0.5 * math.pi * (a - 1) * mean / rank
@@ -114,12 +115,3 @@ class ARD:
         nothing = Factors(*(jnp.zeros_like(X) for X in factors))
         bound = self.weights(nothing, b)
         return self.weights(factors, b) / bound - 1
-
-
-def mean_entry(problem: Problem, factors: Factors) -> jax.Array:
-    """The mean of what is known of V."""
-    Wt, H = (jnp.ones_like(X[:1]) for X in factors)
-    (total,) = problem.operand.map_dot(lambda v, _: (v,), Wt, H)
-    known = problem.operand.T.dot_weights(H) if not problem.fully_observed else None
-    count = Wt.shape[1] * H.shape[1] if known is None else known.sum()
-    return total.sum() / count

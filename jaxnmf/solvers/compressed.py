@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxnmf.data.moments import Moments
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_solver, register_solver
 from jaxnmf.solvers.base import QUADRATIC, Supports, gives_nnls
@@ -23,6 +24,7 @@ class LowRank:
     left: Float[Array, "l m"]
     right: Float[Array, "l n"]
     floor: Float[Array, ""]
+    moments: Moments  # of V
     entries: int = static()  # of V, so that solvers repeat their sweeps as on V
 
     @property
@@ -35,7 +37,9 @@ class LowRank:
 
     @property
     def T(self) -> LowRank:
-        return dataclasses.replace(self, left=self.right, right=self.left)
+        return dataclasses.replace(
+            self, left=self.right, right=self.left, moments=self.moments.T
+        )
 
     def dot(self, fixed: Float[Array, "p m"]) -> Float[Array, "p n"]:
         return (fixed @ self.left.T) @ self.right
@@ -148,5 +152,9 @@ def compress(
     Q = basis(operand.T.dot(jax.vmap(gaussian)(numbers)))
     Q = jax.lax.fori_loop(0, power, again, Q)
     return LowRank(
-        left=Q, right=operand.dot(Q), floor=operand.floor, entries=operand.entries
+        left=Q,
+        right=operand.dot(Q),
+        floor=operand.floor,
+        moments=operand.moments,
+        entries=operand.entries,
     )

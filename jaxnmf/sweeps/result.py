@@ -50,16 +50,10 @@ class SweepResult:
         the objective), kkt, iterations, status."""
         import pandas as pd
 
-        quadratic = self.builder.problems[0].loss.quadratic
-        sizes = [
-            _squares(problem.operand) if quadratic else 0.0
-            for problem in self.builder.problems
-        ]
         rows = []
         for i, (lane, run) in enumerate(zip(self.lanes, self.runs, strict=True)):
             if run is None:
                 continue
-            size = sizes[self.builder.data_of_seed[lane.seed]]
             rows.append(
                 {
                     "lane": i,
@@ -67,7 +61,7 @@ class SweepResult:
                     "seed": lane.seed,
                     **lane.settings,
                     "objective": float(run.trace.objective[-1]),
-                    "relative_error": self._relative_error(lane, run, size),
+                    "relative_error": self._relative_error(lane, run),
                     "kkt": float(run.trace.kkt[-1]),
                     "iterations": int(run.iterations),
                     "status": str(Status.from_code(int(run.status))),
@@ -75,16 +69,17 @@ class SweepResult:
             )
         return pd.DataFrame(rows)
 
-    def _relative_error(self, lane: Lane, run: Run, size: float) -> float:
-        """From the objective and ``size`` = Σ w v²; NaN where that is 0."""
-        if size == 0:
-            return float("nan")
+    def _relative_error(self, lane: Lane, run: Run) -> float:
+        """From the objective; NaN for another loss than Frobenius, and for V = 0."""
         problem = self.builder.problem(lane)
+        squares = float(problem.operand.moments.squares)
+        if not problem.loss.quadratic or squares == 0:
+            return float("nan")
         with precision(self.builder.dtype.name):
             pairs = zip(problem.penalties, run.factors, strict=True)
             penalty = sum(float(p.value(jnp.asarray(X))) for p, X in pairs)
         fit = max(float(run.trace.objective[-1]) - penalty, 0.0)
-        return float(np.sqrt(2 * fit / size))
+        return float(np.sqrt(2 * fit / squares))
 
     def factors(self, lane: int) -> tuple[np.ndarray, np.ndarray]:
         """(W, H) of a lane, (m, p) and (p, n)."""
@@ -135,13 +130,3 @@ class SweepResult:
             f"SweepResult({done} of {len(self.lanes)} lanes, p = {ranks}, "
             f"{self.seconds:.3g} s of which {self.compile_seconds:.2g} s compiling)"
         )
-
-
-def _squares(operand: Any) -> float:
-    """Σ w v²."""
-    values, weights = operand.to_host(), operand.host_weights()
-    if hasattr(values, "tocsr"):
-        values = values.data
-        weights = None if weights is None else weights.data
-    squares = np.square(values, dtype=np.float64)
-    return float((squares if weights is None else squares * weights).sum())

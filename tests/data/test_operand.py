@@ -51,7 +51,7 @@ def questions(operand, fixed, free, other):
     return {
         "dot": operand.dot(fixed),
         "sum": operand.map_sum(lambda v, x: v / x, fixed, free),
-        "sum of two": operand.sum(changed, fixed, free, other),
+        "sum of two": operand.map_sum(changed, fixed, free, other),
         "pull": operand.map_dot(products, fixed, free),
         "pulls": operand.map_dot_both(products, fixed, free),
     }
@@ -406,8 +406,10 @@ def temporary_bytes(block, method):
 
     with precision("float32"):
         zero = shape()
-        dense = Dense(array=shape(m, n), floor=zero, block=block)  # pyright: ignore
         like = Problem.of(as_operand(np.ones((1, 1))), KullbackLeibler())
+        dense = dataclasses.replace(
+            like.operand, array=shape(m, n), floor=zero, block=block
+        )
         problem = dataclasses.replace(like, operand=dense)
         factors = Factors(shape(p, m), shape(p, n))  # pyright: ignore
         program = jax.jit(method).lower(problem, factors).compile()

@@ -369,4 +369,5 @@ def test_every_number_has_the_precision_of_the_data(dtype):
             problem = Problem.of(
                 as_operand(V, dtype), loss, held=held, penalties=PENALTIES
             )
-            assert {x.dtype for x in jax.tree.leaves(problem)} == {np.dtype(dtype)}
+            leaves = jax.tree.leaves(jax.tree.map(jnp.asarray, problem))
+            assert {x.dtype for x in leaves} == {np.dtype(dtype)}

@@ -13,7 +13,6 @@ import pandas as pd
 
 from jaxnmf._util.names import suggestion
 from jaxnmf.build import UnsupportedError
-from jaxnmf.data.observed import Observed
 from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment.jobs.runs import as_error, reference
@@ -21,7 +20,6 @@ from jaxnmf.experiment.jobs.specification import Specification
 from jaxnmf.experiment.jobs.unfinished import Unfinished
 from jaxnmf.experiment.store.layout import Outcome
 from jaxnmf.objective.constraints import NonNegative
-from jaxnmf.objective.problem import Problem
 from jaxnmf.selection import RankSelection
 from jaxnmf.selection.choose import make_method, run_selection
 from jaxnmf.sweeps.lane import PENALTIES
@@ -82,15 +80,6 @@ class LaneJob:
         """How many lanes there are."""
         return len(self.specification.ranks) * len(self.specification.seeds)
 
-    def _reference(self, problem: Problem, dtype: Any) -> float:
-        """The `reference` of the data that a lane was fitted to."""
-        V, weights = problem.operand.to_host(), problem.operand.host_weights()
-        if weights is not None:
-            rows, cols = weights.nonzero()
-            values = np.asarray(V[rows, cols]).ravel()
-            V = Observed(rows, cols, values, V.shape)
-        return reference(problem, V, dtype)
-
     def outcome(self, found: SweepResult, keep: bool, **more: Any) -> Outcome:
         """A row a lane, and with ``keep`` the factors of the best at each rank."""
         names = dict(self.labels)
@@ -102,10 +91,7 @@ class LaneJob:
         table = found.table
         relative = table["relative_error"]
         kept = best(table) if keep else []
-        references = [
-            self._reference(problem, found.builder.dtype)
-            for problem in found.builder.problems
-        ]
+        references = [reference(problem) for problem in found.builder.problems]
         for i, (lane, run) in enumerate(pairs):
             assert run is not None
             parts = [f"{k}={v:g}" for k, v in lane.settings.items()]

@@ -129,7 +129,7 @@ class Runs:
             held = split_of(V, given.holdout, seed, fold)
             V, baselines = held.train, _baselines(held)
         problem = make_problem(V, given.solver, given.objective, self.dtype)
-        return Part(problem, reference(problem, V, self.dtype), held, baselines)
+        return Part(problem, reference(problem), held, baselines)
 
     def _finished(self, case: Case, stop: Stop, unfinished: Unfinished) -> StoredRun:
         given, part = self.specification, self.part(case)
@@ -233,27 +233,28 @@ def _predictions(part: Part, result: Result) -> dict[str, float]:
     }
 
 
-def reference(problem: Problem, V: Any, dtype: Any) -> float:
-    """What a loss is divided by to become an error without units.
+def reference(problem: Problem) -> float:
+    """The objective that an error without units is relative to.
 
     ½‖V‖² for the Frobenius loss, so that the error is the square of the relative
-    error; for others the loss of the best matrix whose rows are constant. Of data
+    error; for others the divergence of the best matrix whose rows are constant. Of data
     observed in part, over the known entries.
     """
-    m, n = V.shape
-    observed = isinstance(V, Observed)
+    operand = problem.operand
     if problem.loss.quadratic:
-        data = V.values if observed else V.data if hasattr(V, "nnz") else V
-        return 0.5 * float(np.sum(np.square(data, dtype=np.float64)))
-    if observed:
-        known = np.bincount(V.rows, minlength=m)
-        means = np.bincount(V.rows, V.values, minlength=m) / np.maximum(known, 1)
-        means = np.where(known, means, V.values.mean())
+        return 0.5 * float(operand.moments.squares)
+    (m, n), dtype = operand.shape, operand.dtype
+    V, weights = operand.to_host(), operand.host_weights()
+    if weights is None:
+        means = V.sum(axis=1, dtype=np.float64) / n
     else:
-        means = V.mean(axis=1)
+        sums = np.asarray((V * weights).sum(axis=1, dtype=np.float64))
+        known = np.asarray(weights.sum(axis=1, dtype=np.float64))
+        means = np.where(known > 0, sums / np.where(known > 0, known, 1), 0)
+        means = np.where(known > 0, means, operand.moments.mean)
     means = np.asarray(means, dtype).reshape(1, m)
     factors = Factors(means, np.ones((1, n), dtype))  # pyright: ignore
-    return divergence(problem.operand, problem.loss, factors)
+    return divergence(operand, problem.loss, factors)
 
 
 def as_error(loss: Any, objective: np.ndarray, reference: float) -> np.ndarray:
