@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, PyTree
 
 T = TypeVar("T")
 
@@ -133,9 +133,15 @@ FreeFactor = Float[Array, "p n"]
 Cross = Float[Array, "p n"]
 """The cross product of the fixed factor and V, fixed V."""
 
-State = Any
+State = PyTree[Array]
 """The state of a solver: a pytree with the same structure, shapes and types after every
 step. A solver names its own class where it has one."""
+
+Index = Int[Array, ""]
+"""The index of a compiled loop."""
+
+Scalar = Float[Array, ""]
+"""A number on the device."""
 
 Pointwise = Callable[[jax.Array, jax.Array], jax.Array]
 """An entrywise function of (v, x) with v an entry of V and x the entry of W H."""

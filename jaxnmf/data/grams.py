@@ -49,3 +49,7 @@ class ColumnGrams:
     def diagonal(self) -> Float[Array, "p n"]:
         index = np.arange(self.array.shape[0])
         return self.array[index, index]
+
+
+Gram = Float[Array, "p p"] | ColumnGrams
+"""What a half-step asks of the fixed factor: its Gram matrix, or one a column."""
