@@ -1,4 +1,4 @@
-"""Work by blocks of columns."""
+"""Updates of a factor by blocks of its columns, for methods that hold W H."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ def by_column_blocks(
     free: Float[Array, "p n"],
     columns: Callable[[jax.Array, Float[Array, "p b"]], Float[Array, "p b"]],
 ) -> Float[Array, "p n"]:
-    """``columns(v, X)``, the new columns X of the free factor that belong to the
-    columns v of a dense V, a block at a time. v is as stored: turning it would copy."""
+    """The factor updated block by block, so that W H is held for one block alone.
+
+    Args:
+      problem: of a dense V.
+      free: (p, n), or more rows where an update carries numbers for each column.
+      columns: (v, X) → the update of the columns X that belong to the columns v of V. v
+        is as V is stored, (m, b) or its transpose (b, m), for a transposition copies.
+    """
     operand = problem.operand
     array, axis = operand.array, 0 if operand.transposed else 1
     m, n = operand.shape
@@ -27,7 +33,7 @@ def by_column_blocks(
         return columns(array, free)
 
     def block(i: Any, done: Any) -> Any:
-        # The last block reaches back and finds the same columns again.
+        # The last block overlaps the one before and computes some columns again.
         start = jnp.minimum(i * size, n - size)
         v = jax.lax.dynamic_slice_in_dim(array, start, size, axis)
         X = jax.lax.dynamic_slice_in_dim(free, start, size, 1)

@@ -1,4 +1,4 @@
-"""Coordinate descent over the rows of a factor."""
+"""Coordinate descent over the rows of a factor, for quadratic losses."""
 
 from __future__ import annotations
 
@@ -10,37 +10,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnmf.data.grams import ColumnGrams
-from jaxnmf.kernels.nnls import diagonal, inverse
+from jaxnmf.kernels.inverses import diagonal, inverse
+from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.objective.problem import Problem
 
-# Of a sweep; measured on a CPU (`experiments/benchmarks`).
+# The components from which a sweep works on tiles, and the rows of a tile: measured on
+# a CPU (`experiments/benchmarks`).
 TILED_FROM, TILE = 128, 8
 
 
-def inner_repeats(
-    problem: Problem,
-    free: Float[Array, "p q"],
-    inner: int,
-    share: float = 0.3,
-    most: int = 8,
-) -> jax.Array | int:
-    """How often a half-step may use its Gram and cross product again.
-
-    ``inner`` where it is given; for 0 the rule of Gillis & Glineur (2012),
-    1 + share × (cost of the products) / (cost of a sweep), here at most ``most``. The
-    share and the bound were measured on a CPU (`experiments/benchmarks`). It counts the
-    components that are there, so that a padded run repeats as often as a bare one.
-    """
-    if inner:
-        return inner
-    ratio = problem.operand.entries / free.shape[1]
-    # With a Gram matrix a column, making them costs p²/2 an entry, a sweep p² a column.
-    ratio = ratio / (problem.project.rank(free) if problem.by_gram else 2)
-    return jnp.clip(1 + jnp.floor(share * ratio), 1, most).astype(jnp.int32)
-
-
 def by_row(weight: Any, X: Float[Array, "p q"]) -> Callable[[Any], Any]:
-    """Row k of a penalty's weight: a number, or what broadcasts to X's shape."""
+    """The function that gives row k of a penalty's weight, which is a number or an
+    array that broadcasts to the shape of X."""
     if jnp.ndim(weight) == 0:
         return lambda _: weight
     rows = jnp.broadcast_to(weight, (X.shape[0], jnp.shape(weight)[-1]))
@@ -55,13 +36,25 @@ def sweep(
     project: Any = None,
     rough: Float[Array, " p"] | None = None,
 ) -> Float[Array, "p q"]:
-    """One pass of coordinate descent over the rows of X: each is set to the best for
-    the others, projected by ``project`` (on the feasible set, entry by entry, by
-    default); with ``rough`` weights of ½‖D x_k‖² too, D the differences of neighbours,
-    by a majoriser.
+    """One pass of coordinate descent over the rows of X.
 
-    From ``TILED_FROM`` components on X is too large for the cache: tiles of ``TILE``
-    rows then take the others' part by one product, which changes rounding alone."""
+    For k = 1 … p, with G = ``gram``, B = ``cross`` and the projection P:
+
+        x_k ← P(x_k + (b_k − G_k X − l1 − l2 (x_k − toward)) / (G_kk + l2)).
+
+    From ``TILED_FROM`` components on, X is too large for the cache: tiles of ``TILE``
+    rows then get the part of the other rows by one product, which changes rounding
+    only.
+
+    Args:
+      problem: gives the penalty, the projection and the held entries.
+      gram: (p, p), or a Gram matrix for each column.
+      cross: (p, q).
+      X: (p, q), feasible.
+      project: the projection of a row; that of the problem, entry by entry, by default.
+      rough: (p,), weights of ½‖D x_k‖², D the differences of neighbours. The row then
+        minimises a majoriser of it, whose curvature is 4 ``rough``.
+    """
     penalty = problem.penalty
     curvature = diagonal(gram) + penalty.l2
     if rough is not None:
@@ -73,7 +66,7 @@ def sweep(
     project = project or problem.project.entrywise
 
     def rows(X: Any, gram: Any, cross: Any, first: Any) -> Any:
-        """Every row of X in turn, which are those of the factor from ``first`` on."""
+        """X after a pass over its rows, the factor's rows from ``first`` on."""
 
         def row(k: Any, X: Any) -> Any:
             x = X[k]
@@ -112,6 +105,6 @@ def sweeps(
     X: Float[Array, "p q"],
     inner: int,
 ) -> Float[Array, "p q"]:
-    """``inner`` sweeps, or for 0 as many as the sizes decide (`inner_repeats`)."""
+    """X after `inner_repeats` sweeps."""
     count = inner_repeats(problem, X, inner)
     return jax.lax.fori_loop(0, count, lambda _, X: sweep(problem, gram, cross, X), X)

@@ -1,4 +1,4 @@
-"""Extrapolation with restarts."""
+"""The coefficient of an extrapolation with restarts."""
 
 from __future__ import annotations
 
@@ -9,19 +9,30 @@ import jax.numpy as jnp
 
 
 class Momentum(NamedTuple):
-    """The β of an extrapolation, with restarts (Ang & Gillis 2019)."""
+    """β of the extrapolation X + β (X − X₋), which grows with steps that descend.
+
+    Attributes:
+      beta: β.
+      last: the β of the last accepted step.
+      ceiling: β̄, the bound of β.
+
+    Reference: Ang & Gillis, "Accelerating nonnegative matrix factorization algorithms
+    using extrapolation", Neural Computation 31 (2019).
+    """
 
     beta: jax.Array
-    last: jax.Array  # of the last accepted step
-    ceiling: jax.Array  # β̄, what β may grow to
+    last: jax.Array
+    ceiling: jax.Array
 
     @classmethod
     def start(cls, beta: Any, dtype: Any) -> Momentum:
+        """Before the first step."""
         beta = jnp.asarray(beta, dtype)
         return cls(beta, beta, jnp.ones((), dtype))
 
     def grown(self, growth: Any, ceiling_growth: Any) -> Momentum:
-        """After a step that was accepted."""
+        """After an accepted step: β ← min(β̄, growth·β) and
+        β̄ ← min(1, ceiling_growth·β̄)."""
         return Momentum(
             beta=jnp.minimum(self.ceiling, growth * self.beta),
             last=self.beta,
@@ -29,10 +40,10 @@ class Momentum(NamedTuple):
         )
 
     def shrunk(self, decay: Any) -> Momentum:
-        """After a step that was undone."""
+        """After a step that was undone: β̄ ← the last accepted β, β ← β / decay."""
         return Momentum(beta=self.beta / decay, last=self.last, ceiling=self.last)
 
 
 def choose(which: jax.Array, yes: Any, no: Any) -> Any:
-    """One of two trees."""
+    """The first of two trees where ``which`` is true, else the second."""
     return jax.tree.map(lambda a, b: jnp.where(which, a, b), yes, no)

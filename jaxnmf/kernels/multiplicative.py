@@ -1,4 +1,4 @@
-"""Multiplicative updates."""
+"""Multiplicative updates of β-divergences."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from jaxnmf.types import Factors
 
 
 def quotient(minus: jax.Array, plus: jax.Array) -> jax.Array:
-    """minus / plus, the factor of a multiplicative update. Where plus is 0 so is
-    minus, and any value is as good: 1 keeps the entry."""
+    """minus / plus, the ratio of a multiplicative update, and 1, which keeps an entry,
+    where plus is 0: there minus is 0 too."""
     return jnp.where(plus > 0, minus / jnp.where(plus > 0, plus, 1), 1)
 
 
@@ -25,12 +25,19 @@ def multiplied(
     plus: Float[Array, "p q"],
     floor: jax.Array | float = 0.0,
 ) -> Float[Array, "p q"]:
-    """The multiplicative update max(floor, X ∘ (minus / plus)^γ) of a β-divergence."""
+    """The multiplicative update max(floor, X ∘ (minus / plus)^γ) of a β-divergence.
+
+    γ is the loss's ``mu_exponent``, with an l2 penalty and β < 2 it is 1/(3 − β):
+    with either the update is monotone.
+
+    Reference: Févotte & Idier, "Algorithms for nonnegative matrix factorization with
+    the β-divergence", Neural Computation 23 (2011).
+    """
     ratio = quotient(minus, plus)
     beta, exponent = problem.loss.beta, problem.loss.mu_exponent
     step = ratio**exponent if exponent != 1 else ratio
     if beta < 2:
-        # x² grows faster than what γ was made for: with it 1/(3−β) descends.
+        # x² grows faster than the terms of the loss.
         step = jnp.where(problem.penalty.l2 > 0, ratio ** (1 / (3 - beta)), step)
     return problem.project(X * step, floor)
 
@@ -38,8 +45,8 @@ def multiplied(
 def joint_update(
     problem: Problem, factors: Factors, floors: tuple[Any, Any]
 ) -> Factors:
-    """Both factors' multiplicative updates from one quotient V / WH, for the
-    Kullback-Leibler divergence: H ← H ∘ minus_H / plus_H, then W ← W ∘ minus_W / H⁺1.
+    """The multiplicative updates of both factors from one quotient V / WH, for the
+    Kullback-Leibler divergence: H⁺ = H ∘ minus_H / plus_H, W⁺ = W ∘ minus_W / H⁺1.
 
     Reference: Marmin, Goulart & Févotte, "Joint majorization-minimization for NMF with
     the β-divergence", Signal Processing 209 (2023).

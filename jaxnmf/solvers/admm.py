@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.kernels.lipschitz import gradient_step
-from jaxnmf.kernels.nnls import inverted
+from jaxnmf.kernels.inverses import inverted
+from jaxnmf.kernels.step_sizes import gradient_step
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (

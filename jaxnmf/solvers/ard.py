@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxnmf.kernels.inverses import inverse
 from jaxnmf.kernels.multiplicative import quotient
-from jaxnmf.kernels.nnls import inverse
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import BETA, EVERY_OPERAND, Supports

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxnmf.data.grams import ColumnGrams
-from jaxnmf.kernels.nnls import diagonal, inverse
+from jaxnmf.kernels.inverses import diagonal, inverse
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnmf.kernels.coordinate import sweep
-from jaxnmf.kernels.nnls import inverse
+from jaxnmf.kernels.inverses import inverse
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.kernels.coordinate import inner_repeats, sweep, sweeps
+from jaxnmf.kernels.coordinate import sweep, sweeps
+from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnmf.kernels.blocks import by_column_blocks
+from jaxnmf.kernels.inverses import inverted
 from jaxnmf.kernels.multiplicative import multiplied
-from jaxnmf.kernels.nnls import inverted
 from jaxnmf.objective.constraints import Simplex
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver

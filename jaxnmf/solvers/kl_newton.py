@@ -10,9 +10,9 @@ from jaxtyping import Array, Float
 
 from jaxnmf.data.grams import component_pairs
 from jaxnmf.kernels.blocks import by_column_blocks
+from jaxnmf.kernels.inverses import inverse
 from jaxnmf.kernels.momentum import Momentum, choose
 from jaxnmf.kernels.multiplicative import multiplied
-from jaxnmf.kernels.nnls import inverse
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnmf.kernels.coordinate import sweep
-from jaxnmf.kernels.lipschitz import gradient_step
+from jaxnmf.kernels.step_sizes import gradient_step
 from jaxnmf.objective.constraints import Simplex
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import jax
 
-from jaxnmf.kernels.coordinate import inner_repeats
 from jaxnmf.kernels.multiplicative import joint_update, multiplied
+from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import BETA, EVERY_OPERAND, Alternating, Supports

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.kernels.coordinate import inner_repeats, sweep, sweeps
+from jaxnmf.kernels.coordinate import sweep, sweeps
+from jaxnmf.kernels.inverses import inverse
 from jaxnmf.kernels.multiplicative import multiplied
-from jaxnmf.kernels.nnls import inverse
+from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from jaxnmf.kernels.lipschitz import gradient_step
+from jaxnmf.kernels.step_sizes import gradient_step
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.kernels.lipschitz import first_step, gradient_step
+from jaxnmf.kernels.step_sizes import first_step, gradient_step
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import ANY, EVERY_OPERAND, PROJECTED, Alternating, Supports

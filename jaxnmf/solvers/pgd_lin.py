@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.kernels.coordinate import inner_repeats
-from jaxnmf.kernels.lipschitz import first_step, gradient_step
+from jaxnmf.kernels.repeats import inner_repeats
+from jaxnmf.kernels.step_sizes import first_step, gradient_step
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import ANY, EVERY_OPERAND, PROJECTED, Alternating, Supports

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnmf.kernels.coordinate import sweeps
-from jaxnmf.kernels.nnls import inverse
+from jaxnmf.kernels.inverses import inverse
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports

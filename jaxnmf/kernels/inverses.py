@@ -1,4 +1,4 @@
-"""Small products and inverses for least squares with a Gram matrix."""
+"""Reciprocals and inverses that are safe at zero and fast on busy cores."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from jaxnmf.data.grams import ColumnGrams
 
 
 def inverse(x: jax.Array) -> jax.Array:
-    """1/x, and 0 where x is 0: a component without curvature stays as it is."""
+    """1/x, and 0 where x is 0, so that a component without curvature does not move."""
     return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1), 0)
 
 
 def diagonal(gram: Float[Array, "p p"] | ColumnGrams) -> Float[Array, "p q"]:
-    """The Gram matrix's diagonal as a column, (p, 1), or one for each column of X."""
+    """The diagonal of a Gram matrix as a column (p, 1); of one for each column of X all
+    of them (p, q)."""
     if isinstance(gram, ColumnGrams):
         return gram.diagonal
     return jnp.diagonal(gram)[:, None]
 
 
 def inverted(matrix: Float[Array, "p p"]) -> Float[Array, "p p"]:
-    """The inverse of a positive definite matrix, to be multiplied with.
+    """The inverse of a positive definite matrix, by its Cholesky factor.
 
-    A triangular solve with q columns is a threaded LAPACK call on a CPU, which busy
-    cores slow down a hundredfold; a product is not.
+    For products with many columns: a triangular solve with those is a threaded LAPACK
+    call on a CPU, which busy cores slow down a hundredfold, and a product is not.
     """
     root = jnp.linalg.cholesky(matrix)
     identity = jnp.eye(matrix.shape[0], dtype=matrix.dtype)

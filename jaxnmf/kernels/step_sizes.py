@@ -7,27 +7,26 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnmf.data.grams import ColumnGrams
-from jaxnmf.kernels.nnls import inverse
+from jaxnmf.kernels.inverses import inverse
 from jaxnmf.objective.problem import Problem
+from jaxnmf.types import FixedFactor, FreeFactor
 
 
 def gradient_step(
     problem: Problem, gram: Float[Array, "p p"] | ColumnGrams
 ) -> jax.Array:
-    """1/L, with L = `largest_eigenvalue_bound` + l2 no less than the Lipschitz constant
-    of the Frobenius loss's gradient, for each column where it has its own Gram matrix;
-    0 where L is 0, and so is the gradient."""
+    """1/L with L = `largest_eigenvalue_bound` + l2, at least the Lipschitz constant of
+    the Frobenius loss's gradient: one number, or one for each column that has a Gram
+    matrix of its own. 0 where L is 0, for there the gradient is 0."""
     l2 = jnp.asarray(problem.penalty.l2)
     if l2.ndim:
         l2 = l2.max(0)
     return inverse(largest_eigenvalue_bound(gram) + l2)
 
 
-def first_step(
-    problem: Problem, fixed: Float[Array, "p m"], free: Float[Array, "p n"]
-) -> jax.Array:
-    """A step to try first where no Lipschitz constant is known: the size of an entry
-    over the size of ``plus``."""
+def first_step(problem: Problem, fixed: FixedFactor, free: FreeFactor) -> jax.Array:
+    """The first trial step where no Lipschitz constant is known: the sum of the
+    factor's entries over the sum of ``plus``."""
     _, plus = problem.gradient(fixed, free)
     scale = plus.sum(1).sum()
     size = free.sum(1).sum()
@@ -37,15 +36,20 @@ def first_step(
 def largest_eigenvalue_bound(
     gram: Float[Array, "p p"] | ColumnGrams, steps: int | None = None
 ) -> jax.Array:
-    """An upper bound of λ_max of a non-negative symmetric matrix, or of each of many.
+    """An upper bound of the largest eigenvalue of a non-negative symmetric matrix, or
+    of each of many.
 
-    Collatz-Wielandt: λ_max ≤ max_i (Gx)_i / x_i for every x > 0; a few power
-    iterations make x nearly the eigenvector and the bound tight. Only p×p products,
-    where LAPACK would stall a compiled loop on busy cores.
+    Collatz-Wielandt: λ_max ≤ max_i (Gx)_i / x_i for every x > 0. After a few power
+    iterations x is nearly the eigenvector and the bound is tight. It takes only p×p
+    products, for LAPACK stalls a compiled loop on busy cores.
+
+    Args:
+      gram: (p, p), or a Gram matrix for each column.
+      steps: power iterations; by default 8, and 2 for many matrices, where one costs as
+        much as a gradient.
     """
     many = isinstance(gram, ColumnGrams)
     if steps is None:
-        # Of many, a power iteration costs as much as a gradient.
         steps = 2 if many else 8
     array = gram.array if many else gram
     largest = array.max((0, 1))
