@@ -191,7 +191,7 @@ def test_what_is_no_constraint_is_refused(rng, constraints, message):
     [("mu", "box"), ("hals", "simplex"), ("extrapolated", "simplex")],
 )
 def test_a_solver_that_cannot_is_refused_with_those_that_can(rng, solver, constraint):
-    with pytest.raises(ValueError, match=rf"{solver}.*{constraint}.*can: .*nenmf"):
+    with pytest.raises(ValueError, match=rf"{solver}.*{constraint}.*that do: .*nenmf"):
         jaxnmf.factorize(
             rng.random((6, 5)), 2, solver=solver, constraints=(constraint, None)
         )
