@@ -28,16 +28,22 @@ from jaxnmf.types import Status as Status
 from jaxnmf.types import Trace as Trace
 
 if TYPE_CHECKING:
+    from jaxnmf import plots as plots
     from jaxnmf.estimator import NMF as NMF
 else:  # which a type checker would read as: there is every name
 
     def __getattr__(name: str) -> Any:
-        # scikit-learn takes as long to import as all the rest, and few runs need it.
+        # scikit-learn takes as long to import as all the rest, and few runs need it
+        # or pictures.
         if name == "NMF":
             from jaxnmf.estimator import NMF
 
             return NMF
+        if name == "plots":
+            from importlib import import_module
+
+            return import_module("jaxnmf.plots")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), "NMF"})
+        return sorted({*globals(), "NMF", "plots"})
