@@ -37,7 +37,7 @@ compiler.compile_or_get_cached = watched
 x64 = jax.config.jax_enable_x64
 import jaxnmf
 
-jaxnmf.solvers(), jaxnmf.losses(), jaxnmf.datasets()
+jaxnmf.solvers(), jaxnmf.losses(), jaxnmf.datasets(), jaxnmf.plots.components
 told = {
     "modules": list(sys.modules),
     "compilations": len(compilations),
