@@ -4,7 +4,8 @@
 
 Replaces every file of the target's ``figures/`` and ``tables/`` by the one of the same
 name that ``jaxnmf report STUDY_FOLDER --figures`` wrote; pictures as PNG with few
-colours. To keep another file, copy it there once by hand. The report itself is not kept.
+colours. To keep another file, copy it there once by hand. The report itself is not
+kept.
 """
 
 from __future__ import annotations

@@ -18,23 +18,26 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from keep import fewer_colors
 
-from jaxnmf.experiment.report import gather, prediction_table
-from jaxnmf.experiment.report.words import HEADINGS, cell, loss_name
+from jaxnmf.experiment.report import gather, prediction_table, tables
+from jaxnmf.experiment.report.words import loss_name
 from jaxnmf.experiment.store.layout import BASELINES, PREDICTION_COLUMNS
 from jaxnmf.experiment.store.stored import read_jobs
 
 TOPIC_KEYS = ["dataset", "loss", "rank"]
-QUALITY = ["error", "npmi", "diversity", "nmi", "ari", "seconds"]
+QUALITY = ["median_error", "npmi", "diversity", "nmi", "ari", "seconds"]
 
 
 def markdown(columns: list[str], table: pd.DataFrame, names: list[str]) -> str:
     """A table; the columns ``names`` are text, the others numbers."""
     lines = [
-        "| " + " | ".join(HEADINGS.get(c, c.replace("_", " ")) for c in columns) + " |",
+        "| " + " | ".join(tables.column(c).heading for c in columns) + " |",
         "|---" * len(columns) + "|",
     ]
     for row in table.to_dict("records"):
-        cells = [str(row[c] or "") if c in names else cell(c, row[c]) for c in columns]
+        cells = [
+            str(row[c] or "") if c in names else tables.column(c).text(row[c])
+            for c in columns
+        ]
         if row.get("chosen"):
             cells = [f"**{text}**" if text else "" for text in cells]
         lines.append(f"| {' | '.join(cells)} |")
@@ -56,10 +59,11 @@ def topics_table(best: pd.DataFrame) -> str:
 
 def best_solvers(summary: pd.DataFrame) -> pd.DataFrame:
     """The solver of lowest median error for each data set, loss and rank."""
+    summary = summary.rename(columns={"error": "median_error"})
     recorded = [c for c in QUALITY if c in summary]
     medians: Any = summary.groupby([*TOPIC_KEYS, "solver"])[recorded].median()
     medians = medians.reset_index()
-    best = medians.loc[medians.groupby(TOPIC_KEYS)["error"].idxmin()]
+    best = medians.loc[medians.groupby(TOPIC_KEYS)["median_error"].idxmin()]
     return best.assign(loss=[loss_name(loss) for loss in best["loss"]])
 
 
@@ -109,7 +113,11 @@ def draw_topics(best: Any, path: Path) -> None:
                 color=f"C{losses.index(loss)}",
                 label=f"{dataset}, {loss}",
             )
-        ax.set(title=HEADINGS[column], xlabel="rank", xticks=best["rank"].unique())
+        ax.set(
+            title=tables.column(column).heading,
+            xlabel="rank",
+            xticks=best["rank"].unique(),
+        )
         ax.grid(alpha=0.3)
     save(figure, axes[0], path)
 

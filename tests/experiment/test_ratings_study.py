@@ -131,7 +131,7 @@ def test_the_page_and_the_terminal_tell_what_validation_chose(tmp_path, capsys):
         assert text in page
         assert text in printed
     for text in (
-        "hals, chosen",
+        "<strong>hals</strong>",
         "Validation RMSE against rank",
         "Recommendations",
         "&lt;film&gt; 3",

@@ -30,6 +30,7 @@ from jaxnmf.experiment.report.drawing import (
     picture,
     plain_ticks,
 )
+from jaxnmf.experiment.report.tables import Table
 from jaxnmf.experiment.store.stored import StoredJob
 from jaxnmf.selection import METHODS, RankSelection
 from jaxnmf.selection.base import curve, finish
@@ -41,27 +42,6 @@ MOST = 12  # choices that are shown one by one where p was planted in more
 PIXELS = 240  # of a consensus matrix on the page, at most
 NOT_NOISE = ("m", "n", "rank", "seed")
 """Options of a data set that are no part of how hard its p is to find."""
-
-HEADINGS = {
-    "cophenetic": "cophenetic",
-    "cophenetic_se": "cophenetic, s.e.",
-    "dispersion": "dispersion",
-    "pac": "PAC",
-    "objective": "objective",
-    "loss_std": "loss, s.d.",
-    "error": "held-out error",
-    "error_se": "held-out error, s.e.",
-    "silhouette_min": "least silhouette",
-    "silhouette_mean": "mean silhouette",
-    "silhouette_std": "mean silhouette, s.d.",
-    "share": "share of runs",
-    "runs": "runs",
-    "aic": "AIC",
-    "bic": "BIC",
-    "mdl": "MDL",
-    "parameters": "parameters",
-}
-"""Column of a method's table → what stands above it."""
 
 
 class Apart:
@@ -193,7 +173,9 @@ def section(contents: Contents) -> dict[str, Any] | None:
     shown = table.head(MOST) if many else table
     return {
         "rows": table,
-        "overview": _overview(contents, table) if len(table) > 1 else None,
+        "overview": contents.files.table("choices", overview(table, "What was chosen"))
+        if len(table) > 1
+        else None,
         "many": many,
         "recovery": _recovery(contents, table) if many else None,
         "choices": [
@@ -203,35 +185,12 @@ def section(contents: Contents) -> dict[str, Any] | None:
     }
 
 
-def _overview(contents: Contents, table: pd.DataFrame) -> dict[str, Any]:
-    shown = pd.DataFrame(
-        {
-            "data set": table["dataset"],
-            "loss": table["loss"].map(words.loss_name),
-            "solver": table["solver"],
-            "method": table["method"],
-            "model": table["model"],
-            "chosen": table["chosen"].astype(str),
-            "planted": table["planted"].map(lambda p: f"{p:.0f}" if p == p else "–"),
-        }
-    )
+def overview(table: Any, caption: str) -> Table:
+    """`choices_table` as it is shown."""
+    names = ["dataset", "loss", "solver", "method", "model", "chosen", "planted"]
     if not any(table["model"]):
-        shown = shown.drop(columns="model")
-    values = table.drop(columns="noise")
-    return _table(contents, "choices", "What was chosen", shown, values)
-
-
-def _table(
-    contents: Contents, stem: str, caption: str, shown: pd.DataFrame, values: Any = None
-) -> dict[str, Any]:
-    """What the template needs of a table, and its files."""
-    values = shown if values is None else values
-    return {
-        "caption": caption,
-        "headings": list(shown.columns),
-        "rows": shown.to_numpy().tolist(),
-        "files": contents.files.table(stem, values, shown, f"{caption}."),
-    }
+        names.remove("model")
+    return Table(table[names], caption, csv=table.drop(columns="noise"))
 
 
 def _choice(
@@ -257,28 +216,22 @@ def _choice(
         drawings.append(
             figures.rank_panel(job.summary, lines, title="error at the end, by run")
         )
-    table = found.table
-    shown = pd.DataFrame({"p": [str(rank) for rank in table.index]})
-    for name in table.columns:
-        shown[HEADINGS.get(str(name), str(name))] = [
-            _number(value) for value in table[name]
-        ]
+    values = found.table.reset_index()
+    table = Table(
+        values.set_axis(["p", *values.columns[1:]], axis="columns"),
+        f"Measures by rank, {title}",
+        (values.iloc[:, [0]] == found.rank),
+        csv=values,
+    )
     return {
         "title": title,
-        "chosen": str(found.rank),
         "sentence": sentence(row, str(job.manifest["rule"])),
         "facts": _facts(job),
         "panels": [
             contents.files.figure(f"{stem} {i}", d) for i, d in enumerate(drawings)
         ],
         "maps": maps,
-        "table": _table(
-            contents,
-            stem,
-            f"Measures by rank, {title}",
-            shown,
-            table.reset_index(),
-        ),
+        "table": contents.files.table(stem, table),
     }
 
 
@@ -294,11 +247,6 @@ def _facts(job: StoredJob) -> str:
     if compiling := manifest.get("compile_seconds"):
         facts.append(f"{words.duration(compiling)} of it compilation")
     return " · ".join(facts)
-
-
-def _number(value: Any) -> str:
-    whole = isinstance(value, int | np.integer)
-    return str(value) if whole else words.number(value, 4)
 
 
 def selection_of(job: StoredJob) -> RankSelection:
@@ -383,8 +331,9 @@ def _recovery(contents: Contents, table: pd.DataFrame) -> dict[str, Any]:
             else "–"
             for x in noises
         ]
-        rows.append([method, words.loss_name(loss), solver, *cells])
+        rows.append([method, loss, solver, *cells])
     shown = pd.DataFrame(rows, columns=["method", "loss", "solver", *noises])
+    caption = "How often the planted p is found"
     panels = []
     groups = table.groupby(["method", "loss", "solver"], sort=True)
     for (method, loss, solver), here in groups:
@@ -392,12 +341,8 @@ def _recovery(contents: Contents, table: pd.DataFrame) -> dict[str, Any]:
         stem = f"planted and chosen {method} {loss} {solver}"
         panels.append((title, contents.files.figure(stem, confusion_panel(here))))
     return {
-        "table": _table(
-            contents,
-            "planted and found",
-            "How often the planted p is found",
-            shown,
-            often,
+        "table": contents.files.table(
+            "planted and found", Table(shown, caption, csv=often)
         ),
         "panels": panels,
     }

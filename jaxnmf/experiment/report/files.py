@@ -12,6 +12,7 @@ same folder that this one does not have are removed, and nothing else: ``figures
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import unicodedata
@@ -20,11 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
-
 from jaxnmf._util.disk import put
 from jaxnmf.experiment.report.drawing import Drawing, sheet
-from jaxnmf.experiment.report.latex import latex_table
+from jaxnmf.experiment.report.tables import Table
 from jaxnmf.experiment.store.layout import PAGE
 
 INDEX = ".report-files.json"
@@ -61,21 +60,15 @@ class ReportFiles:
         if self.figures:
             self.files[self._stem(f"figures/{name}") + ".png"] = sheet(rows)
 
-    def table(
-        self, name: str, values: pd.DataFrame, shown: pd.DataFrame, caption: str
-    ) -> str:
-        """Add a table: its values as CSV, what is shown of them as LaTeX.
-
-        Returns:
-          The files' common path, without ``.csv`` and ``.tex``.
-        """
+    def table(self, name: str, table: Table) -> Table:
+        """Add a table; returns it with the name of its files."""
         stem = self._stem(f"tables/{name}")
-        self.files[f"{stem}.csv"] = values.to_csv(index=False).encode()
+        self.files[f"{stem}.csv"] = table.to_csv().encode()
         if self.figures:
             label = "tab:" + stem.removeprefix("tables/")
-            self.files[f"{stem}.tex"] = latex_table(shown, caption, label).encode()
+            self.files[f"{stem}.tex"] = table.to_latex(label).encode()
         self.tables.append(stem)
-        return stem
+        return dataclasses.replace(table, link=stem)
 
     def _stem(self, path: str) -> str:
         """A new path, valid and unique on any file system."""

@@ -19,6 +19,7 @@ from jaxnmf.experiment.report.contents import Contents, Section, merged
 from jaxnmf.experiment.report.files import write_report
 from jaxnmf.experiment.report.problems import LoadDataset, problems
 from jaxnmf.experiment.report.statistics import prediction_table
+from jaxnmf.experiment.report.tables import Cell, Column
 from jaxnmf.experiment.store.layout import DATA_FILES
 from jaxnmf.experiment.store.stored import StoredJob
 
@@ -102,8 +103,28 @@ def _template(figures: bool) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["word_cells"] = _word_cells
+    environment.filters["share_cells"] = _share_cells
+    environment.filters["share_columns"] = _share_columns
     environment.globals["figures"] = figures
     return environment.get_template("page.html.j2")
+
+
+def _word_cells(words: Any) -> list[list[Cell]]:
+    """Rows of a word, a bar and a share."""
+    return [[Cell(x), Cell("", part=part), Cell(share)] for x, share, part in words]
+
+
+def _share_columns(table: Any) -> list[Column]:
+    return [Column(table.corner), *map(Column, table.columns)]
+
+
+def _share_cells(rows: Any) -> list[list[Cell]]:
+    """Rows of a name and shares, each shaded by how large it is."""
+    return [
+        [Cell(name), *(Cell(text, part=part if text else None) for text, part in cells)]
+        for name, cells in rows
+    ]
 
 
 def _context(

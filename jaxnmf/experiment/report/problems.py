@@ -16,13 +16,12 @@ from jaxnmf.experiment.report import (
     recommended,
     residual,
     statistics,
+    tables,
     words,
 )
 from jaxnmf.experiment.report.contents import Contents
 from jaxnmf.experiment.report.files import ReportFiles
 from jaxnmf.experiment.report.pictures import Block
-from jaxnmf.experiment.report.statistics import MEASURES, SETTING
-from jaxnmf.experiment.store.layout import PREDICTION_COLUMNS
 from jaxnmf.experiment.store.stored import StoredJob
 from jaxnmf.ratings import split
 
@@ -39,7 +38,7 @@ def problems(
     contents: Contents, load_dataset: LoadDataset | None
 ) -> list[dict[str, Any]]:
     """What the page shows of each data set and loss."""
-    tables = {
+    of_all = {
         "rows": contents.table,
         "quality": statistics.quality_table(contents.summary),
         "curves": statistics.curves(contents.summary, contents.trace),
@@ -54,7 +53,7 @@ def problems(
     for number, ((dataset, loss), _) in enumerate(found_problems):
         of_problem: dict[str, Any] = {
             name: each[(each["dataset"] == dataset) & (each["loss"] == loss)]
-            for name, each in tables.items()
+            for name, each in of_all.items()
         }
         rows, runs = of_problem["rows"], of_problem["runs"]
         predicted = of_problem.pop("predicted")
@@ -92,7 +91,7 @@ def problems(
                 "lines": lines,
                 "models": models,
                 "predictions": _predictions(
-                    contents.files, stem, predicted, runs, lines
+                    contents.files, stem, title, predicted, runs, lines
                 ),
                 "about": None,
                 **found,
@@ -107,34 +106,24 @@ def _model(
     """What is shown of the solvers of one data set, loss and model."""
     files, lines = contents.files, contents.lines
     rows, quality, runs = of["rows"], of["quality"], of["runs"]
-    measured = [x for x in quality.columns[5:] if quality[x].notna().any()]
     ranked = runs["rank"].nunique() > 1
     ranks = []
     for column in CURVES if ranked else ():
         if column in runs and runs[column].notna().any():
-            heading = CURVES[column] or words.HEADINGS[column]
+            heading = CURVES[column] or tables.column(column).heading
             drawn = figures.rank_panel(runs, lines, column, heading)
             ranks.append((heading, files.figure(f"{stem} {column} by rank", drawn)))
     of_model = f"{title}, {model}" if model else title
-    best = statistics.best_cells(rows)
+    measured = tables.quality(quality, f"Quality of the factors on {of_model}")
     return {
         "label": model,
+        "ranks_compared": rows["rank"].nunique(),
         "findings": " ".join(words.findings(rows)),
-        "table": _table(
-            files,
+        "table": files.table(
             f"{stem} comparison",
-            f"Comparison of solvers on {of_model}",
-            rows,
-            MEASURES,
-            best,
+            tables.comparison(rows, f"Comparison of solvers on {of_model}"),
         ),
-        "quality": _table(
-            files,
-            f"{stem} quality",
-            f"Quality of the factors on {of_model}",
-            quality,
-            measured,
-        ),
+        "quality": measured and files.table(f"{stem} quality", measured),
         "cost": _cost(files, stem, rows, lines),
         "convergence": _convergence(
             files,
@@ -165,14 +154,12 @@ def _cost(files: ReportFiles, stem: str, rows: Any, lines: dict) -> Any:
 
 
 def _predictions(
-    files: ReportFiles, stem: str, predicted: Any, runs: Any, lines: dict
+    files: ReportFiles, stem: str, title: str, predicted: Any, runs: Any, lines: dict
 ) -> dict[str, Any] | None:
     """How held-out ratings are predicted: the table, and RMSE against rank."""
     if predicted.empty:
         return None
-    columns = ["rank", *PREDICTION_COLUMNS, "model"]
-    simple = predicted["rank"] == 0
-    settings, baselines = predicted[~simple], predicted[simple]
+    baselines = predicted[predicted["rank"] == 0]
     panels = {}
     for column, title in (("rmse", "Test"), ("validation_rmse", "Validation")):
         found = runs[column].astype(float)
@@ -191,7 +178,7 @@ def _predictions(
                         of_model,
                         lines,
                         column,
-                        words.HEADINGS[column],
+                        tables.column(column).heading,
                         limits=(low - room, high + room),
                         level=level,
                     ),
@@ -199,77 +186,13 @@ def _predictions(
             )
             for model, of_model in runs.groupby("model", sort=True)
         ]
+    caption = f"Predictions of held-out ratings, {title}"
+    table, first = tables.predictions(predicted, caption), len(baselines) + SETTINGS
     return {
         "finding": words.predicted(predicted),
-        "headings": [words.HEADINGS[column] for column in columns],
-        "rows": [
-            (
-                row["solver"],
-                bool(row["chosen"]),
-                [
-                    ""
-                    if column == "rank" and not row["rank"]
-                    else words.cell(column, row[column])
-                    for column in columns
-                ],
-            )
-            for row in (*baselines.to_dict("records"), *settings.to_dict("records"))
-        ],
-        "table": files.table(
-            f"{stem} predictions",
-            predicted,
-            pd.DataFrame(
-                {
-                    words.HEADINGS[column]: [
-                        words.cell(column, value) for value in predicted[column]
-                    ]
-                    for column in ("solver", *columns)
-                }
-            ),
-            f"Predictions of held-out ratings on {stem}",
-        ),
-        "shown": len(baselines) + SETTINGS,
+        "table": files.table(f"{stem} predictions", table).part(slice(first)),
+        "rest": table.part(slice(first, None)) if len(predicted) > first else None,
         "panels": panels,
-    }
-
-
-def _table(
-    files: ReportFiles,
-    stem: str,
-    caption: str,
-    rows: pd.DataFrame,
-    columns: list[str],
-    best: pd.DataFrame | None = None,
-) -> dict[str, Any] | None:
-    """Headings and, by rank, the cells of each solver: (text, whether it is best)."""
-    if rows.empty:
-        return None
-    last = [name for name in ("status",) if name in rows]
-    ranks: dict[int, list] = {}
-    for index, row in zip(rows.index, rows.to_dict("records"), strict=True):
-        cells = [
-            (
-                words.cell(column, row[column]),
-                best is not None and bool(best.at[index, column]),
-            )
-            for column in [*columns, *last]
-        ]
-        ranks.setdefault(int(row["rank"]), []).append((row["solver"], cells))
-    headings = [words.HEADINGS.get(column, column) for column in [*columns, *last]]
-    flat = [
-        [str(rank), solver, *cells]
-        for rank, of_rank in ranks.items()
-        for solver, cells in of_rank
-    ]
-    shown = pd.DataFrame(flat, columns=["rank", "solver", *headings])
-    kept = list(dict.fromkeys([*SETTING, "solver", "runs", *columns, *last]))
-    values: Any = rows[[name for name in kept if name in rows]]
-    return {
-        "headings": headings,
-        "ranks": ranks,
-        "words": bool(last),
-        "caption": caption,
-        "files": files.table(stem, values, shown, f"{caption}."),
     }
 
 

@@ -19,6 +19,7 @@ import pandas as pd
 from jaxnmf.experiment.report import figures, statistics, traces, words
 from jaxnmf.experiment.report.contents import Contents
 from jaxnmf.experiment.report.statistics import SETTING, TARGETS
+from jaxnmf.experiment.report.tables import Table
 
 TITLE = "Performance profiles"
 TEMPLATE = "profiles.html.j2"
@@ -114,16 +115,15 @@ def _of_loss(
             stem, figures.profile_panel(curves, contents.lines)
         )
         panels.append((f"to within {near} of the best error", panel))
-        columns[f"fastest to {near}"] = (found <= 1).mean()
-        columns[f"within twice, {near}"] = (found <= 2).mean()
-        columns[f"ever within {near}"] = np.isfinite(found).mean()
+        within = column.removeprefix("seconds_to_")
+        columns[f"fastest_{within}"] = (found <= 1).mean()
+        columns[f"twice_{within}"] = (found <= 2).mean()
+        columns[f"ever_{within}"] = np.isfinite(found).mean()
     table = pd.DataFrame(columns).sort_values(list(columns), ascending=False)
-    shown = table.map("{:.0%}".format).reset_index()
     caption = (
         f"Share of {count} problems, {words.loss_name(loss)} loss: fastest, within "
         "twice the fastest time, and ever near the best error."
     )
-    stem = f"profiles {loss}"
     return {
         "loss": words.loss_name(loss),
         "problems": count,
@@ -131,9 +131,9 @@ def _of_loss(
         "left": left,
         "lines": {solver: contents.lines[solver] for solver in sorted(table.index)},
         "panels": panels,
-        "rows": shown.to_numpy().tolist(),
-        "headings": list(columns),
-        "table": contents.files.table(stem, times, shown, caption),
+        "table": contents.files.table(
+            f"profiles {loss}", Table(table.reset_index(), caption, csv=times)
+        ),
         "leader": str(table.index[0]),
         "share": float(table.iloc[0, 0]),
     }

@@ -29,6 +29,7 @@ from jaxnmf.experiment.report.drawing import (
     plain_ticks,
 )
 from jaxnmf.experiment.report.figures import Line
+from jaxnmf.experiment.report.tables import Table, shortest
 from jaxnmf.experiment.store.stored import StoredJob
 from jaxnmf.sweeps.lane import PENALTIES
 
@@ -39,17 +40,6 @@ NEAR = {"within_1pct": 0.01, "within_10pct": 0.1}
 """Column of the sensitivity table → how far above the best error counts as there."""
 
 CELLS = 7  # columns of a heat map, up to which it has room for numbers
-
-HEADINGS = {
-    "solver": "solver",
-    "setting": "setting",
-    "best": "best value",
-    "error": "median error there",
-    "within_1pct": "values within 1\u00a0%",
-    "within_10pct": "values within 10\u00a0%",
-    "worst": "worst over best",
-    "diverged": "lanes diverged",
-}
 
 
 def problems(jobs: Sequence[StoredJob]) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -144,28 +134,14 @@ def sensitivity_table(jobs: Sequence[StoredJob]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def cells(table: pd.DataFrame) -> pd.DataFrame:
-    """A sensitivity table as it is shown, with `HEADINGS`."""
-    shown = pd.DataFrame(
-        {
-            "rank": table["rank"].astype(str),
-            "solver": table["solver"],
-            "setting": table["setting"],
-            "best": [_value(value) for value in table["best"]],
-            "error": [words.number(value, 4) for value in table["error"]],
-            **{name: table[name].map("{:.0%}".format) for name in NEAR},
-            "worst": [words.number(value) for value in table["worst"]],
-            "diverged": [
-                f"{some} of {lanes}"
-                for some, lanes in zip(table["diverged"], table["lanes"], strict=True)
-            ],
-        }
-    )
-    return shown.rename(columns=HEADINGS)
-
-
-def _value(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:g}".replace("-", "−")
+def as_table(table: Any, caption: str) -> Table:
+    """`sensitivity` as it is shown."""
+    lanes = zip(table["diverged"], table["lanes"], strict=True)
+    shown = table.rename(columns={"error": "median_error"})
+    shown = shown.assign(diverged=[f"{n} of {lanes}" for n, lanes in lanes])
+    names = ["rank", "solver", "setting", "best", "median_error", *NEAR]
+    names += ["worst", "diverged"]
+    return Table(shown[names], caption, group="rank", csv=table)
 
 
 def findings(runs: pd.DataFrame, settings: Sequence[str]) -> list[str]:
@@ -221,7 +197,7 @@ def _told(setting: str, by: Any) -> str:
     if not len(near):
         return f"no {setting} is within 1\u00a0% of its best{where}"
     only = "only " if len(near) == 1 else ""
-    values = words.some([_value(value) for value in near], 6)
+    values = words.some([shortest(value) for value in near], 6)
     return f"within 1\u00a0% of its best{where} {only}at {setting} {values}"
 
 
@@ -259,11 +235,9 @@ def _problem(
     title = f"{where}: {words.listed(settings)}"
     stem = f"settings {about['dataset']} {about['loss']} {about['model']} "
     stem += " ".join(settings)
-    values = sensitivity(runs, settings)
-    shown = cells(values)
     table = medians(runs, settings)
     used = {name: lines[name] for name in sorted(set(table["solver"]))}
-    caption = f"Sensitivity, {title}"
+    values = as_table(sensitivity(runs, settings), f"Sensitivity, {title}")
     curves = [
         (
             f"{setting}, rank {rank}",
@@ -286,19 +260,7 @@ def _problem(
         "lines": used,
         "curves": curves,
         "maps": maps,
-        "table": {
-            "caption": caption,
-            "headings": [h for h in shown.columns if h not in ("rank", "solver")],
-            "words": False,
-            "ranks": {
-                rank: [
-                    (str(row[1]), [(str(cell), False) for cell in row[2:]])
-                    for row in here.to_numpy().tolist()
-                ]
-                for rank, here in shown.groupby("rank", sort=False)
-            },
-            "files": contents.files.table(stem, values, shown, f"{caption}."),
-        },
+        "table": contents.files.table(stem, values),
     }
 
 
@@ -365,9 +327,9 @@ def heat_map(values: pd.DataFrame, times: pd.DataFrame, norm: Normalize) -> Draw
     axes.spines[:].set_visible(False)
     step = -(-columns // 8)
     axes.set_xticks(
-        range(0, columns, step), [_value(x) for x in values.columns[::step]]
+        range(0, columns, step), [shortest(x) for x in values.columns[::step]]
     )
-    axes.set_yticks(range(rows), [_value(y) for y in values.index])
+    axes.set_yticks(range(rows), [shortest(y) for y in values.index])
     axes.set(xlabel=str(values.columns.name), ylabel=str(values.index.name))
     if wide:
         bar = figure.colorbar(image, ax=axes, pad=0.02, label="times the least error")
@@ -435,4 +397,4 @@ def _setting_axis(axes: Any, values: np.ndarray) -> None:
     ticks = values[:: -(-len(values) // 7)]
     axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FixedFormatter([_value(tick) for tick in ticks]))
+    axes.xaxis.set_major_formatter(FixedFormatter([shortest(tick) for tick in ticks]))

@@ -24,6 +24,7 @@ from jaxnmf.experiment.report import figures, words
 from jaxnmf.experiment.report.contents import Contents
 from jaxnmf.experiment.report.profiles import complete, problem_times
 from jaxnmf.experiment.report.statistics import SETTING
+from jaxnmf.experiment.report.tables import Table
 from jaxnmf.experiment.report.words import TIE
 
 TITLE = "Ranking and significance"
@@ -230,24 +231,26 @@ def _shown(
     if len(found.ranks) > 2:
         drawn = figures.rank_diagram(found.ranks, found.critical, found.cliques())
         diagram = contents.files.figure(stem, drawn)
-    rows = [
-        (solver, f"{rank:.2f}", ", ".join(found.alike(str(solver))) or "–")
-        for solver, rank in found.ranks.items()
-    ]
-    headings = ["solver", "mean rank", "not distinguishable from"]
+    ranks = pd.DataFrame(
+        {
+            "solver": found.ranks.index,
+            "mean_rank": found.ranks.to_numpy(),
+            "alike": [", ".join(found.alike(str(x))) or "–" for x in found.ranks.index],
+        }
+    )
     caption = (
         f"Mean ranks by {what} over {found.blocks} {unit}, {words.loss_name(loss)} "
-        f"loss; {words.p_is(found.p)}."
+        f"loss; {words.p_is(found.p)}"
     )
-    table = pd.DataFrame(rows, columns=headings)
     pairs = found.pairs.assign(differ=found.pairs["holm"] < LEVEL)
-    pair_rows = [
-        (f"{a} – {b}", words.probability(p), words.probability(corrected), p_differs)
-        for a, b, p, corrected, p_differs in pairs.itertuples(index=False)
-    ]
-    pair_table = pd.DataFrame(
-        [row[:3] for row in pair_rows], columns=["pair", "p", "p, Holm"]
+    shown = pd.DataFrame(
+        {
+            "pair": pairs["first"].str.cat(pairs["second"], sep=" – "),
+            "p_value": pairs["p"],
+            "holm": pairs["holm"],
+        }
     )
+    bold = np.outer(pairs["differ"], [False, False, True])
     pair_caption = f"Wilcoxon signed-rank tests by {what}, {words.loss_name(loss)} loss"
     return {
         "title": f"{words.loss_name(loss)} loss: {what}",
@@ -259,13 +262,10 @@ def _shown(
         "left": left,
         "finding": finding(found, what, unit),
         "diagram": diagram,
-        "rows": rows,
-        "headings": headings[1:],
         "lines": contents.lines,
-        "table": contents.files.table(stem, table, table, caption),
-        "pairs": pair_rows,
-        "pair_table": contents.files.table(
-            f"{stem} pairs", pairs, pair_table, pair_caption
+        "ranks": contents.files.table(stem, Table(ranks, caption)),
+        "pairs": contents.files.table(
+            f"{stem} pairs", Table(shown, pair_caption, bold, csv=pairs)
         ),
     }
 

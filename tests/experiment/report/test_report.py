@@ -25,6 +25,7 @@ from jaxnmf.experiment.report import (
     print_table,
     residual,
     statistics,
+    tables,
     words,
 )
 from jaxnmf.experiment.store.stored import read_jobs, write_job
@@ -330,7 +331,7 @@ def test_the_page_holds_the_numbers_and_escapes_what_it_is_given(study):
     assert len(table) == 4
     for row in table.to_dict("records"):
         for column in ("solver", "median_error", "best_error", "seconds", "status"):
-            assert words.cell(column, row[column]) in page.text
+            assert tables.column(column).text(row[column]) in page.text
     assert "<script" not in html
     assert NAMES["mu"] in page.text
     assert "digits <two>" in page.text
@@ -702,6 +703,6 @@ def test_the_printed_table_fits_and_marks_the_best(study):
     assert max(map(len, plain.splitlines())) <= 100
     assert "…" not in plain
     for row in table.to_dict("records"):
-        assert words.cell("median_error", row["median_error"]) in plain
+        assert words.number(row["median_error"], 4) in plain
     best = table.loc[table["rank"] == 16, "best_error"].min()
     assert re.search(rf"\x1b\[1m *{words.number(best, 4)}", shown)

@@ -9,8 +9,8 @@ from scipy import stats
 from scipy.sparse import csr_array, random_array
 
 from jaxnmf.experiment.report import profiles, significance
-from jaxnmf.experiment.report.latex import escaped, latex_table
 from jaxnmf.experiment.report.residual import squares
+from jaxnmf.experiment.report.tables import Table, escaped
 
 # Demšar (2006), table 6: AUC of C4.5, with m, with cf, with both, on 14 data sets.
 AUC = pd.DataFrame(
@@ -190,18 +190,43 @@ def test_squares_of_the_residual_by_blocks(shape, stored):
 # ---------------------------------------------------------------- LaTeX
 
 
-def test_latex_is_escaped_and_aligned():
+def test_latex_is_escaped_aligned_and_bold_where_the_table_is():
     hostile = r"50% \input{x} & a_b #1 ${} ~^ <p>"
-    table = pd.DataFrame({"solver": [hostile], "error": [("1.2e−3", True)]})
-    text = latex_table(table, hostile, "tab:" + hostile)
-    row = text.splitlines()[8].strip()
-    assert row == (
+    shown = pd.DataFrame({"solver": [hostile, "b"], "kkt": [0.0012, 0.5]})
+    text = Table(shown, hostile, [[0, 1], [0, 0]]).to_latex("tab:" + hostile)
+    escaped_name = (
         r"50\% \textbackslash{}input\{x\} \& a\_b \#1 \$\{\} \textasciitilde{}"
-        r"\textasciicircum{} \textless{}p\textgreater{} & \textbf{1.2e$-$3} \\"
+        r"\textasciicircum{} \textless{}p\textgreater{}"
     )
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert rows == [
+        r"solver & KKT residual \\",
+        escaped_name + r" & \textbf{0.0012} \\",
+        r"b & 0.50 \\",
+    ]
+    assert rf"\caption{{{escaped_name}}}" in text
     assert r"\begin{tabular}{lr}" in text
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 1
     assert escaped("x\ny") == "x y"
+
+
+def test_page_latex_and_csv_are_one_table():
+    shown = pd.DataFrame(
+        {"rank": [2, 2, 4], "solver": list("aba"), "kkt": [np.nan, 1e-6, 0.5]}
+    )
+    table = Table(shown, "c", group="rank")
+    groups = [
+        (name, [[x.text for x in row] for row in rows]) for name, rows in table.groups()
+    ]
+    assert groups == [
+        ("rank 2", [["a", "–"], ["b", "1.0e−6"]]),
+        ("rank 4", [["a", "0.50"]]),
+    ]
+    assert [x.heading for x in table.columns] == ["solver", "KKT residual"]
+    assert r"2 & b & 1.0e$-$6 \\" in table.to_latex("tab:x")
+    assert table.to_csv().splitlines()[2] == "2,b,1e-06"
+    part = table.part(slice(2, None))
+    assert list(part.groups()) == [list(table.groups())[1]]
 
 
 @pytest.mark.parametrize("count", [6, 11])
