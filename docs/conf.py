@@ -1,12 +1,24 @@
-"""Sphinx: `pip install -e '.[docs]' && sphinx-build -W docs docs/_build`."""
+"""Sphinx: `make docs`."""
+
+import re
+
+from pybtex.plugin import register_plugin
+from pybtex.style.formatting.unsrt import Style
+from pybtex.style.labels import BaseLabelStyle
 
 from jaxnmf import __version__
 
 project = "jaxnmf"
 author = "The jaxnmf developers"
 release = __version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinxcontrib.bibtex",
+]
 myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
@@ -14,3 +26,28 @@ nb_render_markdown_format = "myst"
 autodoc_typehints = "none"
 html_theme = "furo"
 exclude_patterns = ["_build", "generated"]
+bibtex_bibfiles = ["references.bib"]
+bibtex_default_style = "keys"
+
+
+class Keys(BaseLabelStyle):
+    """The key of an entry as its label, as docstrings write it."""
+
+    def format_labels(self, sorted_entries):
+        return (entry.key for entry in sorted_entries)
+
+
+class ByKey(Style):
+    default_label_style = Keys
+
+
+register_plugin("pybtex.style.formatting", "keys", ByKey)
+
+
+def cite(app, what, name, obj, options, lines):
+    """Link the keys that a docstring names to the bibliography."""
+    lines[:] = [re.sub(r"\[(\w+\d{4})\]", r":cite:p:`\1`", line) for line in lines]
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", cite)

@@ -34,8 +34,7 @@ def match_components(
       H_true: (q, n).
 
     Returns:
-      permutation: (q,) the index of the estimate of each true component, −1 if p < q
-        leaves none.
+      permutation: (q,) index of the estimate of each true component, −1 for none.
       similarity: (q,) s of each pair, 0 for a true component without an estimate.
 
     Raises:

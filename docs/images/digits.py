@@ -1,6 +1,7 @@
 """The picture of the README: four solvers on the digits, and what the best found."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -31,7 +32,8 @@ def main() -> None:
 
     mpl.rcParams.update({"font.size": 9, "axes.spines.top": False})
     figure = Figure(figsize=(9, 3.1), layout="constrained", dpi=150)
-    left, right = figure.subfigures(1, 2, width_ratios=[1.05, 1])
+    halves: Any = figure.subfigures(1, 2, width_ratios=[1.05, 1])
+    left, right = halves
     axes = left.subplots()
     for solver, color in SOLVERS.items():
         for k, (seconds, error) in enumerate(curves[solver]):
