@@ -37,7 +37,7 @@ def check_list(name: str, values: Any, least: int) -> list[int]:
     for value in values:
         check_count(name, value, least)
     if len(set(values)) < len(values):
-        raise ValueError(f"{name}={values} names one twice")
+        raise ValueError(f"{name}={values} contains duplicates")
     return values
 
 

@@ -12,20 +12,20 @@ LISTS = ("solvers", "datasets", "losses", "experiments")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`jaxnmf …`. An error a person can mend is one line and exit code 2."""
+    """Run `jaxnmf …`; an error of the user is printed as one line, with exit code 2."""
     parser = _parser()
     given, rest = parser.parse_known_args(arguments)
-    # argparse gives up on what follows an option: run a=1 --force b=2.
+    # argparse does not parse overrides after an option: run a=1 --force b=2.
     if given.command == "run" and not any(more.startswith("-") for more in rest):
         given.overrides += rest
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    # Not before: -h and a mistyped command must answer at once.
+    # Imported here so that -h and a mistyped command answer without delay.
     from rich.console import Console
 
     from jaxnmf.experiment.errors import readable_errors
 
-    # Standard output; where it is no terminal, wide enough for a table.
+    # Wide enough for a table where standard output is not a terminal.
     console = Console(width=None if sys.stdout.isatty() else 110)
     with readable_errors() as failed:
         if given.command == "list":
@@ -66,18 +66,16 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="run a study: jaxnmf run experiment=faces solver=hals ranks=[8,16]",
-        description="Run solvers on a data set and leave a report. Overrides are "
+        description="Run solvers on a data set and write a report. The overrides are "
         "Hydra's: dataset=…, solver=a,b, loss=…, ranks=[…], seeds=[…], stop=…, "
-        "experiment=…, folder=…; -h after run shows this.",
+        "experiment=…, folder=….",
     )
     run.add_argument("overrides", nargs="*", help="Hydra overrides, key=value")
-    run.add_argument("--config-dir", help="a folder with configs of your own")
-    run.add_argument(
-        "--force", action="store_true", help="run again what stands in the folder"
-    )
+    run.add_argument("--config-dir", help="a folder with your own configs")
+    run.add_argument("--force", action="store_true", help="run complete jobs again")
     report = commands.add_parser("report", help="build report.html of study folders")
     report.add_argument("folders", nargs="+", metavar="folder")
-    report.add_argument("--into", help="where the page of several folders goes")
+    report.add_argument("--into", help="folder of the page of several studies")
     report.add_argument(
         "--figures",
         action="store_true",
@@ -86,11 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     again = commands.add_parser(
         "reproduce",
         help="run the jobs of a study again and compare the bits",
-        description="Exit code 1 where a factor or a trace differs.",
+        description="The exit code is 1 if a factor or a trace differs.",
     )
     again.add_argument("folder")
-    again.add_argument("--sample", type=_count, help="of so many jobs, at random")
-    listing = commands.add_parser("list", help="what there is by name")
+    again.add_argument("--sample", type=_count, help="number of jobs, drawn at random")
+    listing = commands.add_parser("list", help="list what is available by name")
     listing.add_argument("what", choices=LISTS)
     return parser
 

@@ -1,8 +1,8 @@
-"""Commands that have been done: given again, they have nothing to do.
+"""A cache of complete commands, so that a repeated command has nothing to do.
 
-Hydra takes a tenth of a second to compose a job's config. What a command came to is
-kept with the study, under all that decides what it asks for; the same command is then
-answered by a look at its jobs and at the data, without composing any.
+Hydra takes a tenth of a second to compose a job's config. The jobs of a command are
+stored with the study under a fingerprint of everything that determines them; the same
+command then only verifies its jobs and data, without composing a config.
 """
 
 from __future__ import annotations
@@ -26,39 +26,41 @@ from jaxnmf.experiment.store import stored
 from jaxnmf.experiment.store.layout import writing
 
 FOLDER = ".commands"
-ELSEWHERE = ("oc.env", "${now", "hydra.searchpath", "hydra/sweeper", "mlflow")
-"""What makes a command depend on more than is looked at here, or do more than jobs: a
-search goes on where it is given again, and what was logged may be gone."""
+UNCACHED = ("oc.env", "${now", "hydra.searchpath", "hydra/sweeper", "mlflow")
+"""Words of a command or config that is never cached: it depends on more than the
+fingerprint, or does more than run jobs, as a search and a log do."""
 
 
 def fingerprint(
     overrides: Sequence[str], config_dir: str | None, study: Path
 ) -> str | None:
-    """Of all that decides what a command asks for: what was typed and where, configs,
-    code and what is installed. None where there is more to it than that."""
+    """A hash of everything that determines the jobs of a command: the overrides, the
+    working directory, configs, code and installed packages. None for a command that
+    depends on more than that."""
     configs = [resources.files("jaxnmf.configs")]
     configs += [] if config_dir is None else [Path(config_dir).resolve()]
     try:
         texts = [text for folder in configs for text in _texts(folder, study)]
         code = sorted(_code())
-    except (OSError, UnicodeDecodeError):  # Hydra may never look at it, or will tell
+    except (OSError, UnicodeDecodeError):  # Hydra reports it if it needs that file
         return None
-    if any(word in text for text in (*overrides, *texts) for word in ELSEWHERE):
+    if any(word in text for text in (*overrides, *texts) for word in UNCACHED):
         return None
     names = (solver_names(), registry.losses(), datasets.names())
-    whole = [*overrides, os.getcwd(), *texts, __version__, *names, *code]
-    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:16]
+    inputs = [*overrides, os.getcwd(), *texts, __version__, *names, *code]
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]
 
 
-def keep(folder: Path, command: str, told: Sequence[Mapping[str, Any]]) -> None:
-    """Note that a command is done, by what was told of its jobs; not where one was left
-    out on data that no other job looked at, whose checksum is unknown."""
-    jobs = {one["job"]: one for one in told if "job" in one}
+def add(folder: Path, command: str, ended: Sequence[Mapping[str, Any]]) -> None:
+    """Store that a command is complete, with the outcomes of its jobs; not if a job was
+    skipped on data that no other job loaded, whose checksum is unknown."""
+    jobs = {one["job"]: one for one in ended if "job" in one}
     data = {
         json.dumps(one["data"], sort_keys=True): one["data"] for one in jobs.values()
     }
     known = [[name, options] for name, options, _ in data.values()]
-    if any(list(one["data"]) not in known for one in told if one["what"] == "left out"):
+    skipped = [one for one in ended if one["status"] == "skipped"]
+    if any(list(one["data"]) not in known for one in skipped):
         return
     done = {"jobs": sorted(jobs), "data": list(data.values())}
     with writing(folder):
@@ -67,8 +69,8 @@ def keep(folder: Path, command: str, told: Sequence[Mapping[str, Any]]) -> None:
 
 
 def count_complete(folder: Path, command: str) -> int:
-    """How many jobs a command came to, all whole and of the data as they are now; 0
-    where it is not known to be done."""
+    """The number of jobs of a complete command, all intact and of the present data; 0
+    for any other command."""
     try:
         done = json.loads((folder / FOLDER / f"{command}.json").read_bytes())
         for name, options, checksum in done["data"]:
@@ -82,7 +84,7 @@ def count_complete(folder: Path, command: str) -> int:
 
 
 def _texts(folder: Any, study: Path) -> list[str]:
-    """The configs in a folder and below it, with their names, in a fixed order."""
+    """The names and texts of the configs in a folder and below it, in a fixed order."""
     texts = []
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         if path.name.startswith(".") or path == study:
@@ -95,8 +97,8 @@ def _texts(folder: Any, study: Path) -> list[str]:
 
 
 def _code() -> Iterator[str]:
-    """What is installed, and the state of the files that solvers and configs are made
-    from: an editable install changes under one version."""
+    """Installed packages, and the state of the files that solvers and configs are made
+    from, as an editable install changes without a new version."""
     for entry in filter(os.path.isdir, sys.path):
         names = os.listdir(entry)
         yield from (

@@ -1,8 +1,8 @@
-"""Hydra's view of the product: schemas made from the registries, checked by type.
+"""Hydra's schemas, made from the registries and checked by type.
 
 Nothing here names a solver, a loss or a data set: each registry entry becomes a
 schema with its options, so a mistyped key, a wrong type or an unknown name is
-refused by name, and an outside package's solver can be configured like any other.
+refused by name, and another package's solver can be configured like any other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jaxnmf.selection import METHODS
 
 @dataclasses.dataclass
 class HoldoutConfig:
-    """What of ratings is not trained on (`jaxnmf.ratings.split`)."""
+    """The ratings that are held out of training (`jaxnmf.ratings.split`)."""
 
     test: float = 0.2
     validation: float = 0.1
@@ -33,7 +33,7 @@ class HoldoutConfig:
 
 @dataclasses.dataclass
 class StudyConfig:
-    """The root of every config: one job, and the runs inside it."""
+    """The root of every config: a job and its runs."""
 
     dataset: Any = MISSING
     loss: Any = MISSING
@@ -45,10 +45,10 @@ class StudyConfig:
     l1: list[float] = field(default_factory=lambda: [0.0, 0.0])
     l2: list[float] = field(default_factory=lambda: [0.0, 0.0])
     constraints: list[str] = field(default_factory=lambda: ["nonnegative"] * 2)
-    # A method of `select_rank`, and the settings of a sweep in lanes: name → values.
+    # A method of `select_rank`; the settings of a sweep in lanes, name → values.
     select: Any = None
     sweep: Any = None
-    # For data of kind "ratings" alone.
+    # Only for data of kind "ratings".
     offsets: Any = False
     toward: str = "zero"
     holdout: HoldoutConfig = field(default_factory=HoldoutConfig)
@@ -56,14 +56,11 @@ class StudyConfig:
     record_every: int = 10
     record_growth: float = 0.0
     kkt: bool = False
-    # What follows is no part of what is asked of a job.
+    # The settings below do not change results.
     name: str = "run"
     folder: str | None = None
     mlflow: str | None = None  # a tracking URI
 
-
-UNASKED = ("name", "folder", "mlflow")
-"""The settings that change no result."""
 
 _schemas: dict[str, Any] = {
     "StudyConfig": StudyConfig,
@@ -74,7 +71,7 @@ RATINGS_ONLY: dict[str, Any] = {
     "toward": "zero",
     "holdout": dataclasses.asdict(HoldoutConfig()),
 }
-"""The settings that only ratings have, and their defaults."""
+"""The settings that only ratings support, and their defaults."""
 
 
 def _schema(kind: str, name: str, options: Any) -> Any:
@@ -100,8 +97,8 @@ def _schema(kind: str, name: str, options: Any) -> Any:
 
 
 def known_keys(schema: str) -> list[str]:
-    """The settings of a schema, by the class name that OmegaConf's errors give; none of
-    a schema of Hydra's own."""
+    """The settings of a schema by the class name in OmegaConf's errors; none for
+    Hydra's own schemas."""
     found = _schemas.get(schema)
     return [] if found is None else [f.name for f in dataclasses.fields(found)]
 
@@ -114,7 +111,7 @@ def _dataset_options(name: str) -> list[registry.Option]:
 
 
 def solver_names() -> tuple[str, ...]:
-    """Our solvers, and those of other systems."""
+    """The solvers of the registry and the baselines."""
     return (*registry.solvers(), *baselines.names())
 
 
@@ -176,20 +173,20 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 
 def split_name(part: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """("hals", {"inner": 2}) from a group's config; an unset option is left out."""
+    """("hals", {"inner": 2}) from a group's config, without unset options."""
     options = {k: v for k, v in part.items() if k != "name" and v is not None}
     return part["name"], options
 
 
 def label(part: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """A short name for people: "hals", or "hals inner=2" where an option differs."""
+    """A short name: "hals", or "hals inner=2" if an option is not the default."""
     name, options = split_name(part)
     changed = [f"{k}={v}" for k, v in options.items() if v != defaults.get(k)]
     return " ".join([name, *changed])
 
 
 def model_label(config: Mapping[str, Any]) -> str:
-    """What is minimised beyond the plain loss, for people: "" or such as
+    """A short name of the objective beyond the plain loss: "" or, for example,
     "l2 20, 10 to the mean, offsets"."""
     parts = []
     for name in ("l1", "l2"):
@@ -209,7 +206,7 @@ def model_label(config: Mapping[str, Any]) -> str:
 
 
 def labels(config: Mapping[str, Any]) -> dict[str, str]:
-    """What tells the jobs of a study apart, for people."""
+    """Short names that distinguish the jobs of a study."""
     named = {"dataset": config["dataset"]["name"], "model": model_label(config)}
     for kind, find in (
         ("loss", registry.loss_class),

@@ -1,4 +1,4 @@
-"""Errors as one line for a person, and the exit code."""
+"""Errors as one readable line, and the exit code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ USAGE_ERROR = 2
 
 @contextlib.contextmanager
 def readable_errors() -> Iterator[Callable[[], int]]:
-    """Turn errors that a person can mend into one line; yields the exit code."""
+    """Print errors of the user as one line; yields a function for the exit code."""
     code = 0
     try:
         yield lambda: code
@@ -27,18 +27,18 @@ def readable_errors() -> Iterator[Callable[[], int]]:
         print(f"jaxnmf: error: {one_line(error)}", file=sys.stderr)
         code = USAGE_ERROR
     except KeyboardInterrupt:
-        print("jaxnmf: interrupted; finished runs are kept", file=sys.stderr)
+        print("jaxnmf: interrupted; finished runs are stored", file=sys.stderr)
         code = 130
     except BrokenPipeError:
-        # The reader, such as `head`, has seen enough.
+        # The reader, such as `head`, has closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong, for a person, without line breaks.
+    """The message of an error in one line.
 
-    Hydra's own messages name its machinery; what was typed and what would fit is
-    taken from them.
+    Hydra's messages name its internals; what was typed and what is available is taken
+    from them.
     """
     parts = [str(error)]
     if error.__cause__ is not None and str(error.__cause__) not in parts[0]:
@@ -53,7 +53,7 @@ def one_line(error: BaseException) -> str:
     if unknown:
         group, name, known = unknown[1], unknown[2], unknown[3].split()
         text = (
-            f"{group}={name} is not known{suggestion(name, known)}; there are: "
+            f"{group}={name} is not known{suggestion(name, known)}; choose from: "
             + ", ".join(known)
         )
         if group == "dataset" and "JAXNMF_DATA" not in os.environ:
@@ -63,6 +63,6 @@ def one_line(error: BaseException) -> str:
     if key:
         text = f"{key[1]} is not a setting"
         if known := known_keys(key[3]):
-            text += f"{suggestion(key[2], known)}; there are: {', '.join(known)}"
+            text += f"{suggestion(key[2], known)}; choose from: {', '.join(known)}"
         return text
     return re.sub(r" full_key: .*", "", text)

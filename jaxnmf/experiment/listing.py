@@ -1,4 +1,4 @@
-"""What there is by name: `jaxnmf list …`."""
+"""Tables of what is available by name: `jaxnmf list …`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 
 
 def print_list(what: str, console: Console) -> None:
-    """A table of the solvers, data sets, losses or experiments there are."""
+    """Print a table of the solvers, data sets, losses or experiments."""
     rows = {
         "solvers": _solver_rows,
         "datasets": _dataset_rows,
@@ -40,7 +40,7 @@ def _solver_rows() -> list[dict[str, Any]]:
                 "data": ", ".join(sorted(cls.supports.operands)),
                 "monotone": "yes" if cls.monotone else "no",
                 "options": ", ".join(f"{o.name}={_show(o.default)}" for o in options),
-                "what it is": _first_line(cls),
+                "description": _first_line(cls),
             }
         )
     return rows
@@ -55,7 +55,9 @@ def _loss_rows() -> list[dict[str, Any]]:
         options = ", ".join(
             f"{o.name}={_show(o.default)}" for o in registry.options(loss)
         )
-        rows.append({"name": name, "options": options, "what it is": _first_line(loss)})
+        rows.append(
+            {"name": name, "options": options, "description": _first_line(loss)}
+        )
     return rows
 
 
@@ -78,7 +80,7 @@ def _experiment_rows() -> list[dict[str, Any]]:
             lines = file.read_text(encoding="utf-8").splitlines()
             about = [x[1:].strip() for x in lines if x.startswith("#") and "@" not in x]
             name = file.name.removesuffix(".yaml")
-            rows.append({"name": name, "what it is": " ".join(about)})
+            rows.append({"name": name, "description": " ".join(about)})
     return rows
 
 

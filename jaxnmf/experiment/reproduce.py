@@ -1,4 +1,4 @@
-"""`jaxnmf reproduce`: run the jobs of a study again, and compare the bits."""
+"""`jaxnmf reproduce`: runs the jobs of a study again and compares the bits."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from jaxnmf.experiment.store import stored
 from jaxnmf.experiment.store.stored import StoredJob
 
 COMPARED = ("iteration", "objective", "error", "kkt")
-"""Columns of the trace; the clock's is left out."""
+"""Columns of the trace that are compared: all but the seconds."""
 LANE_TOLERANCE = 1e-3
-"""How far, in proportion, a lane's loss may be off."""
+"""Relative tolerance of the final objective of a lane."""
 ENVIRONMENT = ("package_version", "device", "device_count", "xla_flags", "platform")
 
 
@@ -33,10 +33,10 @@ class Comparison:
     """A job and its repetition.
 
     Attributes:
-      runs: how many runs it has.
-      differences: of the runs that differ, where each first does; empty for the same
-        bits in every factor and trace. Lanes are compared by where they end.
-      environment: what of the machine or the versions differs from the record.
+      runs: the number of runs.
+      differences: for each run that differs, where it first does; empty for the same
+        bits in every factor and trace. Lanes are compared by their final objective.
+      environment: differences of the machine and the versions.
     """
 
     job: StoredJob
@@ -52,23 +52,25 @@ class Comparison:
 def reproduce(
     folder: Path, sample: int | None = None, seed: int = 0
 ) -> Iterator[Comparison]:
-    """Run the complete jobs of a study again, one after the other.
+    """Run the complete jobs of a study again, one after another.
 
-    A run has no time budget now, but goes to the iteration that it had reached, so that
-    its factors can be compared, however fast the machine is.
+    The time budget of a run is replaced by the iterations that it took, so that its
+    factors can be compared on a machine of any speed.
 
     Args:
       folder: the study folder, which is only read.
-      sample: that many jobs drawn at random; all by default.
+      sample: number of jobs, drawn at random; all by default.
       seed: of the draw.
 
     Raises:
-      ValueError: where there is no complete job, a job is corrupt, its data are not
-        those of the record, or it cannot be run.
+      ValueError: if there is no complete job, a job is corrupt, its data have changed,
+        or it cannot be run.
     """
     jobs = [job for job in stored.read_jobs(folder) if job.complete]
     if not jobs:
-        raise ValueError(f"folder: {str(folder)!r} holds no complete job under jobs/")
+        raise ValueError(
+            f"folder: {str(folder)!r} contains no complete job under jobs/"
+        )
     if sample is not None and sample < len(jobs):
         chosen = np.random.default_rng(seed).choice(len(jobs), sample, replace=False)
         jobs = [jobs[i] for i in sorted(chosen)]
@@ -79,7 +81,7 @@ def reproduce(
 
 
 def print_reproduction(found: Iterator[Comparison], console: Console) -> bool:
-    """Print a row a job as it ends; returns whether all bits were the same."""
+    """Print a line for each job as it ends; returns whether all were the same."""
     differing, count, exact = [], 0, True
     for one in found:
         count += 1
@@ -87,7 +89,7 @@ def print_reproduction(found: Iterator[Comparison], console: Console) -> bool:
         names = labels(one.job.config)
         title = f"{names['dataset']}, {names['loss']}, {names['solver']}"
         timed = one.job.kind == "runs"
-        verdict = "same bits" if timed else "same but for rounding"
+        verdict = "same bits" if timed else "same up to rounding"
         if not one.same:
             verdict = f"{len(one.differences)} of them differ"
         console.print(
@@ -98,17 +100,17 @@ def print_reproduction(found: Iterator[Comparison], console: Console) -> bool:
         if not one.same:
             differing.append((title, one))
     if not differing:
-        what = "the same bits" if exact else "the same, lanes but for rounding"
+        what = "the same bits" if exact else "the same result, lanes up to rounding"
         console.print(f"all of {count} jobs gave {what}", highlight=False)
         return True
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("job")
     table.add_column("what differs", overflow="fold")
     for title, one in differing:
-        told = [*one.differences[:5], *one.environment]
+        lines = [*one.differences[:5], *one.environment]
         if len(one.differences) > 5:
-            told.insert(5, f"and {len(one.differences) - 5} runs more")
-        table.add_row(Text(title), Text("\n".join(told)))
+            lines.insert(5, f"and {len(one.differences) - 5} more runs")
+        table.add_row(Text(title), Text("\n".join(lines)))
     console.print(table)
     console.print(f"{len(differing)} of {count} jobs differ", highlight=False)
     return False
@@ -119,27 +121,27 @@ def _check_data(job: StoredJob) -> None:
     found = datasets.load(name, **options).checksum
     if found != (recorded := job.manifest.get("data_checksum")):
         raise ValueError(
-            f"{job.path}: the data {name!r} were changed since: SHA-256 {found[:12]}… "
-            f"now, {str(recorded)[:12]}… in the record"
+            f"{job.path}: the data {name!r} have changed: SHA-256 {found[:12]}… now, "
+            f"{str(recorded)[:12]}… in the manifest"
         )
 
 
 def _repeated(job: StoredJob) -> Comparison:
-    # Of every run: one that ended in time may not do so again on busy cores.
-    ended = job.summary["iterations"].astype(int)
-    limits = dict(zip(job.summary["run"], ended, strict=True))
+    # For every run: on a loaded machine the time budget may end any of them earlier.
+    iterations = job.summary["iterations"].astype(int)
+    limits = dict(zip(job.summary["run"], iterations, strict=True))
     with _scratch() as folder:
         again = run_job(job.config, folder, limits=limits).job
         runs = list(job.summary["run"])
-        differs = _difference if job.kind == "runs" else _beyond_rounding
-        told = [differs(job, again, run) for run in runs]
+        difference = _difference if job.kind == "runs" else _lane_difference
+        differences = [difference(job, again, run) for run in runs]
         chosen, now = (x.manifest.get("chosen") for x in (job, again))
         if chosen != now:
-            told.insert(0, f"p={chosen} was chosen, and {now} now")
+            differences.insert(0, f"p={chosen} was chosen before, p={now} now")
     return Comparison(
         job=job,
         runs=len(runs),
-        differences=tuple(one for one in told if one),
+        differences=tuple(one for one in differences if one),
         environment=tuple(_environment(job, again)),
     )
 
@@ -151,7 +153,7 @@ def _scratch() -> Iterator[Path]:
 
 
 def _difference(job: StoredJob, again: StoredJob, run: str) -> str:
-    """Where a run first differs, "" where it does not."""
+    """Where a run first differs, or ""."""
     one, other = (_trace(x, run) for x in (job, again))
     count = min(len(one), len(other))
     for column in COMPARED:
@@ -161,16 +163,16 @@ def _difference(job: StoredJob, again: StoredJob, run: str) -> str:
             first = int(np.argmin(same))
             return (
                 f"{run}: {column} from record {first} (iteration "
-                f"{int(one['iteration'].iloc[first])}) on: {a[first]:.9g} and "
-                f"{b[first]:.9g}"
+                f"{int(one['iteration'].iloc[first])}): {a[first]:.9g} before, "
+                f"{b[first]:.9g} now"
             )
     if len(one) != len(other):
-        return f"{run}: {len(one)} and {len(other)} records, the same as far as both go"
+        return f"{run}: {len(one)} records before, {len(other)} now; equal up to there"
     try:
         pairs: list[Any] = list(
             zip("WH", job.factors(run), again.factors(run), strict=True)
         )
-    except ValueError:  # of lanes only the best are kept
+    except ValueError:  # only the best lanes have factors
         return ""
     offsets, other_offsets = job.offsets(run), again.offsets(run)
     if offsets is not None and other_offsets is not None:
@@ -182,15 +184,15 @@ def _difference(job: StoredJob, again: StoredJob, run: str) -> str:
     return ""
 
 
-def _beyond_rounding(job: StoredJob, again: StoredJob, run: str) -> str:
-    """Where a lane ends with another loss, "" where it does not. Which lanes share a
-    program is measured, and that changes rounding."""
+def _lane_difference(job: StoredJob, again: StoredJob, run: str) -> str:
+    """The final objectives of a lane where they differ, or "". Which lanes share a
+    program depends on timings, and rounding depends on that."""
     one, other = (
         x.summary.loc[x.summary["run"] == run, "objective"].item() for x in (job, again)
     )
     if one == other or abs(one - other) <= LANE_TOLERANCE * abs(one):
         return ""
-    return f"{run}: ends at {one:.9g}, and at {other:.9g}"
+    return f"{run}: objective {one:.9g} before, {other:.9g} now"
 
 
 def _trace(job: StoredJob, run: str) -> Any:
@@ -210,8 +212,8 @@ def _environment(job: StoredJob, again: StoredJob) -> Iterator[str]:
     named = [(key, recorded.get(key), now.get(key)) for key in ENVIRONMENT]
     for name, before, after in (*versions, *named):
         if before != after:
-            yield f"{name}: {before} in the record, {after} now"
+            yield f"{name}: {before} before, {after} now"
     if "program" in job.summary and "program" in again.summary:
         pairs = zip(job.summary["program"], again.summary["program"], strict=False)
         if any(before != after for before, after in pairs):
-            yield "the compiled programs are not the same"
+            yield "the compiled programs differ"

@@ -1,4 +1,4 @@
-"""A study: every job of a grid, by Hydra, and its report."""
+"""Studies: Hydra composes the jobs of a grid, each is run, and a report is built."""
 
 from __future__ import annotations
 
@@ -42,35 +42,37 @@ def run_study(
 ) -> Path:
     """Run every job of a study and build its report; returns the study folder.
 
-    One of Hydra's launchers may spread the jobs over processes or machines, and several
-    calls may work on one folder: each job is done once.
+    A launcher of Hydra may spread the jobs over processes or machines, and several
+    calls may work on one folder: each job is run once.
 
     Args:
       overrides: Hydra's, ``key=value``.
       console: where tables are printed.
-      config_dir: a folder with configs of the user's own.
-      force: run again what stands.
+      config_dir: a folder with the user's own configs.
+      force: run complete jobs again.
 
     Raises:
-      ValueError: the first thing that went wrong, after all other jobs are done.
+      ValueError: for a folder that cannot be used, before any job; otherwise the first
+        error, after all other jobs have been run.
     """
     register_configs()
     given = [o.removeprefix("folder=") for o in overrides if o.startswith("folder=")]
     folder = Path(_unquoted(given[-1])) if given else _new_folder()
     folder = folder.expanduser().resolve()
-    asked = command_cache.fingerprint(overrides, config_dir, folder)
-    if asked and not force and (folder / PAGE).is_file():
-        stand = command_cache.count_complete(folder, asked)
-        if stand:
-            _nothing_to_do(folder, stand, console)
+    cached = command_cache.fingerprint(overrides, config_dir, folder)
+    if cached and not force and (folder / PAGE).is_file():
+        complete = command_cache.count_complete(folder, cached)
+        if complete:
+            _print_complete(folder, complete, console)
             return folder
     new = _check_writable(folder)
+    stored.check_formats(folder)
     arguments = [o for o in overrides if not o.startswith("folder=")]
     arguments.append(f"folder={QuotedString(str(folder), Quote.single).with_quotes()}")
     if config_dir is not None:
         arguments = ["--config-dir", config_dir, *arguments]
     saved, sys.argv = sys.argv, ["jaxnmf", *arguments]
-    # Hydra would print a traceback of its own and exit; here errors are one line.
+    # Hydra would print its own traceback and exit; here errors are one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     call = uuid.uuid4().hex
     # Not taken from sys.argv where a job runs: a launcher's processes have their own.
@@ -78,59 +80,66 @@ def run_study(
     options += [] if config_dir is None else ["--config-dir", config_dir]
     command = shlex.join(["jaxnmf", "run", *options, *overrides])
     task = functools.partial(_task, call, command)
-    told: list[dict[str, Any]] = []
+    ended: list[dict[str, Any]] = []
     unreported: list[str] = []
     try:
         with Watch(folder, call):
             _hydra(task(force=force, wait=False))
             first = outcomes.read(folder, call)
-            if any(one["what"] == "busy" for one in first):
-                # What another process was at: wait for it, or do it if that died.
-                told = [one for one in first if one["what"] in ("ran", "warning")]
+            if any(one["status"] == "in progress" for one in first):
+                # Wait for the other process, or run its job if it was killed.
+                ended = [one for one in first if one["status"] in ("run", "warning")]
                 outcomes.clear(folder, call)
                 _hydra(task(force=False, wait=True))
     finally:
         sys.argv = saved
-        told = [*told, *outcomes.read(folder, call)]
+        ended = [*ended, *outcomes.read(folder, call)]
         outcomes.clear(folder, call)
         try:
-            _tell(folder, told, console)
-        except ValueError as error:  # not to hide what happened
+            _print_outcomes(folder, ended, console)
+        except ValueError as error:  # errors of the jobs come first
             unreported = [one_line(error)]
         if new and not any(path.is_dir() for path in folder.glob("jobs/*")):
-            shutil.rmtree(folder, ignore_errors=True)  # what Hydra left of errors
-    failed = [*_messages(told, "failed"), *unreported]
-    left_out = _messages(told, "left out")
+            shutil.rmtree(folder, ignore_errors=True)  # only Hydra's files
+    failed = [*_messages(ended, "failed"), *unreported]
+    skipped = _messages(ended, "skipped")
     if failed:
         raise ValueError(failed[0])
-    if left_out and not any(one["what"] in ("ran", "stood") for one in told):
-        raise ValueError(left_out[0])
-    if asked:
-        command_cache.keep(folder, asked, told)
+    if skipped and not any(one["status"] in ("run", "done before") for one in ended):
+        raise ValueError(skipped[0])
+    if cached:
+        command_cache.add(folder, cached, ended)
     return folder
 
 
 def load_dataset(name: str, options: dict[str, Any]) -> Any:
-    """The data set of a job, to show its factors on a page."""
+    """The data set of a job, for the figures of its factors."""
     return datasets.load(name, **options)
 
 
 def print_report(
     folders: Sequence[Path],
     console: Console,
-    left_out: Sequence[str] = (),
+    skipped: Sequence[str] = (),
     *,
     target: str | Path | None = None,
     jobs: Sequence[stored.StoredJob] | None = None,
     figures: bool = False,
 ) -> None:
-    """Build report.html from the stores of study folders, and print its tables; of the
-    ``jobs`` there, where they have been read before. ``figures``: as in
-    `report.build_report`."""
+    """Build report.html from study folders and print its tables.
+
+    Args:
+      folders: the study folders.
+      console: where tables are printed.
+      skipped: reasons why jobs were skipped, to be printed.
+      target: the folder of the page; needed where there are several folders.
+      jobs: the jobs of the folders, where they have been read already.
+      figures: as in `report.build_report`.
+    """
     for folder in folders:
         if not folder.is_dir():
-            raise ValueError(f"folder: {str(folder)!r} is not a folder of a study")
-    # Not before: it draws, and takes as long to import as all else.
+            raise ValueError(f"folder: {str(folder)!r} is not a study folder")
+    # Imported here: matplotlib takes as long to import as everything else.
     from jaxnmf.experiment import report
 
     jobs = report.merged(folders) if jobs is None else jobs
@@ -142,26 +151,26 @@ def print_report(
     page = report.build_report(
         folders, target=target, load_dataset=load_dataset, jobs=jobs, figures=figures
     )
-    for reason in left_out:
-        _print(console, f"left out: {reason}")
+    for reason in skipped:
+        _print(console, f"skipped: {reason}")
     _print(console, f"report: {page}")
 
 
 def _hydra(task: Any) -> None:
-    """Compose the config of every job that ``sys.argv`` asks for, and run the task."""
+    """Compose the config of every job given by ``sys.argv`` and run the task on it."""
     hydra.main(
         config_path="pkg://jaxnmf.configs", config_name="config", version_base="1.3"
     )(task)()
 
 
 def _task(call: str, command: str, *, force: bool, wait: bool) -> Any:
-    """What Hydra runs for each job, perhaps in another process. It returns the lowest
-    error, for a sweeper that searches; NaN where there is none."""
+    """The function that Hydra calls for each job, perhaps in another process. It
+    returns the lowest error, for a sweeper that searches; NaN where there is none."""
 
     def task(config: Any) -> float:
         folder = Path(config.folder)
-        tell = functools.partial(outcomes.add, folder, call)
-        begun, names = time.monotonic(), {}
+        add_outcome = functools.partial(outcomes.add, folder, call)
+        started, names = time.monotonic(), {}
         try:
             plain = resolved(config)
             names = {x: plain[x]["name"] for x in ("dataset", "loss", "solver")}
@@ -172,7 +181,7 @@ def _task(call: str, command: str, *, force: bool, wait: bool) -> Any:
                 folder,
                 force=force,
                 wait=wait,
-                warn=lambda message: tell("warning", message),
+                warn=lambda message: add_outcome("warning", message),
                 command=command,
             )
             if plain["mlflow"]:
@@ -180,26 +189,26 @@ def _task(call: str, command: str, *, force: bool, wait: bool) -> Any:
             summary = done.job.summary
             error = float(np.min(summary["error"]))
             checksum = done.job.manifest["data_checksum"]
-            tell(
-                "ran" if done.anew else "stood",
+            add_outcome(
+                "run" if done.anew else "done before",
                 job=done.job.key,
                 data=[*split_name(plain["dataset"]), checksum],
                 names=labels(plain),
                 runs=len(summary),
                 error=error,
-                seconds=time.monotonic() - begun,
+                seconds=time.monotonic() - started,
             )
             return error
         except job.Busy:
-            tell("busy")
+            add_outcome("in progress")
         except UnsupportedError as error:
             data = split_name(plain["dataset"])
-            tell("left out", one_line(error), names=names, data=data)
+            add_outcome("skipped", one_line(error), names=names, data=data)
         except MissingMandatoryValue as error:
-            tell("failed", f"{error.full_key} is missing: give it a value")
+            add_outcome("failed", f"{error.full_key} is missing: give it a value")
         except ValueError as error:
-            # Kept for the end: the other jobs of the study go on.
-            tell("failed", one_line(error), names=names)
+            # Raised at the end, after the other jobs of the study.
+            add_outcome("failed", one_line(error), names=names)
         return math.nan
 
     return task
@@ -210,28 +219,32 @@ def _unquoted(text: str) -> str:
     return text[1:-1] if re.fullmatch(r"'.*'|\".*\"", text) else text
 
 
-def _messages(told: Sequence[Mapping[str, Any]], what: str) -> list[str]:
-    """Each once, in their order."""
-    return list(dict.fromkeys(one["message"] for one in told if one["what"] == what))
+def _messages(ended: Sequence[Mapping[str, Any]], status: str) -> list[str]:
+    """The distinct messages of outcomes with a status, in order."""
+    messages = (one["message"] for one in ended if one["status"] == status)
+    return list(dict.fromkeys(messages))
 
 
-def _tell(folder: Path, told: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Print what a call has to say, and the report where there is anything new."""
-    for message in _messages(told, "warning"):
+def _print_outcomes(
+    folder: Path, ended: Sequence[Mapping[str, Any]], console: Console
+) -> None:
+    """Print the warnings of a call, and the report if there is anything new."""
+    for message in _messages(ended, "warning"):
         _print(console, f"warning: {message}")
-    stood = sum(one["what"] == "stood" for one in told)
-    new = any(one["what"] not in ("stood", "left out") for one in told)
-    if (folder / PAGE).is_file() and stood and not new:
-        _nothing_to_do(folder, stood, console)
+    complete = sum(one["status"] == "done before" for one in ended)
+    new = any(one["status"] not in ("done before", "skipped") for one in ended)
+    if (folder / PAGE).is_file() and complete and not new:
+        _print_complete(folder, complete, console)
         return
     from jaxnmf.experiment import report
 
     if jobs := report.merged([folder]):
-        print_report([folder], console, _messages(told, "left out"), jobs=jobs)
+        print_report([folder], console, _messages(ended, "skipped"), jobs=jobs)
 
 
-def _nothing_to_do(folder: Path, jobs: int, console: Console) -> None:
-    _print(console, f"nothing to do: {jobs} jobs stand\nreport: {folder / PAGE}")
+def _print_complete(folder: Path, jobs: int, console: Console) -> None:
+    done = f"{jobs} job{'s' * (jobs > 1)} done before"
+    _print(console, f"nothing to do: {done}\nreport: {folder / PAGE}")
 
 
 def _print(console: Console, text: str) -> None:
@@ -239,23 +252,23 @@ def _print(console: Console, text: str) -> None:
 
 
 def _new_folder() -> Path:
-    """A study folder that is not there yet."""
+    """The path of a new study folder."""
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for suffix in ("", *(f"_{i}" for i in range(2, 1000))):
         folder = Path("runs") / f"{stamp}{suffix}"
         if not folder.exists():
             return folder
-    raise ValueError(f"folder: runs/{stamp} and a thousand after it are taken")
+    raise ValueError(f"folder: runs/{stamp} and 998 numbered folders after it exist")
 
 
 def _check_writable(folder: Path) -> bool:
-    """Make the folder where it is missing; returns whether it was."""
+    """Make the folder if it is missing; returns whether it was."""
     new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"
         probe.touch()
-        probe.unlink(missing_ok=True)  # another call's too
+        probe.unlink(missing_ok=True)  # another call may have removed it
     except OSError as error:
         raise ValueError(
             f"folder: {str(folder)!r} cannot be written: {error.strerror or error}"

@@ -1,7 +1,7 @@
-"""Jobs logged to MLflow, where a study asks for it (the extra ``mlflow``).
+"""Logs jobs to MLflow (the extra ``mlflow``).
 
-A run of MLflow is a run of a job: its parameters are what the config says, its metrics
-the numbers of the summary, and the objective and error of every record.
+A run of MLflow is a run of a job: its parameters are the config, its metrics the
+numbers of the summary, and the objective and error of every record.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def require(address: str) -> tuple[Any, Any, Any]:
 
 
 def log_job(job: StoredJob, address: str) -> None:
-    """Log every run of a job, unless a file beside it says that this was done.
+    """Log every run of a job, unless a file beside it records that this was done.
 
     Args:
-      job: one that is done.
+      job: a complete job.
       address: MLflow's tracking URI, such as ``sqlite:///mlflow.db`` or a server's.
 
     Raises:
-      ValueError: where MLflow is not installed or cannot be reached.
+      ValueError: if MLflow is not installed or cannot be reached.
     """
     record = job.path.with_name(f".{job.key}.mlflow")
     done = json.dumps([address, job.manifest.get("sha256")])
@@ -71,7 +71,7 @@ def log_job(job: StoredJob, address: str) -> None:
                     records["iteration"], records[column], strict=True
                 )
             ]
-            for at in range(0, len(metrics), 1000):  # MLflow's most at once
+            for at in range(0, len(metrics), 1000):  # MLflow's limit
                 client.log_batch(run, metrics=metrics[at : at + 1000])
             client.set_terminated(run)
         with writing(record), record.open("a") as opened:
@@ -81,13 +81,13 @@ def log_job(job: StoredJob, address: str) -> None:
 
 
 def _experiment(client: Any, exceptions: Any, study: str) -> str:
-    """The number of MLflow's experiment of this name, made where there is none."""
+    """The id of MLflow's experiment of this name, which is created if missing."""
     found = client.get_experiment_by_name(study)
     if found is None:
         try:
             return client.create_experiment(study)
         except exceptions.MlflowException:
-            # Another job of the study may just have made it.
+            # Another job of the study may have created it.
             found = client.get_experiment_by_name(study)
             if found is None:
                 raise

@@ -1,5 +1,5 @@
-"""A live table of a study that runs, from what its folder holds: also of jobs that
-other processes are at."""
+"""A live table of a running study, read from its folder, so that it includes the jobs
+of other processes."""
 
 from __future__ import annotations
 
@@ -20,55 +20,58 @@ from rich.text import Text
 from jaxnmf.experiment.config import labels
 from jaxnmf.experiment.store import outcomes
 
-SHOWN = 12  # finished jobs, the last ones
-SECONDS = 0.5  # between two looks
+FINISHED_ROWS = 12  # the latest finished jobs
+INTERVAL = 0.5  # seconds between updates
 
 
 class Watch:
-    """Shows the table while it is entered; nothing where no one watches."""
+    """Context manager that shows the table where standard error is a terminal."""
 
     def __init__(self, folder: Path, call: str) -> None:
         self.folder, self.call = folder, call
         self._console = Console(stderr=True)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._update, daemon=True)
 
     def __enter__(self) -> None:
         if self._console.is_terminal:
             self._thread.start()
 
     def __exit__(self, *_: Any) -> None:
-        self._over.set()
+        self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
 
-    def _follow(self) -> None:
-        seen: dict[Path, dict[str, str]] = {}
+    def _update(self) -> None:
+        names: dict[Path, dict[str, str]] = {}
         with Live(console=self._console, transient=True, auto_refresh=False) as live:
-            while not self._over.wait(SECONDS):
-                # A file may go while it is read: then the next look shows it.
+            while not self._stopped.wait(INTERVAL):
+                # A file may be removed while it is read; the next update is complete.
                 with contextlib.suppress(OSError, ValueError):
-                    live.update(study_table(self.folder, self.call, seen), refresh=True)
+                    live.update(
+                        study_table(self.folder, self.call, names), refresh=True
+                    )
 
 
 def study_table(
-    folder: Path, call: str, seen: dict[Path, dict[str, str]] | None = None
+    folder: Path, call: str, names: dict[Path, dict[str, str]] | None = None
 ) -> Table:
-    """The jobs of a call that ended, and those that run now.
+    """The finished jobs of a call, and those in progress.
 
     Args:
       folder: the study folder.
-      call: which call's outcomes to show.
-      seen: keeps the names of jobs from one look to the next.
+      call: the call whose outcomes are shown.
+      names: a cache of the names of jobs in progress.
     """
-    ended = [one for one in outcomes.read(folder, call) if one["what"] != "warning"]
+    ended = [one for one in outcomes.read(folder, call) if one["status"] != "warning"]
     counts = {
-        what: sum(one["what"] == what for one in ended)
-        for what in ("ran", "stood", "left out", "failed")
+        status: sum(one["status"] == status for one in ended)
+        for status in ("run", "done before", "skipped", "failed")
     }
-    title = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    title = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    names = {} if names is None else names
     table = Table(
-        title=Text(f"{folder.name}: {title or 'begun'}", style="bold"),
+        title=Text(f"{folder.name}: {title or 'started'}", style="bold"),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -77,36 +80,35 @@ def study_table(
         table.add_column(column)
     for column in ("runs", "best error", "seconds"):
         table.add_column(column, justify="right")
-    table.add_column("")
-    for one in ended[-SHOWN:]:
+    table.add_column("status")
+    for one in ended[-FINISHED_ROWS:]:
         table.add_row(
-            *_names(one.get("names", {})),
+            *_cells(one.get("names", {})),
             str(one.get("runs", "")),
             f"{one['error']:.4g}" if "error" in one else "",
             f"{one['seconds']:.1f}" if "seconds" in one else "",
-            Text(one["what"]),
+            Text(one["status"]),
         )
     for path in sorted((folder / "jobs").glob(".*~runs")):
-        known = {} if seen is None else seen
-        if path not in known:
+        if path not in names:
             with (path / "config.yaml").open("rb") as opened:
-                known[path] = labels(yaml.safe_load(opened))
-        begun = (path / "manifest.json").stat().st_mtime
+                names[path] = labels(yaml.safe_load(opened))
+        started = (path / "manifest.json").stat().st_mtime
         manifest = json.loads((path / "manifest.json").read_bytes())
         runs = str(manifest.get("runs", "?"))
         if manifest.get("kind") == "runs":
             runs = f"{len(list(path.glob('*.npz')))} of {runs}"
         table.add_row(
-            *_names(known[path]),
+            *_cells(names[path]),
             runs,
             "",
-            f"{time.time() - begun:.0f}",
-            "runs",
+            f"{time.time() - started:.0f}",
+            "in progress",
             style="bold",
         )
     return table
 
 
-def _names(names: dict[str, str]) -> list[Text]:
-    """Text, not str: a label may hold brackets, which rich would take for markup."""
+def _cells(names: dict[str, str]) -> list[Text]:
+    """Text, as rich would parse brackets in a string as markup."""
     return [Text(names.get(part, "")) for part in ("dataset", "loss", "solver")]

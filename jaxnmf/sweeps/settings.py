@@ -51,7 +51,7 @@ def make_settings(
             if name in PENALTIES:
                 check_amount(f"settings: {name}", value)
         if len(set(values)) < len(values):
-            raise ValueError(f"settings: {name}={list(values)} names one twice")
+            raise ValueError(f"settings: {name}={list(values)} contains duplicates")
     return [
         dict(zip(settings, (float(x) for x in chosen), strict=True))
         for chosen in itertools.product(*settings.values())

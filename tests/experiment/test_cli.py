@@ -1,4 +1,4 @@
-"""The command line: a study from one command, and errors that a person can mend."""
+"""The command line: a study from one command, and errors that a user can correct."""
 
 import itertools
 import json
@@ -71,7 +71,7 @@ def test_solvers_of_a_study_start_from_the_same_factors(tmp_path):
     assert len(starts) == 1
 
 
-def test_a_finished_job_is_not_run_again(tmp_path, monkeypatch):
+def test_a_complete_job_is_not_run_again(tmp_path, monkeypatch):
     run(tmp_path, "solver=hals")
     before = stored.read_jobs(tmp_path)[0].manifest
     monkeypatch.setattr(
@@ -82,10 +82,10 @@ def test_a_finished_job_is_not_run_again(tmp_path, monkeypatch):
     assert stored.read_jobs(tmp_path)[0].manifest == before
 
 
-def test_a_solver_that_cannot_take_the_loss_is_left_out(tmp_path, capsys):
+def test_a_solver_that_does_not_support_the_loss_is_skipped(tmp_path, capsys):
     assert run(tmp_path, "loss=kl", "solver=hals,mu") == 0
     assert [j.config["solver"]["name"] for j in stored.read_jobs(tmp_path)] == ["mu"]
-    assert "left out: solver 'hals'" in " ".join(capsys.readouterr().out.split())
+    assert "skipped: solver 'hals'" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_environment_is_recorded(tmp_path):
@@ -170,7 +170,7 @@ ERRORS = {
     "wrong type": (["solver=hals", "solver.inner=2.5"], ["solver.inner=2.5"]),
     "rank of 0": (["ranks=[0]"], ["ranks=0", "≥ 1"]),
     "no ranks": (["ranks=[]"], ["ranks is empty"]),
-    "a rank twice": (["ranks=[2,2]"], ["names one twice"]),
+    "a rank twice": (["ranks=[2,2]"], ["contains duplicates"]),
     "rank above the SVD's": (["init=nndsvd", "ranks=[30]"], ["min(m, n) = 20"]),
     "loss a solver cannot take": (
         ["solver=hals", "loss=kl"],
@@ -197,12 +197,12 @@ def test_errors_are_one_line_and_exit_code_2(case, tmp_path, capsys):
     base = [] if any(x.startswith("dataset=") for x in overrides) else QUICK[:-3]
     folder = tmp_path / "study"
     assert main(["run", *base, *overrides, f"folder={folder}"]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("jaxnmf: error: ")
-    assert told.count("\n") == 1
-    assert "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert printed.startswith("jaxnmf: error: ")
+    assert printed.count("\n") == 1
+    assert "Traceback" not in printed
     for word in words:
-        assert word in told
+        assert word in printed
     assert not folder.exists()
 
 
@@ -257,7 +257,7 @@ def test_every_study_composes_and_builds(name, shared_data):
             built = make_solver(*split_name(config["solver"]))
             made = registry.make_loss(*split_name(config["loss"]))
             taken[solver, loss] = built.supports.includes(made)
-        # A study of several losses leaves out what does not fit, but nothing wholly.
+        # A study of several losses skips what does not fit, but no solver and no loss.
         for solver in sweep.solver.split(","):
             assert any(taken[solver, loss] for loss in losses)
         for loss in losses:

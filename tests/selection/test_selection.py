@@ -340,7 +340,7 @@ def test_a_held_out_block_is_predicted_as_owen_and_perry_do(selections):
         ({"ranks": []}, "ranks is empty"),
         ({"ranks": [1, 2]}, "puts every sample into one cluster"),
         ({"seeds": 1}, "at least 2 seeds"),
-        ({"seeds": [1, 1]}, "names one twice"),
+        ({"seeds": [1, 1]}, "contains duplicates"),
         ({"method": "consensu"}, "did you mean 'consensus'"),
         ({"sample": "rows"}, "no option 'sample'.*did you mean 'samples'"),
         ({"samples": "row"}, "must be one of rows, columns"),

@@ -22,10 +22,11 @@ from jaxnmf.experiment import config as configs
 from jaxnmf.experiment.jobs.lanes import Selection, Settings
 from jaxnmf.experiment.jobs.runs import Runs
 from jaxnmf.experiment.jobs.specification import Specification
-from jaxnmf.experiment.jobs.unfinished import Unfinished
 from jaxnmf.experiment.store import stored
 from jaxnmf.experiment.store.layout import writing
 from jaxnmf.experiment.store.stored import StoredJob
+from jaxnmf.experiment.store.unfinished import Unfinished
+from jaxnmf.experiment.store.write import move_damaged, write_job
 from jaxnmf.run import programs
 from jaxnmf.sweeps.lanes import cores
 
@@ -118,7 +119,7 @@ def run_job(
                 if unfinished.empty:
                     unfinished.discard()
                 raise
-            path = stored.write_job(
+            path = write_job(
                 folder,
                 key,
                 config=dict(config),
@@ -143,7 +144,7 @@ def _standing(
 ) -> StoredJob | None:
     """A job that is done. One that was damaged is moved aside, and ``warn`` told; this
     needs the job's lock. Without ``warn`` it is left."""
-    if (there := stored.place(folder, key)) is None:
+    if (there := stored.find_job(folder, key)) is None:
         return None
     try:
         return stored.read_job(folder / "jobs" / key)
@@ -151,7 +152,7 @@ def _standing(
         if isinstance(error.__cause__, OSError):  # it may be whole, who knows
             raise
         if warn is not None:
-            kept = stored.set_aside(folder, key, there)
+            kept = move_damaged(folder, key, there)
             warn(f"{error}; it is run again, what was there is in {kept}")
         return None
 
@@ -163,12 +164,12 @@ def _check_begun(
     warn: Callable[[str], None],
 ) -> None:
     """Move aside what was begun with something else than what would go on with it."""
-    before = unfinished.begun()
+    before = unfinished.manifest()
     if before is None or unfinished.empty:
         return
     other = [k for k in ENVIRONMENT if before.get(k) != manifest[k]]
     if other:
-        kept = stored.set_aside(folder, unfinished.key, unfinished.path)
+        kept = move_damaged(folder, unfinished.key, unfinished.path)
         warn(
             f"{unfinished.key} was begun with another {', '.join(other)}; it is begun "
             f"again, what was there is in {kept}"

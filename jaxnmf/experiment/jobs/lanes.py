@@ -17,8 +17,8 @@ from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment.jobs.runs import as_error, reference
 from jaxnmf.experiment.jobs.specification import Specification
-from jaxnmf.experiment.jobs.unfinished import Unfinished
 from jaxnmf.experiment.store.layout import Outcome
+from jaxnmf.experiment.store.unfinished import Unfinished
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.selection import RankSelection
 from jaxnmf.selection.choose import make_method, run_selection

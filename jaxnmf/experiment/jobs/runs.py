@@ -16,8 +16,8 @@ from jaxnmf.build import Start, at_rank, draw_start, make_problem
 from jaxnmf.data.observed import Observed
 from jaxnmf.datasets import Dataset
 from jaxnmf.experiment.jobs.specification import Specification
-from jaxnmf.experiment.jobs.unfinished import Unfinished
 from jaxnmf.experiment.store.layout import Outcome, StoredRun
+from jaxnmf.experiment.store.unfinished import Unfinished
 from jaxnmf.objective.problem import Problem
 from jaxnmf.result import Result, to_result
 from jaxnmf.run.clock import divergence, timed

@@ -1,8 +1,9 @@
-"""What a job's folder holds and is called: shared by its readers and its writers."""
+"""What a job's folder contains and how it is named: shared by readers and writers."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,7 +52,7 @@ TRACE_COLUMNS = ("run", "iteration", "seconds", "objective", "error", "kkt")
 
 DATA_FILES = ("config.yaml", "summary.parquet", "trace.parquet", "factors.npz")
 PAGE = "report.html"
-FORMAT = 1  # of a job's folder; a later one is refused
+FORMAT = 2  # of a job's folder; any other is refused
 
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -67,7 +68,7 @@ class StoredRun(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a job leaves: the arguments of `store.write_job` that tell of its runs."""
+    """The results of a job: the arguments of `write_job` that describe its runs."""
 
     trace: pd.DataFrame
     summary: pd.DataFrame
@@ -90,7 +91,7 @@ class Outcome(NamedTuple):
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what a disk refuses into a ValueError that names the folder."""
+    """Turn an OSError into a ValueError that names the folder."""
     try:
         yield
     except OSError as error:
@@ -98,16 +99,48 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def job_path(folder: Path, key: str) -> Path:
+    """The folder of a complete job."""
     if not re.fullmatch(r"[\w+-][\w.+-]*", key):
         raise ValueError(f"key: {key!r} is not made of letters, digits and . + - _")
     return folder / "jobs" / key
 
 
+def replaced_path(target: Path) -> Path:
+    """Where the previous version of a job is while a new one takes its place."""
+    return target.with_name(f".{target.name}~old")
+
+
+def current_path(target: Path) -> Path | None:
+    """The folder that contains the job now, or None."""
+    # Checked twice: a job may be put in place between the first two checks.
+    for path in (target, replaced_path(target), target):
+        if (path / "manifest.json").is_file():
+            return path
+    return None
+
+
+def file_sha256(path: Path) -> str:
+    """The checksum of a file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+
+
+def manifest_sha256(manifest: Mapping[str, Any]) -> str:
+    """The checksum of a manifest without this entry."""
+    rest = {k: v for k, v in manifest.items() if k != "sha256"}
+    text = json.dumps(rest, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def plain(name: str, value: Mapping[str, Any], write: Callable[[dict], str]) -> str:
+    """The text of a mapping of plain values, or a ValueError that names it."""
     try:
         return write(dict(value))
     except (TypeError, ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{name}: only plain values can be kept: {error}") from None
+        raise ValueError(f"{name}: only plain values can be stored: {error}") from None
 
 
 def as_yaml(value: dict[str, Any]) -> str:
@@ -119,9 +152,9 @@ def as_json(value: dict[str, Any]) -> str:
 
 
 def named_arrays(
-    factors: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    offsets: Mapping[str, tuple[np.ndarray, np.ndarray] | None],
+    factors: Mapping[str, Pair], offsets: Mapping[str, Pair | None]
 ) -> dict[str, np.ndarray]:
+    """Factors and offsets of runs under the names of their archive."""
     arrays = {}
     for run, (W, H) in factors.items():
         arrays[f"W/{run}"], arrays[f"H/{run}"] = np.asarray(W), np.asarray(H)

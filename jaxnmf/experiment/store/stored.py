@@ -1,4 +1,4 @@
-"""The run store: a study folder with one folder a job, each whole or not there.
+"""Stored jobs: a study folder with one folder a job, each whole or not there.
 
     study/jobs/<key>/config.yaml       the resolved config, a plain dict
                      manifest.json     versions, device, checksums (of these files too)
@@ -7,23 +7,19 @@
                      factors.npz       W/<run> and H/<run>, no pickles; where there are
                                        offsets b/<run> (rows) and c/<run> (columns)
                      choice.parquet    of a choice of p: its measures, a row a rank
-                     evidence.npz      and what its pictures show
-          jobs/.<key>~runs/<run>.npz   of a job still running: each run that ended, and
-                                       how far the one under way is
+                     evidence.npz      and the arrays of its figures
+          jobs/.<key>~runs/<run>.npz   of a job in progress: each run that ended, and
+                                       a checkpoint of the current one
 
 A job is one data set, loss and solver; its runs are rank × seed. `Unfinished` is the
-last of these folders; it is gone once the job stands.
+last of these folders; it is removed once the job is complete.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-import os
 import re
-import shutil
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,28 +29,23 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from jaxnmf._util.disk import npz, read_arrays
-from jaxnmf.experiment.jobs.unfinished import Unfinished
+from jaxnmf._util.disk import read_arrays
+from jaxnmf._version import __version__
 from jaxnmf.experiment.store.layout import (
     DATA_FILES,
     FORMAT,
-    SUMMARY_COLUMNS,
-    TRACE_COLUMNS,
-    as_json,
-    as_yaml,
+    Pair,
+    current_path,
+    file_sha256,
     job_path,
-    named_arrays,
-    plain,
-    writing,
+    manifest_sha256,
 )
+from jaxnmf.experiment.store.unfinished import Unfinished
 
 
 @dataclass(frozen=True, eq=False)
 class StoredJob:
-    """One job as read back; the factors stay on disk until asked for.
-
-    ``choice`` and ``evidence`` are those of a choice of p, else None and empty.
-    """
+    """A job as read back; factors stay on disk until they are needed."""
 
     path: Path
     config: dict[str, Any]
@@ -64,44 +55,44 @@ class StoredJob:
 
     @property
     def key(self) -> str:
-        """The name the job was written under."""
+        """The name of the job."""
         return re.sub(r"^\.|~\w+$", "", self.path.name)
 
     @property
     def complete(self) -> bool:
-        """False while runs are still missing."""
-        return bool(self.manifest.get("complete", True))
+        """False while runs are missing."""
+        return self.manifest["complete"]
 
     @property
     def kind(self) -> str:
         """ "runs" that are timed, "settings" swept in lanes, or "selection" of p."""
-        return self.manifest.get("kind", "runs")
+        return self.manifest["kind"]
 
-    def factors(self, run: str) -> tuple[np.ndarray, np.ndarray]:
-        """W (m, p) and H (p, n) of one run.
+    def factors(self, run: str) -> Pair:
+        """W (m, p) and H (p, n) of a run.
 
         Raises:
-          ValueError: when no factors were kept for that run.
+          ValueError: when no factors were stored for that run.
         """
         pair = self._pair("WH", run)
         if pair is None:
             raise ValueError(
-                f"run: {self.path} holds no factors of {run!r}; it has the runs "
+                f"run: {self.path} contains no factors of {run!r}; its runs are "
                 f"{', '.join(self.summary['run'])}"
             )
         return pair
 
-    def offsets(self, run: str) -> tuple[np.ndarray, np.ndarray] | None:
-        """The offsets of rows (m,) and columns (n,) of one run, None for none."""
+    def offsets(self, run: str) -> Pair | None:
+        """The offsets of rows (m,) and columns (n,) of a run, None for none."""
         return self._pair("bc", run)
 
     def choice(self) -> pd.DataFrame | None:
-        """The measures of a choice of p, by rank."""
+        """The measures of a choice of p, by rank; None for other jobs."""
         path = self.path / "choice.parquet"
         return _parse(path, _parquet).set_index("rank") if path.is_file() else None
 
     def evidence(self) -> dict[int, dict[str, np.ndarray]]:
-        """{rank: {name: array}}: what the pictures of a choice of p show."""
+        """{rank: {name: array}}: the arrays of the figures of a choice of p."""
         found: dict[int, dict[str, np.ndarray]] = {}
         path = self.path / "evidence.npz"
         for name, array in read_arrays(path).items() if path.is_file() else ():
@@ -109,7 +100,7 @@ class StoredJob:
             found.setdefault(int(rank), {})[what] = array
         return found
 
-    def _pair(self, names: str, run: str) -> tuple[np.ndarray, np.ndarray] | None:
+    def _pair(self, names: str, run: str) -> Pair | None:
         whole = self.path / "factors.npz"
         path = whole if whole.is_file() else self.path / f"{run}.npz"
         if not path.is_file():
@@ -119,87 +110,9 @@ class StoredJob:
             return (arrays[one], arrays[other]) if one in arrays else None
 
 
-def write_job(
-    folder: str | Path,
-    key: str,
-    *,
-    config: Mapping[str, Any],
-    manifest: Mapping[str, Any],
-    trace: pd.DataFrame,
-    summary: pd.DataFrame,
-    factors: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    offsets: Mapping[str, tuple[np.ndarray, np.ndarray] | None] | None = None,
-    choice: pd.DataFrame | None = None,
-    evidence: Mapping[int, Mapping[str, np.ndarray]] | None = None,
-) -> Path:
-    """Write a job so that readers see the old one or the new one, never a part.
-
-    Args:
-      folder: the study folder; made if it is missing.
-      key: the job's name, a plain file name.
-      config: the resolved config, of plain dicts, lists, strings and numbers.
-      manifest: what JSON can hold; ``files``, their SHA-256, is added here.
-      trace, summary: with the columns of ``TRACE_COLUMNS`` and ``SUMMARY_COLUMNS``.
-      factors: run → (W, H); runs may be left out.
-      offsets: run → (b, c), offsets of rows and columns, or None where a run has none.
-      choice, evidence: of a choice of p, as `StoredJob` gives them.
-
-    Returns:
-      The job's folder.
-
-    Raises:
-      ValueError: when an argument is malformed or the folder cannot be written.
-    """
-    folder = Path(folder)
-    target = job_path(folder, key)
-    _check_tables(trace, summary, {**factors, **(offsets or {})})
-    arrays = named_arrays(factors, offsets or {})
-    text = plain("config", config, as_yaml)
-    plain("manifest", manifest, as_json)
-
-    stage = target.with_name(f".{key}~{uuid.uuid4().hex}")
-    try:
-        with writing(folder):
-            stage.mkdir(parents=True)
-            (stage / "config.yaml").write_text(text, encoding="utf-8")
-            summary.to_parquet(stage / "summary.parquet", index=False)
-            trace.to_parquet(stage / "trace.parquet", index=False)
-            (stage / "factors.npz").write_bytes(npz(arrays))
-            if choice is not None:
-                choice.reset_index().to_parquet(stage / "choice.parquet", index=False)
-                found = {
-                    f"{rank}/{name}": np.asarray(array)
-                    for rank, parts in (evidence or {}).items()
-                    for name, array in parts.items()
-                }
-                (stage / "evidence.npz").write_bytes(npz(found))
-            files = {path.name: _sha256(path) for path in sorted(stage.iterdir())}
-            whole = {**manifest, "format": FORMAT, "files": files}
-            whole["sha256"] = _own_sha256(whole)
-            (stage / "manifest.json").write_text(as_json(whole), encoding="utf-8")
-            for path in stage.iterdir():
-                _sync(path)
-            _sync(stage)
-            _put(stage, target)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-    return target
-
-
-def set_aside(folder: Path, key: str, path: Path) -> Path:
-    """Move what cannot be used of a job out of the way, to ``damaged/``; returns where
-    it is."""
-    with writing(folder):
-        kept = folder / "damaged"
-        kept.mkdir(exist_ok=True)
-        target = kept / f"{key}-{uuid.uuid4().hex[:6]}"
-        os.replace(path, target)
-    return target
-
-
-def place(folder: str | Path, key: str) -> Path | None:
-    """Where a job of this key stands, complete or not; None where none does."""
-    return _standing(job_path(Path(folder), key))
+def find_job(folder: str | Path, key: str) -> Path | None:
+    """The folder of a job, whole or damaged; None where there is none."""
+    return current_path(job_path(Path(folder), key))
 
 
 def read_job(path: str | Path) -> StoredJob:
@@ -210,23 +123,23 @@ def read_job(path: str | Path) -> StoredJob:
     """
     path = Path(path)
     while True:
-        before = _stamp(path)
+        before = _manifest_bytes(path)
         try:
-            return _read(_standing(path) or path)
+            return _read(current_path(path) or path)
         except ValueError:
-            # A job replaced while it was being read is no corrupt job.
-            if _stamp(path) == before:
+            # A job replaced while it was being read is not corrupt.
+            if _manifest_bytes(path) == before:
                 raise
 
 
 def verify(folder: str | Path, key: str) -> None:
-    """See that a job stands whole, every file as it was written.
+    """Check that every file of a job is as it was written.
 
     Raises:
-      ValueError: names the file that is not.
+      ValueError: names the first that is not.
     """
     target = job_path(Path(folder), key)
-    _verified(_standing(target) or target)
+    _verified(current_path(target) or target)
 
 
 def read_jobs(folder: str | Path) -> list[StoredJob]:
@@ -245,51 +158,16 @@ def read_jobs(folder: str | Path) -> list[StoredJob]:
     found = [read_job(jobs / key) for key in sorted(keys)]
     for key in running - keys:
         part = _read_unfinished(Unfinished(folder, key))
-        if part is None and place(folder, key):  # it has just been finished
+        if part is None and find_job(folder, key):  # it has just ended
             part = read_job(jobs / key)
         found += [] if part is None else [part]
     return sorted(found, key=lambda job: job.key)
 
 
-def _aside(target: Path) -> Path:
-    return target.with_name(f".{target.name}~old")
-
-
-def _put(stage: Path, target: Path) -> None:
-    """Give the staged folder its name; the job it replaces stands until then.
-
-    No portable call swaps two folders, so the old one steps aside first. A process
-    killed between the two renames leaves it there, where `_standing` finds it.
-    """
-    aside = _aside(target)
-    if target.exists():
-        shutil.rmtree(aside, ignore_errors=True)
-        os.replace(target, aside)
+def _manifest_bytes(target: Path) -> bytes | None:
+    """Identifies one version of a job."""
     try:
-        os.replace(stage, target)
-    except BaseException:
-        if aside.exists():
-            os.replace(aside, target)
-        raise
-    _sync(target.parent)
-    # The set-aside job, and what writers of this job that were killed have left.
-    for stale in target.parent.glob(f".{target.name}~*"):
-        shutil.rmtree(stale, ignore_errors=True)
-
-
-def _standing(target: Path) -> Path | None:
-    """The folder that holds the job now, or None."""
-    # The last look is for a job that was put in place between the first two.
-    for path in (target, _aside(target), target):
-        if (path / "manifest.json").is_file():
-            return path
-    return None
-
-
-def _stamp(target: Path) -> bytes | None:
-    """What tells one writing of a job from another."""
-    try:
-        return ((_standing(target) or target) / "manifest.json").read_bytes()
+        return ((current_path(target) or target) / "manifest.json").read_bytes()
     except OSError:
         return None
 
@@ -306,18 +184,18 @@ def _read(path: Path) -> StoredJob:
 
 
 def _verified(path: Path) -> dict[str, Any]:
-    """The manifest of a job, once all it says of itself and the files is true."""
+    """The manifest of a job, after its own checksum and those of its files."""
     manifest = _parse(path / "manifest.json", json.loads)
     files = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(files, dict):
         raise ValueError(f"{path / 'manifest.json'}: has no checksums under 'files'")
     _check_format(path, manifest)
-    if manifest.get("sha256") != _own_sha256(manifest):
+    if manifest.get("sha256") != manifest_sha256(manifest):
         raise ValueError(f"{path / 'manifest.json'}: was changed since it was written")
     for name in dict.fromkeys((*DATA_FILES, *files)):
         if not (path / name).is_file():
             raise ValueError(f"{path / name}: is missing")
-        if (found := _sha256(path / name)) != files.get(name):
+        if (found := file_sha256(path / name)) != files.get(name):
             raise ValueError(
                 f"{path / name}: is not the file that was written: SHA-256 "
                 f"{found[:12]}…, the manifest says {str(files.get(name))[:12]}…"
@@ -326,9 +204,9 @@ def _verified(path: Path) -> dict[str, Any]:
 
 
 def _read_unfinished(parts: Unfinished) -> StoredJob | None:
-    """A job still running, or cut short, as far as it is; None before its first run."""
+    """An unfinished job with the runs that have ended; None before the first."""
     found = [done for run in parts.runs() if (done := parts.read(run)) is not None]
-    manifest = parts.begun()
+    manifest = parts.manifest()
     if not found or manifest is None:
         return None
     _check_format(parts.path, manifest)
@@ -347,44 +225,31 @@ def _read_unfinished(parts: Unfinished) -> StoredJob | None:
     )
 
 
+def check_formats(folder: str | Path) -> None:
+    """Refuse a study folder that contains a job of another format.
+
+    Raises:
+      ValueError: names the job's folder, its format and the version that wrote it.
+    """
+    for path in sorted(Path(folder).glob("jobs/*/manifest.json")):
+        try:
+            manifest = json.loads(path.read_bytes())
+        except (OSError, ValueError):  # damaged: its job is run again
+            continue
+        if "format" in manifest:
+            _check_format(path.parent, manifest)
+
+
 def _check_format(path: Path, manifest: Mapping[str, Any]) -> None:
-    if (found := manifest.get("format", FORMAT)) != FORMAT:
+    if (found := manifest.get("format")) != FORMAT:
         raise ValueError(
             f"{path}: was written by jaxnmf {manifest.get('package_version')} in "
-            f"format {found}; this version reads format {FORMAT}"
+            f"format {found}; jaxnmf {__version__} reads format {FORMAT}"
         )
-
-
-def _own_sha256(manifest: Mapping[str, Any]) -> str:
-    """Of all that a manifest says but this."""
-    rest = {k: v for k, v in manifest.items() if k != "sha256"}
-    text = json.dumps(rest, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _parquet(data: bytes) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(data))
-
-
-def _check_tables(
-    trace: pd.DataFrame, summary: pd.DataFrame, factors: Mapping[str, Any]
-) -> None:
-    for name, table, columns in (
-        ("summary", summary, SUMMARY_COLUMNS),
-        ("trace", trace, TRACE_COLUMNS),
-    ):
-        if missing := [column for column in columns if column not in table]:
-            raise ValueError(
-                f"{name}: has no column {', '.join(missing)}; found "
-                f"{', '.join(map(str, table.columns)) or 'none'}"
-            )
-    runs = list(summary["run"])
-    if len(set(runs)) < len(runs):
-        twice = max(runs, key=runs.count)
-        raise ValueError(f"summary: run {twice!r} stands there twice")
-    for name, others in (("trace", trace["run"].unique()), ("factors", factors)):
-        if unknown := set(others) - set(runs):
-            raise ValueError(f"{name}: run {min(unknown)!r} is not in summary")
 
 
 def _parse(path: Path, parse: Callable[[bytes], Any]) -> Any:
@@ -394,22 +259,3 @@ def _parse(path: Path, parse: Callable[[bytes], Any]) -> Any:
         raise ValueError(f"{path}: cannot be read: {error}") from error
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: is malformed: {error}") from error
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from error
-
-
-def _sync(path: Path) -> None:
-    """Have the file or folder reach the disk before it gets its final name."""
-    if os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -12,6 +12,7 @@ from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.jobs import lanes as lane_jobs
 from jaxnmf.experiment.report import build_report, choices, settings
 from jaxnmf.experiment.store import stored
+from jaxnmf.experiment.store.write import write_job
 from jaxnmf.selection.base import Data
 from jaxnmf.selection.consensus import Consensus
 from jaxnmf.selection.cross_validation import BiCrossValidation
@@ -108,7 +109,7 @@ def test_a_solver_without_the_setting_is_left_out_by_name(tmp_path, capsys):
     assert run(tmp_path, "solver=pgd,hals", "ranks=[2]", "seeds=[0]", sweep) == 0
     assert [j.config["solver"]["name"] for j in stored.read_jobs(tmp_path)] == ["pgd"]
     said = words_of(capsys)
-    assert "left out: solver 'hals' has no setting 'step_size' to sweep" in said
+    assert "skipped: solver 'hals' has no setting 'step_size' to sweep" in said
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_a_solver_without_the_setting_is_left_out_by_name(tmp_path, capsys):
         (["select=consensu"], "did you mean 'consensus'?"),
         (["select=consensus", "select.slak=1"], "slack"),
         (["sweep={l1:0.1}"], "l1=0.1 must be a list of at least one number"),
-        (["sweep=l1", "ranks=[2,2]"], "names one twice"),
+        (["sweep=l1", "ranks=[2,2]"], "contains duplicates"),
     ],
 )
 def test_what_cannot_be_run_is_refused(tmp_path, capsys, overrides, message):
@@ -175,10 +176,10 @@ def test_lanes_are_kept_where_the_choice_fails(tmp_path, monkeypatch, capsys):
     assert list(tmp_path.glob("jobs/.*~runs/lanes/lanes-*.npz"))
 
 
-def test_lanes_are_reproduced_but_for_rounding(chosen, swept, capsys):
+def test_lanes_are_reproduced_up_to_rounding(chosen, swept, capsys):
     for folder in (chosen, swept):
         assert main(["reproduce", str(folder)]) == 0
-        assert "same but for rounding" in words_of(capsys)
+        assert "same up to rounding" in words_of(capsys)
 
 
 def test_a_second_call_runs_nothing(chosen, monkeypatch, capsys):
@@ -245,7 +246,7 @@ def test_hostile_names_are_escaped(chosen, swept, tmp_path):
     for job in [*stored.read_jobs(chosen), *stored.read_jobs(swept)]:
         config = {**job.config, "dataset": {**job.config["dataset"], "name": bad}}
         job = dataclasses.replace(job, config=config)
-        stored.write_job(
+        write_job(
             tmp_path,
             job.key,
             config=config,

@@ -28,7 +28,8 @@ from jaxnmf.experiment.report import (
     tables,
     words,
 )
-from jaxnmf.experiment.store.stored import read_jobs, write_job
+from jaxnmf.experiment.store.stored import read_jobs
+from jaxnmf.experiment.store.write import write_job
 
 # ---------------------------------------------------------------- made-up tables
 
@@ -227,6 +228,7 @@ def test_overview_names_what_went_wrong():
 
 # ---------------------------------------------------------------- the page
 
+MANIFEST = {"kind": "runs", "complete": True}
 NAMES = {"cd": "hals & co", "mu": "<script>alert(1)</script>"}
 
 
@@ -272,7 +274,11 @@ def study(tmp_path_factory):
             folder,
             f"digits-{solver}",
             config={"dataset": {"name": "digits", "step": 4}, "ranks": [8, 16]},
-            manifest={"command": f"jaxnmf run solver={solver}", "device": "cpu"},
+            manifest={
+                **MANIFEST,
+                "command": f"jaxnmf run solver={solver}",
+                "device": "cpu",
+            },
             trace=pd.concat(traces),
             summary=pd.concat(summaries),
             factors=factors,
@@ -354,7 +360,7 @@ def test_measures_are_drawn_against_rank_where_they_were_recorded(tmp_path):
     ]
     summary = pd.concat(parts, ignore_index=True).assign(nmi=np.nan)
     traces = [trace.assign(run=trace["run"] + f"-{rank}") for rank in (2, 3)]
-    given = {"config": {}, "manifest": {}, "factors": {}}
+    given = {"config": {}, "manifest": MANIFEST, "factors": {}}
     write_job(tmp_path, "a", trace=pd.concat(traces), summary=summary, **given)
     other = summary.assign(dataset="e", npmi=np.nan, nmi=0.5)
     write_job(tmp_path, "b", trace=pd.concat(traces), summary=other, **given)
@@ -425,7 +431,7 @@ def one_job(folder, key, rows, manifest=None, **columns):
         folder,
         key,
         config={},
-        manifest=manifest or {},
+        manifest={**MANIFEST, **(manifest or {})},
         trace=trace,
         summary=summary.assign(**columns),
         factors={},
@@ -515,7 +521,7 @@ def test_kkt_residuals_are_drawn_where_they_were_recorded(tmp_path):
     assert set(found["solver"]) == {"a"}
     ends = found.query("axis == 'iterations'")["median"].iloc[[0, -1]]
     assert list(ends) == pytest.approx([0.1, 0.01])
-    given = {"config": {}, "manifest": {}, "factors": {}}
+    given = {"config": {}, "manifest": MANIFEST, "factors": {}}
     write_job(tmp_path, "x", trace=trace, summary=summary, **given)
     page = build_report(tmp_path).read_text("utf-8")
     assert page.count('aria-label="KKT residual against seconds at rank 4"') == 1
@@ -553,7 +559,7 @@ def test_a_bare_and_unlucky_job_makes_a_page(tmp_path):
         tmp_path,
         "x",
         config={},
-        manifest={},
+        manifest=MANIFEST,
         trace=trace.iloc[:0],
         summary=summary.assign(compile_seconds=np.nan),
         factors={},

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxnmf.experiment.jobs.unfinished import Unfinished
-from jaxnmf.experiment.store import stored
+from jaxnmf.experiment.store import stored, unfinished, write
 from jaxnmf.experiment.store.layout import DATA_FILES, StoredRun
-from jaxnmf.experiment.store.stored import place, read_job, read_jobs, write_job
+from jaxnmf.experiment.store.stored import find_job, read_job, read_jobs
+from jaxnmf.experiment.store.unfinished import Unfinished
+from jaxnmf.experiment.store.write import write_job
 
 
 def job(error=0.5, seeds=(0,), **changes):
@@ -164,7 +165,7 @@ def test_checkpoints_are_whole_rare_and_gone_when_the_run_ends(tmp_path, monkeyp
     one = unfinished.checkpoint("r2-s0")
     assert one.load() is None
     one.save(lambda: pytest.fail("too soon"))
-    monkeypatch.setattr("jaxnmf.experiment.jobs.unfinished.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("jaxnmf.experiment.store.unfinished.CHECKPOINT_SECONDS", 0.0)
     one.save(lambda: progress)
     kept = unfinished.checkpoint("r2-s0").load()
     assert kept is not None
@@ -196,13 +197,13 @@ def test_a_choice_of_rank_is_kept_with_its_evidence(tmp_path):
 
 def test_jobs_are_read_in_order_and_without_dot_folders(tmp_path):
     assert read_jobs(tmp_path) == []
-    assert place(tmp_path, "a") is None
+    assert find_job(tmp_path, "a") is None
     for key in ("b", "a", "a.b"):
         write_job(tmp_path, key, **job())
     (tmp_path / "jobs" / ".a~0123").mkdir()
     (tmp_path / "jobs" / "notes.txt").write_text("mine")
     assert [each.key for each in read_jobs(tmp_path)] == ["a", "a.b", "b"]
-    assert place(tmp_path, "a")
+    assert find_job(tmp_path, "a")
 
 
 class Killed(BaseException):
@@ -229,8 +230,8 @@ def kill_at(monkeypatch):
                 raise Killed
             remove(path, **kwargs)
 
-        monkeypatch.setattr(stored.os, "replace", replace)
-        monkeypatch.setattr(stored.shutil, "rmtree", rmtree)
+        monkeypatch.setattr(write.os, "replace", replace)
+        monkeypatch.setattr(write.shutil, "rmtree", rmtree)
 
     return arm
 
@@ -245,7 +246,7 @@ def test_killed_while_replacing_leaves_the_old_or_the_new(
     with pytest.raises(Killed):
         write_job(tmp_path, "a", **job(error=0.25))
     monkeypatch.undo()
-    assert place(tmp_path, "a")
+    assert find_job(tmp_path, "a")
     assert error_of(tmp_path) == (0.25 if new and after else 0.5)
     (found,) = read_jobs(tmp_path)
     assert found.key == "a"
@@ -256,12 +257,14 @@ def test_killed_while_replacing_leaves_the_old_or_the_new(
     assert [path.name for path in (tmp_path / "jobs").iterdir()] == ["a"]
 
 
-def test_killed_before_the_first_job_stands_leaves_none(tmp_path, kill_at, monkeypatch):
+def test_killed_before_the_first_job_is_complete_leaves_none(
+    tmp_path, kill_at, monkeypatch
+):
     kill_at(1, after=False)
     with pytest.raises(Killed):
         write_job(tmp_path, "a", **job())
     monkeypatch.undo()
-    assert place(tmp_path, "a") is None
+    assert find_job(tmp_path, "a") is None
     assert read_jobs(tmp_path) == []
 
 
@@ -271,7 +274,7 @@ def test_a_failure_in_the_middle_keeps_the_old_job(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(stored, "npz", full)
+    monkeypatch.setattr(write, "npz", full)
     with pytest.raises(ValueError, match=r"^folder: .*No space left"):
         write_job(tmp_path, "a", **job(error=0.25))
     assert error_of(tmp_path) == 0.5
@@ -287,7 +290,7 @@ def test_a_failed_move_puts_the_old_job_back(tmp_path, monkeypatch):
             raise OSError(5, "Input/output error")
         moves(source, target)
 
-    monkeypatch.setattr(stored.os, "replace", replace)
+    monkeypatch.setattr(write.os, "replace", replace)
     with pytest.raises(ValueError, match=r"^folder: .*Input/output error"):
         write_job(tmp_path, "a", **job(error=0.25))
     assert [path.name for path in (tmp_path / "jobs").iterdir()] == ["a"]
@@ -328,17 +331,31 @@ def test_a_manifest_that_was_edited_is_refused(tmp_path):
         read_jobs(tmp_path)
 
 
-def test_a_later_format_is_refused_with_both_versions(tmp_path, monkeypatch):
-    monkeypatch.setattr(stored, "FORMAT", 7)
+@pytest.mark.parametrize("format", [1, 7])
+def test_another_format_is_refused_with_both_versions(tmp_path, monkeypatch, format):
+    monkeypatch.setattr(write, "FORMAT", format)
     write_job(tmp_path, "a", **job())
     monkeypatch.undo()
-    with pytest.raises(ValueError, match=r"jaxnmf 0 in format 7; .* reads format 1"):
-        read_jobs(tmp_path)
+    message = rf"jaxnmf 0 in format {format}; jaxnmf [\d.]+ reads format 2$"
+    for refuse in (read_jobs, stored.check_formats):
+        with pytest.raises(ValueError, match=message):
+            refuse(tmp_path)
 
 
-def test_a_damaged_job_is_moved_aside(tmp_path):
+def test_an_unfinished_job_of_another_format_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(unfinished, "FORMAT", 1)
+    parts = unfinished.Unfinished(tmp_path, "a")
+    parts.begin({}, {"package_version": "0"})
+    parts.add("r2-s0", finished())
+    monkeypatch.undo()
+    for refuse in (read_jobs, stored.check_formats):
+        with pytest.raises(ValueError, match="jaxnmf 0 in format 1"):
+            refuse(tmp_path)
+
+
+def test_a_damaged_job_is_moved_away(tmp_path):
     path = write_job(tmp_path, "a", **job())
-    kept = stored.set_aside(tmp_path, "a", path)
+    kept = write.move_damaged(tmp_path, "a", path)
     assert not path.exists()
     assert sorted(each.name for each in kept.iterdir()) == sorted(
         [*DATA_FILES, "manifest.json"]
@@ -373,7 +390,7 @@ def test_malformed_arguments_are_named_and_nothing_is_written(tmp_path):
         ),
         (
             {"summary": pd.concat([good["summary"]] * 2)},
-            "summary: run 'r2-s0' stands there twice",
+            "summary: run 'r2-s0' occurs twice",
         ),
         ({"config": {"x": object()}}, "config: only plain values"),
         ({"manifest": {"x": object()}}, "manifest: only plain values"),
@@ -386,7 +403,7 @@ def test_malformed_arguments_are_named_and_nothing_is_written(tmp_path):
 
 def test_a_job_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
     write_job(tmp_path, "a", **job(error=0.5))
-    digest, replaced = stored._sha256, []
+    digest, replaced = stored.file_sha256, []
 
     def slow(path):
         # The old manifest is read; now the files change under it.
@@ -395,5 +412,5 @@ def test_a_job_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
             write_job(tmp_path, "a", **job(error=0.25))
         return digest(path)
 
-    monkeypatch.setattr(stored, "_sha256", slow)
+    monkeypatch.setattr(stored, "file_sha256", slow)
     assert error_of(tmp_path) == 0.25

@@ -1,4 +1,4 @@
-"""A job that is still running: each run that ended, and how far the next one is."""
+"""Jobs in progress: each run that has ended, and a checkpoint of the current one."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from jaxnmf.experiment.store.layout import (
     writing,
 )
 
-CHECKPOINT_SECONDS = 10.0  # a run under way is kept this often
+CHECKPOINT_SECONDS = 10.0  # between two checkpoints of a run
 
 
 class Unfinished:
-    """The folder of a job that is still running: what a killed process leaves.
+    """The folder of a job in progress, which a killed process leaves behind.
 
-    A run that ended is a file, written aside and renamed, so that it is whole or not
-    there; a damaged one is as if it were not there, and its run is run again.
+    Each run that has ended is a file, written under another name and renamed, so that
+    it is whole or missing. A damaged file counts as missing, and its run is run again.
     """
 
     def __init__(self, folder: str | Path, key: str) -> None:
@@ -40,8 +40,7 @@ class Unfinished:
         self.path = job_path(Path(folder), key).with_name(f".{key}~runs")
 
     def begin(self, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
-        """Make the folder, with what readers need to know of the job; one that is there
-        goes on."""
+        """Make the folder with its config and manifest, or continue one."""
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             text = plain("config", config, as_yaml)
@@ -50,7 +49,7 @@ class Unfinished:
             put(self.path / "manifest.json", plain("manifest", whole, as_json).encode())
 
     def read(self, run: str) -> StoredRun | None:
-        """A run that ended, None where it is not there or damaged."""
+        """A run that has ended; None where it is missing or damaged."""
         try:
             arrays = read_arrays(self.path / f"{run}.npz")
             row = json.loads(str(arrays["row"]))
@@ -70,7 +69,7 @@ class Unfinished:
             return None
 
     def add(self, run: str, done: StoredRun) -> StoredRun:
-        """Keep a run that ended; returns it as it will be read back."""
+        """Store a run that has ended; returns it as it is read back."""
         row = json.dumps(done.row, default=lambda x: x.item())
         arrays = {
             "row": np.array(row),
@@ -83,10 +82,11 @@ class Unfinished:
         return done._replace(row=json.loads(row))
 
     def checkpoint(self, run: str) -> RunCheckpoint:
+        """The checkpoint of a run."""
         return RunCheckpoint(self.path / f"{run}.checkpoint")
 
-    def begun(self) -> dict[str, Any] | None:
-        """The manifest of who began, None where nobody did."""
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest of the process that began the job; None before."""
         try:
             return json.loads((self.path / "manifest.json").read_bytes())
         except (OSError, ValueError):
@@ -94,38 +94,41 @@ class Unfinished:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is there that was computed."""
-        kept = (".npz", ".checkpoint")
-        return not any(path.suffix in kept for path in self.path.rglob("*"))
+        """Whether there is neither a run nor a checkpoint."""
+        results = (".npz", ".checkpoint")
+        return not any(path.suffix in results for path in self.path.rglob("*"))
 
     def discard(self) -> None:
+        """Remove the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     def runs(self) -> list[str]:
-        """The runs that ended, in the order they did."""
+        """The runs that have ended, in that order."""
 
         def ended(path: Path) -> int:
             try:
                 return path.stat().st_mtime_ns
-            except OSError:  # another process has just finished the job
+            except OSError:  # another process has just completed the job
                 return 0
 
         return [path.stem for path in sorted(self.path.glob("*.npz"), key=ended)]
 
 
 class RunCheckpoint:
-    """How far a run is, on disk (a `jaxnmf.run.checkpoint.Checkpoint`)."""
+    """The progress of a run on disk (a `jaxnmf.run.checkpoint.Checkpoint`)."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._saved = path, time.monotonic()
 
     def load(self) -> dict[str, np.ndarray] | None:
+        """The last progress; None where there is none, or it is damaged."""
         try:
             return read_arrays(self.path)
         except DAMAGED:
             return None
 
     def save(self, progress: Callable[[], Mapping[str, np.ndarray]]) -> None:
+        """Store the progress, at most every `CHECKPOINT_SECONDS`."""
         if time.monotonic() - self._saved < CHECKPOINT_SECONDS:
             return
         with writing(self.path):
