@@ -27,7 +27,7 @@ def floors() -> list[list[str]]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = project["tool"]["importlinter"]["contracts"]
     (layers,) = [c["layers"] for c in contracts if c["type"] == "layers"]
-    names = [layer.replace("|", ":").split(":") for layer in layers]
+    names = [layer.split("|") for layer in layers]
     rooms = [
         [name.strip().removeprefix("jaxnmf.") for name in floor] for floor in names
     ]
