@@ -137,8 +137,8 @@ State = PyTree[Array]
 """The state of a solver: a pytree with the same structure, shapes and types after every
 step. A solver names its own class where it has one."""
 
-Index = Int[Array, ""]
-"""The index of a compiled loop."""
+Index = Int[Array, ""] | int
+"""The index of a compiled loop, an int where nothing is compiled."""
 
 Scalar = Float[Array, ""]
 """A number on the device."""

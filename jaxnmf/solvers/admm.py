@@ -1,11 +1,12 @@
-"""Solvers that factorise the p×p Gram matrix once a half-step: ADMM, clipped ALS."""
+"""Solvers that factorise a p×p matrix in each half-step: ADMM and ALS."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxnmf.kernels.inverses import inverted
 from jaxnmf.kernels.step_sizes import gradient_step
@@ -18,26 +19,29 @@ from jaxnmf.solvers.base import (
     Supports,
     column_changes,
 )
-from jaxnmf.types import static
+from jaxnmf.types import Cross, FixedFactor, FreeFactor, Index, State, static
 
 
 @register_solver("ao-admm")
 class AOADMM(Alternating):
-    """Alternating optimisation, each block by a few steps of ADMM.
+    """Alternating optimisation with a few steps of ADMM for each factor (AO-ADMM).
 
-    With G = WᵀW + l2 I, B = WᵀV − l1, ρ = penalty · tr(WᵀW)/p and X = H at first:
-    T ← (G + ρI)⁻¹ (B + ρ(X + U)), X ← max(0, T − U), U ← U + X − T, ``inner`` times.
-    The dual ρU is kept between half-steps; U itself would be in the units of a ρ that
-    has changed since. Its limit is the gradient, which is ≥ 0 at a solution.
+    With G = WᵀW + l2 I, B = WᵀV − l1 and ρ = penalty · tr(WᵀW)/p, from X = H:
 
-    A few steps of ADMM may end above where they began. So each column of H takes the
-    better of its X and of one projected gradient step of length 1/L.
+        T ← (G + ρI)⁻¹ (B + ρ(X + U)), X ← max(0, T − U), U ← U + X − T
 
-    Only for the Frobenius loss: for others the method keeps a copy of V's size and
-    its dual from one half-step to the next.
+    ``inner`` times. The dual ρU is kept between half-steps, since U itself is in units
+    of a ρ that changes. Its limit is the gradient, which is ≥ 0 at a solution.
 
-    Cost: the two products, 2mnp, p³/3, and (inner + 2)·2np². Monotone; no half-step
-    gains less than projected gradient does, so limit points are stationary.
+    A few steps of ADMM may raise the objective. Each column of the new H is therefore
+    the better of X and of one projected gradient step of length 1/L.
+
+    Frobenius only: for other losses the method keeps a copy of V's size and its dual
+    from one half-step to the next.
+
+    Cost: the products with V, 2mnp for each factor, p³/3, and (inner + 2)·2np².
+    Monotone; a half-step reduces the objective by no less than projected gradient
+    does, so limit points are stationary.
 
     Args:
       inner: steps of ADMM for each G and B.
@@ -53,48 +57,57 @@ class AOADMM(Alternating):
     inner: int = static(5)
     penalty: float = 1.0
 
-    def half_init(self, problem: Problem, fixed: Any, free: Any) -> Any:
+    def half_init(
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor
+    ) -> Float[Array, "p n"]:
         """The dual ρU."""
         return jnp.zeros_like(free)
 
     def nnls(
-        self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
-    ) -> tuple[Any, Any]:
+        self,
+        problem: Problem,
+        gram: Float[Array, "p p"],
+        cross: Cross,
+        free: FreeFactor,
+        state: Float[Array, "p n"],
+    ) -> tuple[FreeFactor, Float[Array, "p n"]]:
         project = problem.project
-        step = gradient_step(problem, gram)
+        length = gradient_step(problem, gram)
         rho = self.penalty * jnp.trace(gram) / project.rank(free)
-        # A partner that is all zero says nothing of this factor: any ρ will do.
+        # Where the fixed factor is 0 any ρ will do.
         rho = jnp.where(rho > 0, rho, 1)
         identity = jnp.eye(gram.shape[0], dtype=gram.dtype)
         gram = gram + problem.penalty.l2 * identity
         cross = cross - problem.penalty.l1
         inverse = inverted(gram + rho * identity)
 
-        def again(_: Any, carry: Any) -> Any:
+        def step(
+            _: Index, carry: tuple[Float[Array, "p n"], Float[Array, "p n"]]
+        ) -> tuple[Float[Array, "p n"], Float[Array, "p n"]]:
             X, U = carry
             T = inverse @ (cross + rho * (X + U))
             X = project(T - U)
             return X, U + X - T
 
-        X, U = jax.lax.fori_loop(0, self.inner, again, (free, state / rho))
-        plain = project(free - step * (gram @ free - cross))
+        X, U = jax.lax.fori_loop(0, self.inner, step, (free, state / rho))
+        plain = project(free - length * (gram @ free - cross))
         by_X, by_plain = (column_changes(gram, cross, free, new) for new in (X, plain))
         return jnp.where(by_X <= by_plain, X, plain), rho * U
 
 
 @register_solver("als")
 class ALS(Alternating):
-    """Alternating least squares, clipped: the classic baseline.
+    """Alternating least squares with clipping, the classic baseline (ALS).
 
-    H ← max(0, (WᵀW + l2 I)⁻¹ (WᵀV − l1)), then W alike.
+        H ← max(0, (WᵀW + l2 I)⁻¹ (WᵀV − l1)), and W likewise.
 
-    A component without a partner stays as it is. WᵀW is scaled to a unit diagonal and
-    gets a ridge of 100 machine epsilons, so that it may be singular.
+    A row of H stays as it is where the column of W is 0. WᵀW is scaled to a unit
+    diagonal and gets a ridge of 100 machine epsilons, so that it may be singular.
 
-    Cost: the two products, 2mnp, and p³/3 + 2np². Not monotone, and no convergence:
-    clipping an unconstrained minimum does not give the constrained one, so its fixed
-    points are not stationary points of the problem, and ``own_objective`` is true.
-    It falls fast at first, which makes it a start for others.
+    Cost: the products with V, 2mnp for each factor, and p³/3 + 2np². Not monotone and
+    not convergent: clipping an unconstrained minimum does not give the constrained one,
+    so its fixed points are not stationary points of the problem. The first iterations
+    reduce the objective fast, which makes it useful as a start for other solvers.
 
     References: Paatero & Tapper, "Positive matrix factorization", Environmetrics 5
     (1994); Berry, Browne, Langville, Pauca & Plemmons, "Algorithms and applications
@@ -106,8 +119,13 @@ class ALS(Alternating):
     own_objective: ClassVar[bool] = True
 
     def nnls(
-        self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
-    ) -> tuple[Any, Any]:
+        self,
+        problem: Problem,
+        gram: Float[Array, "p p"],
+        cross: Cross,
+        free: FreeFactor,
+        state: State,
+    ) -> tuple[FreeFactor, State]:
         identity = jnp.eye(gram.shape[0], dtype=gram.dtype)
         gram = gram + problem.penalty.l2 * identity
         cross = cross - problem.penalty.l1
@@ -122,5 +140,5 @@ class ALS(Alternating):
             return scale * jax.scipy.linalg.cho_solve((root, True), scale * right)
 
         X = solve(cross)
-        X = X + solve(cross - gram @ X)  # takes the ridge's effect off again
+        X = X + solve(cross - gram @ X)  # removes the effect of the ridge
         return problem.project(jnp.where(live, X, free)), state

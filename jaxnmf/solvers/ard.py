@@ -1,9 +1,9 @@
-"""Automatic relevance determination: components that the data do not need fade."""
+"""Automatic relevance determination: components that the data do not need vanish."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,23 +14,23 @@ from jaxnmf.kernels.multiplicative import quotient
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import BETA, EVERY_OPERAND, Supports
-from jaxnmf.types import Factors, static
+from jaxnmf.types import Factors, FixedFactor, FreeFactor, Scalar, static
 
 
 class Prior(NamedTuple):
-    """What is fixed before the first step."""
+    """Constants of a run, fixed before the first step."""
 
-    dispersion: jax.Array  # φ
-    b: jax.Array  # scale of the relevance weights' prior
+    dispersion: Scalar  # φ
+    b: Scalar  # scale of the prior of the relevance weights
 
 
 @register_solver("ard")
 class ARD:
-    """Automatic relevance determination by multiplicative updates.
+    """Automatic relevance determination (ARD) by multiplicative updates.
 
     min D(V | WH)/φ + Σ_k (f(w_k) + f(h_k) + b)/λ_k + c log λ_k over W, H ≥ 0 and λ,
     with f(x) = ½‖x‖² and c = (m + n)/2 + a + 1 (``prior`` "l2", half-normal entries) or
-    f(x) = ‖x‖₁ and c = m + n + a + 1 ("l1", exponential ones). With the gradient
+    f(x) = ‖x‖₁ and c = m + n + a + 1 ("l1", exponential entries). With the gradient
     plus − minus of D, a step is
 
         H ← H ∘ (minus / (plus + φ H/λ))^ξ,  W likewise,
@@ -38,18 +38,20 @@ class ARD:
 
     with 1/λ for H/λ under "l1"; ξ = 1/(3 − β) for β ≤ 2 and 1/(β − 1) above, under
     "l1" the exponent of `mu`. Started with more components than the data need, those
-    without use shrink to 0 and their λ_k to its bound b/c: `relevant` counts the
-    others. With μ the mean of V, b is such that the prior's mean of WH is μ:
+    without use shrink to 0 and their λ_k to its bound b/c (`relevance`). With μ the
+    mean of V, b is such that the prior's mean of WH is μ:
     π (a − 1) μ / 2p, or √((a − 1)(a − 2) μ / p).
 
-    Cost: as `mu`. Its own objective falls at every step; that of the problem need not.
+    Cost: that of `mu`. Every step lowers its own objective, but not always that of the
+    problem.
 
     Args:
-      dispersion: φ in units of μ^β, how far V strays from WH: the variance of Gaussian
+      dispersion: φ in units of μ^β, the spread of V around WH: the variance of Gaussian
         noise over μ² (Frobenius), 1/μ for Poisson counts (Kullback-Leibler), one over
         the shape of gamma noise (Itakura-Saito).
       a: shape of the prior of λ; smaller prunes more. > 1, for "l1" > 2.
-      prior: "l1" or "l2"; under "l1" what has no use becomes 0, under "l2" small.
+      prior: "l1" or "l2"; the entries of components without use become 0 under "l1",
+        small under "l2".
 
     Reference: Tan & Févotte, "Automatic relevance determination in nonnegative matrix
     factorization with the β-divergence", IEEE Trans. PAMI 35 (2013).
@@ -87,7 +89,13 @@ class ARD:
         H = self._update(problem, Wt, H, shrink)
         return Factors(self._update(problem.T, H, Wt, shrink), H), state
 
-    def _update(self, problem: Problem, fixed: Any, free: Any, shrink: Any) -> Any:
+    def _update(
+        self,
+        problem: Problem,
+        fixed: FixedFactor,
+        free: FreeFactor,
+        shrink: Float[Array, "p 1"],
+    ) -> FreeFactor:
         minus, plus = problem.gradient(fixed, free)
         beta = problem.loss.beta
         exponent = problem.loss.mu_exponent
@@ -96,7 +104,7 @@ class ARD:
         step = quotient(minus, plus + shrink) ** exponent
         return problem.project(free * step)
 
-    def weights(self, factors: Factors, b: Any) -> Float[Array, " p"]:
+    def weights(self, factors: Factors, b: Scalar) -> Float[Array, " p"]:
         """λ, one for each component."""
         Wt, H = factors
         count = Wt.shape[1] + H.shape[1]

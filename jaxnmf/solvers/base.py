@@ -1,4 +1,4 @@
-"""What a solver is, and the base class that makes one of a half-step."""
+"""The protocol of a solver, and a base class for solvers that alternate."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import jax
 from jaxtyping import Array, Float
 
-from jaxnmf.data.grams import ColumnGrams
+from jaxnmf.data.grams import Gram
+from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.problem import Problem
-from jaxnmf.types import Factors
+from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, State
 
 
 class Supports(NamedTuple):
-    """What a solver can take.
+    """The problems that a solver supports.
 
-    ``losses``: "quadratic" (Frobenius), "kl" (Kullback-Leibler), "beta" (any
-    β-divergence), "split" (any with a split gradient) or "any" (also a user's own).
-    ``operands``: kinds of V. ``constraints``: what the factors may be held to.
-    ``signed``: which of "V", "W" and "H" may hold negative entries. ``symmetric``: V
-    must be a symmetric matrix.
+    Attributes:
+      losses: "quadratic" (Frobenius), "kl" (Kullback-Leibler), "beta" (every
+        β-divergence), "split" (every loss with a split gradient) or "any" (also a
+        user's own).
+      operands: kinds of V, of "dense", "sparse" and "observed".
+      constraints: names of the constraints on a factor.
+      signed: which of "V", "W" and "H" may have negative entries.
+      symmetric: whether V must be a symmetric matrix.
     """
 
     losses: str = "any"
@@ -28,7 +32,8 @@ class Supports(NamedTuple):
     signed: frozenset[str] = frozenset()
     symmetric: bool = False
 
-    def includes(self, loss: Any) -> bool:
+    def includes(self, loss: Loss) -> bool:
+        """Whether a loss is among ``losses``."""
         return {
             "quadratic": loss.quadratic,
             "kl": loss.beta == 1,
@@ -39,36 +44,30 @@ class Supports(NamedTuple):
 
 
 QUADRATIC = Supports("quadratic")
-
-
 KL = Supports("kl")
-
-
 BETA = Supports("beta")
-
-
 ANY = Supports("any")
 
 
-# For a solver that asks of V no more than every operand answers.
+# For a solver that uses only the methods that every operand has.
 EVERY_OPERAND = frozenset({"dense", "sparse", "observed"})
 
 
-# A solver that calls the projection on whole factors takes every constraint; one that
-# moves single entries takes those that tie no entries together.
+# A solver that projects whole columns supports every constraint; one that changes
+# single entries supports those that constrain each entry separately.
 PROJECTED = frozenset({"nonnegative", "box", "simplex"})
-
-
 ENTRYWISE = frozenset({"nonnegative", "box"})
 
 
 def constraints_of(solver: Any) -> frozenset[str]:
-    """What a solver can hold factors to: a wrapper no more than the solver inside."""
+    """The constraints that a solver supports: of a wrapper those that its inner solver
+    supports too."""
     return solver.supports.constraints & _inner(solver).constraints
 
 
 def operands_of(solver: Any) -> frozenset[str]:
-    """The kinds of V a solver takes: a wrapper no more than the solver inside."""
+    """The kinds of V that a solver supports: of a wrapper those that its inner solver
+    supports too."""
     return solver.supports.operands & _inner(solver).operands
 
 
@@ -79,38 +78,38 @@ def _inner(solver: Any) -> Supports:
 class Solver(Protocol):
     """A frozen dataclass, registered as a pytree by `jaxnmf.register_solver`.
 
-    Looping, stopping, recording and timing are not its business: `jaxnmf.run` does
-    them, alike for all.
+    It does not loop, stop, record or measure time: `jaxnmf.run` does, in the same way
+    for every solver.
 
     Attributes:
-      supports: losses and operands it takes; others are refused by name.
-      monotone: claims that no step raises the objective; tested.
-      variant: minimises something else than the problem's objective (a constraint or
-        penalty of its own, a sketch of V), so its fixed points are not the problem's;
-        False where a class does not say.
+      supports: the problems that it supports; others are refused.
+      monotone: whether no step raises the objective; the contract tests it.
+      own_objective: whether it minimises another objective than the problem's (with a
+        constraint or penalty of its own, or a sketch of V), so that its fixed points
+        are not stationary points of the problem. False for a class without it.
     """
 
     supports: ClassVar[Supports]
     monotone: ClassVar[bool]
     own_objective: ClassVar[bool]
 
-    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Any:
-        """The state that the first step takes: any pytree."""
+    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
+        """The state before the first step."""
         ...
 
     def step(
-        self, problem: Problem, factors: Factors, state: Any
-    ) -> tuple[Factors, Any]:
-        """One iteration: new factors and a state of the same structure."""
+        self, problem: Problem, factors: Factors, state: State
+    ) -> tuple[Factors, State]:
+        """One iteration: new factors and the next state, of the same structure."""
         ...
 
 
 class Alternating:
-    """A solver that improves H with W fixed, then W with H fixed, by one function.
+    """A solver that improves H for fixed W, then W for fixed H, by one function.
 
-    A subclass gives ``half_step``, or for a quadratic loss ``nnls`` alone, which
-    starts from the Gram and cross product and is what `extrapolated` calls; and
-    ``half_init`` where it keeps a state.
+    A subclass defines ``half_step``; or, for the Frobenius loss, only ``nnls``, which
+    works on the Gram matrix and cross product, and which `extrapolated` calls. It
+    defines ``half_init`` where it has a state.
     """
 
     supports: ClassVar[Supports] = ANY
@@ -118,41 +117,37 @@ class Alternating:
     own_objective: ClassVar[bool] = False
 
     def half_init(
-        self, problem: Problem, fixed: Float[Array, "p m"], free: Float[Array, "p n"]
-    ) -> Any:
-        """The state of one factor's half-step; none by default."""
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor
+    ) -> State:
+        """The state of one factor's half-step; empty by default."""
         return ()
 
     def half_step(
-        self,
-        problem: Problem,
-        fixed: Float[Array, "p m"],
-        free: Float[Array, "p n"],
-        state: Any,
-    ) -> tuple[Float[Array, "p n"], Any]:
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor, state: State
+    ) -> tuple[FreeFactor, State]:
         """An improved ``free`` factor of V ≈ fixedᵀ free, and its next state."""
         return self.nnls(problem, *problem.quadratic(fixed), free, state)
 
     def nnls(
         self,
         problem: Problem,
-        gram: Float[Array, "p p"] | ColumnGrams,
-        cross: Float[Array, "p n"],
-        free: Float[Array, "p n"],
-        state: Any,
-    ) -> tuple[Float[Array, "p n"], Any]:
-        """A smaller ½⟨X, gram X⟩ − ⟨cross, X⟩ + penalty(X) over X ≥ 0, from X = free:
-        what a half-step is for the Frobenius loss."""
+        gram: Gram,
+        cross: Cross,
+        free: FreeFactor,
+        state: State,
+    ) -> tuple[FreeFactor, State]:
+        """An X ≥ 0 with a smaller ½⟨X, gram X⟩ − ⟨cross, X⟩ + penalty(X) than X = free:
+        the half-step for the Frobenius loss."""
         raise NotImplementedError
 
-    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Any:
+    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
         del key
         Wt, H = factors
         return self.half_init(problem.T, H, Wt), self.half_init(problem, Wt, H)
 
     def step(
-        self, problem: Problem, factors: Factors, state: Any
-    ) -> tuple[Factors, Any]:
+        self, problem: Problem, factors: Factors, state: State
+    ) -> tuple[Factors, State]:
         Wt, H = factors
         state_W, state_H = state
         H, state_H = self.half_step(problem, Wt, H, state_H)
@@ -160,18 +155,15 @@ class Alternating:
         return Factors(Wt, H), (state_W, state_H)
 
 
-def gives_nnls(solver: Any) -> bool:
+def gives_nnls(solver: object) -> bool:
     """Whether a solver works on Gram and cross products, by an ``nnls`` of its own."""
     own = getattr(type(solver), "nnls", Alternating.nnls)
     return own is not Alternating.nnls
 
 
 def column_changes(
-    gram: Float[Array, "p p"] | ColumnGrams,
-    cross: Float[Array, "p q"],
-    old: Float[Array, "p q"],
-    new: Float[Array, "p q"],
-) -> Float[Array, " q"]:
-    """What each column's ½⟨x, gram x⟩ − ⟨cross, x⟩ changes by from old to new."""
+    gram: Gram, cross: Cross, old: FreeFactor, new: FreeFactor
+) -> Float[Array, " n"]:
+    """The change of each column's ½⟨x, gram x⟩ − ⟨cross, x⟩ from old to new."""
     delta = new - old
     return ((gram @ (old + 0.5 * delta) - cross) * delta).sum(0)

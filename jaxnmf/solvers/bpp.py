@@ -1,14 +1,15 @@
-"""Alternating non-negative least squares, each solved exactly."""
+"""Alternating non-negative least squares, each solved exactly by active sets."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnmf.data.grams import ColumnGrams
+from jaxnmf.data.grams import ColumnGrams, Gram
 from jaxnmf.kernels.inverses import diagonal, inverse
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
@@ -20,12 +21,12 @@ from jaxnmf.solvers.base import (
     Supports,
     column_changes,
 )
-from jaxnmf.types import static
+from jaxnmf.types import Cross, FreeFactor, Index, State, static
 
-PATIENCE = 3  # full exchanges that may bring no gain, as Kim & Park have it
+PATIENCE = 3  # full exchanges without progress, as in Kim & Park
 CG_STEPS = 6  # of conjugate gradients for each exchange
 CG_ROUNDS = 20  # exchanges by conjugate gradients at most
-CG_ENOUGH = 0.02  # of the columns left: Cholesky factors cost them less than all a step
+CG_UNTIL = 0.02  # fraction of columns left, for which Cholesky factors are cheaper
 TILE_ENTRIES = 2**15  # of the Gram matrices that are factorised at once
 
 
@@ -33,21 +34,23 @@ TILE_ENTRIES = 2**15  # of the Gram matrices that are factorised at once
 class ANLSBPP(Alternating):
     """Alternating exact non-negative least squares by block principal pivoting.
 
-    H ← argmin_{X ≥ 0} ½⟨X, (G + l2 I) X⟩ − ⟨B − l1, X⟩, with G = WᵀW and B = WᵀV, by
-    `nnls`. It starts from the passive sets {k : h_kj > 0} of the last H, which near
-    the end are already the right ones.
+        H ← argmin_{X ≥ 0} ½⟨X, (G + l2 I) X⟩ − ⟨B − l1, X⟩
 
-    Data observed in part give every column a Gram matrix of its own: then it is the
-    row-wise weighted least squares of collaborative filtering (ALS), non-negative.
+    with G = WᵀW and B = WᵀV, by `nnls`. It starts from the passive sets
+    {k : h_kj > 0} of the last H, which near convergence are already the right ones.
 
-    Cost: the two products, 2mnp, and 14p² a column and exchange by conjugate gradients,
-    p³/3 + 4p² for the few columns that are then left. The memory is bounded: Gram
-    matrices are factorised a tile of columns at a time. Monotone; every limit point is
-    stationary (two blocks, each solved exactly).
+    With data observed in part every column has a Gram matrix of its own: this is the
+    non-negative form of the row-wise weighted least squares (ALS) of collaborative
+    filtering.
+
+    Cost: the products with V, 2mnp for each factor, and 14p² for each column and
+    exchange by conjugate gradients, p³/3 + 4p² for the few columns that are then left.
+    Memory is bounded: Gram matrices are factorised for a tile of columns at a time.
+    Monotone; every limit point is stationary (two blocks, each solved exactly).
 
     Args:
-      exchanges: rounds of exchange before a column that has not finished takes the
-        better of its old and new values.
+      exchanges: the most rounds of exchange; a column that has not converged then keeps
+        the better of its old and new values.
 
     References: Kim & Park, "Fast nonnegative matrix factorization: an active-set-like
     method and comparisons", SIAM J. Sci. Comput. 33 (2011); Grippo & Sciandrone, "On
@@ -60,8 +63,13 @@ class ANLSBPP(Alternating):
     exchanges: int = static(100)
 
     def nnls(
-        self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
-    ) -> tuple[Any, Any]:
+        self,
+        problem: Problem,
+        gram: Gram,
+        cross: Cross,
+        free: FreeFactor,
+        state: State,
+    ) -> tuple[FreeFactor, State]:
         penalty, project = problem.penalty, problem.project
         cross = cross - penalty.l1 + penalty.l2 * penalty.toward
         gram = diagonal_added(gram, penalty.l2)
@@ -70,18 +78,18 @@ class ANLSBPP(Alternating):
 
 
 class _Columns(NamedTuple):
-    """Where every column stands between two exchanges."""
+    """The columns between two exchanges."""
 
     passive: Bool[Array, "p q"]  # entries that may differ from zero
     X: Float[Array, "p q"]
-    finished: Bool[Array, " q"]
+    converged: Bool[Array, " q"]
     fewest: Int[Array, " q"]  # infeasible entries so far
     patience: Int[Array, " q"]
     rounds: Int[Array, ""]
 
 
 def nnls(
-    gram: Float[Array, "p p"] | ColumnGrams,
+    gram: Gram,
     cross: Float[Array, "p q"],
     start: Float[Array, "p q"] | None = None,
     *,
@@ -91,39 +99,40 @@ def nnls(
 ) -> Float[Array, "p q"]:
     """argmin_{X ≥ 0} ½⟨X, gram X⟩ − ⟨cross, X⟩, every column exactly.
 
-    Block principal pivoting. For a passive set F of a column: X_F solves
+    Block principal pivoting. For the passive set F of a column, X_F solves
     gram_FF X_F = cross_F, X is 0 off F, and Y = gram X − cross. Entries with X < 0
-    on F or Y < 0 off F are infeasible and change sides, all at once; after three
-    rounds that leave as many of them, only the one of the largest index does, which
-    ends after finitely many rounds. A column without any satisfies the KKT
-    conditions.
+    on F or Y < 0 off F are infeasible and are exchanged, all at once; after three
+    rounds without fewer of them, only the one with the largest index is, which
+    ends after finitely many rounds. A column without infeasible entries satisfies the
+    KKT conditions.
 
-    First all columns at once by conjugate gradients, ``CG_STEPS`` from the last X for
-    each exchange: products of matrices, and most signs are right long before X_F is.
-    A column is finished when gram_FF X_F = cross_F up to rounding, too. For the few
-    that are then left, or all where G is near singular, gram_FF is factorised as
-    M G M + I − M, with M the mask of F and G the Gram matrix scaled to a unit diagonal,
-    plus a ridge of 100 machine epsilons so that dependent columns stay solvable; a step
-    of iterative refinement takes the ridge's effect off again.
+    In the first stage all columns are solved at once by conjugate gradients,
+    ``CG_STEPS`` from the last X for each exchange, which are matrix products; most
+    signs are right long before X_F is. A column has converged when also
+    gram_FF X_F = cross_F up to rounding. For the few columns that are then left, or all
+    where G is nearly singular, gram_FF is factorised as M G M + I − M, with M the mask
+    of F and G the Gram matrix scaled to a unit diagonal, plus a ridge of 100 machine
+    epsilons, with which dependent columns stay solvable; a step of iterative refinement
+    removes the effect of the ridge.
 
     Args:
       gram: (p, p), symmetric positive semidefinite, or one for each column.
       cross: (p, q), the right-hand sides.
       start: (p, q), non-negative; its sign pattern gives the first passive sets.
         Rows where gram has a zero diagonal stay as they are. Zero by default.
-      exchanges: rounds at most.
-      tile: columns factorised at once; 0 lets the memory decide.
-      free: the unknowns; the other entries stay as ``start`` has them.
+      exchanges: the most rounds.
+      tile: columns factorised at once; 0 chooses by the memory that they need.
+      free: the unknowns; the other entries keep their values in ``start``.
 
     Returns:
-      (p, q). A column that has not finished, or that rounding left no better than
-      ``start``, keeps the better of the two.
+      (p, q). A column that has not converged, or that rounding made no better than
+      ``start``, is the better of the two.
 
     Reference: Kim & Park, SIAM J. Sci. Comput. 33 (2011), algorithm 2.
     """
     p, q = cross.shape
     start = jnp.zeros_like(cross) if start is None else start
-    # What is not free is no unknown: its part goes to the right-hand side.
+    # The part of entries that are not free goes to the right-hand side.
     old = jnp.where(free, start, 0)
     if free is not True:
         cross = cross - gram @ (start - old)
@@ -136,18 +145,21 @@ def nnls(
     G, B = scaled(gram, scale), jnp.where(live, cross * scale, 0)
     size = jnp.abs(B).max(0)
     rows = jnp.arange(p, dtype=jnp.int32)[:, None]
-    many = isinstance(G, ColumnGrams)
 
     def factorised(now: _Columns) -> jax.Array:
-        # Unfinished columns first, in tiles, so that the rest costs nothing. The last
-        # tile is moved back to fit; what it solves twice comes out the same.
-        order = jnp.argsort(now.finished)
-        count = (~now.finished).sum(dtype=jnp.int32)
+        # Columns that have not converged come first, in tiles, so that the others cost
+        # nothing. The last tile is moved back to fit; it solves some columns twice.
+        order = jnp.argsort(now.converged)
+        count = (~now.converged).sum(dtype=jnp.int32)
 
-        def solve(i: Any, X: Any) -> Any:
+        def solve(i: Index, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
             chosen = jax.lax.dynamic_slice_in_dim(order, i * width, width)
             passive = now.passive[:, chosen]
-            own = jnp.moveaxis(G.array[..., chosen], -1, 0) if many else G
+            own = (
+                jnp.moveaxis(G.array[..., chosen], -1, 0)
+                if isinstance(G, ColumnGrams)
+                else G
+            )
             x = masked_solve(own, B[:, chosen], passive, 100 * epsilon)
             return X.at[:, chosen].set(x)
 
@@ -156,9 +168,11 @@ def nnls(
 
     def iterated(now: _Columns) -> jax.Array:
         X = conjugate_gradients(G, B, now.passive, now.X, CG_STEPS)
-        return jnp.where(now.finished, now.X, X)
+        return jnp.where(now.converged, now.X, X)
 
-    def exchange(now: _Columns, solve: Any) -> _Columns:
+    def exchange(
+        now: _Columns, solve: Callable[[_Columns], Float[Array, "p q"]]
+    ) -> _Columns:
         X = solve(now)
         Y = G @ X - B
         # Signs of zeros are noise; a NaN counts as infeasible.
@@ -166,7 +180,7 @@ def nnls(
         infeasible = ~jnp.where(now.passive, X >= 0, -noise <= Y) & live
         number = infeasible.sum(0, dtype=jnp.int32)
         solved = jnp.where(now.passive & live, jnp.abs(Y), 0) <= 4 * noise
-        # What is factorised is solved as well as can be.
+        # By factorisation a column is solved as well as it can be.
         solved = solved.all(0) | (solve is factorised)
         fewer = number < now.fewest
         last = infeasible & (rows == jnp.where(infeasible, rows, -1).max(0))
@@ -174,25 +188,25 @@ def nnls(
         return _Columns(
             passive=now.passive ^ change,
             X=X,
-            finished=(number == 0) & solved,
+            converged=(number == 0) & solved,
             fewest=jnp.minimum(number, now.fewest),
             patience=jnp.where(fewer, PATIENCE, now.patience - 1),
             rounds=now.rounds + 1,
         )
 
-    def many_left(now: _Columns) -> Any:
-        left = (~now.finished).sum(dtype=jnp.int32)
-        return (now.rounds < min(CG_ROUNDS, exchanges)) & (left > int(CG_ENOUGH * q))
+    def many_left(now: _Columns) -> Bool[Array, ""]:
+        left = (~now.converged).sum(dtype=jnp.int32)
+        return (now.rounds < min(CG_ROUNDS, exchanges)) & (left > int(CG_UNTIL * q))
 
-    def any_left(now: _Columns) -> Any:
-        return (now.rounds < exchanges) & ~now.finished.all()
+    def any_left(now: _Columns) -> Bool[Array, ""]:
+        return (now.rounds < exchanges) & ~now.converged.all()
 
     start_X = jnp.where(live, old / jnp.where(live, scale, 1), 0)
     now = _Columns(
-        # From zero the first exchange is known without a solve.
+        # The first exchange from zero needs no solve.
         passive=jnp.where((old > 0).any(0), old > 0, B > 0) & live,
         X=start_X,
-        finished=jnp.zeros(q, bool),
+        converged=jnp.zeros(q, bool),
         fewest=jnp.full(q, p + 1, jnp.int32),
         patience=jnp.full(q, PATIENCE, jnp.int32),
         rounds=jnp.zeros((), jnp.int32),
@@ -209,14 +223,14 @@ def nnls(
     return jnp.where(free, jnp.where(better, new, old), start)
 
 
-def scaled(gram: Any, scale: Float[Array, "p q"]) -> Any:
+def scaled(gram: Gram, scale: Float[Array, "p q"]) -> Gram:
     """S G S for S = diag(scale), scale (p, 1) or one for each column's Gram matrix."""
     if isinstance(gram, ColumnGrams):
         return ColumnGrams(array=gram.array * scale[:, None] * scale)
     return gram * scale * scale.T
 
 
-def diagonal_added(gram: Any, l2: Any) -> Any:
+def diagonal_added(gram: Gram, l2: jax.Array | float) -> Gram:
     """G + diag(l2)."""
     if isinstance(gram, ColumnGrams):
         p = gram.array.shape[0]
@@ -226,19 +240,27 @@ def diagonal_added(gram: Any, l2: Any) -> Any:
     return gram + l2 * jnp.eye(gram.shape[0], dtype=gram.dtype)
 
 
+_Iterate = tuple[
+    Float[Array, "p q"],  # X
+    Float[Array, "p q"],  # the residual
+    Float[Array, "p q"],  # the direction
+    Float[Array, " q"],  # the squared norm of the residual
+]
+
+
 def conjugate_gradients(
-    G: Float[Array, "p p"] | ColumnGrams,
+    G: Gram,
     B: Float[Array, "p q"],
     mask: Bool[Array, "p q"],
     X: Float[Array, "p q"],
     steps: int,
 ) -> Float[Array, "p q"]:
-    """For every column, G_FF x_F ≈ b_F on its mask F, and 0 elsewhere: so many steps
-    of conjugate gradients from X."""
+    """For every column, G_FF x_F ≈ b_F on its mask F, and 0 elsewhere, by ``steps`` of
+    conjugate gradients from X."""
     X = jnp.where(mask, X, 0)
     residual = jnp.where(mask, B - G @ X, 0)
 
-    def step(_: Any, carry: Any) -> Any:
+    def step(_: Index, carry: _Iterate) -> _Iterate:
         X, residual, direction, squared = carry
         curved = jnp.where(mask, G @ direction, 0)
         length = squared * inverse((direction * curved).sum(0))
@@ -270,8 +292,8 @@ def masked_solve(
     def solve(b: jax.Array) -> jax.Array:
         options: dict[str, Any] = {"left_side": True, "lower": True}
         half = jax.lax.linalg.triangular_solve(root, b[..., None], **options)
-        whole = jax.lax.linalg.triangular_solve(root, half, transpose_a=True, **options)
-        return whole[..., 0]
+        x = jax.lax.linalg.triangular_solve(root, half, transpose_a=True, **options)
+        return x[..., 0]
 
     b = jnp.where(M, B.T, 0)
     x = solve(b)
