@@ -259,7 +259,7 @@ def test_timed_and_solve_agree(case):
     assert_allclose(one.factors, other.factors, rtol=1e-8)
     records = len(other.trace.objective)
     assert np.isnan(np.asarray(one.trace.objective)[records:]).all()
-    for name in ("iteration", "loss", "kkt"):
+    for name in ("iteration", "objective", "kkt"):
         found = getattr(one.trace, name)[:records]
         np.testing.assert_allclose(found, getattr(other.trace, name), rtol=1e-7)
 
