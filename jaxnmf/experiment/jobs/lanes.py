@@ -17,7 +17,7 @@ from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment.jobs.runs import as_error, reference
 from jaxnmf.experiment.jobs.specification import Specification
-from jaxnmf.experiment.store.layout import Outcome
+from jaxnmf.experiment.store.layout import JobResults
 from jaxnmf.experiment.store.unfinished import Unfinished
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.selection import RankSelection
@@ -80,7 +80,7 @@ class LaneJob:
         """How many lanes there are."""
         return len(self.specification.ranks) * len(self.specification.seeds)
 
-    def outcome(self, found: SweepResult, keep: bool, **more: Any) -> Outcome:
+    def outcome(self, found: SweepResult, keep: bool, **more: Any) -> JobResults:
         """A row a lane, and with ``keep`` the factors of the best at each rank."""
         names = dict(self.labels)
         if more.get("solver"):
@@ -139,7 +139,7 @@ class LaneJob:
             **more,
         }
         trace = pd.concat(traces, ignore_index=True)
-        return Outcome(trace, pd.DataFrame(rows), factors, manifest=manifest)
+        return JobResults(trace, pd.DataFrame(rows), factors, manifest=manifest)
 
 
 class Settings(LaneJob):
@@ -168,7 +168,7 @@ class Settings(LaneJob):
     def size(self) -> int:
         return super().size * len(self.combinations)
 
-    def run(self, unfinished: Unfinished, limits: Mapping[str, int]) -> Outcome:
+    def run(self, unfinished: Unfinished, limits: Mapping[str, int]) -> JobResults:
         given = self.specification
         found = run_sweep(
             self.dataset.V,
@@ -205,7 +205,7 @@ class Selection(LaneJob):
                 "constraints: a choice of p supports none but 'nonnegative'"
             )
 
-    def run(self, unfinished: Unfinished, limits: Mapping[str, int]) -> Outcome:
+    def run(self, unfinished: Unfinished, limits: Mapping[str, int]) -> JobResults:
         given, own = self.specification, self.method.solver
         found = run_selection(
             self.dataset.V,

@@ -16,7 +16,7 @@ from jaxnmf.build import Start, at_rank, draw_start, make_problem
 from jaxnmf.data.observed import Observed
 from jaxnmf.datasets import Dataset
 from jaxnmf.experiment.jobs.specification import Specification
-from jaxnmf.experiment.store.layout import Outcome, StoredRun
+from jaxnmf.experiment.store.layout import JobResults, StoredRun
 from jaxnmf.experiment.store.unfinished import Unfinished
 from jaxnmf.objective.problem import Problem
 from jaxnmf.result import Result, to_result
@@ -90,7 +90,7 @@ class Runs:
         """How many runs there are."""
         return len(self.cases)
 
-    def run(self, unfinished: Unfinished, limits: Mapping[str, int]) -> Outcome:
+    def run(self, unfinished: Unfinished, limits: Mapping[str, int]) -> JobResults:
         """Every run that is not there yet.
 
         Args:
@@ -110,7 +110,7 @@ class Runs:
                     case.name, self._finished(case, stop, unfinished)
                 )
             done.append(found)
-        return Outcome.of(done)
+        return JobResults.of(done)
 
     @functools.cached_property
     def occurrence(self) -> Any:

@@ -67,7 +67,7 @@ class StoredRun(NamedTuple):
     offsets: Pair | None = None
 
 
-class Outcome(NamedTuple):
+class JobResults(NamedTuple):
     """The results of a job: the arguments of `write_job` that describe its runs."""
 
     trace: pd.DataFrame
@@ -79,7 +79,7 @@ class Outcome(NamedTuple):
     manifest: dict[str, Any] | None = None  # what it adds there
 
     @classmethod
-    def of(cls, done: Sequence[StoredRun]) -> Outcome:
+    def of(cls, done: Sequence[StoredRun]) -> JobResults:
         """Of runs in their order."""
         return cls(
             trace=pd.concat([one.trace for one in done], ignore_index=True),
