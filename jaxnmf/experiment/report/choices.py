@@ -36,6 +36,7 @@ from jaxnmf.selection import METHODS, RankSelection
 from jaxnmf.selection.base import curve, finish
 
 TITLE = "Choice of p"
+LABEL = "Chosen p"
 TEMPLATE = "choices.html.j2"
 
 MOST = 12  # choices that are shown one by one where p was planted in more
@@ -145,8 +146,8 @@ def sentence(row: Mapping[str, Any], rule: str = "") -> str:
     return f"{text}."
 
 
-def finding(shown: Mapping[str, Any]) -> list[str]:
-    """What was chosen, in a few sentences; of what `section` shows."""
+def summary(shown: Mapping[str, Any]) -> list[str]:
+    """What was chosen, in a few sentences."""
     table: Any = shown["rows"]
     known = table.dropna(subset=["planted"])
     if len(table) == 1:
@@ -214,7 +215,7 @@ def _choice(
     if len(set(job.summary["rank"])) > 1:
         lines = figures.solver_lines([str(row["solver"])])
         drawings.append(
-            figures.rank_panel(job.summary, lines, title="error at the end, by run")
+            figures.rank_panel(job.summary, lines, title="final error of each run")
         )
     values = found.table.reset_index()
     table = Table(

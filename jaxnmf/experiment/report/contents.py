@@ -46,20 +46,24 @@ class Contents:
 class Section(Protocol):
     """A module that adds a section to the page.
 
-    ``section`` gives what its template needs, or None where the jobs hold nothing of
-    it. The template, a file beside the module's, sees that as ``section``.
+    ``section`` gives what its template needs, or None where the jobs have nothing of
+    it; the template, a file of this folder, sees that as ``section``. ``summary`` says
+    the same in a few sentences, which the head of the page gives under ``LABEL``.
     """
 
     TITLE: str
+    LABEL: str
     TEMPLATE: str
 
     def section(self, contents: Contents) -> dict[str, Any] | None: ...
 
+    def summary(self, shown: dict[str, Any]) -> list[str]: ...
+
 
 def merged(folders: Sequence[Path]) -> list[StoredJob]:
-    """The jobs of several study folders that hold anything, one of each key.
+    """The jobs of several study folders that have any runs, one of each key.
 
-    Of a job that stands in two folders the complete one is taken, of two complete ones
+    Of a job that is in two folders the complete one is taken, of two complete ones
     that with more runs, of equal ones the first.
 
     Raises:

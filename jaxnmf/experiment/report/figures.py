@@ -207,7 +207,7 @@ def rank_panel(
     summary: pd.DataFrame,
     lines: dict[str, Line],
     column: str = "error",
-    title: str = "error at the end",
+    title: str = "final error",
     *,
     limits: tuple[float, float] | None = None,
     level: float | None = None,

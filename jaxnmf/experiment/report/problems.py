@@ -11,10 +11,12 @@ import pandas as pd
 
 from jaxnmf.data.observed import Observed
 from jaxnmf.experiment.report import (
+    convergence,
     figures,
     pictures,
     recommended,
     residual,
+    sentences,
     statistics,
     tables,
     words,
@@ -28,7 +30,7 @@ from jaxnmf.ratings import split
 LoadDataset = Callable[[str, dict[str, Any]], Any]
 """(name, options) → a `jaxnmf.datasets.Dataset`."""
 
-CURVES = {"error": "error at the end", "npmi": "", "nmi": "", "ari": ""}
+CURVES = {"error": "final error", "npmi": "", "nmi": "", "ari": ""}
 """What is drawn against rank, where it was recorded: column → title, or its heading."""
 
 SETTINGS = 20  # of ratings, by validation, that are open at first
@@ -41,8 +43,8 @@ def problems(
     of_all = {
         "rows": contents.table,
         "quality": statistics.quality_table(contents.summary),
-        "curves": statistics.curves(contents.summary, contents.trace),
-        "kkt": statistics.curves(contents.summary, contents.trace, value="kkt"),
+        "curves": convergence.curves(contents.summary, contents.trace),
+        "kkt": convergence.curves(contents.summary, contents.trace, value="kkt"),
         "runs": contents.summary,
         "predicted": statistics.prediction_table(contents.summary),
     }
@@ -118,7 +120,7 @@ def _model(
     return {
         "label": model,
         "ranks_compared": rows["rank"].nunique(),
-        "findings": " ".join(words.findings(rows)),
+        "sentences": " ".join(sentences.best_by_rank(rows)),
         "table": files.table(
             f"{stem} comparison",
             tables.comparison(rows, f"Comparison of solvers on {of_model}"),
@@ -189,7 +191,7 @@ def _predictions(
     caption = f"Predictions of held-out ratings, {title}"
     table, first = tables.predictions(predicted, caption), len(baselines) + SETTINGS
     return {
-        "finding": words.predicted(predicted),
+        "sentence": sentences.predictions(predicted),
         "table": files.table(f"{stem} predictions", table).part(slice(first)),
         "rest": table.part(slice(first, None)) if len(predicted) > first else None,
         "panels": panels,

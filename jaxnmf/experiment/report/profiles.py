@@ -1,9 +1,9 @@
 """Performance profiles: how often a solver is how many times slower than the fastest.
 
-For each problem and solver, the ratio of its time to the shortest of any solver; the
-profile of a solver at τ is the share of the problems where its ratio is at most τ. Its
-height at 1 says how often it is the fastest, its height at the right end how often it
-gets there at all.
+The ratio of a solver on a problem is its time over the shortest time of any solver; its
+profile at τ is the share of the problems where that ratio is at most τ. The height at
+τ = 1 is how often the solver is the fastest, the height at the right end how often it
+reaches the required error at all.
 
 Reference: Dolan and Moré, Benchmarking optimization software with performance
 profiles, Mathematical Programming 91 (2002).
@@ -22,22 +22,24 @@ from jaxnmf.experiment.report.statistics import SETTING, TARGETS
 from jaxnmf.experiment.report.tables import Table
 
 TITLE = "Performance profiles"
+LABEL = "Fastest"
 TEMPLATE = "profiles.html.j2"
 
 NEAR = {"seconds_to_1pct": "1\u00a0%", "seconds_to_0.1pct": "0.1\u00a0%"}
-CLOCK = 1e-6  # seconds: times below it are equal
+CLOCK = 1e-6  # seconds; shorter times count as equal
 LEAST_PROBLEMS = 3
 
 
 def problem_times(summary: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame:
-    """Seconds to come near the best error that any solver reached on a problem.
+    """Seconds to within a tolerance of the best error of any solver on a problem.
 
     A problem is a data set, loss, model, rank and split (seed, and fold if any).
 
     Returns:
-      A row a problem and solver: dataset, loss, model, rank, split, solver, the columns
-      of ``TARGETS`` (infinite for never) and ``error`` (infinite for none). Of runs of
-      one solver on one problem, such as with two versions, the median.
+      A row per problem and solver: dataset, loss, model, rank, split, solver, the
+      columns of ``TARGETS`` (infinite if never reached) and ``error`` (infinite if not
+      finite). Several runs of one solver on one problem, such as of two versions of the
+      package, are represented by their median.
     """
     runs = statistics.per_run(summary, trace)
     runs["split"] = statistics.splits(runs)
@@ -50,13 +52,13 @@ def problem_times(summary: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame:
 
 
 def complete(values: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """(the problems that every solver ran, the solvers left out to have them).
+    """(the problems that every solver ran, the solvers that were dropped for it).
 
-    ``values`` has a row a problem and a column a solver, NaN where a solver did not
-    run. While more than half of the problems would be lost, the solver that ran the
-    fewest is left out.
+    ``values`` has a row per problem and a column per solver, NaN where a solver was not
+    run. While more than half of the problems would be lost, the solver that was run on
+    the fewest is dropped.
     """
-    left: list[str] = []
+    dropped: list[str] = []
     while values.shape[1] > 2:
         whole = values.dropna()
         if len(whole) >= max(LEAST_PROBLEMS, len(values) / 2):
@@ -64,31 +66,31 @@ def complete(values: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         least: Any = values.count().idxmin()
         if not values.isna().any(axis=None):
             break
-        left.append(str(least))
+        dropped.append(str(least))
         values = values.drop(columns=least).dropna(how="all")
-    return values.dropna(), left
+    return values.dropna(), dropped
 
 
 def ratios(times: pd.DataFrame) -> pd.DataFrame:
-    """Each time over the shortest of its row; infinite for never."""
+    """Each time over the shortest of its row; infinite if never reached."""
     times = times.clip(lower=CLOCK)
     shortest = times.min(axis=1).replace(np.inf, np.nan)
     return times.div(shortest, axis=0).fillna(np.inf)
 
 
 def profile(of_solver: Any) -> tuple[np.ndarray, np.ndarray]:
-    """(τ, share of the ratios that are at most τ), a step at each; τ starts at 1.
+    """(τ, share of the ratios that are at most τ), for each τ where it changes.
 
     >>> profile([1.0, 4.0, np.inf, 1.0])
     (array([1., 4.]), array([0.5 , 0.75]))
     """
-    found = np.asarray(of_solver, float)
-    tau = np.unique(np.append(1.0, found[np.isfinite(found)]))
-    return tau, (found[:, None] <= tau).mean(axis=0)
+    ratios = np.asarray(of_solver, float)
+    tau = np.unique(np.append(1.0, ratios[np.isfinite(ratios)]))
+    return tau, (ratios[:, None] <= tau).mean(axis=0)
 
 
 def section(contents: Contents) -> dict[str, Any] | None:
-    """A panel and a table for each loss with enough problems and solvers."""
+    """Panels and a table for each loss with enough problems and solvers."""
     times = problem_times(contents.summary, contents.trace)
     losses = [
         shown
@@ -101,10 +103,10 @@ def section(contents: Contents) -> dict[str, Any] | None:
 def _of_loss(
     contents: Contents, loss: str, times: pd.DataFrame
 ) -> dict[str, Any] | None:
-    panels, columns, count, every, left = [], {}, 0, 0, []
+    panels, columns, count, every, dropped = [], {}, 0, 0, []
     for column, near in NEAR.items():
         wide = times.pivot(index=[*SETTING, "split"], columns="solver", values=column)
-        whole, left = complete(wide)
+        whole, dropped = complete(wide)
         if whole.shape[1] < 2 or len(whole) < LEAST_PROBLEMS:
             return None
         count, every = len(whole), len(wide)
@@ -121,14 +123,14 @@ def _of_loss(
         columns[f"ever_{within}"] = np.isfinite(found).mean()
     table = pd.DataFrame(columns).sort_values(list(columns), ascending=False)
     caption = (
-        f"Share of {count} problems, {words.loss_name(loss)} loss: fastest, within "
-        "twice the fastest time, and ever near the best error."
+        f"Share of {count} problems, {words.loss_name(loss)} loss, on which a solver "
+        "is the fastest, within twice the fastest time, and ever near the best error"
     )
     return {
         "loss": words.loss_name(loss),
         "problems": count,
-        "partly": every - count,
-        "left": left,
+        "incomplete": every - count,
+        "dropped": dropped,
         "lines": {solver: contents.lines[solver] for solver in sorted(table.index)},
         "panels": panels,
         "table": contents.files.table(
@@ -139,10 +141,11 @@ def _of_loss(
     }
 
 
-def finding(shown: dict[str, Any]) -> str:
-    """Who was most often the fastest, in a sentence; of what `section` shows."""
-    return (
-        f"With the {shown['loss']} loss, {shown['leader']} was most often the fastest "
-        f"to within 1\u00a0% of the best error: on {shown['share']:.0%} of "
-        f"{shown['problems']} problems."
-    )
+def summary(shown: dict[str, Any]) -> list[str]:
+    """Which solver was most often the fastest, for each loss."""
+    return [
+        f"With the {each['loss']} loss, {each['leader']} was most often the fastest to "
+        f"within 1\u00a0% of the best error: on {each['share']:.0%} of "
+        f"{each['problems']} problems."
+        for each in shown["losses"]
+    ]

@@ -34,6 +34,7 @@ from jaxnmf.experiment.store.stored import StoredJob
 from jaxnmf.sweeps.lane import PENALTIES
 
 TITLE = "Sensitivity to settings"
+LABEL = "Settings"
 TEMPLATE = "settings.html.j2"
 
 NEAR = {"within_1pct": 0.01, "within_10pct": 0.1}
@@ -144,7 +145,7 @@ def as_table(table: Any, caption: str) -> Table:
     return Table(shown[names], caption, group="rank", csv=table)
 
 
-def findings(runs: pd.DataFrame, settings: Sequence[str]) -> list[str]:
+def sentences(runs: pd.DataFrame, settings: Sequence[str]) -> list[str]:
     """A sentence a solver: at which values it comes within 1 % of its best at every
     rank, and what diverged; and one a penalty."""
     table = medians(runs, settings)
@@ -201,12 +202,12 @@ def _told(setting: str, by: Any) -> str:
     return f"within 1\u00a0% of its best{where} {only}at {setting} {values}"
 
 
-def finding(shown: Mapping[str, Any]) -> list[str]:
-    """The sentences of every problem; of what `section` shows."""
+def summary(shown: Mapping[str, Any]) -> list[str]:
+    """The sentences of every problem."""
     problems = shown["problems"]
     if len(problems) == 1:
-        return list(problems[0]["findings"])
-    return [f"{each['about']}: {' '.join(each['findings'])}" for each in problems]
+        return list(problems[0]["sentences"])
+    return [f"{each['about']}: {' '.join(each['sentences'])}" for each in problems]
 
 
 def section(contents: Contents) -> dict[str, Any] | None:
@@ -255,7 +256,7 @@ def _problem(
     return {
         "title": title,
         "about": where,
-        "findings": findings(runs, settings),
+        "sentences": sentences(runs, settings),
         "several": len(settings) > 1,
         "lines": used,
         "curves": curves,

@@ -1,10 +1,10 @@
 """Which solvers are better than others beyond chance, over problems or seeds.
 
 On each problem the solvers are ranked, 1 the best. The Friedman test asks whether any
-mean rank differs; two solvers differ by the Nemenyi test where their mean ranks are at
+mean rank differs; by the Nemenyi test two solvers differ if their mean ranks are at
 least the critical difference ``q_α √(k (k + 1) / 6 N)`` apart, for k solvers and N
-problems. Pair by pair, the Wilcoxon signed-rank test of the logarithms, with Holm's
-correction for the number of pairs.
+problems. Pairs are also compared by the Wilcoxon signed-rank test of the logarithms,
+with Holm's correction for the number of pairs.
 
 Reference: Demšar, Statistical comparisons of classifiers over multiple data sets, JMLR
 7 (2006).
@@ -23,22 +23,22 @@ from scipy import stats
 from jaxnmf.experiment.report import figures, words
 from jaxnmf.experiment.report.contents import Contents
 from jaxnmf.experiment.report.profiles import complete, problem_times
+from jaxnmf.experiment.report.sentences import TIE
 from jaxnmf.experiment.report.statistics import SETTING
 from jaxnmf.experiment.report.tables import Table
-from jaxnmf.experiment.report.words import TIE
 
 TITLE = "Ranking and significance"
+LABEL = "Significance"
 TEMPLATE = "significance.html.j2"
 
 LEVEL = 0.05
 MEASURES = {
-    "error": ("error at the end", TIE),
+    "error": ("final error", TIE),
     "seconds_to_1pct": ("time to within 1\u00a0% of the best error", 0.0),
 }
-"""Column of `problem_times` → what it is called, and what relative difference is none.
-"""
+"""Column of `problem_times` → its name, and the relative difference that is a tie."""
 LEAST_BLOCKS = 3
-# With fewer, the least p of a two-sided signed-rank test is above 0.05.
+# With fewer, no two-sided signed-rank test reaches p < 0.05.
 LEAST_SETTINGS = 6
 
 
@@ -46,8 +46,8 @@ LEAST_SETTINGS = 6
 class Ranking:
     """Mean ranks of solvers over blocks, and which differ.
 
-    ``p`` is of the Friedman test, of two solvers of the Wilcoxon test. ``pairs`` has a
-    row a pair: first (of lower mean rank), second, p, holm.
+    ``p`` is that of the Friedman test, or of the Wilcoxon test for two solvers.
+    ``pairs`` has a row per pair: first (of lower mean rank), second, p, holm.
     """
 
     ranks: pd.Series
@@ -62,7 +62,7 @@ class Ranking:
         return self.p < LEVEL
 
     def differ(self, a: str, b: str) -> bool:
-        """Whether two solvers differ: by Nemenyi, of two alone by Wilcoxon."""
+        """Whether two solvers differ: by Nemenyi, or by Wilcoxon if they are alone."""
         if not self.significant:
             return False
         return len(self.ranks) == 2 or bool(
@@ -70,12 +70,12 @@ class Ranking:
         )
 
     def alike(self, solver: str) -> list[str]:
-        """The solvers that cannot be told from this one."""
+        """The solvers that do not differ significantly from this one."""
         names = map(str, self.ranks.index)
         return [x for x in names if x != solver and not self.differ(x, solver)]
 
     def cliques(self) -> list[tuple[int, int]]:
-        """Largest groups, by first and last place, in which no two differ."""
+        """Maximal groups (first and last place) in which no two solvers differ."""
         names = list(self.ranks.index)
         groups, end = [], 0
         for i, first in enumerate(names):
@@ -89,9 +89,9 @@ class Ranking:
 
 
 def rank_rows(values: Any, tie: float = 0.0) -> np.ndarray:
-    """Ranks within each row, 1 the least, ties by their mean.
+    """Ranks within each row, 1 the least; ties share their mean.
 
-    Values that exceed the least of their group by less than ``tie``, relatively, tie.
+    Values within a relative ``tie`` of the least of their group are tied.
 
     >>> rank_rows([[0.30001, 0.3, 0.4, np.inf]], 1e-4)
     array([[1.5, 1.5, 3. , 4. ]])
@@ -110,13 +110,13 @@ def rank_rows(values: Any, tie: float = 0.0) -> np.ndarray:
 
 
 def critical_difference(solvers: int, blocks: int, level: float = LEVEL) -> float:
-    """The least difference of mean ranks that the Nemenyi test takes for real."""
+    """The least significant difference of mean ranks by the Nemenyi test."""
     q = stats.studentized_range.ppf(1 - level, solvers, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(solvers * (solvers + 1) / (6 * blocks)))
 
 
 def holm(p: Any) -> np.ndarray:
-    """p-values corrected for their number by Holm's step-down procedure.
+    """p-values corrected for multiple testing by Holm's step-down procedure.
 
     >>> holm([0.01, 0.04, 0.03])
     array([0.03, 0.06, 0.06])
@@ -130,10 +130,10 @@ def holm(p: Any) -> np.ndarray:
 
 
 def ranking(values: pd.DataFrame, tie: float = 0.0) -> Ranking:
-    """Rank the columns of a table, a row a block, less is better.
+    """Rank the columns of a table with a row per block; less is better.
 
     Values are non-negative, infinite where a solver failed; relative differences below
-    ``tie`` count as none.
+    ``tie`` count as ties.
     """
     table = values.to_numpy(float)
     ranks = rank_rows(table, tie)
@@ -158,15 +158,15 @@ def ranking(values: pd.DataFrame, tie: float = 0.0) -> Ranking:
     return Ranking(means, len(table), p, distance, pairs)
 
 
-MOST_SIGNS = 13  # differences, up to which every sign is tried
+MOST_SIGNS = 13  # differences, up to which the exact distribution is computed
 
 
 def _wilcoxon(a: np.ndarray, b: np.ndarray, tie: float) -> float:
-    """The two-sided p-value for the logarithms, zeros split among the signs."""
+    """Two-sided p-value for the logarithms, zeros split between the signs."""
     tiny = np.finfo(float).tiny
     with np.errstate(invalid="ignore"):
         gap = np.log(np.maximum(a, tiny)) - np.log(np.maximum(b, tiny))
-    # Infinity against infinity is no difference, against a number the largest.
+    # Two infinite values are equal; one against a number is the largest difference.
     gap = np.clip(np.nan_to_num(gap, nan=0.0), -1e6, 1e6)
     gap[np.abs(gap) <= tie] = 0.0
     if not gap.any():
@@ -174,8 +174,7 @@ def _wilcoxon(a: np.ndarray, b: np.ndarray, tie: float) -> float:
     if len(gap) > MOST_SIGNS:
         tested: Any = stats.wilcoxon(gap, zero_method="zsplit")
         return float(tested.pvalue)
-    # Every assignment of signs in one product: SciPy would take a second a pair where
-    # there are ties.
+    # All assignments of signs in one product: with ties SciPy takes a second per pair.
     ranks = stats.rankdata(np.abs(gap)) * (gap != 0)
     signs = np.indices((2,) * len(gap)).reshape(len(gap), -1)
     sums, found = ranks @ signs, ranks[gap > 0].sum()
@@ -185,10 +184,10 @@ def _wilcoxon(a: np.ndarray, b: np.ndarray, tie: float) -> float:
 
 
 def blocks(times: pd.DataFrame, column: str) -> tuple[pd.DataFrame, bool]:
-    """(a row a block, a column a solver; whether the blocks are whole settings).
+    """(a row per block and a column per solver; whether blocks are whole settings).
 
-    Seeds on the same data are no independent witnesses, so where there are enough
-    settings each counts once, by its median over the seeds; else each seed counts.
+    Seeds on the same data are not independent, so if there are enough settings each
+    counts once, by its median over the seeds; otherwise each seed counts.
     """
     settings: Any = (
         times.groupby([*SETTING, "solver"])[column].median().unstack("solver")
@@ -200,18 +199,18 @@ def blocks(times: pd.DataFrame, column: str) -> tuple[pd.DataFrame, bool]:
 
 
 def section(contents: Contents) -> dict[str, Any] | None:
-    """For each loss, the solvers ranked by error and by time."""
+    """The solvers of each loss, ranked by error and by time."""
     times = problem_times(contents.summary, contents.trace)
     shown = []
     for loss, here in times.groupby("loss", sort=True):
         for column, (what, tie) in MEASURES.items():
             values, settings = blocks(here, column)
-            whole, left = complete(values)
+            whole, dropped = complete(values)
             if whole.shape[1] < 2 or len(whole) < LEAST_BLOCKS:
                 continue
             found = ranking(whole, tie)
             shown.append(
-                _shown(contents, str(loss), column, what, found, settings, left)
+                _shown(contents, str(loss), column, what, found, settings, dropped)
             )
     return {"rankings": shown, "level": LEVEL} if shown else None
 
@@ -223,7 +222,7 @@ def _shown(
     what: str,
     found: Ranking,
     settings: bool,
-    left: list[str],
+    dropped: list[str],
 ) -> dict[str, Any]:
     unit = "settings" if settings else "problems"
     stem = f"ranking {loss} {column}"
@@ -240,7 +239,7 @@ def _shown(
     )
     caption = (
         f"Mean ranks by {what} over {found.blocks} {unit}, {words.loss_name(loss)} "
-        f"loss; {words.p_is(found.p)}"
+        f"loss; {words.p_value(found.p)}"
     )
     pairs = found.pairs.assign(differ=found.pairs["holm"] < LEVEL)
     shown = pd.DataFrame(
@@ -259,8 +258,8 @@ def _shown(
         "measure": column,
         "found": found,
         "unit": unit,
-        "left": left,
-        "finding": finding(found, what, unit),
+        "dropped": dropped,
+        "sentence": sentence(found, what, unit),
         "diagram": diagram,
         "lines": contents.lines,
         "ranks": contents.files.table(stem, Table(ranks, caption)),
@@ -270,12 +269,12 @@ def _shown(
     }
 
 
-def finding(found: Ranking, what: str, unit: str) -> str:
-    """The ranking in a sentence."""
+def sentence(found: Ranking, what: str, unit: str) -> str:
+    """The result of a ranking."""
     test = "Friedman" if len(found.ranks) > 2 else "Wilcoxon"
-    by = f"over {found.blocks} {unit}, {test} test {words.p_is(found.p)}"
+    by = f"over {found.blocks} {unit}, {test} test {words.p_value(found.p)}"
     if not found.significant:
-        return f"By {what}, no solver can be told from another ({by})."
+        return f"By {what}, no two solvers differ significantly ({by})."
     first = str(found.ranks.index[0])
     alike = found.alike(first)
     others = [str(x) for x in found.ranks.index[1:] if x not in alike]
@@ -284,8 +283,19 @@ def finding(found: Ranking, what: str, unit: str) -> str:
     )
     if not alike:
         behind = "the other" if len(others) == 1 else "every other"
-        return f"{start}, significantly before {behind}."
-    told = words.some(alike)
+        return f"{start}, significantly better than {behind}."
+    same = f"{start}, not significantly different from {words.some(alike)}"
     if not others:
-        return f"{start}, not distinguishable from {told}."
-    return f"{start}, not distinguishable from {told}, before {words.some(others)}."
+        return f"{same}."
+    return f"{same}, significantly better than {words.some(others)}."
+
+
+def summary(shown: dict[str, Any]) -> list[str]:
+    """The results of all rankings."""
+    rankings = shown["rankings"]
+    if len({each["loss"] for each in rankings}) == 1:
+        return [each["sentence"] for each in rankings]
+    return [
+        f"{words.loss_name(each['loss'])} loss: {words.lower_first(each['sentence'])}"
+        for each in rankings
+    ]

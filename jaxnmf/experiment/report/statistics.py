@@ -1,9 +1,8 @@
-"""The numbers of a comparison, from the store's two tables alone."""
+"""The numbers of a comparison, from the summaries and traces of runs alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,11 +19,11 @@ from jaxnmf.experiment.store.stored import StoredJob
 
 PROBLEM = ["dataset", "loss"]
 SETTING = [*PROBLEM, "model", "rank"]
-"""What is held fixed where solvers are compared; ``model`` is what is minimised beyond
-the plain loss, such as a penalty."""
+"""What is fixed when solvers are compared; ``model`` is what is minimised besides the
+plain loss, such as a penalty."""
 
 TARGETS = {"seconds_to_1pct": 0.01, "seconds_to_0.1pct": 0.001}
-"""Column of the comparison table → how far above the best error counts as there."""
+"""Column of the comparison table → relative distance to the best error."""
 
 
 MEASURES = [
@@ -36,11 +35,11 @@ MEASURES = [
     "compile_seconds",
     "kkt",
 ]
-"""The columns of the comparison table of which less is better."""
+"""The columns of the comparison table in which less is better."""
 
 
 def gather(jobs: Sequence[StoredJob]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(summary, trace) of the jobs that hold runs, each with a ``job`` column.
+    """(summary, trace) of the jobs of kind ``"runs"``, each with a ``job`` column.
 
     Run ids are unique only within a job.
     """
@@ -58,18 +57,18 @@ def gather(jobs: Sequence[StoredJob]) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _with_model(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary with ``model``; a run stored without has the plain loss."""
+    """The summary with ``model``, empty where a run has the plain loss."""
     if "model" not in summary:
         return summary.assign(model="")
     return summary.assign(model=summary["model"].fillna(""))
 
 
 def per_run(summary: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame:
-    """The summary with what the trace says of each run.
+    """The summary with columns computed from the traces.
 
-    Added: ``lowest``, the lowest error met; ``best``, the lowest of any solver and seed
-    of the setting (of ratings, whose training parts differ, of the same split); and
-    the seconds to come within each of ``TARGETS`` of it, infinite for never.
+    These are ``lowest``, the lowest recorded error; ``best``, the lowest of any solver
+    and seed of the setting (for ratings, whose training parts differ, of the same
+    split); and the seconds to within each of ``TARGETS`` of it, infinite if never.
     """
     summary = _with_model(summary).reset_index(drop=True)
     records = traces.by_run(summary, trace)
@@ -84,13 +83,13 @@ def per_run(summary: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_times(table: pd.DataFrame, records: Sequence[traces.Records]) -> pd.DataFrame:
-    """The table of runs with the seconds to come within ``TARGETS`` of ``best``."""
+    """The table of runs with the seconds to within ``TARGETS`` of ``best``."""
     best = table["best"].to_numpy(float)
     for column, by in TARGETS.items():
         targets = best + by * np.abs(best)
         table[column] = [
-            traces.time_to(target, way)
-            for target, way in zip(targets, records, strict=True)
+            traces.time_to(target, of_run)
+            for target, of_run in zip(targets, records, strict=True)
         ]
     return table
 
@@ -105,16 +104,12 @@ def comparison_table(summary: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame
     """A row per data set, loss, model, rank and solver.
 
     Columns: those five, ``runs``, ``median_error`` and ``best_error`` over the seeds,
-    ``seconds_to_1pct`` and ``seconds_to_0.1pct`` (median time to come that close to
-    the best error of any solver and seed in that setting; NaN when most seeds never
-    do), the medians of ``iterations``, ``seconds`` and ``kkt``, the longest
+    ``seconds_to_1pct`` and ``seconds_to_0.1pct`` (median time to within 1 % and 0.1 %
+    of the best error of any solver and seed in that setting; NaN if most seeds never
+    reach it), the medians of ``iterations``, ``seconds`` and ``kkt``, the longest
     ``compile_seconds``, and ``status``, such as ``"converged ×2, max_iter ×1"``.
     """
-    return compared(per_run(summary, trace))
-
-
-def compared(runs: pd.DataFrame) -> pd.DataFrame:
-    """The comparison table of `comparison_table`, from `per_run`."""
+    runs = per_run(summary, trace)
     runs = runs.assign(error=runs["error"].astype(float).fillna(np.inf))
     by = runs.groupby([*SETTING, "solver"], sort=True)
     table = by.agg(
@@ -126,7 +121,7 @@ def compared(runs: pd.DataFrame) -> pd.DataFrame:
         table[column] = by[column].agg(lambda x: traces.median_time(x.to_list()))
     for column in ("iterations", "seconds"):
         table[column] = by[column].median()
-    # Seeds share a program: whoever came first paid for it.
+    # Seeds share a program, which only the first of them compiles.
     table["compile_seconds"] = by["compile_seconds"].max()
     table["kkt"] = by["kkt"].median()
     table["status"] = by["status"].agg(_statuses)
@@ -142,9 +137,9 @@ def _statuses(column: pd.Series) -> str:
 def best_cells(table: pd.DataFrame) -> pd.DataFrame:
     """Which cells of a comparison table are the best of their column and setting.
 
-    Few iterations or seconds are no merit in a solver that stopped far from the best
-    error, so those two count only among solvers that came within 1 % of it. Where all
-    are equal, or one stands alone, none is best.
+    Iterations and seconds are compared only among solvers that came within 1 % of the
+    best error, since a solver may stop early far from it. Where all values are equal,
+    or there is only one solver, none is best.
     """
     within = table["seconds_to_1pct"].notna()
     best = pd.DataFrame(False, index=table.index, columns=table.columns)
@@ -154,15 +149,14 @@ def best_cells(table: pd.DataFrame) -> pd.DataFrame:
             values = values.where(within)
         setting = values.groupby([table[key] for key in SETTING])
         lowest, highest = setting.transform("min"), setting.transform("max")
-        # Where all that count are equal none stands out, unless one alone counts.
-        alone = setting.transform("count").eq(1) & setting.transform("size").gt(1)
-        stands_out = alone | np.less(lowest, highest)
-        best[column] = stands_out & np.isfinite(values) & (values <= lowest)
+        only = setting.transform("count").eq(1) & setting.transform("size").gt(1)
+        differ = only | np.less(lowest, highest)
+        best[column] = differ & np.isfinite(values) & (values <= lowest)
     return best
 
 
 def quality_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Medians over the seeds of the metrics that were recorded; empty where none was.
+    """Medians over the seeds of the recorded metrics; empty if there are none.
 
     A row per data set, loss, model, rank and solver.
     """
@@ -176,12 +170,12 @@ def quality_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def prediction_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Medians over the splits of how well held-out ratings are predicted.
+    """Medians over the splits of the errors of predicted held-out ratings.
 
     A row per data set, loss, model, rank and solver, lowest ``validation_rmse`` first,
-    then one for each baseline (rank 0); columns those, ``runs``, the measures, and
-    ``chosen``: the setting of lowest validation error of a data set and loss, whatever
-    its test error is. Empty where no ratings were predicted.
+    then one per baseline (rank 0). Columns: those five, ``runs``, the measures, and
+    ``chosen``: the setting of lowest validation error of a data set and loss,
+    regardless of its test error. Empty if no ratings were predicted.
     """
     measures = list(PREDICTION_COLUMNS)
     if not set(measures) <= set(summary):
@@ -195,10 +189,10 @@ def prediction_table(summary: pd.DataFrame) -> pd.DataFrame:
         table["chosen"] = False
         if len(table) and np.isfinite(table.loc[0, "validation_rmse"]):
             table.loc[0, "chosen"] = True
-        # Every run of a split was stored with the same baselines.
+        # All runs of a split have the same baselines.
         splits = [name for name in ("seed", "fold") if name in runs]
         once = runs.drop_duplicates(splits)
-        simple = [
+        baselines = [
             {
                 "dataset": dataset,
                 "loss": loss,
@@ -211,7 +205,7 @@ def prediction_table(summary: pd.DataFrame) -> pd.DataFrame:
             }
             for name, label in BASELINES.items()
         ]
-        parts.append(pd.concat([table, pd.DataFrame(simple)], ignore_index=True))
+        parts.append(pd.concat([table, pd.DataFrame(baselines)], ignore_index=True))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -220,83 +214,3 @@ def best_runs(summary: pd.DataFrame) -> pd.DataFrame:
     summary = _with_model(summary)
     finite = summary[np.isfinite(summary["error"].astype(float))]
     return finite.loc[finite.groupby(SETTING)["error"].idxmin()]
-
-
-def curves(
-    summary: pd.DataFrame,
-    trace: pd.DataFrame,
-    *,
-    value: str = "error",
-    points: int = 60,
-) -> pd.DataFrame:
-    """A recorded value over seconds and over iterations: the error minus the best
-    error of the setting, or with ``value="kkt"`` the KKT residual as it is.
-
-    The grid is logarithmic and common to the solvers and seeds of a setting. Between
-    records the logarithm of the value is interpolated; a run that has stopped keeps
-    its last value, one whose error diverged counts as infinite from there on. KKT
-    residuals count only of runs that recorded them on their way.
-
-    Returns:
-      dataset, loss, model, rank, solver, axis ("seconds" or "iterations"), x, and over
-      the seeds the median, low (min) and high (max).
-    """
-    runs: Any = per_run(summary, trace)
-    runs["records"] = traces.by_run(runs, trace)
-    if value == "kkt":
-        on_the_way = [np.isfinite(r.kkt).sum() > 2 for r in runs["records"]]
-        runs = runs[np.array(on_the_way, bool)]
-    parts = []
-    for _, group in runs.groupby(SETTING, sort=True):
-        setting = dict(group[SETTING].iloc[0])
-        for axis, column in (("seconds", "seconds"), ("iterations", "iteration")):
-            parts += [
-                pd.DataFrame({**setting, "solver": solver, "axis": axis, **curve})
-                for solver, curve in _curves(group, column, value, points).items()
-            ]
-    if not parts:
-        columns = [*SETTING, "solver", "axis", "x", "median", "low", "high"]
-        return pd.DataFrame(columns=columns)
-    return pd.concat(parts, ignore_index=True)
-
-
-def _curves(
-    runs: pd.DataFrame, column: str, value: str, points: int
-) -> dict[str, dict[str, np.ndarray]]:
-    """Solver → x, median, low and high of one setting and axis."""
-
-    def moved(records: traces.Records) -> np.ndarray:
-        at = getattr(records, column)
-        return at[at > 0]
-
-    positive = np.concatenate([moved(r) for r in runs["records"]])
-    if not len(positive):
-        return {}
-    grid = np.geomspace(positive.min(), positive.max(), points)
-    found = {}
-    for solver, of_solver in runs.groupby("solver", sort=True):
-        there = [
-            (r, least)
-            for r, least in zip(of_solver["records"], of_solver["best"], strict=True)
-            if len(moved(r))
-        ]
-        if not there:
-            continue
-        start = min(moved(r).min() for r, _ in there)
-        end = max(moved(r).max() for r, _ in there)
-        # The ends of its own records belong to each solver's curve.
-        x = np.unique([start, *grid[(grid > start) & (grid < end)], end])
-        rows = [
-            traces.value_at(x, getattr(r, column), r.error) - least
-            if value == "error"
-            else traces.value_at(x, getattr(r, column)[known], r.kkt[known])
-            for r, least in there
-            for known in [np.isfinite(r.kkt)]
-        ]
-        found[str(solver)] = {
-            "x": x,
-            "median": np.median(rows, axis=0),
-            "low": np.min(rows, axis=0),
-            "high": np.max(rows, axis=0),
-        }
-    return found

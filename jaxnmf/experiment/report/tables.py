@@ -227,7 +227,7 @@ class Table:
             hrules=True,
             position_float="centering",
             column_format="".join("l" if c.worded else "r" for c in columns),
-            caption=escaped(self.caption),
+            caption=f"{escaped(self.caption)}.",
             label=re.sub(r"[^a-z0-9:.-]", "-", label),
         )
 

@@ -1,4 +1,4 @@
-"""Traces as arrays: what of a run's way the numbers of a comparison need."""
+"""The records of runs as arrays: lowest errors, times to a target, interpolation."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Records(NamedTuple):
 
 
 def by_run(summary: pd.DataFrame, trace: pd.DataFrame) -> list[Records]:
-    """The records of each row of ``summary``; empty arrays where there are none.
+    """The records of each row of ``summary``; empty arrays if it has none.
 
-    Run ids are unique only within a job, so they are matched by job too where both
-    tables name it.
+    Run ids are unique only within a job, so runs are matched by job as well if both
+    tables have it.
     """
     keys = ["job", "run"] if "job" in summary and "job" in trace else ["run"]
     runs, rows = (
@@ -44,38 +44,38 @@ def by_run(summary: pd.DataFrame, trace: pd.DataFrame) -> list[Records]:
 
 
 def lowest_errors(summary: pd.DataFrame, records: Sequence[Records]) -> np.ndarray:
-    """The lowest finite error of each run, at its end or on its way; NaN for none."""
+    """The lowest finite error of each run, recorded or final; NaN if there is none."""
     lowest = []
-    for end, way in zip(summary["error"].to_numpy(float), records, strict=True):
-        errors = np.append(way.error, end)
+    for end, of_run in zip(summary["error"].to_numpy(float), records, strict=True):
+        errors = np.append(of_run.error, end)
         lowest.append(min(errors[np.isfinite(errors)], default=np.nan))
     return np.array(lowest, float)
 
 
 def time_to(target: float, records: Records) -> float:
-    """Seconds at which the error first reaches the target; infinite if never.
+    """Seconds until the error first reaches the target; infinite if never.
 
     Between records the logarithm of the error is interpolated.
     """
     error, seconds = records.error, records.seconds
-    there = np.flatnonzero(error <= target)
-    if not len(there):
+    reached = np.flatnonzero(error <= target)
+    if not len(reached):
         return np.inf
-    after = there[0]
+    after = reached[0]
     if after == 0:
         return float(seconds[0])
     high, low = error[after - 1], error[after]
     if not (low > 0 and np.isfinite(high)):
         return float(seconds[after])
-    passed = np.log(high / target) / np.log(high / low)
+    part = np.log(high / target) / np.log(high / low)
     start = seconds[after - 1]
-    return float(start + passed * (seconds[after] - start))
+    return float(start + part * (seconds[after] - start))
 
 
 def median_time(times: Sequence[float]) -> float:
-    """The median with infinity for never, NaN when more than half are never.
+    """The median of times, infinite for never; NaN if more than half are infinite.
 
-    When exactly half get there, the median is the last of them.
+    If exactly half are infinite, the largest of the others.
     """
     ordered = sorted(times)
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
@@ -84,21 +84,19 @@ def median_time(times: Sequence[float]) -> float:
     return low if np.isinf(high) else (low + high) / 2
 
 
-def value_at(
-    x: np.ndarray, at: np.ndarray, values: np.ndarray, *, gone: float = np.inf
-) -> np.ndarray:
-    """Values of a curve at ``x``, their logarithms interpolated where all are positive.
+def value_at(x: np.ndarray, at: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values of a curve at ``x``, interpolated by their logarithms if all are positive.
 
-    Beyond its last record a curve keeps its last value, or is ``gone`` where that
-    record is not finite.
+    Beyond its last record a curve keeps its last value, or is infinite if that is not
+    finite.
     """
     finite = np.isfinite(values)
     if not finite.any():
-        return np.full(len(x), gone)
+        return np.full(len(x), np.inf)
     if (values[finite] > 0).all():
         found = np.exp(np.interp(x, at[finite], np.log(values[finite])))
     else:
         found = np.interp(x, at[finite], values[finite])
     if not finite[-1]:
-        found[x > at[finite][-1]] = gone
+        found[x > at[finite][-1]] = np.inf
     return found

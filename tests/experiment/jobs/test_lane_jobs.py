@@ -229,7 +229,7 @@ def settings_sentences(folder):
     return [
         sentence
         for about, runs in settings.problems(jobs)
-        for sentence in settings.findings(runs, about["settings"])
+        for sentence in settings.sentences(runs, about["settings"])
     ]
 
 
@@ -300,7 +300,7 @@ def test_sensitivity_by_hand():
     assert (row["within_1pct"], row["within_10pct"]) == (0.5, 0.75)
     assert row["worst"] == INF
     assert (row["diverged"], row["lanes"]) == (3, 12)
-    (told,) = settings.findings(runs, ["a"])
+    (told,) = settings.sentences(runs, ["a"])
     assert told == (
         "s: within 1\u00a0% of its best at a 0.1 and 1, 3 of 12 lanes diverged."
     )

@@ -24,6 +24,7 @@ from jaxnmf.experiment.report import (
     pictures,
     print_table,
     residual,
+    sentences,
     statistics,
     tables,
     words,
@@ -190,16 +191,18 @@ def test_number(value, text):
     assert words.number(value) == text
 
 
-def test_findings_say_who_won_and_by_how_much():
+def test_a_sentence_says_which_solver_was_best_and_by_how_much():
     slower = [(0, 0, 1.0), (10, 4, 0.01005)]
     table = comparison_table(*runs(("hals", 0, LINE), ("mu", 0, slower)))
-    (sentence,) = words.findings(table)
+    (sentence,) = sentences.best_by_rank(table)
     assert sentence == (
         "At rank 4, hals reached the lowest error (0.01000) and came within 1 % of it "
-        "2.0 times sooner than mu (2.00 s against 4.00 s)."
+        "2.0 times faster than mu (2.00 s against 4.00 s)."
     )
     same = comparison_table(*runs(("hals", 0, LINE), ("mu", 0, LINE)))
-    assert "hals and mu reached the same lowest error" in words.findings(same)[0]
+    assert (
+        "hals and mu reached the same lowest error" in sentences.best_by_rank(same)[0]
+    )
 
 
 def test_of_many_solvers_those_that_met_a_limit_are_counted():
@@ -208,22 +211,22 @@ def test_of_many_solvers_those_that_met_a_limit_are_counted():
         for i in range(8)
         for status in ("time", "max_iter" if i else "diverged")
     ]
-    assert words.troubles(pd.DataFrame(rows)) == [
+    assert sentences.failures(pd.DataFrame(rows)) == [
         "Of 16 runs 7 ran out of iterations and 8 ran out of time.",
         "s0 diverged in 1 of 2 runs.",
     ]
 
 
-def test_overview_names_what_went_wrong():
+def test_sentences_name_what_failed():
     gone = [(0, 0, 1.0), (10, 1, np.nan)]
     summary, trace = runs(("a", 0, LINE), ("b", 0, gone), ("b", 1, LINE))
-    text = words.overview(summary, comparison_table(summary, trace))
+    text = sentences.compared(comparison_table(summary, trace))
     assert text.startswith("a and b were compared on d with the Frobenius loss at rank")
-    assert "b diverged in 1 of 2 runs." in text
+    assert sentences.failures(summary) == ["b diverged in 1 of 2 runs."]
     summary, trace = runs(("a", 0, gone), ("b", 0, gone))
-    text = words.overview(summary, comparison_table(summary, trace))
+    (text,) = sentences.lowest_error(comparison_table(summary, trace))
     assert "no run ended with a finite error" in text
-    assert "Every run diverged." in text
+    assert sentences.failures(summary) == ["Every run diverged."]
 
 
 # ---------------------------------------------------------------- the page

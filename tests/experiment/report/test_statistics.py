@@ -204,7 +204,7 @@ def test_latex_is_escaped_aligned_and_bold_where_the_table_is():
         escaped_name + r" & \textbf{0.0012} \\",
         r"b & 0.50 \\",
     ]
-    assert rf"\caption{{{escaped_name}}}" in text
+    assert rf"\caption{{{escaped_name}.}}" in text
     assert r"\begin{tabular}{lr}" in text
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 1
     assert escaped("x\ny") == "x y"
