@@ -1,4 +1,4 @@
-"""Studies of ratings: what is held out, what is told of it, and the page."""
+"""Studies of ratings: the ratings held out, the predictions and the page."""
 
 import hashlib
 import json
@@ -164,11 +164,11 @@ ERRORS = {
 def test_errors_name_the_key(case, tmp_path, capsys):
     overrides, words = ERRORS[case]
     assert run(tmp_path / "study", "ranks=[2]", *overrides) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("jaxnmf: error: ")
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("jaxnmf: error: ")
+    assert printed.count("\n") == 1
     for word in words:
-        assert word in told
+        assert word in printed
 
 
 def test_models_have_short_names():
