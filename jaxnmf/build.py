@@ -29,7 +29,7 @@ from jaxnmf.types import Factors
 
 
 def check_loss(operand: Operand, loss: Loss) -> None:
-    """Raise a ValueError where the loss of this V is infinite, or cannot be summed."""
+    """Raise a ValueError where the loss of this V is infinite or cannot be computed."""
     name = type(loss).name or type(loss).__name__
     # Zeros of V are in the loss in closed form, and in its gradient only by these two.
     by_stored = loss.separable_zeros and (loss.quadratic or loss.unit_plus)
@@ -48,7 +48,7 @@ def check_loss(operand: Operand, loss: Loss) -> None:
 
 
 class UnsupportedError(ValueError):
-    """A solver was asked for a loss or an operand that it does not take."""
+    """A solver does not support a loss, a kind of data or a constraint."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,7 +61,7 @@ class Objective:
     Attributes:
       loss: D.
       l1, l2: the weights of the penalties, each (for W, for H), ≥ 0.
-      toward: "zero" or "mean", the point that l2 pulls the factors to.
+      toward: "zero" or "mean", the point that l2 shrinks the factors to.
       constraints: what W and H are constrained to.
       offsets: the l2 weights of the row and column offsets; None for no offsets.
     """
@@ -162,10 +162,10 @@ def make_problem(
     )
     check_problem(problem, solver)
     if objective.for_observed and problem.operand.kind != "observed":
+        given = "offsets" if objective.offsets else f"toward={objective.toward!r}"
         raise ValueError(
-            f"offsets={objective.offsets!r}, toward={objective.toward!r} are for data "
-            "observed in part; pass a mask (of ones, if all is known) or "
-            "jaxnmf.Observed"
+            f"{given}: for data observed in part; pass a mask (of ones, if all is "
+            "known) or jaxnmf.Observed"
         )
     return problem
 
@@ -182,7 +182,7 @@ def feasible_sets(
 
 
 def at_rank(problem: Problem, objective: Objective, rank: int) -> Problem:
-    """The problem at a rank: with offsets and what l2 pulls to, where asked for."""
+    """The problem at a rank, with the offsets and the point that l2 shrinks to."""
     if not objective.for_observed:
         return problem
     return with_offsets(problem, rank, objective.offsets, objective.toward)

@@ -1,4 +1,4 @@
-"""`factorize` as an estimator of scikit-learn: fit, transform, inverse_transform."""
+"""`NMF`: `factorize` as an estimator of scikit-learn."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     min over W, H ≥ 0 of D(X | WH) + l1·ΣW + l1·ΣH + ½ l2·‖W‖² + ½ l2·‖H‖², by
     `jaxnmf.factorize`, whose V is X here. The transformed data are W; for new rows W is
-    fitted with H held.
+    fitted with H fixed.
 
-    Where it is not `sklearn.decomposition.NMF`:
+    Differences from `sklearn.decomposition.NMF`:
 
     - ``loss`` is ``beta_loss`` there, and the solver "hals" is "cd".
     - ``init`` is "random" by default, so that fits differ unless ``random_state`` is an
@@ -50,13 +50,13 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
       l2 = ((1 − ρ) α_W n, (1 − ρ) α_H m) is the same objective.
     - ``tol`` bounds the change of the loss over ten iterations, against the first loss,
       for every solver.
-    - It works, and answers, in float32 unless ``dtype="float64"``, whatever X has.
-    - ``transform`` iterates to a tolerance of its own, 1e-7, and fits by ``result_``:
-      ``components_`` set to something else changes ``inverse_transform`` alone.
+    - It works and returns float32 unless ``dtype="float64"``, whatever X has.
+    - ``transform`` iterates to a tolerance of its own, 1e-7, and fits with ``result_``:
+      setting ``components_`` changes ``inverse_transform`` alone.
     - Sparse X needs the Frobenius or Kullback-Leibler loss.
 
     Row offsets, masks as arrays and `jaxnmf.Observed` are for `jaxnmf.factorize`: they
-    belong to the rows of one matrix, where an estimator is given ever others.
+    belong to the rows of one matrix, and an estimator is applied to others.
 
     Args:
       n_components: p; "auto" or None: as many as ``init`` has if it is a pair, else n.
@@ -68,9 +68,10 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         over ten of them, against the first loss.
       l1, l2: penalties, for both factors or as a pair (for W, for H).
       constraints: "nonnegative", "box" or "simplex", for both factors or as a pair.
-      mask: "nan" where NaN in X stands for what is unknown; None where all is known.
-      toward: with mask="nan", where l2 pulls: "zero", or "mean", the mean of X.
-      dtype: "float32" or "float64", to work in.
+      mask: "nan" if NaN in X means unknown; None if every entry is known.
+      toward: with mask="nan", the point that l2 shrinks to: "zero", or "mean", the
+        constant at which the model predicts the mean of X.
+      dtype: "float32" or "float64", the precision.
       progress: show a bar; None shows one in a terminal for a run of over two seconds.
       solver_options, loss_options: options that go with a name.
       random_state: an int, the ``seed`` of `jaxnmf.factorize`; a
@@ -81,7 +82,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
       n_components_: p.
       reconstruction_err_: √(2 D(X | WH)) without penalties, for the Frobenius loss
         ‖X − WH‖_F; for a loss that is no β-divergence D itself. Over the known entries.
-      n_iter_: how many iterations were done.
+      n_iter_: the number of iterations.
       result_: the `jaxnmf.Result`, with W, trace and status.
       n_features_in_: n.
       feature_names_in_: the names of the columns of X, where it has some.

@@ -1,4 +1,4 @@
-"""`factorize`: from what a user has to a `Result`, in one call."""
+"""`factorize`: one factorisation, from a user's data to a `Result`."""
 
 from __future__ import annotations
 
@@ -59,30 +59,32 @@ def factorize(
         "xray", rows of V that span the others; or a pair (W, H).
       seed: of everything random.
       max_iter, tol, kkt_tol, target, time_budget: when to stop, whichever comes
-        first: iterations; change of the loss over ten iterations against the first
-        loss; KKT residual against the first; loss; seconds of iterating.
+        first: iterations; change of the objective over ten iterations relative to the
+        first objective; KKT residual relative to the first; objective; seconds of
+        iterating.
       l1, l2: penalties, for both factors or as a pair (for W, for H).
-      constraints: what W and H are held to, for both or as a pair: "nonnegative",
+      constraints: the constraints of W and H, for both or as a pair: "nonnegative",
         "box" (entries ≤ 1; another bound by `jaxnmf.Box`) or "simplex" (the components'
         shares in a row of W, or in a column of H, sum to one).
       mask: what is known of V: (m, n), true or a weight > 0 for a known entry, an array
-        or SciPy sparse; or "nan", everything that is not NaN. The loss is then over the
-        known entries alone, each times its weight.
+        or SciPy sparse; or "nan", everything that is not NaN. The loss is then summed
+        over the known entries alone, each times its weight.
       offsets: for data observed in part, add an offset for each row and column,
         V_ij ≈ b_i + c_j + (WH)_ij with b, c ≥ 0. A number is the l2 weight of
         their distance from half the mean of V, a pair one for b and one for c; True
         takes a weight that suits ratings.
-      toward: where l2 pulls the factors' entries of such data: "zero", or "mean", the
-        constant at which the model predicts the mean of V.
-      dtype: "float32" or "float64", to work in.
-      record_every: iterations between records of loss and KKT residual.
+      toward: the point that l2 shrinks the entries of the factors to, for such data:
+        "zero", or "mean", the constant at which the model predicts the mean of V.
+      dtype: "float32" or "float64", the precision.
+      record_every: iterations between records of objective and KKT residual.
       kkt: whether to record the KKT residual (as costly as half an iteration).
       progress: show a bar; by default only for a run of over two seconds in a
         terminal.
       solver_options, loss_options: options that go with a name.
 
     Returns:
-      A `Result`: W (m, p), H (p, n), loss, relative_error, iterations, status, trace.
+      A `Result`: W (m, p), H (p, n), objective, relative_error, iterations,
+      status, trace.
 
     Raises:
       ValueError: for anything that does not fit, before any compilation.

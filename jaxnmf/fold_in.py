@@ -1,4 +1,4 @@
-"""New rows for a factorisation that stands: W for given H."""
+"""New rows for a given factorisation: W with H fixed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from jaxnmf.types import Factors, pytree
 
 @pytree
 class RowsOnly:
-    """An alternating solver that leaves H as it is."""
+    """An alternating solver that updates W alone."""
 
     inner: Alternating
 
@@ -46,8 +46,15 @@ class RowsOnly:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """What new rows are fitted by: the loss, H with its offsets, and what W obeys;
-    ``typical``, the mean row of W, is what a row has of which nothing is known."""
+    """The model that new rows are fitted with.
+
+    Attributes:
+      loss: D.
+      H: with its offsets.
+      typical: the mean row of W, for rows of which nothing is known.
+      project, penalty: the feasible set of W and the penalty on it.
+      dtype: the precision.
+    """
 
     loss: Loss
     H: Float[np.ndarray, "p n"]
@@ -60,7 +67,7 @@ class Model:
     def of(
         cls, problem: Problem, Wt: Float[np.ndarray, "p m"], H: Float[np.ndarray, "p n"]
     ) -> Model:
-        """The model of a problem that was solved by W and H."""
+        """The model of a solved problem."""
         host = (problem.projects[0], problem.penalties[0])
         project, penalty = jax.tree.map(np.asarray, host)
         name = np.dtype(problem.operand.dtype).name
@@ -76,10 +83,10 @@ class Model:
     def fit(
         self, V: Any, *, mask: Any = None, max_iter: int = 1000, tol: float = 1e-7
     ) -> tuple[Run, Problem]:
-        """argmin over W of D(V | W H) + penalty(W), and the problem it is of.
+        """argmin over W of D(V | W H) + penalty(W), and the problem it solves.
 
         By `hals` for the Frobenius loss, `mu` for other β-divergences, and `pgd` for
-        what neither takes.
+        what neither of them supports.
         """
         check_count("max_iter", max_iter)
         check_amount("tol", tol)
@@ -101,7 +108,7 @@ class Model:
                 ),
                 penalties=jax.tree.map(jnp.asarray, (self.penalty, Penalty())),
             )
-            # Where the mean is right to begin with; multiplicative updates need > 0.
+            # Start at the right mean; multiplicative updates need entries > 0.
             total = float(np.abs(self.H).sum(0).mean())
             level = float(operand.moments.mean) / total if total > 0 else 1.0
             Wt = np.full((p, operand.shape[0]), abs(level) or 1.0, dtype)

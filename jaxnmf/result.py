@@ -1,4 +1,4 @@
-"""What a factorisation leaves, and what can be asked of it."""
+"""The result of a factorisation: factors, predictions, new rows, residual."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jaxnmf.types import Status, Trace
 
 
 class Offsets(NamedTuple):
-    """What a row and a column add to every entry of theirs: (m,) and (n,), ≥ 0."""
+    """The terms b (m,) and c (n,), ≥ 0, added to the entries of each row and column."""
 
     rows: Float[np.ndarray, " m"]
     cols: Float[np.ndarray, " n"]
@@ -38,24 +38,24 @@ NOTHING = Unobserved(np.zeros(0, int), np.zeros(0, int))
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
-    """A finished factorisation V ≈ W H, or with offsets V_ij ≈ b_i + c_j + (W H)_ij.
+    """A factorisation V ≈ W H, or with offsets V_ij ≈ b_i + c_j + (W H)_ij.
 
     Attributes:
       W: (m, p), non-negative.
       H: (p, n), non-negative.
       objective: its value at the end, penalties included.
-      relative_error: ‖V − X‖_F / ‖V‖_F, X what V is approximated by, whatever the loss
-        was; over the known entries and with their weights where not all are known.
-        NaN where all of V is 0.
+      relative_error: ‖V − X‖_F / ‖V‖_F with X the approximation of V, for every loss;
+        over the known entries and with their weights where not all are known. NaN where
+        all of V is 0.
       kkt: the KKT residual at the end (see `jaxnmf.objective.problem.Problem.kkt`).
-      iterations: how many were done.
+      iterations: the number of iterations.
       status: why it stopped; ``status.message`` says it in words.
-      trace: iteration, loss, kkt and seconds of every record.
+      trace: iteration, objective, kkt and seconds of every record.
       seconds: time in the iterations; compile_seconds: time spent compiling.
-      offsets: (rows, cols), or None where none were asked for.
+      offsets: (rows, cols), or None without offsets.
       unobserved: (rows, cols) of which nothing was known. They have the mean factors
         and offsets of the others.
-      model: what `fold_in` fits new rows by.
+      model: the model that `fold_in` fits new rows with.
     """
 
     W: np.ndarray
@@ -73,9 +73,9 @@ class Result:
     model: Model | None = None
 
     def predict(self, rows: Any, cols: Any) -> np.ndarray:
-        """What V is approximated by at the entries (rows, cols).
+        """The approximation of V at the entries (rows, cols).
 
-        x_ij = (W H)_ij, and b_i + c_j with it where there are offsets.
+        x_ij = (W H)_ij, plus b_i + c_j where there are offsets.
 
         Args:
           rows, cols: integers, or arrays of them that broadcast to one shape.
@@ -106,8 +106,8 @@ class Result:
         """The k columns of the largest predictions in a row, largest first.
 
         Args:
-          row: which.
-          k: how many; fewer are returned where not so many are left.
+          row: the index of the row.
+          k: how many; fewer are returned where fewer are left.
           exclude: columns to leave out: their numbers, a mask of length n, or data
             whose known entries in this row are left out (`jaxnmf.Observed` or SciPy
             sparse, (m, n)).
@@ -136,36 +136,37 @@ class Result:
     def fold_in(
         self, V: Any, *, mask: Any = None, max_iter: int = 1000, tol: float = 1e-7
     ) -> Result:
-        """The factorisation of new rows V with H as it is.
+        """The factorisation of new rows V with H fixed.
 
         min over W ≥ 0 of D(V | W H) + penalty(W), with the loss, penalty, constraint
         and offsets of this result: a convex problem for Frobenius, Kullback-Leibler and
         every β from 1 to 2.
 
         Args:
-          V: (r, n), anything that `jaxnmf.factorize` takes.
+          V: (r, n), as for `jaxnmf.factorize`.
           mask: what is known of V, as there.
           max_iter, tol: when to stop, as there.
 
         Returns:
-          A `Result` whose W (and row offsets) are those of the new rows, each fitted
-          by itself. A row of which nothing is known has the mean ones of this result.
+          A `Result` whose W (and row offsets) are those of the new rows, each row
+          fitted independently. A row of which nothing is known has the mean of the rows
+          of this result.
 
         Raises:
           ValueError: V does not have n columns, or anything that `factorize` refuses.
         """
         if self.model is None:
-            raise ValueError("this result holds no model to fit new rows by")
+            raise ValueError("this result has no model to fit new rows with")
         fitted = self.model.fit(V, mask=mask, max_iter=max_iter, tol=tol)
         return to_result(*fitted, model=self.model)
 
     def transform(self, V: Any, *, mask: Any = None) -> np.ndarray:
-        """W (r, p) of new rows V (r, n) with H as it is, by `fold_in`."""
+        """W (r, p) of new rows V (r, n) with H fixed, by `fold_in`."""
         return self.fold_in(V, mask=mask).W
 
     def residual(self, V: Any) -> np.ndarray:
-        """U = V − X, X what V is approximated by: a dense (m, n) array, or for
-        `jaxnmf.Observed` data its value at each known entry.
+        """The residual U = V − X, with X the approximation of V: a dense (m, n) array,
+        or for `jaxnmf.Observed` data its value at each known entry.
 
         Raises:
           ValueError: when V has another shape than W H.
@@ -195,8 +196,13 @@ class Result:
 
 
 def to_result(run: Run, problem: Problem, model: Model | None = None) -> Result:
-    """What a user sees of a run: NumPy arrays, W (m, p). With a ``model`` the run was
-    of new rows alone, and H is as it was."""
+    """The result of a run, as NumPy arrays with W (m, p).
+
+    Args:
+      run: the run.
+      problem: the problem it solved.
+      model: for a run of new rows, the model they were fitted with.
+    """
     Wt, H = (np.array(X) for X in run.factors)
     V, weights = problem.operand.to_host(), problem.operand.host_weights()
     unobserved = NOTHING

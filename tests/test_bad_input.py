@@ -69,7 +69,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"mask": V > 0.5, "solver": "hals-online"},
         ["'hals-online'", "observed data", "solvers that do: ", "hals", "mu"],
     ),
-    "offsets of a whole V": ({"offsets": True}, ["offsets=True", "mask", "Observed"]),
+    "offsets of a whole V": ({"offsets": True}, ["offsets", "mask", "Observed"]),
     "offsets of three": (
         {"mask": V > 0.5, "offsets": (1, 2, 3)},
         ["offsets", "3 values", "pair"],

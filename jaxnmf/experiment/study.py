@@ -190,7 +190,7 @@ def _task(call: str, command: str, *, force: bool, wait: bool) -> Any:
             error = float(np.min(summary["error"]))
             checksum = done.job.manifest["data_checksum"]
             add_outcome(
-                "run" if done.anew else "done before",
+                "run" if done.run_now else "done before",
                 job=done.job.key,
                 data=[*split_name(plain["dataset"]), checksum],
                 names=labels(plain),

@@ -10,10 +10,11 @@ WASTE = 0.25  # of the work, what padding to a bucket's rank may add
 
 
 def buckets(ranks: Sequence[int], most: float = WASTE) -> dict[int, int]:
-    """{rank: the bucket rank it is padded to}: as few buckets as keep the waste, of all
-    lanes together, below ``most``; of those the ones that waste least.
+    """The bucket rank that each rank is padded to.
 
-    A lane's work is taken as proportional to its rank, which its products with V are.
+    As few buckets as keep the waste of all lanes together below ``most``, and of those
+    the ones with the least waste, by dynamic programming. The work of a lane is assumed
+    proportional to its rank, as its products with V are.
     """
     distinct = sorted(set(ranks))
     counts = [sum(rank == one for rank in ranks) for one in distinct]
@@ -40,5 +41,5 @@ def buckets(ranks: Sequence[int], most: float = WASTE) -> dict[int, int]:
 
 
 def waste(ranks: Sequence[int], sizes: Mapping[int, int]) -> float:
-    """What padding adds to the work, as a share of it."""
+    """The share of the work that padding adds."""
     return sum(sizes[rank] for rank in ranks) / sum(ranks) - 1

@@ -1,13 +1,14 @@
-"""Many runs at once: lanes of one program, in groups, on several threads.
+"""Execution of lanes: groups of runs in one program, on several threads.
 
-A lane is a run on its way (`jaxnmf.run.loop.RunState`). A worker holds a group of them,
-advances all by some records in one call, hands out those that have stopped and fills
-their places with runs that wait: nothing finished is computed on, and no run waits for
-the slowest. Every lane stops by its own rule, so its result is that of its run alone.
+A lane is a run in progress (`jaxnmf.run.loop.RunState`). A worker has a group of them,
+advances all by some records in one call, delivers those that have stopped and fills
+their places with waiting runs: no finished lane is computed further, and none waits for
+the slowest. Every lane stops by its own rule, so that its result is that of a single
+run.
 
-Which form is fastest depends on the machine. On a CPU a lane of its own on each core
-keeps its data in the cache and its products unbatched; on an accelerator one wide group
-fills the device. `Batching` says how many of each.
+Which batching is fastest depends on the machine. On a CPU one lane on each core keeps
+its data in the cache and its products unbatched; on an accelerator one wide group fills
+the device.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ NARROWEST = 8  # lanes in a group, below which another program is not worth comp
 
 
 class Task(NamedTuple):
-    """A run that waits. All tasks of a call have the same shapes and structure."""
+    """A waiting run. All tasks of a call have the same shapes and structure."""
 
     problem: Problem
     solver: Any
@@ -48,10 +49,13 @@ class Task(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Batching:
-    """How lanes are spread: ``workers`` threads, each with a ``group`` of lanes.
+    """How lanes are spread over the cores or the device.
 
-    ``threaded`` lets the products of one program use several threads; with several
-    workers they would fight over the cores.
+    Attributes:
+      workers: how many threads.
+      group: lanes of a thread that are advanced together.
+      threaded: whether the products of one program may use several threads; those of
+        several workers would compete for the cores.
     """
 
     workers: int = 1
@@ -60,7 +64,7 @@ class Batching:
 
     @classmethod
     def default(cls, tasks: int) -> Batching:
-        """One lane a core on a CPU, all lanes at once on an accelerator."""
+        """One lane on each core of a CPU, all lanes at once on an accelerator."""
         if jax.default_backend() == "cpu":
             workers = max(1, min(cores(), tasks))
             return cls(workers=workers, threaded=workers == 1)
@@ -68,7 +72,7 @@ class Batching:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The compiler's, for this form's programs."""
+        """Compiler options for the programs."""
         if jax.default_backend() == "cpu" and not self.threaded:
             return {"xla_cpu_multi_thread_eigen": False}
         return {}
@@ -78,8 +82,8 @@ class Batching:
 def _functions(
     records: int, record_every: int, kkt: bool, even: bool
 ) -> tuple[Any, Any]:
-    """(begin, go) over (matrix, the rest of the problem, solver, …): one identity for
-    one setting, so that a program is found again."""
+    """(begin, go) over (operand, the rest of the problem, solver, …), the same objects
+    for the same settings, so that their programs are found in the cache."""
 
     def begin(operand: Any, rest: Any, solver: Any, factors: Any, seed: Any, stop: Any):
         problem = dataclasses.replace(rest, operand=operand)
@@ -97,20 +101,20 @@ def _functions(
 
 @functools.cache
 def _grouped(function: Any, shared: bool, others: int) -> Any:
-    """``function`` over a leading axis of all but its last ``others`` arguments and,
-    where it is ``shared``, of the matrix."""
+    """``function`` vmapped over all but its last ``others`` arguments and, where it is
+    ``shared``, the operand."""
     axes = (None if shared else 0, 0, 0, 0, *(0,) * (2 - others), *(None,) * others)
     return jax.vmap(function, in_axes=axes)
 
 
 class Runner:
-    """Runs tasks of one shape in a form.
+    """Runs tasks of one shape.
 
     Args:
-      dtype: the precision the tasks are in.
+      dtype: the precision of the tasks.
       stop: the rule of every lane.
       records, record_every, kkt: as in `jaxnmf.run.loop.solve`.
-      form: how lanes are spread.
+      batching: how lanes are spread.
     """
 
     def __init__(
@@ -172,7 +176,7 @@ class Runner:
 
     def _guarded(self, target: Any, make: Any, done: Any) -> None:
         try:
-            # Precision is a thread's own.
+            # The precision is a setting of the thread.
             with precision(self.dtype.name):
                 target(make, done)
         except BaseException as error:
@@ -180,7 +184,7 @@ class Runner:
             self.cancelled.set()
 
     def _next(self, count: int) -> list[int]:
-        """So many tasks that wait, or those that are left."""
+        """Up to ``count`` waiting tasks."""
         with self._lock:
             if self.cancelled.is_set():
                 return []
@@ -188,7 +192,8 @@ class Runner:
             return [self._waiting.popleft() for _ in range(count)]
 
     def _deliver(self, done: Any, index: int | None, lane: RunState) -> None:
-        """``lane``, which is on the host, with the NaN rows of its trace cut off."""
+        """Call ``done`` with the run of a lane on the host, its trace cut to its
+        records."""
         count = int(lane.record) + 1
         iteration, objective, kkt = (np.array(x[:count]) for x in lane.trace)
         status = int(lane.status)
@@ -205,8 +210,8 @@ class Runner:
             done(index, run)
 
     def _compiled(self, widths: Any, function: Any, *args: Any) -> Any:
-        """The program for so many lanes, looked up by that alone: all tasks have one
-        structure."""
+        """The program for these widths; they suffice as a key, since all tasks have the
+        same structure."""
         if (widths, function) not in self._programs:
             with self._lock:
                 program, seconds = compiled(function, *args, **self.batching.options)
@@ -261,7 +266,7 @@ class Runner:
                         lanes = jax.block_until_ready(lanes)
                     stopped = self._over(lanes)
                     over = [k for k in live if stopped[k]]
-            finally:  # also those that waited for others when it was cancelled
+            finally:  # also deliver those that were stopped when it was cancelled
                 host = _on_host(lanes) if over else lanes
                 for k in over:
                     lane = jax.tree.map(lambda x, k=k: x[k], host)
@@ -274,7 +279,7 @@ class Runner:
     def _packed(
         self, group: _Group, new: list[int], tasks: list[Task], width: int
     ) -> _Group:
-        """The lanes that go on and new ones, together in so many places."""
+        """The unfinished lanes and new ones, together in ``width`` places."""
         rows = group.live
         slots = [group.slots[k] for k in rows] + new
         matrices = [group.matrices[k] for k in rows]
@@ -310,7 +315,7 @@ class Runner:
 
 
 class _Pace:
-    """How many records a call should do: as many as take `CALL_SECONDS`."""
+    """The number of records a call should do: as many as take `CALL_SECONDS`."""
 
     def __init__(self) -> None:
         self.records = np.int32(1)
@@ -327,7 +332,7 @@ class _Pace:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -351,30 +356,30 @@ class _Group(NamedTuple):
 
 
 def _width(group: int, lanes: int) -> int:
-    """How many places a group has for so many lanes. Narrower ones cost a program more
-    each: they are tried from a quarter on, and not below `NARROWEST`."""
+    """The number of places of a group for so many lanes. Each narrower width costs
+    another program: it shrinks by quarters, and not below `NARROWEST`."""
     while group // 4 >= max(lanes, NARROWEST):
         group //= 4
     return group
 
 
 def _rest(task: Task) -> tuple[Problem, Any]:
-    """What a program takes beside the matrix: the rest of the problem, the solver."""
+    """The arguments of a program besides the operand: rest of the problem, solver."""
     return dataclasses.replace(task.problem, operand=None), task.solver
 
 
 def _operands(matrices: Sequence[Any]) -> tuple[Any, bool]:
-    """(the one matrix of all, True), or else all stacked and False."""
+    """(the operand that all share, True), or (all of them stacked, False)."""
     if all(operand is matrices[0] for operand in matrices):
         return matrices[0], True
     return jax.tree.map(lambda *x: jnp.stack(x), *matrices), False
 
 
 def _taken(index: Any, *trees: Any) -> Any:
-    """The rows at ``index`` of trees laid end to end."""
+    """The rows at ``index`` of concatenated trees."""
     return jax.tree.map(lambda *x: jnp.concatenate(x)[index], *trees)
 
 
 def _on_host(lane: RunState) -> RunState:
-    """What a run leaves, as NumPy arrays, without the solver's state."""
+    """The lane as NumPy arrays, without the solver's state."""
     return jax.tree.map(np.asarray, lane._replace(state=()))

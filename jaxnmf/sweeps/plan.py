@@ -13,8 +13,6 @@ from jaxnmf.objective.problem import Problem
 from jaxnmf.sweeps.lanes import Batching, Task
 
 GROUP = 8  # lanes in a group on a CPU
-
-
 CACHE = 2**20  # bytes of X that the lanes of a group may have without falling out of it
 
 
@@ -24,12 +22,12 @@ def plan(
     timings: Mapping[str, Any],
     problem: Problem,
 ) -> Iterator[tuple[list[int], Batching]]:
-    """Parts of the lanes and the form for each.
+    """Parts of the waiting lanes, and the batching of each.
 
-    On a CPU a group of lanes makes larger products of a shared V, and a lane alone
-    keeps its X to the cache; which is faster depends on the shapes. So where there are
-    many lanes the first are run alone and the next in groups, and all others in what
-    was faster; few are run in what is likely to be.
+    On a CPU a group of lanes makes larger products of a shared V, and a single lane
+    keeps its X in the cache; which is faster depends on the shapes. With many lanes the
+    first are run singly, the next in groups, and all others in whichever was faster;
+    few lanes are run in the way that is likely to be.
     """
     if not waiting:
         return
@@ -54,21 +52,22 @@ def plan(
 
 
 def group_width(lanes: int, workers: int) -> int:
-    """The width of groups, at most `GROUP`, that shares the lanes evenly out."""
+    """The width of groups, at most `GROUP`, that divides the lanes evenly."""
     each = -(-lanes // workers)
     rounds = max(1, -(-each // GROUP))
     return max(1, -(-each // rounds))
 
 
 def _seconds_per_work(timings: Mapping[str, Any]) -> dict[bool, float]:
-    """Seconds for the work of lanes in groups (True) and alone (False), where known."""
+    """Seconds per unit of work in groups (True) and singly (False), where known."""
     return {entry["group"] > 1: entry["seconds_per_work"] for entry in timings.values()}
 
 
 def note_timing(
     timings: dict[str, Any], batching: Batching, seconds: float, work: int
 ) -> None:
-    """Note what a form took; the first time, per iteration and component of a lane."""
+    """Add the seconds of a batching; the first ones also per unit of work, which is an
+    iteration of a component."""
     entry = timings.setdefault(
         str(batching), {"group": batching.group, "seconds": 0.0, "work": 0}
     )
@@ -80,10 +79,10 @@ def note_timing(
 def fit_memory(
     max_memory: float | None, batching: Batching, task: Task, records: int
 ) -> Batching:
-    """The form, narrowed until the lanes under way fit into ``max_memory`` bytes.
+    """The batching, narrowed until the lanes in progress fit ``max_memory`` bytes.
 
-    A lane holds its factors, a state that is taken to be three times as large, and its
-    trace; X is worked off in blocks that all lanes of a worker share.
+    A lane has its factors, a state assumed to be three times as large, and its trace; X
+    is processed in blocks that all lanes of a worker share.
     """
     if max_memory is None:
         return batching

@@ -1,4 +1,4 @@
-"""Where a sweep keeps its finished lanes: a folder, so that one cut short goes on."""
+"""The folder of a sweep: its finished lanes, so that an interrupted sweep resumes."""
 
 from __future__ import annotations
 
@@ -19,47 +19,49 @@ from jaxnmf._util.disk import DAMAGED, npz, put, read_arrays
 from jaxnmf.run.loop import Run
 from jaxnmf.types import Factors, Trace
 
-SAVE_SECONDS = 5.0  # a finished lane is on disk after so long
+SAVE_SECONDS = 5.0  # until a finished lane is on disk
 
 
 class LaneStore:
-    """Finished lanes in a folder: `sweep.json`, what was asked, and `lanes-*.npz`, each
-    written whole or not at all.
+    """Finished lanes in a folder: `sweep.json`, the specification, and `lanes-*.npz`.
+
+    Every file is written completely or not at all.
 
     Args:
-      folder: made where it is missing.
-      asked: what says, as JSON takes it, what a lane of some name computes.
+      folder: created where it is missing.
+      specification: what the lanes compute, as plain values.
 
     Raises:
-      ValueError: for a folder that cannot be used, or holds a sweep that was asked for
-        something else.
+      ValueError: for a folder that cannot be used, or contains a sweep of another
+        specification or version.
     """
 
-    def __init__(self, folder: Path, asked: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, specification: Mapping[str, Any]) -> None:
         self.folder = folder
         self._new: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
-        asked = json.loads(json.dumps(asked))
+        specification = json.loads(json.dumps(specification))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             card = folder / "sweep.json"
             if card.exists():
                 held = json.loads(card.read_text())
-                if held.get("version") != asked["version"]:
+                own = specification["version"]
+                if held.get("version") != own:
                     raise ValueError(
                         f"folder={str(folder)!r} contains a sweep of jaxnmf "
-                        f"{held.get('version')}, which jaxnmf {asked['version']} does "
-                        "not read; give a new folder, or remove this one"
+                        f"{held.get('version')}, which jaxnmf {own} does not read; "
+                        "give a new folder, or remove this one"
                     )
-                other = [k for k, v in asked.items() if held.get(k) != v]
+                other = [k for k, v in specification.items() if held.get(k) != v]
                 if other:
                     raise ValueError(
                         f"folder={str(folder)!r} contains a sweep with another "
                         f"{', '.join(other)}; give a new folder, or remove this one"
                     )
             else:
-                put(card, json.dumps(asked, indent=2).encode())
+                put(card, json.dumps(specification, indent=2).encode())
         except OSError as error:
             raise ValueError(
                 f"folder={str(folder)!r} cannot be used: {error.strerror}"
@@ -76,7 +78,7 @@ class LaneStore:
                     self._held[key] = arrays
 
     def read(self, key: str) -> Run | None:
-        """What a lane left, None where it is not there."""
+        """The run of a lane, None where it is not stored."""
         if key not in self._held:
             return None
         arrays = self._held[key]
@@ -90,7 +92,7 @@ class LaneStore:
         )
 
     def add(self, key: str, run: Run) -> None:
-        """Keep a lane: with others of the next seconds, in one file."""
+        """Store a lane, with others of the next seconds in one file."""
         with self._lock:
             self._new[f"{key}/Wt"], self._new[f"{key}/H"] = map(np.asarray, run.factors)
             self._new[f"{key}/trace"] = np.stack(run.trace)
@@ -101,8 +103,8 @@ class LaneStore:
                 self._timer.start()
 
     def flush(self) -> None:
-        """Write what is not on disk yet; a warning where that cannot be done, for the
-        sweep's result has the lanes all the same."""
+        """Write what is not on disk yet. A warning where that fails: the result of the
+        sweep has the lanes in any case."""
         if (error := self._put()) is not None:
             warnings.warn(
                 f"folder={str(self.folder)!r} cannot be written: {error}; the last "
@@ -117,11 +119,11 @@ class LaneStore:
                 self._timer = None
             if not self._new:
                 return None
-            # A name that no other process, and no file removed since, can have had.
+            # A name that no other process, and no file removed since, can have.
             name = f"lanes-{time.time_ns():020d}-{os.getpid()}.npz"
             try:
                 put(self.folder / name, npz(self._new))
-            except OSError as error:  # they stay here for the next time
+            except OSError as error:  # they remain here for the next attempt
                 return error
             self._new = {}
             return None

@@ -1,4 +1,4 @@
-"""`sweep`: seeds × ranks × settings of one solver as lanes of few programs."""
+"""`sweep`: ranks × seeds × settings of one solver as lanes of few programs."""
 
 from __future__ import annotations
 
@@ -61,29 +61,28 @@ def sweep(
 
     Each lane is the run that `jaxnmf.factorize` makes of its rank, seed and settings,
     with the same result up to rounding. Ranks are padded to few bucket ranks, one
-    program each; a seed, a setting or a penalty never compiles anew. Lanes are spread
-    over the cores of a CPU or the width of an accelerator, and stop each by their own
-    rule.
+    program each; a new seed, setting or penalty never recompiles. Lanes are spread over
+    the cores of a CPU or the width of an accelerator, and each stops by its own rule.
 
     Args:
-      V: as for `factorize`; or `DataPerSeed` of them, which the seeds take in turn.
+      V: as for `factorize`; or `DataPerSeed`, other data for each seed.
       ranks: the values of p.
       seeds: as a list, or how many: 20 is 0 … 19.
       settings: float settings of the solver, and "l1" or "l2" (for both factors), each
-        with the values it is to take: every combination is a lane.
+        with a list of values: every combination is a lane.
       init: the name of a start.
-      max_memory: bytes that the lanes under way may hold; groups are narrowed to fit.
-      folder: where finished lanes are kept. A sweep that was cut short and is called
-        again does only what is missing.
-      progress: show a line with lanes done, best loss and time left; by default only
-        for a sweep of over two seconds in a terminal.
-      form: how lanes are spread (`jaxnmf.sweeps.lanes.Batching`); by default what
+      max_memory: bytes that the lanes in progress may use; groups are narrowed to fit.
+      folder: where finished lanes are saved. An interrupted sweep that is called again
+        runs only the missing lanes.
+      progress: show a line with lanes done, best objective and time left; by default
+        only for a sweep of over two seconds in a terminal.
+      batching: how lanes are spread (`jaxnmf.sweeps.lanes.Batching`); by default as
         suits the device.
       Everything else: as for `factorize`.
 
     Returns:
-      A `SweepResult`. After Ctrl-C it has the lanes that were finished, and a warning
-      says how many.
+      A `SweepResult`. After Ctrl-C it has the finished lanes, and a warning says how
+      many are missing.
 
     Raises:
       ValueError: for an empty list, a value that occurs twice, a setting that the

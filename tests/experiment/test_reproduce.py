@@ -185,7 +185,7 @@ def test_what_another_environment_began_is_begun_again(tmp_path, monkeypatch, ca
     assert run(tmp_path, "solver=hals") == 0
     assert len(calls) == 4
     printed = " ".join(capsys.readouterr().out.split())
-    assert "was begun with another versions" in printed
+    assert "was started with another versions" in printed
     (kept,) = (tmp_path / "damaged").iterdir()
     assert (kept / "r2-s0.npz").is_file()
 

@@ -40,18 +40,18 @@ ENVIRONMENT = (
     "xla_flags",
     "forced",
 )
-"""What of a manifest must be the same for a job to go on where it was cut short."""
+"""Keys of a manifest that must be equal for an interrupted job to resume."""
 
 
 class Busy(Exception):
-    """Another process is at this job."""
+    """Another process is running this job."""
 
 
 class Done(NamedTuple):
-    """A job that stands, and whether it was run now."""
+    """A complete job, and whether this call has run it."""
 
     job: StoredJob
-    anew: bool
+    run_now: bool
 
 
 def kind_of(specification: Specification) -> Any:
@@ -71,39 +71,38 @@ def run_job(
     limits: Mapping[str, int] | None = None,
     command: str = "",
 ) -> Done:
-    """Run what the config asks for, or find that it was done, and store it.
+    """Run a job and store it, unless it is stored already.
 
     Args:
       config: a resolved `StudyConfig`.
       folder: the study folder.
-      force: run again what stands.
-      wait: for another process that is at this job, where there is one.
-      warn: told of a damaged job that is run again.
-      limits: run → iterations, for a run that is to end after so many and not by the
-        clock.
-      command: what was typed, for the manifest.
+      force: run a complete job again.
+      wait: for another process that is running this job.
+      warn: called with a message when a damaged job is run again.
+      limits: run → iterations, for runs that end after so many and not by the clock.
+      command: the command line, for the manifest.
 
     Returns:
-      The job as it is stored, and whether it was run anew.
+      The stored job, and whether this call has run it.
 
     Raises:
       ValueError: for a config that cannot be run, before anything is run.
-      Busy: when another process is at it, and ``wait`` is not asked for.
+      Busy: when another process is running it, without ``wait``.
     """
     begun = _now()
     name, options = configs.split_name(config["dataset"])
     dataset = datasets.load(name, **options)
     specification = Specification.of(config, dataset)
     key = specification.key(dataset.checksum)
-    if not force and (count_complete := _standing(folder, key)):
-        return Done(count_complete, False)
+    if not force and (stored_job := _complete(folder, key)):
+        return Done(stored_job, False)
     with programs.precision(config["dtype"]) as dtype:
         labels = configs.labels(config)
         job = kind_of(specification)(specification, dataset, labels, dtype)
-        with _alone_at(folder, key, wait):
-            # Another process may have done it in the meantime.
-            if not force and (count_complete := _standing(folder, key, warn)):
-                return Done(count_complete, False)
+        with _locked(folder, key, wait):
+            # Another process may have completed it in the meantime.
+            if not force and (stored_job := _complete(folder, key, warn)):
+                return Done(stored_job, False)
             unfinished = Unfinished(folder, key)
             manifest = {
                 **_manifest(config, job.kind, dataset.checksum),
@@ -111,7 +110,7 @@ def run_job(
                 "started": begun,
             }
             started = {**manifest, "runs": job.size, "forced": force}
-            _check_begun(folder, unfinished, started, warn)
+            _check_environment(folder, unfinished, started, warn)
             unfinished.begin(dict(config), started)
             try:
                 found = job.run(unfinished, limits or {})
@@ -139,31 +138,34 @@ def run_job(
             return Done(stored.read_job(path), True)
 
 
-def _standing(
+def _complete(
     folder: Path, key: str, warn: Callable[[str], None] | None = None
 ) -> StoredJob | None:
-    """A job that is done. One that was damaged is moved aside, and ``warn`` told; this
-    needs the job's lock. Without ``warn`` it is left."""
+    """The complete job of a key, None where there is none.
+
+    With ``warn``, which needs the lock of the job, a damaged one is moved aside with a
+    warning; without, it is left.
+    """
     if (there := stored.find_job(folder, key)) is None:
         return None
     try:
         return stored.read_job(folder / "jobs" / key)
     except ValueError as error:
-        if isinstance(error.__cause__, OSError):  # it may be whole, who knows
+        if isinstance(error.__cause__, OSError):  # unreadable now, perhaps not damaged
             raise
         if warn is not None:
             kept = move_damaged(folder, key, there)
-            warn(f"{error}; it is run again, what was there is in {kept}")
+            warn(f"{error}; it is run again, and the old files are in {kept}")
         return None
 
 
-def _check_begun(
+def _check_environment(
     folder: Path,
     unfinished: Unfinished,
     manifest: Mapping[str, Any],
     warn: Callable[[str], None],
 ) -> None:
-    """Move aside what was begun with something else than what would go on with it."""
+    """Move aside an interrupted job that was started in another environment."""
     before = unfinished.manifest()
     if before is None or unfinished.empty:
         return
@@ -171,14 +173,14 @@ def _check_begun(
     if other:
         kept = move_damaged(folder, unfinished.key, unfinished.path)
         warn(
-            f"{unfinished.key} was begun with another {', '.join(other)}; it is begun "
-            f"again, what was there is in {kept}"
+            f"{unfinished.key} was started with another {', '.join(other)}; it is "
+            f"started again, and the old files are in {kept}"
         )
 
 
 @contextlib.contextmanager
-def _alone_at(folder: Path, key: str, wait: bool) -> Iterator[None]:
-    """Hold a job's lock: the system frees it when the process ends, however it does."""
+def _locked(folder: Path, key: str, wait: bool) -> Iterator[None]:
+    """Hold the lock of a job. The system releases it however the process ends."""
     jobs = folder / "jobs"
     with writing(folder):
         jobs.mkdir(parents=True, exist_ok=True)
@@ -220,7 +222,8 @@ def _manifest(config: Mapping[str, Any], kind: str, checksum: str) -> dict[str, 
 
 @functools.cache
 def _commit() -> tuple[str | None, bool | None]:
-    """The commit of the checkout this package runs from, and whether it is changed."""
+    """The commit of the checkout that this package runs from, and whether it has local
+    changes."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str | None:

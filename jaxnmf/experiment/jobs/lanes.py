@@ -1,6 +1,6 @@
 """Jobs of lanes: settings swept in one program, and the choice of p.
 
-Their runs have no clock of their own, so that seconds are of the job as a whole.
+Lanes have no clock of their own: seconds are those of the whole job.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from jaxnmf.types import Factors
 
 
 class Case(NamedTuple):
-    """A run of a job; fold is None where ratings are not cut into folds."""
+    """A run of a job; fold is None without cross-validation folds."""
 
     rank: int
     seed: int
@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What the runs of a split share."""
+    """What the runs of a split have in common."""
 
     problem: Problem
     reference: float
@@ -91,12 +91,12 @@ class Runs:
         return len(self.cases)
 
     def run(self, unfinished: Unfinished, limits: Mapping[str, int]) -> JobResults:
-        """Every run that is not there yet.
+        """Run what is missing.
 
         Args:
-          unfinished: keeps what ends.
-          limits: iterations of the runs, by name, that are to end after so many and not
-            by the clock.
+          unfinished: where finished runs are saved.
+          limits: iterations, by name, of the runs that end after so many and not by the
+            clock.
         """
         done = []
         for case in self.cases:
@@ -114,12 +114,12 @@ class Runs:
 
     @functools.cached_property
     def occurrence(self) -> Any:
-        """Which words are in which texts, for all runs; None where V is of no texts."""
+        """The occurrence of words in texts, for all runs; None for other data."""
         text = self.dataset.kind == "text"
         return topics.occurrence(self.dataset.V) if text else None
 
     def part(self, case: Case) -> Part:
-        """The problem of a split; of data that are no ratings there is but one."""
+        """The problem of a split; other data than ratings have only one."""
         return self._part(*(case[1:] if self.rated else (0, None)))
 
     def _make_part(self, seed: int, fold: int | None) -> Part:
@@ -154,13 +154,13 @@ class Runs:
                 **timing,
             )
         result = to_result(run, problem)
-        row, trace = self._told(case, part, run, result)
+        row, trace = self._recorded(case, part, run, result)
         return StoredRun(row, trace, (result.W, result.H), result.offsets)
 
-    def _told(
+    def _recorded(
         self, case: Case, part: Part, run: Run, result: Result
     ) -> tuple[dict[str, Any], pd.DataFrame]:
-        """(the row of the summary, the trace)."""
+        """The row of the summary, and the trace."""
         trace = pd.DataFrame(
             {
                 "run": case.name,
@@ -210,7 +210,7 @@ def split_of(
 
 
 def _baselines(held: ratings.Split) -> dict[str, float]:
-    """The measures of what a factorisation has to beat, such as ``rmse_mean``."""
+    """The measures of simple predictors, such as ``rmse_mean``."""
     fitted = {
         "mean": ratings.global_mean(held.train),
         "offsets": ratings.baseline(held.train),
@@ -223,7 +223,7 @@ def _baselines(held: ratings.Split) -> dict[str, float]:
 
 
 def _predictions(part: Part, result: Result) -> dict[str, float]:
-    """How well a run predicts what it was not trained on, and the simplest do."""
+    """Measures of the predictions for test entries, and those of the baselines."""
     assert part.held is not None
     return {
         **ratings.measures(part.held, result.predict),
@@ -258,14 +258,14 @@ def reference(problem: Problem) -> float:
 
 
 def as_error(loss: Any, objective: np.ndarray, reference: float) -> np.ndarray:
-    """The objective without units: see `reference`."""
+    """The objective as a dimensionless error, by its `reference`."""
     ratio = np.asarray(objective, np.float64) / (reference or 1.0)
     return np.sqrt(np.maximum(ratio, 0)) if loss.quadratic else ratio
 
 
 def quality(dataset: Dataset, result: Result, occurrence: Any) -> dict[str, float]:
-    """Measures of the factors, where the data set holds what they need; of texts by the
-    ``occurrence`` of words."""
+    """Measures of the factors, as far as the data set has what they need; those of
+    texts use the ``occurrence`` of words."""
     found = {
         "sparsity_W": float(np.mean(metrics.hoyer_sparsity(result.W, axis=0))),
         "sparsity_H": float(np.mean(metrics.hoyer_sparsity(result.H, axis=1))),
