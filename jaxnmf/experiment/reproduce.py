@@ -93,7 +93,9 @@ def print_reproduction(found: Iterator[Comparison], console: Console) -> bool:
         if not one.same:
             verdict = f"{len(one.differences)} of them differ"
         console.print(
-            Text(f"{title}: {one.runs} {'runs' if timed else 'lanes'}, {verdict}"),
+            Text(
+                f"{title}: {_plural(one.runs, 'run' if timed else 'lane')}, {verdict}"
+            ),
             highlight=False,
             soft_wrap=True,
         )
@@ -101,7 +103,7 @@ def print_reproduction(found: Iterator[Comparison], console: Console) -> bool:
             differing.append((title, one))
     if not differing:
         what = "the same bits" if exact else "the same result, lanes up to rounding"
-        console.print(f"all of {count} jobs gave {what}", highlight=False)
+        console.print(f"all of {_plural(count, 'job')} gave {what}", highlight=False)
         return True
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("job")
@@ -112,8 +114,14 @@ def print_reproduction(found: Iterator[Comparison], console: Console) -> bool:
             lines.insert(5, f"and {len(one.differences) - 5} more runs")
         table.add_row(Text(title), Text("\n".join(lines)))
     console.print(table)
-    console.print(f"{len(differing)} of {count} jobs differ", highlight=False)
+    console.print(
+        f"{len(differing)} of {_plural(count, 'job')} differ", highlight=False
+    )
     return False
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _check_data(job: StoredJob) -> None:

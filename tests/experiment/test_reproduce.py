@@ -318,7 +318,7 @@ def test_reproduce_confirms_the_bits(study, capsys):
     assert printed.count("4 runs, same bits") == 2
     assert {path: path.stat().st_mtime_ns for path in study.rglob("*")} == before
     assert main(["reproduce", str(study), "--sample", "1"]) == 0
-    assert "all of 1 jobs" in capsys.readouterr().out
+    assert "all of 1 job gave" in capsys.readouterr().out
 
 
 def test_a_run_ended_by_the_clock_is_reproduced_to_its_iteration(tmp_path, capsys):
