@@ -2,6 +2,7 @@
 
 import csv
 import os
+import warnings
 from pathlib import Path
 from typing import IO, Any, no_type_check
 
@@ -129,7 +130,10 @@ def _mtx(place: Path, **_) -> tuple[Any, dict]:
     from scipy.io import mmread
     from scipy.sparse import csr_array
 
-    loaded: Any = mmread(place)
+    with warnings.catch_warnings():
+        # It warns that its default type of sparse matrix changes: either is converted.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        loaded: Any = mmread(place)
     return csr_array(loaded) if is_sparse(loaded) else loaded, {}
 
 
