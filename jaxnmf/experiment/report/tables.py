@@ -104,10 +104,10 @@ COLUMNS = {
     "validation_rmse": Column("validation RMSE", four, "validation\nRMSE", 8),
     # performance profiles
     "fastest_1pct": Column("fastest to 1\u00a0%", percent),
-    "twice_1pct": Column("within twice the fastest, 1\u00a0%", percent),
+    "twice_1pct": Column("within twice, 1\u00a0%", percent),
     "ever_1pct": Column("ever within 1\u00a0%", percent),
     "fastest_0.1pct": Column("fastest to 0.1\u00a0%", percent),
-    "twice_0.1pct": Column("within twice the fastest, 0.1\u00a0%", percent),
+    "twice_0.1pct": Column("within twice, 0.1\u00a0%", percent),
     "ever_0.1pct": Column("ever within 0.1\u00a0%", percent),
     # ranking and significance
     "mean_rank": Column("mean rank", "{:.2f}".format),
