@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnmf.data.grams import ColumnGrams
-from jaxnmf.kernels.inverses import diagonal, inverse
+from jaxnmf.data.grams import Gram
+from jaxnmf.kernels.inverses import inverse
 from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.objective.problem import Problem
 
@@ -30,7 +30,7 @@ def by_row(weight: Any, X: Float[Array, "p q"]) -> Callable[[Any], Any]:
 
 def sweep(
     problem: Problem,
-    gram: Any,  # (p, p), or `ColumnGrams`
+    gram: Gram,
     cross: Float[Array, "p q"],
     X: Float[Array, "p q"],
     project: Any = None,
@@ -56,7 +56,7 @@ def sweep(
         minimises a majoriser of it, whose curvature is 4 ``rough``.
     """
     penalty = problem.penalty
-    curvature = diagonal(gram) + penalty.l2
+    curvature = gram.diagonal + penalty.l2
     if rough is not None:
         curvature = curvature + 4 * rough[:, None]
     # A held entry does not move.
@@ -82,7 +82,7 @@ def sweep(
     def tile(X: Any, first: Any, size: int) -> Any:
         x, G, B = (
             jax.lax.dynamic_slice_in_dim(whole, first, size)
-            for whole in (X, gram, cross)
+            for whole in (X, gram.array, cross)
         )
         own = jax.lax.dynamic_slice_in_dim(G, first, size, 1)
         # The rest of the factor by one product, without what the tile itself adds.
@@ -90,7 +90,7 @@ def sweep(
         return jax.lax.dynamic_update_slice_in_dim(X, x, first, 0)
 
     p = X.shape[0]
-    if p < TILED_FROM or isinstance(gram, ColumnGrams):
+    if p < TILED_FROM or not gram.shared:
         return problem.project.hold(rows(X, gram, cross, 0))
     X = jax.lax.fori_loop(0, p // TILE, lambda i, X: tile(X, i * TILE, TILE), X)
     if p % TILE:
@@ -100,7 +100,7 @@ def sweep(
 
 def sweeps(
     problem: Problem,
-    gram: Float[Array, "p p"] | ColumnGrams,
+    gram: Gram,
     cross: Float[Array, "p q"],
     X: Float[Array, "p q"],
     inner: int,

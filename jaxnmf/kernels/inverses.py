@@ -6,20 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnmf.data.grams import ColumnGrams
-
 
 def inverse(x: jax.Array) -> jax.Array:
     """1/x, and 0 where x is 0, so that a component without curvature does not move."""
     return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1), 0)
-
-
-def diagonal(gram: Float[Array, "p p"] | ColumnGrams) -> Float[Array, "p q"]:
-    """The diagonal of a Gram matrix as a column (p, 1); of one for each column of X all
-    of them (p, q)."""
-    if isinstance(gram, ColumnGrams):
-        return gram.diagonal
-    return jnp.diagonal(gram)[:, None]
 
 
 def inverted(matrix: Float[Array, "p p"]) -> Float[Array, "p p"]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
-from jaxnmf.data.grams import ColumnGrams
+from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.inverses import inverse
 from jaxnmf.objective.problem import Problem
 from jaxnmf.types import FixedFactor, FreeFactor
 
 
-def gradient_step(
-    problem: Problem, gram: Float[Array, "p p"] | ColumnGrams
-) -> jax.Array:
+def gradient_step(problem: Problem, gram: Gram) -> jax.Array:
     """1/L with L = `largest_eigenvalue_bound` + l2, at least the Lipschitz constant of
     the Frobenius loss's gradient: one number, or one for each column that has a Gram
     matrix of its own. 0 where L is 0, for there the gradient is 0."""
@@ -33,9 +32,7 @@ def first_step(problem: Problem, fixed: FixedFactor, free: FreeFactor) -> jax.Ar
     return jnp.where(scale > 0, size / jnp.where(scale > 0, scale, 1), 1)
 
 
-def largest_eigenvalue_bound(
-    gram: Float[Array, "p p"] | ColumnGrams, steps: int | None = None
-) -> jax.Array:
+def largest_eigenvalue_bound(gram: Gram, steps: int | None = None) -> jax.Array:
     """An upper bound of the largest eigenvalue of a non-negative symmetric matrix, or
     of each of many.
 
@@ -48,14 +45,13 @@ def largest_eigenvalue_bound(
       steps: power iterations; by default 8, and 2 for many matrices, where one costs as
         much as a gradient.
     """
-    many = isinstance(gram, ColumnGrams)
     if steps is None:
-        steps = 2 if many else 8
-    array = gram.array if many else gram
+        steps = 8 if gram.shared else 2
+    array = gram.array
     largest = array.max((0, 1))
     tiny = jnp.finfo(array.dtype).tiny
     scale = jnp.maximum(largest, tiny)
-    matrix = ColumnGrams(array=array / scale) if many else array / scale
+    matrix = dataclasses.replace(gram, array=array / scale)
     x = jnp.ones_like(array[0])
 
     def power(_, x):

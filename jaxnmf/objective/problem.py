@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnmf.data.grams import ColumnGrams
+from jaxnmf.data.grams import ColumnGrams, Gram, SharedGram
 from jaxnmf.data.operand import Operand
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.losses import Loss
@@ -119,7 +119,7 @@ class Problem:
         part every column has a Gram matrix of its own, `ColumnGrams`."""
         cross = self.operand.dot(fixed)
         if self.fully_observed:
-            return fixed @ fixed.T, cross
+            return SharedGram.of(fixed), cross
         return ColumnGrams.of(fixed, self.operand), cross
 
     @property
@@ -198,7 +198,7 @@ class Problem:
 
     def quadratic_change(
         self,
-        gram: Float[Array, "p p"] | ColumnGrams,
+        gram: Gram,
         cross: Float[Array, "p n"],
         free: Float[Array, "p n"],
         new: Float[Array, "p n"],

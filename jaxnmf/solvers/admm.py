@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxnmf.data.grams import SharedGram
 from jaxnmf.kernels.inverses import inverted
 from jaxnmf.kernels.step_sizes import gradient_step
 from jaxnmf.objective.problem import Problem
@@ -66,20 +67,19 @@ class AOADMM(Alternating):
     def nnls(
         self,
         problem: Problem,
-        gram: Float[Array, "p p"],
+        gram: SharedGram,
         cross: Cross,
         free: FreeFactor,
         state: Float[Array, "p n"],
     ) -> tuple[FreeFactor, Float[Array, "p n"]]:
         project = problem.project
         length = gradient_step(problem, gram)
-        rho = self.penalty * jnp.trace(gram) / project.rank(free)
+        rho = self.penalty * jnp.trace(gram.array) / project.rank(free)
         # Where the fixed factor is 0 any ρ will do.
         rho = jnp.where(rho > 0, rho, 1)
-        identity = jnp.eye(gram.shape[0], dtype=gram.dtype)
-        gram = gram + problem.penalty.l2 * identity
+        gram = gram.plus_diagonal(problem.penalty.l2)
         cross = cross - problem.penalty.l1
-        inverse = inverted(gram + rho * identity)
+        inverse = inverted(gram.plus_diagonal(rho).array)
 
         def step(
             _: Index, carry: tuple[Float[Array, "p n"], Float[Array, "p n"]]
@@ -121,19 +121,17 @@ class ALS(Alternating):
     def nnls(
         self,
         problem: Problem,
-        gram: Float[Array, "p p"],
+        gram: SharedGram,
         cross: Cross,
         free: FreeFactor,
         state: State,
     ) -> tuple[FreeFactor, State]:
-        identity = jnp.eye(gram.shape[0], dtype=gram.dtype)
-        gram = gram + problem.penalty.l2 * identity
+        gram = gram.plus_diagonal(problem.penalty.l2)
         cross = cross - problem.penalty.l1
-        diagonal = jnp.diagonal(gram)[:, None]
-        live = diagonal > 0
-        scale = jnp.where(live, jax.lax.rsqrt(jnp.where(live, diagonal, 1)), 0)
-        ridge = jnp.where(live, 100 * jnp.finfo(gram.dtype).eps, 1)
-        root = jnp.linalg.cholesky(gram * scale * scale.T + ridge * identity)
+        live = gram.diagonal > 0
+        scale = jnp.where(live, jax.lax.rsqrt(jnp.where(live, gram.diagonal, 1)), 0)
+        ridge = jnp.where(live, 100 * jnp.finfo(free.dtype).eps, 1)
+        root = jnp.linalg.cholesky(gram.scaled(scale).plus_diagonal(ridge).array)
 
         # Solved, not inverted: near a singular WᵀW an inverse has no digits left.
         def solve(right: jax.Array) -> jax.Array:

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnmf.data.grams import ColumnGrams, Gram
-from jaxnmf.kernels.inverses import diagonal, inverse
+from jaxnmf.data.grams import Gram
+from jaxnmf.kernels.inverses import inverse
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
@@ -72,7 +72,7 @@ class ANLSBPP(Alternating):
     ) -> tuple[FreeFactor, State]:
         penalty, project = problem.penalty, problem.project
         cross = cross - penalty.l1 + penalty.l2 * penalty.toward
-        gram = diagonal_added(gram, penalty.l2)
+        gram = gram.plus_diagonal(penalty.l2)
         X = nnls(gram, cross, free, exchanges=self.exchanges, free=project.free)
         return project(X), state
 
@@ -116,7 +116,7 @@ def nnls(
     removes the effect of the ridge.
 
     Args:
-      gram: (p, p), symmetric positive semidefinite, or one for each column.
+      gram: symmetric positive semidefinite.
       cross: (p, q), the right-hand sides.
       start: (p, q), non-negative; its sign pattern gives the first passive sets.
         Rows where gram has a zero diagonal stay as they are. Zero by default.
@@ -138,11 +138,11 @@ def nnls(
         cross = cross - gram @ (start - old)
     width = min(q, tile or max(1, TILE_ENTRIES // p**2))
     epsilon = float(jnp.finfo(cross.dtype).eps)
-    curvature = diagonal(gram)
+    curvature = gram.diagonal
     live = curvature > 0
     scale = jnp.where(live, jax.lax.rsqrt(jnp.where(live, curvature, 1)), 0)
     live = live & free
-    G, B = scaled(gram, scale), jnp.where(live, cross * scale, 0)
+    G, B = gram.scaled(scale), jnp.where(live, cross * scale, 0)
     size = jnp.abs(B).max(0)
     rows = jnp.arange(p, dtype=jnp.int32)[:, None]
 
@@ -155,11 +155,7 @@ def nnls(
         def solve(i: Index, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
             chosen = jax.lax.dynamic_slice_in_dim(order, i * width, width)
             passive = now.passive[:, chosen]
-            own = (
-                jnp.moveaxis(G.array[..., chosen], -1, 0)
-                if isinstance(G, ColumnGrams)
-                else G
-            )
+            own = G.of_columns(chosen)
             x = masked_solve(own, B[:, chosen], passive, 100 * epsilon)
             return X.at[:, chosen].set(x)
 
@@ -221,23 +217,6 @@ def nnls(
     new = jnp.where(live, NonNegative()(scale * X), old)
     better = column_changes(gram, cross, old, new) <= 0
     return jnp.where(free, jnp.where(better, new, old), start)
-
-
-def scaled(gram: Gram, scale: Float[Array, "p q"]) -> Gram:
-    """S G S for S = diag(scale), scale (p, 1) or one for each column's Gram matrix."""
-    if isinstance(gram, ColumnGrams):
-        return ColumnGrams(array=gram.array * scale[:, None] * scale)
-    return gram * scale * scale.T
-
-
-def diagonal_added(gram: Gram, l2: jax.Array | float) -> Gram:
-    """G + diag(l2)."""
-    if isinstance(gram, ColumnGrams):
-        p = gram.array.shape[0]
-        l2 = jnp.broadcast_to(l2, (p, jnp.shape(l2)[-1] if jnp.ndim(l2) else 1))
-        identity = jnp.eye(p, dtype=gram.array.dtype)
-        return ColumnGrams(array=gram.array + identity[:, :, None] * l2[:, None])
-    return gram + l2 * jnp.eye(gram.shape[0], dtype=gram.dtype)
 
 
 _Iterate = tuple[

@@ -70,7 +70,7 @@ class Orthogonal(Alternating):
         gram, cross = problem.quadratic(Wt)
         best, scale = _separate(problem, gram, cross)
         # Without rows the component waits as it is for a row to take.
-        used = jnp.diagonal(gram)[:, None] > 0
+        used = gram.diagonal > 0
         return Factors(Wt, jnp.where(used, best * scale[:, None], H)), state
 
     def _revived(self, problem: Problem, Wt: Any, residual: Any, norms: Any) -> Any:
@@ -181,14 +181,15 @@ class Smooth(Alternating):
         other, X = factors  # V (or Vᵀ) ≈ otherᵀ X with X smooth
         weight = jnp.asarray(self.weight, X.dtype)
         gram, cross = problem.quadratic(other)
-        sizes = weight * jnp.diagonal(gram)
+        sizes = weight * gram.diagonal[:, 0]
 
         def smoother(_: Any, X: Any) -> Any:
             return sweep(problem, gram, cross, X, rough=sizes)
 
         X = jax.lax.fori_loop(0, self.inner, smoother, X)
         gram_X, cross_X = problem.T.quadratic(X)
-        gram_X = gram_X + weight * jnp.diag((jnp.diff(X, axis=1) ** 2).sum(1))
+        bends = (jnp.diff(X, axis=1) ** 2).sum(1)
+        gram_X = gram_X.plus_diagonal(weight * bends[:, None])
 
         def fit(_: Any, Y: Any) -> Any:
             return sweep(problem.T, gram_X, cross_X, Y)
@@ -235,7 +236,7 @@ def onto_sparseness(x: Float[Array, " n"], sparseness: Any) -> Float[Array, " n"
 
 def _separate(problem: Problem, gram: Any, cross: Any) -> tuple[Any, Any]:
     """(b, 1/g) with max(0, b)/g the best entry, one component at a time."""
-    curvature = jnp.diagonal(gram) + problem.penalty.l2
+    curvature = gram.diagonal[:, 0] + problem.penalty.l2
     return problem.project(cross - problem.penalty.l1), inverse(curvature)
 
 

@@ -47,8 +47,8 @@ class GCD(Alternating):
         self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
     ) -> tuple[Any, Any]:
         penalty, project = problem.penalty, problem.project
-        gram = gram + penalty.l2 * jnp.eye(gram.shape[0], dtype=gram.dtype)
-        curvature = jnp.diagonal(gram)[:, None]
+        gram = gram.plus_diagonal(penalty.l2)
+        curvature = gram.diagonal
         length = inverse(curvature)
         rows = jnp.arange(free.shape[0], dtype=jnp.int32)[:, None]
         most = self.inner or (2 * project.rank(free)).astype(jnp.int32)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from jaxnmf.data.grams import SharedGram
 from jaxnmf.kernels.coordinate import sweep
 from jaxnmf.kernels.step_sizes import gradient_step
 from jaxnmf.objective.constraints import Simplex
@@ -74,12 +75,12 @@ class MinVol(Alternating):
         Wt, H = factors.Wt / stretch, factors.H * stretch
         gram, cross = problem.T.quadratic(H)
         Wt = _simplex_fit(problem.T, gram, cross, Wt, steps=5 * self.inner)
-        identity = jnp.eye(len(gram), dtype=gram.dtype)
-        volume = gram / scale + self.delta * identity
+        identity = jnp.eye(len(H), dtype=H.dtype)
+        volume = gram.array / scale + self.delta * identity
         root = jnp.linalg.cholesky(volume)
         slope = jax.scipy.linalg.cho_solve((root, True), identity)
         gram, cross = problem.quadratic(Wt)
-        gram = gram + weight / scale * slope
+        gram = SharedGram(array=gram.array + weight / scale * slope)
 
         def again(_: Any, X: Any) -> Any:
             return sweep(problem, gram, cross, X)

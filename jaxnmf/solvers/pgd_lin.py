@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from jaxnmf.data.grams import SharedGram
 from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.kernels.step_sizes import first_step, gradient_step
 from jaxnmf.objective.problem import Problem
@@ -61,7 +62,7 @@ class LinPGD(Alternating):
     def half_init(self, problem: Problem, fixed: Any, free: Any) -> Any:
         """The first α to try."""
         if problem.by_gram:
-            return self.step_size * gradient_step(problem, fixed @ fixed.T)
+            return self.step_size * gradient_step(problem, SharedGram.of(fixed))
         return self.step_size * first_step(problem, fixed, free)
 
     def half_step(

@@ -53,10 +53,10 @@ class SemiNMF(Alternating):
     ) -> tuple[Factors, Any]:
         Wt, H = factors
         gram, cross = problem.T.quadratic(H)
-        size = jnp.trace(gram)
-        rho = len(gram) * jnp.finfo(gram.dtype).eps * size
+        size = jnp.trace(gram.array)
+        rho = len(H) * jnp.finfo(H.dtype).eps * size
         ridge = problem.T.penalty.l2 + jnp.where(size > 0, rho, 1)
-        root = jnp.linalg.cholesky(gram + ridge * jnp.eye(len(gram), dtype=gram.dtype))
+        root = jnp.linalg.cholesky(gram.plus_diagonal(ridge).array)
         slope = gram @ Wt - cross + problem.T.penalty.gradient(Wt)
         Wt = problem.T.project.hold(
             Wt - jax.scipy.linalg.cho_solve((root, True), slope)

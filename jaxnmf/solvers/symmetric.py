@@ -89,6 +89,5 @@ class SymmetricNMF(Alternating):
 
     def _half(self, problem: Problem, fixed: Any, free: Any, mu: Any) -> Any:
         gram, cross = problem.quadratic(fixed)
-        gram = gram + mu * jnp.eye(len(gram), dtype=gram.dtype)
         cross = cross + mu * fixed
-        return sweeps(problem, gram, cross, free, self.inner)
+        return sweeps(problem, gram.plus_diagonal(mu), cross, free, self.inner)

@@ -377,8 +377,8 @@ def test_a_nearly_exact_fit_keeps_its_digits_in_single_precision():
         value = problem.value(factors)
         gram, cross = problem.quadratic(factors.Wt)
         square = (problem.operand.to_host() ** 2).sum(dtype=np.float32)
-        H32 = factors.H
-        trick = 0.5 * (square - 2 * (cross * H32).sum() + (gram * (H32 @ H32.T)).sum())
+        H32, G = factors.H, gram.array
+        trick = 0.5 * (square - 2 * (cross * H32).sum() + (G * (H32 @ H32.T)).sum())
         assert value.dtype == trick.dtype == jnp.float32
     assert float(value) == pytest.approx(expected, rel=1e-2)
     # The cheaper formula, here in single precision too, has not one digit.

@@ -102,7 +102,7 @@ def test_gradient_is_the_derivative_of_the_value(loss, penalties):
 
 def test_quadratic_products():
     gram, cross = make("frobenius").quadratic(jnp.asarray(WT))
-    np.testing.assert_allclose(gram, WT @ WT.T, rtol=1e-13)
+    np.testing.assert_allclose(gram.array, WT @ WT.T, rtol=1e-13)
     np.testing.assert_allclose(cross, WT @ V, rtol=1e-13)
 
 
@@ -230,7 +230,9 @@ def test_quadratic_change_at_a_nearly_exact_fit(penalties):
         found = problem.quadratic_change(gram, cross, *given[1:])
         assert float(change(problem, *given)) == pytest.approx(float(found), rel=5e-2)
         H32, N32 = given[1:]
-        trick = [0.5 * (gram * (X @ X.T)).sum() - (cross * X).sum() for X in (H32, N32)]
+        trick = [
+            0.5 * (gram.array * (X @ X.T)).sum() - (cross * X).sum() for X in (H32, N32)
+        ]
         assert found.dtype == jnp.float32
     assert float(found) == pytest.approx(expected, rel=5e-2)
     if not penalties:

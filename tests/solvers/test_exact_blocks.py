@@ -8,6 +8,7 @@ import scipy.optimize
 
 import jaxnmf
 from jaxnmf import datasets
+from jaxnmf.data.grams import SharedGram
 from jaxnmf.run.programs import precision
 from jaxnmf.solvers.bpp import nnls
 
@@ -28,7 +29,8 @@ def solve(A, B, dtype, start=None, **options):
     with precision(dtype):
         gram, cross = jnp.asarray(A.T @ A, dtype), jnp.asarray(A.T @ B, dtype)
         start = None if start is None else jnp.asarray(start, dtype)
-        return np.asarray(jax.jit(lambda *x: nnls(*x, **options))(gram, cross, start))
+        given = SharedGram(array=gram), cross, start
+        return np.asarray(jax.jit(lambda *x: nnls(*x, **options))(*given))
 
 
 def excess(A, B, X, best):
