@@ -1,4 +1,4 @@
-"""Automatic relevance determination: the rank that is left of a large one."""
+"""Automatic relevance determination: the components that remain of a large rank."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from jaxnmf.selection.base import (
     Fit,
     Measured,
     Method,
-    RankSelection,
     Sweep,
-    finish,
     fits,
     one_of,
     within,
@@ -38,22 +36,22 @@ class Relevance(Method):
 
     Every seed starts with the largest of the ranks; the effective rank of a run is how
     many of its relevance weights are above their bound, (λ_k − b/c)/(b/c) >
-    ``threshold``. The table has the share of runs that end at each p, and the mean loss
-    of these; the choice is the p of the most runs, the smallest of several.
+    ``threshold``. The table has the share of runs that end at each p, and their mean
+    objective; the choice is the p of the most runs, the smallest of several.
 
-    The noise must be of the loss's kind. Under Frobenius φ is one variance for all
-    entries; where noise grows with them (V = WH ∘ noise), what is left at the large
-    ones is far above φ, and components are spent on it.
+    The noise must be that of the loss. For Frobenius φ is one variance for all entries;
+    where noise grows with them (V = WH ∘ noise), the residual of the large entries is
+    far above φ, and components are spent on it.
 
     Args:
       dispersion: φ, as D/φ is minus the logarithm of the likelihood; None for 1 with
         Kullback-Leibler (Poisson counts), and else from three runs without a prior at
         the largest rank: for Frobenius 2D/(mn − p (m + n − p)), the variance of
         Gaussian noise, for other β-divergences D over the same. An estimate is at least
-        0.01 μ^β, μ the mean of V: under less noise the prior is so weak that components
-        which share one of the data's are still apart after 10000 iterations.
-      a, prior: of the solver; "l2" leaves components without use above the bound, and
-        wants a larger ``threshold``.
+        0.01 μ^β, μ the mean of V: with less noise the prior is so weak that components
+        which split one of the data's have not merged after 10000 iterations.
+      a, prior: of the solver; with "l2" unused components stay above the bound, and
+        ``threshold`` must be larger.
       threshold: as above.
 
     Reference: Tan & Févotte, "Automatic relevance determination in nonnegative matrix
@@ -138,36 +136,17 @@ class Relevance(Method):
     def choose(self, table: Any) -> int:
         return int(table["share"].idxmax())
 
-    def kept(self, found: SweepResult, rank: int) -> list[Fit]:
+    def fits_at(self, found: SweepResult, rank: int) -> list[Fit]:
         """The relevant components of the runs that ended at the rank."""
         most = found.lanes[0].rank
-        kept = []
+        found_fits = []
         for fit in fits(found, most):
             relevant = self._relevance(found, fit) > self.threshold
             if relevant.sum() == rank:
-                kept.append(fit._replace(Wt=fit.Wt[relevant], H=fit.H[relevant]))
-        if not kept:
+                found_fits.append(fit._replace(Wt=fit.Wt[relevant], H=fit.H[relevant]))
+        if not found_fits:
             raise ValueError(f"no run ended at rank {rank}")
-        return kept
-
-    def draw(self, selection: RankSelection, figure: Any) -> None:
-        left, right = figure.subplots(1, 2)
-        table = selection.table
-        left.bar(table.index, table["runs"], color="C0", width=0.7)
-        finish(left, selection, "runs that end with p components")
-        for rank in table.index:
-            for one in selection.evidence[rank]["relevance"]:
-                chosen = rank == selection.rank
-                color, alpha = ("C0", 0.5) if chosen else ("0.6", 0.4)
-                values = np.maximum(np.sort(one)[::-1], 1e-6)
-                right.plot(
-                    np.arange(1, len(one) + 1), values, ".-", color=color, alpha=alpha
-                )
-        right.axhline(self.threshold, color="0.4", lw=0.8, ls="--")
-        right.set_yscale("log")
-        right.set_xlabel("component, by relevance")
-        right.set_ylabel("relevance above its bound")
-        right.spines[["top", "right"]].set_visible(False)
+        return found_fits
 
 
 def mean_of(data: Data) -> float:

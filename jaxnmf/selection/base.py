@@ -1,4 +1,4 @@
-"""What a method of rank selection is, and what a selection leaves."""
+"""The methods of rank selection and its result: the classes that they share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Fit(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A row of the table and what pictures need beside it, of one rank."""
+    """The measures of one rank: a row of the table, and arrays for its pictures."""
 
     row: dict[str, float]
     evidence: dict[str, Any]
@@ -33,7 +33,7 @@ class Measured(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
-    """V as the user gave it, what is known of it, and the solver's choice."""
+    """V and its mask as they were given, the shape of V, and the loss."""
 
     V: Any
     mask: Any
@@ -42,14 +42,14 @@ class Data:
 
 
 Sweep = Callable[..., SweepResult]
-"""sweep(V, ranks, seeds, **changes), all else as the user asked."""
+"""sweep(V, ranks, seeds, **changes): with all else as it was given to `select_rank`."""
 
 
 class Method:
     """A method of rank selection: a frozen dataclass of its options.
 
-    A subclass gives ``measure`` and ``choose``, ``data_per_seed`` where each seed works
-    on data of its own, and ``draw``.
+    A subclass gives ``measure`` and ``choose``, and ``data_per_seed`` where each seed
+    has data of its own; its pictures are in `jaxnmf.plots`.
     """
 
     name: ClassVar[str] = ""
@@ -85,27 +85,22 @@ class Method:
     def measures(
         self, data: Data, ranks: Sequence[int], found: SweepResult
     ) -> dict[int, Measured]:
-        """Of each rank, smallest first."""
+        """The measures of each rank, the smallest rank first."""
         return {
-            rank: self.measure(data, rank, self.kept(found, rank)) for rank in ranks
+            rank: self.measure(data, rank, self.fits_at(found, rank)) for rank in ranks
         }
 
     def complete_table(self, table: Any) -> Any:
-        """The table, with what takes all ranks."""
+        """The table with the columns that depend on all ranks."""
         return table
 
     def choose(self, table: Any) -> int:
-        """The rank, from the table indexed by rank."""
+        """The chosen rank, from the table with a row for each rank."""
         raise NotImplementedError
 
-    def kept(self, found: SweepResult, rank: int) -> list[Fit]:
-        """The runs of a rank that count, and whose components are merged."""
+    def fits_at(self, found: SweepResult, rank: int) -> list[Fit]:
+        """The runs of a rank that are measured, and whose components are merged."""
         return fits(found, rank)
-
-    def draw(self, selection: RankSelection, figure: Any) -> None:
-        """The picture, from ``rank``, ``table`` and ``evidence`` alone, which can be
-        stored."""
-        raise NotImplementedError
 
 
 def fits(found: SweepResult, rank: int) -> list[Fit]:
@@ -115,7 +110,7 @@ def fits(found: SweepResult, rank: int) -> list[Fit]:
       ValueError: where there is none.
     """
     pairs = zip(found.lanes, found.runs, strict=True)
-    kept = [
+    found_fits = [
         Fit(
             seed=lane.seed,
             Wt=np.asarray(run.factors.Wt),
@@ -127,13 +122,13 @@ def fits(found: SweepResult, rank: int) -> list[Fit]:
         and run is not None
         and int(run.status) != Status.DIVERGED.code
     ]
-    if not kept:
+    if not found_fits:
         raise ValueError(f"every run of rank {rank} diverged; try another solver")
-    return kept
+    return found_fits
 
 
 def best_by(fits: Sequence[Fit], part: Callable[[Fit], int]) -> list[Fit]:
-    """Of each part the run of the lowest loss, in the order of parts."""
+    """The run of the lowest objective of each part, in the order of the parts."""
     best: dict[int, Fit] = {}
     for fit in fits:
         here = part(fit)
@@ -143,21 +138,24 @@ def best_by(fits: Sequence[Fit], part: Callable[[Fit], int]) -> list[Fit]:
 
 
 def spread(values: Sequence[float]) -> float:
-    """The standard deviation of values over runs, 0 of one."""
+    """The standard deviation of values over runs, 0 for one run."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class RankSelection:
-    """A rank that was chosen, and why.
+    """A choice of p: the rank, and the measures it was chosen by.
+
+    `jaxnmf.plots.selection` draws it.
 
     Attributes:
-      method: what chose it, with its options; ``method.rule`` in words.
-      rank: the choice.
-      table: a `pandas.DataFrame`, a row a rank: the method's measures and their spread.
-      evidence: {rank: {name: array}}, what the pictures show.
-      sweep: all the runs; None, with data and refit, where only the above was stored,
-        which is enough for `plot`.
+      method: the method with its options; ``method.rule`` is its rule in words.
+      rank: the chosen p.
+      table: a `pandas.DataFrame` with a row for each rank: the method's measures and
+        their spread.
+      evidence: {rank: {name: array}}, further arrays that are drawn.
+      sweep: all runs; None, as data and refit are, in a selection that was read from
+        a study, which has all that is drawn.
     """
 
     method: Method
@@ -169,13 +167,13 @@ class RankSelection:
     refit: Callable[[np.ndarray], np.ndarray] | None = None
 
     def factors(self, rank: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        r"""(W, H) that the runs of a rank agree on, (m, p) and (p, n).
+        r"""The consensus of the runs of a rank: (W, H), (m, p) and (p, n).
 
         The components of all runs, scaled to Σ_j H_kj = 1, are matched; H has the
         median of each, scaled again, and W = argmin over W ≥ 0 of D(V | W H).
 
         Args:
-          rank: the chosen one by default.
+          rank: by default the chosen one.
 
         Raises:
           ValueError: for a rank without runs, a method whose runs are not all of the
@@ -197,17 +195,8 @@ class RankSelection:
             )
         if self.sweep is None or self.refit is None:
             raise ValueError("the runs of this selection were not stored")
-        H = median_components(self.method.kept(self.sweep, rank))
+        H = median_components(self.method.fits_at(self.sweep, rank))
         return self.refit(H), H
-
-    def plot(self) -> Any:
-        """A `matplotlib` Figure: the measures against p, the choice marked, and what
-        the method shows of the chosen p."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(9, 3.6), layout="constrained", dpi=120)
-        self.method.draw(self, figure)
-        return figure
 
     def __repr__(self) -> str:
         ranks = list(self.table.index)
@@ -217,31 +206,8 @@ class RankSelection:
         )
 
 
-def curve(
-    axis: Any,
-    selection: RankSelection,
-    name: str,
-    error: str | None = None,
-    **style: Any,
-) -> None:
-    """A measure against p, with its spread, where the table has one."""
-    table = selection.table
-    bars = None if error is None else table[error]
-    given = {"marker": "o", "markersize": 4, "capsize": 3, "lw": 1.4, **style}
-    axis.errorbar(table.index, table[name], bars, **given)
-
-
-def finish(axis: Any, selection: RankSelection, ylabel: str) -> None:
-    """Label the axis, and mark the choice."""
-    axis.axvline(selection.rank, color="0.6", lw=8, alpha=0.35, zorder=0)
-    axis.set_xlabel(f"components p (chosen: {selection.rank})")
-    axis.set_ylabel(ylabel)
-    axis.set_xticks(list(selection.table.index))
-    axis.spines[["top", "right"]].set_visible(False)
-
-
 def one_of(method: str, name: str, value: Any, known: Sequence[str]) -> None:
-    """Raise a ValueError unless value is one of the known."""
+    """Raise a ValueError unless value is one of those known."""
     if value not in known:
         raise ValueError(
             f"{method}: {name}={value!r} must be one of {', '.join(known)}"

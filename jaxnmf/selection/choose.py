@@ -20,8 +20,9 @@ from jaxnmf.objective.penalties import Penalty
 from jaxnmf.run.stop import Stop
 from jaxnmf.selection.ard import Relevance
 from jaxnmf.selection.base import Data, Method, RankSelection
+from jaxnmf.selection.bi_cross_validation import BiCrossValidation
 from jaxnmf.selection.consensus import Consensus
-from jaxnmf.selection.cross_validation import BiCrossValidation, CrossValidation
+from jaxnmf.selection.cross_validation import CrossValidation
 from jaxnmf.selection.information import Information
 from jaxnmf.selection.stability import Stability
 from jaxnmf.sweeps.lanes import Batching
@@ -93,7 +94,8 @@ def select_rank(
       Everything else: as for `jaxnmf.sweep`.
 
     Returns:
-      A `RankSelection`: ``rank``, ``table``, ``factors()``, ``plot()``.
+      A `RankSelection`: ``rank``, ``table``, ``factors()``, and what
+      `jaxnmf.plots.selection` draws.
 
     Raises:
       ValueError: for an unknown method or option, ranks or seeds that the method cannot

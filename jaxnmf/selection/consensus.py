@@ -1,4 +1,4 @@
-"""Consensus clustering: do samples end up together whatever the seed?"""
+"""Consensus clustering: are samples in the same clusters whatever the seed?"""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from jaxnmf.selection.base import (
     Fit,
     Measured,
     Method,
-    RankSelection,
-    curve,
-    finish,
     one_of,
     spread,
 )
@@ -41,13 +38,13 @@ class Consensus(Method):
     every run agrees. Memory: m² numbers.
 
     The choice is the largest p whose cophenetic correlation is within ``slack`` of the
-    highest: after it the correlation falls. (Brunet et al. read off where it begins to
-    fall; ``slack`` 0 takes the highest alone.)
+    highest, before it falls. (Brunet et al. choose where it begins to fall; with
+    ``slack`` 0 only the highest is taken.)
 
     Args:
       samples: whether samples are "rows" or "columns" of V.
       slack: as above.
-      u1, u2: between them a pair is ambiguous.
+      u1, u2: a pair between them is ambiguous.
 
     References: Brunet, Tamayo, Golub & Mesirov, "Metagenes and molecular pattern
     discovery using matrix factorization", PNAS 101 (2004); Kim & Park, "Sparse
@@ -68,13 +65,15 @@ class Consensus(Method):
     def __post_init__(self) -> None:
         one_of(self.name, "samples", self.samples, ("rows", "columns"))
         if not 0 <= self.u1 < self.u2 <= 1:
-            raise ValueError(f"consensus: u1={self.u1!r} < u2={self.u2!r} is not so")
+            raise ValueError(
+                f"consensus: u1={self.u1!r} and u2={self.u2!r} must be 0 ≤ u1 < u2 ≤ 1"
+            )
 
     def check(self, data: Data, ranks: Sequence[int], seeds: Sequence[int]) -> None:
         super().check(data, ranks, seeds)
         if min(ranks) < 2:
             raise ValueError(
-                "ranks: 1 puts every sample into one cluster, on which all runs agree; "
+                "ranks: with 1 every sample is in one cluster, in all runs; "
                 "method 'consensus' is for ranks from 2 on"
             )
 
@@ -102,31 +101,9 @@ class Consensus(Method):
         rho = table["cophenetic"]
         return int(max(rho.index[rho >= rho.max() - self.slack]))
 
-    def draw(self, selection: RankSelection, figure: Any) -> None:
-        left, right = figure.subplots(1, 2)
-        curve(left, selection, "cophenetic", "cophenetic_se", label="cophenetic")
-        curve(left, selection, "dispersion", label="dispersion", marker="s")
-        curve(left, selection, "pac", label="PAC", marker="^", ls=":")
-        left.legend(frameon=False, fontsize=8)
-        finish(left, selection, "agreement of runs")
-        of = selection.evidence[selection.rank]
-        order = of["order"]
-        image = right.imshow(
-            of["consensus"][np.ix_(order, order)],
-            vmin=0,
-            vmax=1,
-            cmap="viridis",
-            interpolation="nearest",
-        )
-        right.set_title(f"consensus of samples, p = {selection.rank}", fontsize=9)
-        right.set_xlabel(f"samples ({self.samples} of V), by average linkage")
-        right.set_xticks([])
-        right.set_yticks([])
-        figure.colorbar(image, ax=right, label="share of runs together", shrink=0.9)
-
 
 def consensus(labels: Int[np.ndarray, "r m"]) -> Float[np.ndarray, "m m"]:
-    """The share of clusterings in which two samples are together."""
+    """The share of clusterings in which two samples are in one cluster."""
     together = np.zeros((labels.shape[1],) * 2)
     for one in labels:
         member = np.eye(one.max() + 1)[one]

@@ -15,9 +15,6 @@ from jaxnmf.selection.base import (
     Fit,
     Measured,
     Method,
-    RankSelection,
-    curve,
-    finish,
     one_of,
     spread,
 )
@@ -35,10 +32,10 @@ class Information(Method):
 
         AIC = −2 log L + 2 d,   BIC = −2 log L + d log N,   MDL = BIC / 2.
 
-    They are relative to their smallest. d counts no bound W, H ≥ 0 that is active, so
-    sparse factors are charged too much; counts in other units than events (rescaled,
-    overdispersed) make a Poisson likelihood meaningless. Under strong noise BIC, whose
-    price of a component is log N / 2 times that of AIC, takes too few.
+    They are relative to their smallest. d does not allow for the bounds W, H ≥ 0 that
+    are active, so the penalty of sparse factors is too large; a Poisson likelihood is
+    meaningless for counts that are rescaled or overdispersed. With strong noise BIC,
+    whose penalty of a component is log N / 2 times that of AIC, takes too few.
 
     The choice is the p of the smallest ``criterion``.
 
@@ -68,7 +65,7 @@ class Information(Method):
         if max(ranks) > min(data.shape):
             raise ValueError(
                 f"ranks: {max(ranks)} is above min(m, n) = {min(data.shape)}, where "
-                "method 'information' counts no parameters"
+                "method 'information' does not count parameters"
             )
 
     def measure(self, data: Data, rank: int, fits: list[Fit]) -> Measured:
@@ -94,25 +91,9 @@ class Information(Method):
     def choose(self, table: Any) -> int:
         return int(table[self.criterion].idxmin())
 
-    def draw(self, selection: RankSelection, figure: Any) -> None:
-        left, right = figure.subplots(1, 2)
-        curve(left, selection, "aic", label="AIC")
-        curve(left, selection, "bic", label="BIC", marker="s")
-        left.legend(frameon=False, fontsize=8)
-        finish(left, selection, "above the smallest")
-        curve(right, selection, "objective", label="objective")
-        ranks = list(selection.table.index)
-        for rank in ranks:
-            objectives = selection.evidence[rank]["objectives"]
-            right.plot(
-                [rank] * len(objectives), objectives, ".", color="0.7", ms=4, zorder=1
-            )
-        right.set_ylim(bottom=0)
-        finish(right, selection, "loss, best of the seeds")
-
 
 def known_entries(data: Data) -> int:
-    """How many entries of V are known."""
+    """The number of known entries of V."""
     if isinstance(data.V, Observed):
         return data.V.nnz
     if data.mask is None:

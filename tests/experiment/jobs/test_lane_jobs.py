@@ -15,7 +15,7 @@ from jaxnmf.experiment.store import stored
 from jaxnmf.experiment.store.write import write_job
 from jaxnmf.selection.base import Data
 from jaxnmf.selection.consensus import Consensus
-from jaxnmf.selection.cross_validation import BiCrossValidation
+from jaxnmf.selection.bi_cross_validation import BiCrossValidation
 
 SMALL = ["dataset=synthetic", "dataset.m=30", "dataset.n=20", "dataset.rank=3"]
 QUICK = [*SMALL, "stop.max_iter=60", "ranks=[2,3,4]", "seeds=[0,1,2]"]
