@@ -81,6 +81,11 @@ def many_axes(
     return given[:count]
 
 
+def ink(axes: Axes) -> Any:
+    """The colour of text on these axes, for lines that belong to none of the data."""
+    return axes.xaxis.label.get_color()
+
+
 def bare(axes: Axes) -> None:
     """Take away ticks, grid and frame: what a picture does without."""
     axes.set(xticks=[], yticks=[])

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxnmf.plots.axes import bare, one_axes
+from jaxnmf.plots.axes import bare, ink, one_axes
+from jaxnmf.plots.blocks import block_means
 from jaxnmf.plots.selection import (
     Measure,
     check_selection,
@@ -18,22 +19,30 @@ from jaxnmf.plots.selection import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+PIXELS = 240  # rows and columns of a consensus matrix, at most
 LEAST_RELEVANCE = 1e-6  # that the log scale of relevance shows
 
 
 def consensus(
-    found: Any, *, rank: int | None = None, ax: Any = None, **style: Any
+    found: Any,
+    *,
+    rank: int | None = None,
+    colorbar: bool = True,
+    ax: Any = None,
+    **style: Any,
 ) -> Axes:
     """Draw the consensus matrix of method "consensus", reordered.
 
     C_ij is the share of runs that put samples i and j into one cluster, from 0 to 1;
     rows and columns are in the order of the leaves of its average linkage, so that
-    samples that stay together are blocks.
+    samples that stay together are blocks. Of more than 240 samples, means over blocks
+    are drawn.
 
     Args:
       found: a `RankSelection` by "consensus".
       rank: of which p; the chosen one by default.
-      ax: axes to draw into; None for a new figure, which has a colour bar.
+      colorbar: whether to add a colour bar.
+      ax: axes to draw into; None for a new figure.
       style: options of matplotlib's `imshow`, such as ``cmap``.
 
     Returns:
@@ -55,12 +64,13 @@ def consensus(
     order = parts["order"]
     axes = one_axes(ax, (4.4, 3.6))
     given = {"vmin": 0, "vmax": 1, "cmap": "viridis", "interpolation": "none"}
-    image = axes.imshow(parts["consensus"][np.ix_(order, order)], **{**given, **style})
+    values = block_means(parts["consensus"][np.ix_(order, order)], PIXELS, PIXELS)
+    image = axes.imshow(values, **{**given, **style})
     bare(axes)
     axes.set_title(f"consensus of samples, p = {rank}")
     samples = getattr(found.method, "samples", "rows")
     axes.set_xlabel(f"samples ({samples} of V), by average linkage")
-    if ax is None:
+    if colorbar:
         label = "share of runs together"
         axes.figure.colorbar(image, ax=axes, label=label, shrink=0.9)
     return axes
@@ -95,7 +105,7 @@ def silhouettes(found: Any, *, rank: int | None = None, ax: Any = None) -> Axes:
         axes.barh(start + np.arange(len(bars)), bars, height=1.0, color=f"C{k % 10}")
         axes.text(-0.02, start + len(bars) / 2, str(k), ha="right", va="center")
         start += len(bars) + max(2, len(bars) // 8)
-    axes.axvline(values.mean(), color="0.3", linewidth=0.8, linestyle="--")
+    axes.axvline(values.mean(), color=ink(axes), linewidth=0.8, linestyle="--")
     axes.set_xlim(min(0.0, values.min()), 1)
     axes.set_yticks([])
     axes.set_xlabel("silhouette (cosine)")
@@ -130,7 +140,7 @@ def relevance(found: Any, *, ax: Any = None) -> Axes:
             places = np.arange(1, len(one) + 1)
             axes.plot(places, values, ".-", color=colour, alpha=alpha)
     method: Any = found.method
-    axes.axhline(method.threshold, color="0.4", linewidth=0.8, linestyle="--")
+    axes.axhline(method.threshold, color=ink(axes), linewidth=0.8, linestyle="--")
     axes.set(
         yscale="log",
         xlabel="component, by relevance",

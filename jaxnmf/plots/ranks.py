@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxnmf.plots.axes import one_axes, plain_ticks
+from jaxnmf.plots.axes import ink, one_axes, plain_ticks
 from jaxnmf.plots.lines import (
     Styles,
     add_legend,
@@ -79,7 +79,7 @@ def error_against_rank(
         x = found.index.to_numpy()
         with_ranges(axes, x, middle, low, high, style, str(name))
     if level is not None:
-        axes.axhline(level, color="0.3", linestyle=(0, (1, 2)), linewidth=1.2)
+        axes.axhline(level, color=ink(axes), linestyle=(0, (1, 2)), linewidth=1.2)
     plain_ticks(axes.xaxis, 7, integer=True)
     plain_ticks(axes.yaxis, 5)
     axes.set(xlabel="rank", ylabel=value.replace("_", " "))

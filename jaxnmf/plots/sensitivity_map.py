@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,7 @@ def sensitivity_map(
     *,
     others: Sequence[str] = (),
     value: str | None = None,
+    best: Mapping[int, float] | None = None,
     norm: Any = None,
     ax: Any = None,
 ) -> Axes:
@@ -40,8 +41,10 @@ def sensitivity_map(
       others: other settings that were swept, at their best in each cell; of a
         `SweepResult` they are known.
       value: the column that is drawn, as for `sensitivity`.
-      norm: of matplotlib, for how many times the least of its rank an error is; by
-        default from 1 to the most, on a log scale beyond a decade.
+      best: rank → the error that is 1 time the least; by default the least that is
+        drawn of a rank.
+      norm: of matplotlib, for how many times the least an error is; by default from 1
+        to the most, on a log scale beyond a decade.
       ax: axes to draw into; None for a new figure.
 
     Returns:
@@ -59,23 +62,26 @@ def sensitivity_map(
       ['0', '0.1']
     """
     table, value, others = runs_of(results, value, [row, column], others)
-    keys = list(dict.fromkeys([row, column, *others]))
+    ranks = ["rank"] if "rank" in table.columns else []
+    keys = list(dict.fromkeys([row, column, *others, *ranks]))
     table = medians(table, keys, value)
     values, times = (
         each.pivot_table(
             index=row, columns=column, values=value, aggfunc="min", dropna=False
         )
-        for each in (table, table.assign(**{value: times_least(table, value)}))
+        for each in (table, table.assign(**{value: times_least(table, value, best)}))
     )
-    return draw_map(values, times, norm or times_norm(times), one_axes(ax))
+    return _draw(values, times, norm or times_norm(times), one_axes(ax))
 
 
-def times_least(table: Any, value: str = "error") -> Any:
-    """How many times the least an error is: the least of its rank, where there are
-    ranks."""
-    if "rank" in table.columns:
+def times_least(table: Any, value: str, best: Mapping[int, float] | None) -> Any:
+    """How many times the least an error is: the least of its rank, where ranks are
+    compared."""
+    if "rank" not in table.columns:
+        return table[value] / table[value].min()
+    if best is None:
         return table[value] / table.groupby("rank")[value].transform("min")
-    return table[value] / table[value].min()
+    return table[value] / table["rank"].map(best)
 
 
 def times_norm(times: Any) -> Any:
@@ -87,7 +93,7 @@ def times_norm(times: Any) -> Any:
     return LogNorm(1, most) if most > 10 else Normalize(1, max(most, 1.01))
 
 
-def draw_map(values: Any, times: Any, norm: Any, axes: Axes) -> Axes:
+def _draw(values: Any, times: Any, norm: Any, axes: Axes) -> Axes:
     """Errors, a row for each value of the index, coloured by ``times`` the least."""
     import matplotlib as mpl
 

@@ -189,12 +189,25 @@ def test_the_consensus_matrix_is_reordered():
     assert axes.get_title() == "consensus of samples, p = 3"
     assert axes.get_xlabel() == "samples (columns of V), by average linkage"
     ax = Figure().subplots()
-    jaxnmf.plots.consensus(CONSENSUS, rank=2, ax=ax, cmap="gray")
+    jaxnmf.plots.consensus(CONSENSUS, rank=2, colorbar=False, ax=ax, cmap="gray")
     assert np.asarray(ax.images[0].get_array())[0, 1] == 0.2
     assert ax.images[0].get_cmap().name == "gray"
     assert ax.figure.axes == [ax]
     with pytest.raises(ValueError, match=r"rank=7 is none of those .*\[2, 3, 4\]"):
         jaxnmf.plots.consensus(CONSENSUS, rank=7)
+
+
+def test_a_large_consensus_matrix_is_averaged():
+    C = np.repeat(np.repeat(np.eye(2), 240, 0), 240, 1)
+    C[0, 1] = 0.5
+    evidence = {3: {"consensus": C, "order": np.arange(480)}}
+    found = RankSelection(
+        method=CONSENSUS.method, rank=3, table=CONSENSUS.table, evidence=evidence
+    )
+    image = np.asarray(jaxnmf.plots.consensus(found).images[0].get_array())
+    assert image.shape == (240, 240)
+    assert image[0, 0] == (3 + 0.5) / 4
+    assert image[5, 200] == 0
 
 
 def test_silhouettes_are_bars_by_component():

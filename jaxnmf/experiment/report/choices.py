@@ -8,63 +8,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from cycler import cycler
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
+from jaxnmf import plots
 from jaxnmf.experiment import config as configs
-from jaxnmf.experiment.report import figures, words
+from jaxnmf.experiment.report import figures, planted, words
+from jaxnmf.experiment.report.config_names import config_names
 from jaxnmf.experiment.report.contents import Contents
-from jaxnmf.experiment.report.drawing import (
-    COLOURS,
-    LOOK,
-    SHADES,
-    TRUTH,
-    Drawing,
-    Scale,
-    drawn,
-    panel,
-    picture,
-    plain_ticks,
-)
+from jaxnmf.experiment.report.drawing import Drawing, drawn, panel
+from jaxnmf.experiment.report.look import solver_lines
+from jaxnmf.experiment.report.pixels import canvases, pixels
 from jaxnmf.experiment.report.tables import Table
 from jaxnmf.experiment.store.stored import StoredJob
 from jaxnmf.selection import METHODS, RankSelection
-from jaxnmf.selection.base import curve, finish
 
 TITLE = "Choice of p"
 LABEL = "Chosen p"
 TEMPLATE = "choices.html.j2"
 
 MOST = 12  # choices that are shown one by one where p was planted in more
-PIXELS = 240  # of a consensus matrix on the page, at most
 NOT_NOISE = ("m", "n", "rank", "seed")
 """Options of a data set that are no part of how hard its p is to find."""
 
-
-class Apart:
-    """Stands for a figure where `Method.draw` is to draw: its subplots become panels,
-    each a figure of its own, in the page's look."""
-
-    def __init__(self) -> None:
-        self.figures: list[Figure] = []
-
-    def subplots(self, rows: int = 1, columns: int = 1) -> Any:
-        self.figures = [
-            Figure(figsize=(4.2, 3.1), layout="constrained")
-            for _ in range(rows * columns)
-        ]
-        axes = [figure.subplots() for figure in self.figures]
-        return axes if len(axes) > 1 else axes[0]
-
-    def colorbar(self, image: Any, ax: Any, **options: Any) -> Any:
-        return ax.figure.colorbar(image, ax=ax, **options)
-
-    def set_size_inches(self, *_: float) -> None:
-        """A panel is as wide as any other."""
+BESIDE = {
+    "consensus": plots.consensus,
+    "stability": plots.silhouettes,
+    "ard": plots.relevance,
+    "information": plots.objectives,
+}
+"""Method → what is drawn beside its measures."""
 
 
 def choices_table(jobs: Sequence[StoredJob]) -> pd.DataFrame:
@@ -73,9 +47,9 @@ def choices_table(jobs: Sequence[StoredJob]) -> pd.DataFrame:
     jobs = [job for job in jobs if "chosen" in job.manifest]
     if not jobs:
         return pd.DataFrame()
-    datasets = told_apart([job.config["dataset"] for job in jobs])
-    noises = told_apart([job.config["dataset"] for job in jobs], but=NOT_NOISE)
-    methods = told_apart([job.config["select"] for job in jobs])
+    datasets = config_names([job.config["dataset"] for job in jobs])
+    noises = config_names([job.config["dataset"] for job in jobs], but=NOT_NOISE)
+    methods = config_names([job.config["select"] for job in jobs])
     rows = [
         {
             "dataset": dataset,
@@ -96,44 +70,6 @@ def choices_table(jobs: Sequence[StoredJob]) -> pd.DataFrame:
     table["planted"] = table["planted"].astype(float)
     order = ["dataset", "loss", "solver", "method", "model", "planted", "job"]
     return table.sort_values(order, kind="stable", ignore_index=True)
-
-
-def told_apart(
-    parts: Sequence[Mapping[str, Any]], but: Sequence[str] = ()
-) -> list[str]:
-    """A name for each config of one group: its own, and the options that differ.
-
-    >>> told_apart([{"name": "a", "x": 1, "y": 2}, {"name": "a", "x": 1, "y": 3}])
-    ['a, y 2', 'a, y 3']
-    """
-    found: dict[tuple[str, str], set[str]] = {}
-    for part in parts:
-        for key, value in part.items():
-            found.setdefault((part["name"], key), set()).add(str(value))
-    return [
-        ", ".join(
-            [
-                str(part["name"]),
-                *(
-                    f"{key} {value}"
-                    for key, value in part.items()
-                    if len(found[part["name"], key]) > 1 and key not in but
-                ),
-            ]
-        )
-        for part in parts
-    ]
-
-
-def how_often(table: pd.DataFrame) -> pd.DataFrame:
-    """Of choices whose p is known, how often it was found: a row a method, loss,
-    solver and noise, with ``of``, ``found`` and ``near``, those at most 1 off."""
-    known: Any = table.dropna(subset=["planted"])
-    off = (known["chosen"] - known["planted"]).abs()
-    known = known.assign(of=1, found=off == 0, near=off <= 1)
-    by = known.groupby(["method", "loss", "solver", "noise"])
-    counts: Any = by[["of", "found", "near"]].sum()
-    return counts.astype(int).reset_index()
 
 
 def sentence(row: Mapping[str, Any], rule: str = "") -> str:
@@ -178,7 +114,7 @@ def section(contents: Contents) -> dict[str, Any] | None:
         if len(table) > 1
         else None,
         "many": many,
-        "recovery": _recovery(contents, table) if many else None,
+        "recovery": planted.recovery(contents, table) if many else None,
         "choices": [
             _choice(contents, by_key[str(row["job"])], row)
             for row in shown.to_dict("records")
@@ -204,16 +140,17 @@ def _choice(
         about.append(row["solver"])
     title = f"{', '.join(filter(None, about))}: {row['method']}"
     stem = "choice {dataset} {loss} {solver} {model} {method}".format(**row)
-    with mpl.rc_context({**LOOK, "axes.prop_cycle": cycler(color=COLOURS)}):
-        apart: Any = Apart()
-        found.method.draw(found, apart)
-        drawings = [drawn(figure) for figure in apart.figures]
-        maps = None
-        if all("consensus" in parts for parts in found.evidence.values()):
-            drawings.insert(1, _cophenetic(found))
-            maps = _maps(contents, stem, found)
+    drawings = [_panel(plots.selection, found)]
+    maps = None
+    if all("consensus" in parts for parts in found.evidence.values()):
+        # Alone, the fall of the cophenetic correlation can be seen.
+        drawings.append(_panel(plots.selection, found, measures=["cophenetic"]))
+        maps = _maps(contents, stem, found)
+    beside = BESIDE.get(found.method.name)
+    if beside is not None:
+        drawings.append(_panel(beside, found))
     if len(set(job.summary["rank"])) > 1:
-        lines = figures.solver_lines([str(row["solver"])])
+        lines = solver_lines([str(row["solver"])])
         drawings.append(
             figures.rank_panel(job.summary, lines, title="final error of each run")
         )
@@ -234,6 +171,12 @@ def _choice(
         "maps": maps,
         "table": contents.files.table(stem, table),
     }
+
+
+def _panel(draw: Any, found: RankSelection, **options: Any) -> Drawing:
+    with panel(3.1, margins=False) as axes:
+        draw(found, ax=axes, **options)
+    return drawn(axes)
 
 
 def _facts(job: StoredJob) -> str:
@@ -261,129 +204,35 @@ def selection_of(job: StoredJob) -> RankSelection:
     )
 
 
-def _cophenetic(found: RankSelection) -> Drawing:
-    """The cophenetic correlation alone, where its fall can be seen."""
-    figure = Figure(figsize=(4.2, 3.1), layout="constrained")
-    axes = figure.subplots()
-    curve(axes, found, "cophenetic", "cophenetic_se")
-    finish(axes, found, "cophenetic correlation")
-    return drawn(figure)
-
-
-def reordered(parts: Mapping[str, np.ndarray], most: int = PIXELS) -> np.ndarray:
-    """A consensus matrix by the leaves of its tree, blocks of it averaged where it
-    has more than ``most`` rows."""
-    order = parts["order"]
-    C = parts["consensus"][np.ix_(order, order)]
-    if len(C) <= most:
-        return C
-    starts = np.unique(np.linspace(0, len(C), most, endpoint=False).astype(int))
-    sizes = np.diff(np.append(starts, len(C)))
-    C = np.add.reduceat(np.add.reduceat(C, starts, 0), starts, 1)
-    return C / np.outer(sizes, sizes)
-
-
 def _maps(contents: Contents, stem: str, found: RankSelection) -> dict[str, Any]:
     """The reordered consensus matrix of every rank, as pictures and as one figure."""
-    scale = Scale("viridis", 0.0, 1.0)
-    shown = {rank: reordered(found.evidence[rank]) for rank in found.table.index}
     rho = found.table["cophenetic"]
-    captions = {
-        rank: f"p = {rank}, cophenetic {words.number(rho[rank], 4)}" for rank in shown
-    }
+    captions = {p: f"p = {p}, cophenetic {words.number(rho[p], 4)}" for p in rho.index}
     link = ""
     if contents.files.figures:
-        figure = _maps_figure(shown, captions)
-        link = contents.files.figure(f"{stem} consensus", drawn(figure)).link
-    pictures = [
-        (captions[rank], picture(C, scale), rank == found.rank)
-        for rank, C in shown.items()
-    ]
+        link = contents.files.figure(
+            f"{stem} consensus", _maps_figure(found, captions)
+        ).link
+    pictures = []
+    for (rank, caption), axes in zip(
+        captions.items(), canvases(len(captions)), strict=True
+    ):
+        plots.consensus(found, rank=rank, colorbar=False, ax=axes)
+        pictures.append((caption, pixels(axes), rank == found.rank))
     samples = getattr(found.method, "samples", "rows")
     return {"pictures": pictures, "link": link, "samples": samples}
 
 
-def _maps_figure(
-    shown: Mapping[Any, np.ndarray], captions: Mapping[Any, str]
-) -> Figure:
+def _maps_figure(found: RankSelection, captions: Mapping[Any, str]) -> Drawing:
     """The consensus matrices of every rank side by side."""
-    columns = min(3, len(shown))
-    rows = -(-len(shown) // columns)
+    columns = min(3, len(captions))
+    rows = -(-len(captions) // columns)
     figure = Figure(figsize=(2.1 * columns, 2.3 * rows), layout="constrained")
-    for axes in figure.subplots(rows, columns, squeeze=False).flat:
-        axes.axis("off")
-    for axes, (rank, C) in zip(figure.axes, shown.items(), strict=False):
-        axes.imshow(C, vmin=0, vmax=1, cmap="viridis", interpolation="none")
-        axes.set_title(captions[rank], fontsize=8)
-    return figure
-
-
-def _recovery(contents: Contents, table: pd.DataFrame) -> dict[str, Any]:
-    """How often each method finds the planted p, and what it takes it for."""
-    often = how_often(table)
-    noises = list(dict.fromkeys(often["noise"]))
-    rows = []
-    groups: Any = often.groupby(["method", "loss", "solver"], sort=True)
-    for (method, loss, solver), here in groups:
-        by = here.set_index("noise")
-        cells = [
-            f"{by.at[x, 'found']} of {by.at[x, 'of']} (±1: {by.at[x, 'near']})"
-            if x in by.index
-            else "–"
-            for x in noises
-        ]
-        rows.append([method, loss, solver, *cells])
-    shown = pd.DataFrame(rows, columns=["method", "loss", "solver", *noises])
-    caption = "How often the planted p is found"
-    panels = []
-    groups = table.groupby(["method", "loss", "solver"], sort=True)
-    for (method, loss, solver), here in groups:
-        title = f"{method}, {words.loss_name(loss)} loss, {solver}"
-        stem = f"planted and chosen {method} {loss} {solver}"
-        panels.append((title, contents.files.figure(stem, confusion_panel(here))))
-    return {
-        "table": contents.files.table(
-            "planted and found", Table(shown, caption, csv=often)
-        ),
-        "panels": panels,
-    }
-
-
-def confusion_panel(table: pd.DataFrame) -> Drawing:
-    """Counts of planted p against chosen p; those on the diagonal were found."""
-    known: Any = table.dropna(subset=["planted"])
-    counts: Any = pd.crosstab(known["planted"].astype(int), known["chosen"])
-    low = int(min(counts.index.min(), counts.columns.min()))
-    high = int(max(counts.index.max(), counts.columns.max()))
-    every = range(low, high + 1)
-    values = counts.reindex(index=every, columns=every, fill_value=0).to_numpy(float)
-    figure, axes = panel(4.1)
-    most = values.max()
-    axes.imshow(
-        np.where(values > 0, values, np.nan),
-        cmap=mpl.colormaps["Blues"].resampled(SHADES),
-        vmin=0,
-        vmax=most,
-        origin="lower",
-        extent=(low - 0.5, high + 0.5, low - 0.5, high + 0.5),
-        aspect="auto",
-        interpolation="none",
-    )
-    axes.grid(visible=False)
-    for p in every:
-        box = (p - 0.5, p - 0.5), 1, 1
-        axes.add_patch(Rectangle(*box, fill=False, edgecolor=TRUTH, linewidth=0.9))
-    for i, j in zip(*np.nonzero(values), strict=True):
-        axes.text(
-            low + j,
-            low + i,
-            f"{values[i, j]:.0f}",
-            ha="center",
-            va="center",
-            size=8,
-            color="#fffffe" if values[i, j] > 0.6 * most else "#111111",
-        )
-    axes.set(xlabel="chosen p", ylabel="planted p")
-    for axis in (axes.xaxis, axes.yaxis):
-        plain_ticks(axis, 10, integer=True)
-    return drawn(figure)
+    every = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (rank, caption) in zip(every, captions.items(), strict=False):
+        plots.consensus(found, rank=rank, colorbar=False, ax=axes)
+        axes.set_title(caption, fontsize=8)
+        axes.set_xlabel("")
+    for axes in every[len(captions) :]:
+        axes.remove()
+    return drawn(every[0])

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import pandas as pd
 
 from jaxnmf.experiment.report import statistics
-from jaxnmf.experiment.report.figures import Line, solver_lines
 from jaxnmf.experiment.report.files import ReportFiles
+from jaxnmf.experiment.report.look import Line, solver_lines
 from jaxnmf.experiment.store.stored import StoredJob, read_jobs
 
 

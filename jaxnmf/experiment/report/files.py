@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxnmf._util.disk import put
-from jaxnmf.experiment.report.drawing import Drawing, sheet
+from jaxnmf.experiment.report.drawing import Drawing
+from jaxnmf.experiment.report.pixels import sheet
 from jaxnmf.experiment.report.tables import Table
 from jaxnmf.experiment.store.layout import PAGE
 

@@ -21,9 +21,9 @@ from jaxnmf.experiment.report import (
     tables,
     words,
 )
+from jaxnmf.experiment.report.blocks import Block
 from jaxnmf.experiment.report.contents import Contents
 from jaxnmf.experiment.report.files import ReportFiles
-from jaxnmf.experiment.report.pictures import Block
 from jaxnmf.experiment.store.stored import StoredJob
 from jaxnmf.ratings import split
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxnmf.experiment.report import figures
-from jaxnmf.experiment.report.drawing import Scale
-from jaxnmf.experiment.report.pictures import MAX_WORDS, Block, Card
+from jaxnmf.experiment.report.blocks import Block, Card
+from jaxnmf.experiment.report.drawing import drawn, panel
 from jaxnmf.experiment.report.residual import distribution
+from jaxnmf.experiment.report.topics import MAX_WORDS
 from jaxnmf.experiment.report.words import listed, number
+from jaxnmf.plots.heatmap import draw_matrix
 from jaxnmf.ratings import Split, clipped
 
 ITEMS = 8  # of a component, or of a user
@@ -133,13 +134,13 @@ def _by_activity(U: np.ndarray, parts: Split) -> Card:
     mean = np.bincount(cell, U**2, minlength=size) / np.where(count, count, np.nan)
     values = np.sqrt(mean).reshape(PARTS, PARTS)
     known = values[np.isfinite(values)]
-    scale = Scale("viridis", float(known.min()), float(known.max()))
-    drawn = figures.heat_panel(
-        values, scale, "popularity of the item", "ratings of the user"
-    )
+    low, high = float(known.min()), float(known.max())
+    with panel(2.4, left=0.3) as axes:
+        draw_matrix(axes, values, vmin=low, vmax=high)
+        axes.set(xlabel="popularity of the item", ylabel="ratings of the user")
     caption = (
-        f"RMSE from {number(scale.low)} (dark) to {number(scale.high)} (light), test "
+        f"RMSE from {number(low)} (dark) to {number(high)} (light), test "
         "ratings in eight equal parts by the training ratings of their user (most at "
         "the bottom) and of their item (most at the right)."
     )
-    return Card(caption, panels=[drawn])
+    return Card(caption, panels=[drawn(axes)])

@@ -10,27 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LogNorm, Normalize
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from jaxnmf import plots
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment.report import words
-from jaxnmf.experiment.report.choices import told_apart
+from jaxnmf.experiment.report.config_names import config_names
 from jaxnmf.experiment.report.contents import Contents
-from jaxnmf.experiment.report.drawing import (
-    SHADES,
-    Drawing,
-    drawn,
-    log_ticks,
-    panel,
-    plain_ticks,
-)
-from jaxnmf.experiment.report.figures import Line
+from jaxnmf.experiment.report.drawing import Drawing, drawn, panel
+from jaxnmf.experiment.report.look import Line, styles
 from jaxnmf.experiment.report.tables import Table, shortest
 from jaxnmf.experiment.store.stored import StoredJob
+from jaxnmf.plots.sensitivity import medians as of_runs
+from jaxnmf.plots.sensitivity import profile
+from jaxnmf.plots.sensitivity_map import times_norm
 from jaxnmf.sweeps.lane import PENALTIES
 
 TITLE = "Sensitivity to settings"
@@ -40,14 +34,12 @@ TEMPLATE = "settings.html.j2"
 NEAR = {"within_1pct": 0.01, "within_10pct": 0.1}
 """Column of the sensitivity table → how far above the best error counts as there."""
 
-CELLS = 7  # columns of a heat map, up to which it has room for numbers
-
 
 def problems(jobs: Sequence[StoredJob]) -> Iterator[tuple[dict[str, Any], Any]]:
     """({dataset, loss, model, settings}, the runs) of each data set, loss, model and
     choice of settings to sweep among the jobs, in order."""
     jobs = [job for job in jobs if job.manifest.get("settings")]
-    datasets = told_apart([job.config["dataset"] for job in jobs])
+    datasets = config_names([job.config["dataset"] for job in jobs])
     found: dict[tuple[Any, ...], list[pd.DataFrame]] = {}
     for job, dataset in zip(jobs, datasets, strict=True):
         loss = str(job.summary["loss"].iloc[0])
@@ -66,24 +58,9 @@ def problems(jobs: Sequence[StoredJob]) -> Iterator[tuple[dict[str, Any], Any]]:
 
 
 def medians(runs: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
-    """A row a solver, rank and combination: the median error over the seeds, and its
-    ``low`` and ``high``."""
-    by = runs.groupby(["solver", "rank", *settings])["error"]
-    # Two infinite values in the middle have no mean.
-    median = by.quantile(0.5, interpolation="higher")
-    even = by.size() % 2 == 0
-    with np.errstate(invalid="ignore"):
-        median = median.where(~even | np.isinf(median), by.median())
-    return pd.DataFrame(
-        {"error": median, "low": by.min(), "high": by.max()}
-    ).reset_index()
-
-
-def profile(table: pd.DataFrame, setting: str) -> pd.DataFrame:
-    """Of each value of a setting, the row with the others at their best; ``table`` is
-    of one solver and rank."""
-    rows = table.loc[table.groupby(setting)["error"].idxmin()]
-    return rows.sort_values(setting, ignore_index=True)
+    """A row for each solver, rank and combination of values, as
+    `jaxnmf.plots.sensitivity.medians` has them."""
+    return of_runs(runs, ["solver", "rank", *settings])
 
 
 def sensitivity(runs: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
@@ -243,15 +220,15 @@ def _problem(
         (
             f"{setting}, rank {rank}",
             contents.files.figure(
-                f"{stem} {setting} rank {rank}", setting_panel(here, setting, used)
+                f"{stem} {setting} rank {rank}", _curve(here, setting, settings, used)
             ),
         )
         for setting in settings
-        for rank, here in table.groupby("rank", sort=True)
+        for rank, here in runs.groupby("rank", sort=True)
     ]
     maps = [
         (name, contents.files.figure(f"{stem} {name}", drawing))
-        for name, drawing in _maps(table, most_influential(table, settings))
+        for name, drawing in _maps(runs, most_influential(table, settings), settings)
     ]
     return {
         "title": title,
@@ -279,123 +256,47 @@ def most_influential(table: pd.DataFrame, settings: Sequence[str]) -> list[str]:
     return [setting for setting in settings if setting in first]
 
 
+def _curve(
+    runs: pd.DataFrame, setting: str, others: Sequence[str], lines: dict[str, Line]
+) -> Drawing:
+    """The median error of one rank against a setting, a line for each solver."""
+    with panel(2.9, title="median error") as axes:
+        plots.sensitivity(
+            runs,
+            setting,
+            others=others,
+            value="error",
+            by="solver",
+            styles=styles(lines),
+            legend=False,
+            ax=axes,
+        )
+    return drawn(axes)
+
+
 def _maps(
-    table: pd.DataFrame, settings: Sequence[str]
+    runs: pd.DataFrame, settings: Sequence[str], swept: Sequence[str]
 ) -> Iterator[tuple[str, Drawing]]:
     """(name, heat map) of each solver, and rank where two settings span the map."""
-    least = table.groupby("rank")["error"].transform("min")
-    table = table.assign(times=table["error"] / least)
-    norm = times_norm(table["times"])
+    table = medians(runs, swept)
+    least: Any = table.groupby("rank")["error"].min()
+    best = least.to_dict()
+    norm = times_norm(table["error"] / table["rank"].map(best))
     column = settings[0]
     row = settings[1] if len(settings) > 1 else "rank"
-    keys = ["solver"] if row == "rank" else ["solver", "rank"]
-    groups: Any = table.groupby(keys, sort=True)
+    groups: Any = runs.groupby(["solver"] if row == "rank" else ["solver", "rank"])
     for key, here in groups:
         name = str(key[0]) if row == "rank" else f"{key[0]}, rank {key[1]}"
-        errors, times = (
-            here.pivot_table(
-                index=row, columns=column, values=name, aggfunc="min", dropna=False
+        height = max(1.5, 0.75 + 0.32 * here[row].nunique())
+        with panel(height, left=0.7, bottom=0.5) as axes:
+            plots.sensitivity_map(
+                here,
+                row,
+                column,
+                others=swept,
+                value="error",
+                best=best,
+                norm=norm,
+                ax=axes,
             )
-            for name in ("error", "times")
-        )
-        yield name, heat_map(errors, times, norm)
-
-
-def times_norm(times: Any) -> Normalize:
-    """From 1 to the most times the least error, on a log scale beyond a decade."""
-    times = np.asarray(times, float)
-    most = float(times[np.isfinite(times)].max(initial=1.0))
-    return LogNorm(1, most) if most > 10 else Normalize(1, max(most, 1.01))
-
-
-def heat_map(values: pd.DataFrame, times: pd.DataFrame, norm: Normalize) -> Drawing:
-    """Errors, coloured by how many times the least of the rank they are, bright for 1;
-    a row a value of the index, grey where nothing finite was reached."""
-    rows, columns = values.shape
-    height = max(1.5, 0.75 + 0.32 * rows)
-    wide = columns > CELLS
-    figure, axes = panel(height, left=0.7, bottom=0.5)
-    colours = mpl.colormaps["viridis_r"].resampled(SHADES).with_extremes(bad="#b8bfc7")
-    parts = times.to_numpy(float)
-    image = axes.imshow(
-        np.where(np.isfinite(parts), parts, np.nan),
-        cmap=colours,
-        norm=norm,
-        aspect="auto",
-        interpolation="none",
-    )
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    step = -(-columns // 8)
-    axes.set_xticks(
-        range(0, columns, step), [shortest(x) for x in values.columns[::step]]
-    )
-    axes.set_yticks(range(rows), [shortest(y) for y in values.index])
-    axes.set(xlabel=str(values.columns.name), ylabel=str(values.index.name))
-    if wide:
-        bar = figure.colorbar(image, ax=axes, pad=0.02, label="times the least error")
-        bar.outline.set_visible(False)
-        return drawn(figure)
-    for (i, j), error in np.ndenumerate(values.to_numpy(float)):
-        bright = not np.isfinite(error) or float(norm(parts[i, j])) < 0.5
-        axes.text(
-            j,
-            i,
-            words.number(error) if np.isfinite(error) else "diverged",
-            ha="center",
-            va="center",
-            size=8,
-            color="#111111" if bright else "#fffffe",
-        )
-    return drawn(figure)
-
-
-def setting_panel(table: pd.DataFrame, setting: str, lines: dict[str, Line]) -> Drawing:
-    """The median error against a setting, a line a solver, and the range of its seeds;
-    ``table`` is of one rank. Where nothing finite was reached the line breaks."""
-    figure, axes = panel(2.9, title="median error")
-    shown = []
-    for solver, here in table.groupby("solver", sort=True):
-        by, line = profile(here, setting), lines[str(solver)]
-        by = by.replace(np.inf, np.nan)
-        x = by[setting]
-        axes.fill_between(
-            x, by["low"], by["high"], color=line.colour, alpha=0.15, linewidth=0
-        )
-        axes.plot(
-            x,
-            by["error"],
-            color=line.colour,
-            linestyle=line.pattern,
-            marker="o",
-            markersize=4,
-        )
-        shown.append(by[["error", "low", "high"]].to_numpy(float))
-    values = np.unique(table[setting].to_numpy(float))
-    _setting_axis(axes, values)
-    axes.set_xlabel(setting, parse_math=False)
-    errors = np.concatenate(shown)
-    errors = errors[np.isfinite(errors)]
-    if len(errors) and 0 < 10 * errors.min() < errors.max():
-        limits = errors.min() / 1.2, errors.max() * 1.2
-        axes.set(yscale="log", ylim=limits)
-        log_ticks(axes.yaxis, *limits)
-    else:
-        plain_ticks(axes.yaxis, 5)
-    return drawn(figure)
-
-
-def _setting_axis(axes: Any, values: np.ndarray) -> None:
-    """A log scale where values are positive, with a place for 0 beside it."""
-    positive = values[values > 0]
-    if (values < 0).any() or len(positive) < 2:
-        plain_ticks(axes.xaxis, 5)
-        return
-    if len(positive) == len(values):
-        axes.set_xscale("log")
-    else:
-        axes.set_xscale("symlog", linthresh=positive[0], linscale=1.0)
-    ticks = values[:: -(-len(values) // 7)]
-    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FixedFormatter([shortest(tick) for tick in ticks]))
+        yield name, drawn(axes)
