@@ -125,7 +125,8 @@ def _distribution(dataset: Any, W: np.ndarray, H: np.ndarray, size: Size) -> Blo
     known = rows.U[np.isfinite(rows.U)]
     parts = {"entries": known}
     if is_sparse(V):
-        stored = V[rows.index].tocoo()
+        here: Any = V[rows.index]  # pyright: ignore
+        stored = here.tocoo()
         parts = {"all entries": known, "where V > 0": rows.U[stored.row, stored.col]}
     return distribution(parts, "Distribution of the residual", note, "U")
 

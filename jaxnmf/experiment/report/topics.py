@@ -73,5 +73,6 @@ def word_block(
     found = top_words(weights[shown], dataset.column_names, most_words)
     for k, top in zip(shown, found, strict=True):
         words = [(word, f"{share:.1%}", share / top[0][1]) for word, share in top]
-        cards.append(Card(captions[k] if captions else str(k), words=words))
+        caption = str(captions[k]) if captions else str(k)
+        cards.append(Card(caption, words=words))
     return Block(heading, f"{note} {strongest_first(shown, order)}", "words", cards)

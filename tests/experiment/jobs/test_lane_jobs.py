@@ -10,12 +10,12 @@ import jaxnmf
 from jaxnmf import datasets, registry
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.jobs import lanes as lane_jobs
-from jaxnmf.experiment.report import build_report, choices, settings
+from jaxnmf.experiment.report import build_report, choices, planted, settings
 from jaxnmf.experiment.store import stored
 from jaxnmf.experiment.store.write import write_job
 from jaxnmf.selection.base import Data
-from jaxnmf.selection.consensus import Consensus
 from jaxnmf.selection.bi_cross_validation import BiCrossValidation
+from jaxnmf.selection.consensus import Consensus
 
 SMALL = ["dataset=synthetic", "dataset.m=30", "dataset.n=20", "dataset.rank=3"]
 QUICK = [*SMALL, "stop.max_iter=60", "ranks=[2,3,4]", "seeds=[0,1,2]"]
@@ -334,17 +334,7 @@ def test_how_often_planted_ranks_are_found_by_hand():
             "planted": [3.0, 3.0, 3.0, 5.0, np.nan],
         }
     )
-    found = choices.how_often(table).set_index(["method", "noise"])
+    found = planted.how_often(table).set_index(["method", "noise"])
     assert list(found.loc["m", "low"][["of", "found", "near"]]) == [3, 1, 2]
     assert list(found.loc["m", "high"][["of", "found", "near"]]) == [1, 1, 1]
     assert "k" not in found.index.get_level_values("method")
-
-
-def test_a_large_consensus_is_averaged_in_blocks():
-    C = np.kron(np.array([[1.0, 0.25], [0.25, 0.5]]), np.ones((6, 6)))
-    order = np.arange(12)
-    small = choices.reordered({"consensus": C, "order": order}, most=4)
-    expected = np.kron(np.array([[1.0, 0.25], [0.25, 0.5]]), np.ones((2, 2)))
-    np.testing.assert_allclose(small, expected)
-    reverse = choices.reordered({"consensus": C, "order": order[::-1]})
-    np.testing.assert_array_equal(reverse, C[::-1, ::-1])

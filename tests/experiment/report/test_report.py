@@ -27,10 +27,12 @@ from jaxnmf.experiment.report import (
     sentences,
     statistics,
     tables,
+    topics,
     words,
 )
 from jaxnmf.experiment.store.stored import read_jobs
 from jaxnmf.experiment.store.write import write_job
+from jaxnmf.plots import samples
 
 # ---------------------------------------------------------------- made-up tables
 
@@ -665,7 +667,7 @@ def test_topics_have_words_coherence_and_labels():
     many = dataclasses.replace(data, V=np.ones((99, 4)), labels=np.arange(99) % 50)
     many = dataclasses.replace(many, label_names=names(50))
     table = pictures.components(many, np.ones((99, 2)), H)[1]
-    assert len(table.cards[0].table.rows) == pictures.MAX_LABELS
+    assert len(table.cards[0].table.rows) == topics.MAX_LABELS
     assert "The 40 largest of 50 labels" in table.note
 
 
@@ -695,7 +697,7 @@ def test_a_large_sparse_matrix_is_never_made_dense(monkeypatch):
     blocks = residual.residual(
         dataset("text", V), rng.random((m, 2), np.float32), rng.random((2, n))
     )
-    assert max(made) <= residual.SAMPLE
+    assert max(made) <= samples.ENTRIES
     assert "the entries of 1000 of 300000 rows" in blocks[-1].note
 
 
