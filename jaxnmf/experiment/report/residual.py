@@ -48,9 +48,9 @@ def _images(dataset: Any, W: np.ndarray, H: np.ndarray, count: int) -> Block:
         )
         for title, line in zip(TITLES, axes, strict=True)
     ]
-    which = "The whole picture" if names == ["whole"] else listed(names)
+    which = "The whole picture" if names == ["whole"] else f"Shown: {listed(names)}"
     note = (
-        f"{which[0].upper()}{which[1:]}. V and W H from 0 (black) to "
+        f"{which}. V and W H from 0 (black) to "
         f"{number(_largest(axes[0, 0]))} (white); {_signed(axes[2, 0])}."
     )
     # One picture alone is beside its reconstruction, not above it.
