@@ -14,10 +14,13 @@ from jaxnmf.data.moments import Moments
 from jaxnmf.data.operand import EntryFn
 from jaxnmf.types import pytree, static
 
+# From this m/n on V is stored along its columns for lanes on a CPU.
+TALL = 4
+
 
 @pytree
 class Dense:
-    """A dense V. ``array`` is as stored; ``transposed`` says that Vᵀ is meant."""
+    """A dense V. ``array`` is as stored; with ``transposed`` V is its transpose."""
 
     array: Float[Array, "r c"]
     floor: Float[Array, ""]
@@ -39,6 +42,10 @@ class Dense:
     def entries(self) -> int:
         """How many numbers a product reads."""
         return self.array.size
+
+    @property
+    def by_entries(self) -> bool:
+        return False
 
     @property
     def dtype(self) -> Any:
@@ -88,6 +95,12 @@ class Dense:
             transposed=not self.transposed,
             block=max(1, min(c, self.block * c // r)),
         )
+
+    def for_lanes(self) -> Dense:
+        """The same V, stored along its longer side where it is tall, on one CPU."""
+        m, n = self.shape
+        on_one_cpu = jax.default_backend() == "cpu" and len(self.array.devices()) == 1
+        return self.stored_wide() if on_one_cpu and m >= TALL * n else self
 
     def to_host(self) -> np.ndarray:
         """V as NumPy sees it, without a copy where the memory is shared."""

@@ -54,6 +54,12 @@ class Operand(Protocol):
         ...
 
     @property
+    def by_entries(self) -> bool:
+        """Whether only its stored entries are held. Part of the data are then some
+        of these (`stored`), and else rows."""
+        ...
+
+    @property
     def dtype(self) -> Any:
         """The precision."""
         ...
@@ -88,6 +94,10 @@ class Operand(Protocol):
         self, fn: EntryFn, fixed: Any, free: Any
     ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
         """fixed Y (p, n) and free Yᵀ (p, m) from one pass over X."""
+        ...
+
+    def for_lanes(self) -> Operand:
+        """The same V, stored as suits the products of many lanes."""
         ...
 
     def to_host(self) -> Any:

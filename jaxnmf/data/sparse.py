@@ -88,6 +88,10 @@ class Sparse:
         return self.csr.data.shape[0]
 
     @property
+    def by_entries(self) -> bool:
+        return True
+
+    @property
     def dtype(self) -> Any:
         return self.csr.data.dtype
 
@@ -99,6 +103,15 @@ class Sparse:
             floor=self.floor,
             moments=self.moments.T,
         )
+
+    def stored(self, index: Int[Array, " b"]) -> tuple[Any, Any, Any, Any]:
+        """(rows, columns, values, weights) of the stored entries at ``index``."""
+        csr = self.csr
+        weights = None if csr.weights is None else csr.weights[index]
+        return csr.rows[index], csr.indices[index], csr.data[index], weights
+
+    def for_lanes(self) -> Sparse:
+        return self
 
     def to_host(self) -> Any:
         """V as a SciPy array."""

@@ -13,7 +13,6 @@ import optax
 from jaxtyping import Array, Int
 
 from jaxnmf._util.names import suggestion
-from jaxnmf.data.sparse import Sparse
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
@@ -151,7 +150,7 @@ class Optax:
     ) -> tuple[Factors, State]:
         del factors
         # Rows of V, or entries where they alone are known.
-        stored = isinstance(problem.operand, Sparse)
+        stored = problem.operand.by_entries
         batch_gradients = entry_gradients if stored else row_gradients
         total = problem.operand.entries if stored else problem.operand.shape[0]
         count = -(-total // self.batch) if self.batch else 1
@@ -280,15 +279,15 @@ def entry_gradients(
 ) -> tuple[Factors, Factors]:
     """(minus, plus) of both factors from some known entries of V, an index of nnz for
     none: nnz/b times theirs."""
-    csr, (Wt, H) = problem.operand.csr, factors
-    total = problem.operand.entries
+    operand, (Wt, H) = problem.operand, factors
+    total = operand.entries
     there = entries < total
     index = jnp.minimum(entries, total - 1)
-    rows, cols = csr.rows[index], csr.indices[index]
+    rows, cols, values, weights = operand.stored(index)
     W_there, H_there = Wt[:, rows], H[:, cols]
-    x = jnp.maximum((W_there * H_there).sum(0), problem.operand.floor)
-    weights = jnp.where(there, csr.weights[index], 0) * (total / there.sum())
-    a, b = (weights * y for y in problem.loss.split(csr.data[index], x))
+    x = jnp.maximum((W_there * H_there).sum(0), operand.floor)
+    weights = jnp.where(there, weights, 0) * (total / there.sum())
+    a, b = (weights * y for y in problem.loss.split(values, x))
 
     def spread(y: Any) -> Factors:
         return Factors(

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from jaxnmf.build import Objective, Start, at_rank, draw_start, make_problem
-from jaxnmf.data.dense import Dense
 from jaxnmf.objective.padding import padded
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run.loop import Run
@@ -18,7 +17,6 @@ from jaxnmf.run.programs import precision
 from jaxnmf.sweeps.lanes import Task
 from jaxnmf.types import Factors
 
-TALL = 4  # from this m/n on V is stored along its columns on a CPU
 PENALTIES = ("l1", "l2")
 
 
@@ -141,16 +139,9 @@ def stored_for_lanes(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
     for problem in problems:
         if id(problem) in made:
             continue
-        operand = problem.operand
-        m, n = operand.shape
-        tall = isinstance(operand, Dense) and m >= TALL * n
-        on_cpu = jax.default_backend() == "cpu"
-        if tall and on_cpu and len(operand.array.devices()) == 1:
-            made[id(problem)] = dataclasses.replace(
-                problem, operand=operand.stored_wide()
-            )
-        else:
-            made[id(problem)] = problem
+        made[id(problem)] = dataclasses.replace(
+            problem, operand=problem.operand.for_lanes()
+        )
     return tuple(made[id(problem)] for problem in problems)
 
 
