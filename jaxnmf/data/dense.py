@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxnmf.data.moments import Moments
-from jaxnmf.data.operand import EntryFn
+from jaxnmf.data.operand import EntryFn, true_shape
 from jaxnmf.types import pytree, static
 
 # From this m/n on V is stored along its columns for lanes on a CPU.
@@ -28,6 +28,7 @@ class Dense:
     weights: Float[Array, "r c"] | None = None
     transposed: bool = static(False)
     block: int = static(0)
+    padded: bool = static(default=False)
 
     @property
     def kind(self) -> str:
@@ -78,6 +79,25 @@ class Dense:
             moments=self.moments.sample(there.sum(dtype=self.dtype)),
         )
 
+    def padded_to(self, rows: int, columns: int) -> Dense:
+        """V with more rows and columns, of the floor of X (0 where there is none) and
+        of weight 0. With factors that are 0 there they add nothing to a loss with
+        φ(v, v) = 0."""
+        (r, c), (m, n) = self.array.shape, self.shape
+        width = [(0, rows - m), (0, columns - n)]
+        width = width[::-1] if self.transposed else width
+
+        def grown(x: jax.Array, value: Any) -> jax.Array:
+            return jnp.pad(x, width, constant_values=value)
+
+        array = grown(self.array, jnp.maximum(self.floor, 0))
+        weights = None if self.weights is None else grown(self.weights, 0)
+        new_r, new_c = array.shape
+        block = new_r if self.block >= r else max(1, self.block * c // new_c)
+        return dataclasses.replace(
+            self, array=array, weights=weights, block=block, padded=True
+        )
+
     def stored_wide(self) -> Dense:
         """The same V stored along its longer side, a copy where it is not.
 
@@ -104,11 +124,16 @@ class Dense:
 
     def to_host(self) -> np.ndarray:
         """V as NumPy sees it, without a copy where the memory is shared."""
-        return self._turned(np.asarray(self.array))
+        return self._on_host(self.array)
 
     def host_weights(self) -> np.ndarray | None:
         """The weights as NumPy sees them, None for data observed whole."""
-        return None if self.weights is None else self._turned(np.asarray(self.weights))
+        return None if self.weights is None else self._on_host(self.weights)
+
+    def _on_host(self, x: jax.Array) -> np.ndarray:
+        found = self._turned(np.asarray(x))
+        m, n = map(int, true_shape(self))
+        return found[:m, :n] if self.padded else found
 
     def _turned(self, x: Any) -> Any:
         return x.T if self.transposed else x

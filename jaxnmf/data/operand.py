@@ -49,6 +49,12 @@ class Operand(Protocol):
         ...
 
     @property
+    def padded(self) -> bool:
+        """Whether V has rows and columns that only pad it: then its moments say how
+        many others there are."""
+        ...
+
+    @property
     def entries(self) -> int:
         """How many numbers a product reads."""
         ...
@@ -67,6 +73,10 @@ class Operand(Protocol):
     @property
     def T(self) -> Operand:
         """Vᵀ."""
+        ...
+
+    def padded_to(self, rows: int, columns: int) -> Any:
+        """V with rows and columns that only pad it."""
         ...
 
     def dot(self, fixed: Float[Array, "p m"]) -> Float[Array, "p n"]:
@@ -107,6 +117,13 @@ class Operand(Protocol):
     def host_weights(self) -> Any:
         """The weights likewise, None where every entry is known."""
         ...
+
+
+def true_shape(operand: Operand) -> tuple[Any, Any]:
+    """(m, n) of V without what pads it: numbers, or leaves where it is padded."""
+    if not operand.padded:
+        return operand.shape
+    return operand.moments.rows, operand.moments.columns
 
 
 def taken(x: jax.Array, index: jax.Array) -> jax.Array:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxnmf.data.moments import Moments
-from jaxnmf.data.operand import EntryFn, taken
+from jaxnmf.data.operand import EntryFn, taken, true_shape
 from jaxnmf.data.padded_rows import PaddedRows
 from jaxnmf.types import pytree, static
 
@@ -50,6 +50,19 @@ class CSR:
     columns: int = static()
     blocks: int = static(1)
 
+    def padded_to(self, rows: int, columns: int) -> CSR:
+        """The same entries with more rows and columns, which store nothing."""
+        indptr = np.asarray(self.indptr)
+        starts = indptr[:-1].reshape(self.blocks, -1)
+        ends = np.append(starts[1:, :1], indptr[-1:])[:, None]
+        extra = rows - starts.shape[1]
+        starts = np.concatenate([starts, np.repeat(ends, extra, 1)], 1)
+        indptr = np.append(starts.ravel(), indptr[-1:])
+        pattern = self.padded and PaddedRows.of(np.asarray(self.indices), indptr)
+        return dataclasses.replace(
+            self, indptr=jnp.asarray(indptr), padded=pattern, columns=columns
+        )
+
     def weighted(self, y: Float[Array, " nnz"]) -> Float[Array, " nnz"]:
         return y if self.weights is None else y * self.weights
 
@@ -73,6 +86,7 @@ class Sparse:
     csr_t: CSR
     floor: Float[Array, ""]
     moments: Moments
+    padded: bool = static(default=False)
 
     @property
     def kind(self) -> str:
@@ -97,11 +111,17 @@ class Sparse:
 
     @property
     def T(self) -> Sparse:
-        return Sparse(
-            csr=self.csr_t,
-            csr_t=self.csr,
-            floor=self.floor,
-            moments=self.moments.T,
+        return dataclasses.replace(
+            self, csr=self.csr_t, csr_t=self.csr, moments=self.moments.T
+        )
+
+    def padded_to(self, rows: int, columns: int) -> Sparse:
+        """V with more rows and columns, which store nothing."""
+        return dataclasses.replace(
+            self,
+            csr=self.csr.padded_to(rows, columns),
+            csr_t=self.csr_t.padded_to(columns, rows),
+            padded=True,
         )
 
     def stored(self, index: Int[Array, " b"]) -> tuple[Any, Any, Any, Any]:
@@ -125,7 +145,8 @@ class Sparse:
         from scipy.sparse import coo_array
 
         data, rows, columns = map(np.asarray, (data, self.csr.rows, self.csr.indices))
-        return coo_array((data, (rows, columns)), shape=self.shape).tocsr()
+        shape = tuple(map(int, true_shape(self)))
+        return coo_array((data, (rows, columns)), shape=shape).tocsr()
 
     def dot(self, fixed: Float[Array, "p m"]) -> Float[Array, "p n"]:
         csr = self.csr_t

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
+from jaxnmf.data.operand import true_shape
 from jaxnmf.objective.problem import Problem
 from jaxnmf.types import FreeFactor
 
@@ -28,7 +31,12 @@ def inner_repeats(
     """
     if inner:
         return inner
-    ratio = problem.operand.entries / free.shape[1]
+    operand = problem.operand
+    ratio: Any = operand.entries / operand.shape[1]
+    if operand.padded:
+        rows, columns = true_shape(operand)
+        dense = operand.entries == operand.shape[0] * operand.shape[1]
+        ratio = rows if dense else operand.entries / columns
     # A Gram matrix for each column takes p²/2 an entry, and a sweep then p² a column.
     ratio = ratio / (problem.project.rank(free) if problem.by_gram else 2)
     return jnp.clip(1 + jnp.floor(share * ratio), 1, most).astype(jnp.int32)

@@ -154,7 +154,7 @@ def solve(
     """A run as one pure function, to be jitted or vmapped.
 
     Args:
-      problem: as it is, or padded by `jaxnmf.objective.padding`.
+      problem: as it is, or padded by `jaxnmf.padding`.
       solver: an instance.
       factors: feasible initial factors.
       key: for solvers that draw at random.

@@ -24,6 +24,9 @@ class Supports(NamedTuple):
       constraints: names of the constraints on a factor.
       signed: which of "V", "W" and "H" may have negative entries.
       symmetric: whether V must be a symmetric matrix.
+      padded: whether rows and columns that only pad V change nothing: the solver
+        counts by `jaxnmf.data.operand.true_shape` or by what the projection says is
+        present, and returns projected factors.
     """
 
     losses: str = "any"
@@ -31,6 +34,7 @@ class Supports(NamedTuple):
     constraints: frozenset[str] = frozenset({"nonnegative"})
     signed: frozenset[str] = frozenset()
     symmetric: bool = False
+    padded: bool = True
 
     def includes(self, loss: Loss) -> bool:
         """Whether a loss is among ``losses``."""
@@ -69,6 +73,11 @@ def operands_of(solver: Any) -> frozenset[str]:
     """The kinds of V that a solver supports: of a wrapper those that its inner solver
     supports too."""
     return solver.supports.operands & _inner(solver).operands
+
+
+def supports_padding(solver: Any) -> bool:
+    """Whether a solver allows a padded V: a wrapper as the solver inside does."""
+    return solver.supports.padded and _inner(solver).padded
 
 
 def _inner(solver: Any) -> Supports:

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from jaxnmf.build import Objective, Start, at_rank, draw_start, make_problem
-from jaxnmf.objective.padding import padded
 from jaxnmf.objective.problem import Problem
+from jaxnmf.padding import padded
 from jaxnmf.run.loop import Run
 from jaxnmf.run.programs import precision
 from jaxnmf.sweeps.lanes import Task
@@ -112,9 +112,10 @@ class LaneBuilder:
         problem = self.problem(lane)
         factors = self.start(lane, problem)
         extra = self.sizes[lane.rank] - lane.rank
-        problem, factors = padded(problem, factors, len(factors.H) + extra)
         own = {k: v for k, v in lane.settings.items() if k not in PENALTIES}
         solver = dataclasses.replace(self.solver, **own)
+        rank = len(factors.H) + extra
+        problem, factors = padded(problem, factors, solver, rank=rank)
         solver = jax.tree.map(lambda x: np.asarray(x, self.dtype), solver)
         return Task(problem, solver, factors, np.int64(lane.seed))
 

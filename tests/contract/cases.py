@@ -17,11 +17,10 @@ import scipy.sparse
 import sklearn.decomposition
 
 import jaxnmf
-from jaxnmf import registry
+from jaxnmf import padding, registry
 from jaxnmf.build import Objective, feasible_sets
 from jaxnmf.data.convert import as_operand
 from jaxnmf.init.start import initial_factors
-from jaxnmf.objective import padding
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.offsets import start_with_offsets, with_offsets
 from jaxnmf.objective.penalties import Penalty
@@ -185,11 +184,10 @@ def setup(
         problem = with_offsets(problem, len(factors.H), *given)
         factors = start_with_offsets(operand, factors, *given, drawn=True)
     factors = problem.start(factors)
+    solver = registry.make_solver(case.solver, options)
     if padded:
-        problem, factors = padding.padded(problem, factors, PADDED_RANK)
-    solver = programs.as_leaves(
-        registry.make_solver(case.solver, options), operand.dtype
-    )
+        problem, factors = padding.padded(problem, factors, solver, rank=PADDED_RANK)
+    solver = programs.as_leaves(solver, operand.dtype)
     factors = jax.tree.map(jnp.asarray, factors)
     return Setup(problem, solver, factors, jax.random.key(seed))
 

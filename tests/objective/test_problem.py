@@ -12,11 +12,12 @@ from scipy import optimize, sparse
 
 from jaxnmf.data.convert import as_operand
 from jaxnmf.objective.losses import Frobenius, KullbackLeibler
-from jaxnmf.objective.padding import padded
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
+from jaxnmf.padding import padded
 from jaxnmf.registry import make_loss
 from jaxnmf.run.programs import precision
+from jaxnmf.solvers import PGD
 from jaxnmf.types import Factors
 
 M, N, RANK = 9, 7, 3
@@ -146,7 +147,7 @@ def test_a_sparse_matrix_gives_what_a_dense_one_gives(loss, penalties):
 @each_loss
 def test_components_that_only_pad_change_nothing(loss, penalties):
     bare = make(loss, penalties=penalties)
-    larger, at = padded(bare, factors(), RANK + 2)
+    larger, at = padded(bare, factors(), PGD(), rank=RANK + 2)
     for function in (value, kkt):
         expected = float(function(bare, factors()))
         assert float(function(larger, at)) == pytest.approx(expected, rel=1e-12)
@@ -155,7 +156,7 @@ def test_components_that_only_pad_change_nothing(loss, penalties):
 def test_components_that_only_pad_are_not_pulled_to_a_mean():
     penalties = (Penalty(l2=0.3, toward=0.7), Penalty(l2=0.2, toward=0.4))
     bare = make("frobenius", penalties=penalties)
-    larger, at = padded(bare, factors(), RANK + 2)
+    larger, at = padded(bare, factors(), PGD(), rank=RANK + 2)
     assert float(value(larger, at)) == pytest.approx(float(value(bare, factors())))
 
 

@@ -12,8 +12,8 @@ import jaxnmf
 from jaxnmf.data.convert import as_operand
 from jaxnmf.init.start import initial_factors
 from jaxnmf.objective.losses import Frobenius
-from jaxnmf.objective.padding import padded
 from jaxnmf.objective.problem import Problem
+from jaxnmf.padding import padded
 from jaxnmf.registry import make_solver
 from jaxnmf.run import loop
 from jaxnmf.run.programs import precision
@@ -48,7 +48,7 @@ def test_padding_the_rank_changes_nothing(rng, polish_after):
         for extra in (0, 3):
             problem = Problem.of(operand, Frobenius())
             pair = initial_factors(operand, 4, "random", 0)
-            problem, factors = padded(problem, pair, 4 + extra)
+            problem, factors = padded(problem, pair, solver, rank=4 + extra)
             state = jax.jit(solver.init)(problem, factors, jax.random.key(3))
             factors, _ = jax.jit(loop.advance)(problem, solver, factors, state, 30)
             found.append([np.asarray(X) for X in factors])

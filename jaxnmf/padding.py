@@ -1,0 +1,124 @@
+"""Padding: a problem of a larger rank and shape, with the same solution.
+
+Problems of one shape share a compiled program and can be lanes of one run. What pads a
+problem is held at 0 in the factors and adds nothing to the objective, the gradients and
+the KKT residual, so that a run from padded factors is that of the problem itself, to
+rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnmf.data.operand import Operand
+from jaxnmf.objective.losses import Loss
+from jaxnmf.objective.problem import Problem
+from jaxnmf.solvers.base import supports_padding
+from jaxnmf.types import Factors
+
+
+def padded(
+    problem: Problem,
+    factors: Factors,
+    solver: Any,
+    *,
+    rank: int | None = None,
+    shape: tuple[int, int] | None = None,
+) -> tuple[Problem, Factors]:
+    """A problem and its initial factors, padded on the host.
+
+    Args:
+      problem: over a V that is not padded.
+      factors: of the problem's own rank and shape.
+      solver: what the problem is for.
+      rank: of the padded factors, their own by default. The problem gets held entries
+        in any case, and so has one structure with others of that rank.
+      shape: (m, n) of the padded V; None leaves V as it is. A dense V gets entries at
+        the floor of X, a sparse V rows and columns that store nothing, and data
+        observed in part entries of weight 0.
+
+    Raises:
+      ValueError: V is to be padded for a loss with φ(v, v) ≠ 0, or for a solver that
+        does not support it; or the problem is larger already.
+    """
+    own = (len(factors.H), *problem.operand.shape)
+    size = (own[0] if rank is None else rank, *(shape or own[1:]))
+    if any(new < old for new, old in zip(size, own, strict=True)):
+        raise ValueError(f"padding: (rank, m, n) = {own} is larger than {size}")
+    operand = problem.operand
+    if shape is not None:
+        _check_loss(problem.loss, operand)
+        operand = operand.padded_to(*shape)
+    sides = zip(
+        problem.projects,
+        problem.penalties,
+        factors,
+        zip(own[1:], size[1:], strict=True),
+        strict=True,
+    )
+    projects, penalties, larger = [], [], []
+    for project, penalty, X, columns in sides:
+        # For each axis of a factor, its size and the padded one.
+        axes = ((own[0], size[0]), columns)
+        held = [[np.nan]] if project.held is None else project.held
+        held = np.asarray(held, operand.dtype)
+        width = held.shape[1] if shape is None else columns[0]
+        held = np.broadcast_to(held, (own[0], width))
+        projects.append(dataclasses.replace(project, held=_grown(held, axes)))
+        penalties.append(jax.tree.map(lambda x, a=axes: _grown(x, a), penalty))
+        larger.append(_grown(X, axes))
+    problem = dataclasses.replace(
+        problem,
+        operand=operand,
+        projects=tuple(projects),
+        penalties=tuple(penalties),
+    )
+    if shape is not None:
+        _check_solver(solver, problem)
+    return problem, Factors(*larger)
+
+
+def _grown(x: Any, axes: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """x with zeros up to the padded size along each axis on which it has an entry for
+    each component or column; a number as it is."""
+    x = np.asarray(x)
+    if not x.ndim:
+        return x
+    pairs = zip(x.shape, axes, strict=True)
+    return np.pad(x, [(0, new - old if n == old else 0) for n, (old, new) in pairs])
+
+
+def _check_loss(loss: Loss, operand: Operand) -> None:
+    """Refuse a loss that entries of equal v and x add to."""
+    name = type(loss).name or type(loss).__name__
+    for v in (max(float(operand.floor), 0.0), 1.0):
+        at = jnp.asarray(v, operand.dtype)
+        equal, apart = (abs(float(loss.pointwise(at, x))) for x in (at, 2 * at))
+        if not equal <= 1e-6 * apart:  # also where it is no number
+            raise ValueError(
+                f"loss {name!r} is {equal:g} at v = x = {v:g}; V can be padded only "
+                "for a loss that is 0 there"
+            )
+
+
+def _check_solver(solver: Any, problem: Problem) -> None:
+    """Refuse a solver whose result depends on what pads V, by its class or settings."""
+    if not supports_padding(solver):
+        name = getattr(solver, "name", type(solver).__name__)
+        raise ValueError(
+            f"solver {name!r} does not support a padded V, which would change its "
+            "result"
+        )
+    if hasattr(solver, "check"):
+        solver.check(problem)
+
+
+def unpadded(factors: Factors, rank: int, shape: tuple[int, int]) -> Factors:
+    """Padded factors of a problem, without what pads them."""
+    m, n = shape
+    return Factors(factors.Wt[:rank, :m], factors.H[:rank, :n])
