@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.inverses import inverse
 from jaxnmf.kernels.repeats import inner_repeats
+from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
 
 # The components from which a sweep works on tiles, and the rows of a tile: measured on
@@ -73,7 +74,7 @@ def sweep(
             # gram[k] @ X as one vector-matrix product: ten times faster than a sum.
             descent = cross[k] - gram[k] @ X - l1(first + k) - l2(first + k) * x
             if rough is not None:
-                bend = jnp.diff(jnp.pad(jnp.diff(x), 1))
+                bend = jnp.diff(jnp.pad(differences(problem.project, x), 1))
                 descent = descent + rough[first + k] * bend
             return X.at[k].set(project(x + descent * steps[first + k]))
 
@@ -96,6 +97,17 @@ def sweep(
     if p % TILE:
         X = tile(X, p - p % TILE, p % TILE)
     return problem.project.hold(X)
+
+
+def differences(
+    project: NonNegative, X: Float[Array, "*p q"]
+) -> Float[Array, "*p q-1"]:
+    """The differences of neighbouring columns, 0 where one of them is absent."""
+    steps = jnp.diff(X)
+    if project.held is None:
+        return steps
+    present = project.columns(jnp.atleast_2d(X))[0]
+    return jnp.where(present[1:] & present[:-1], steps, 0)
 
 
 def sweeps(

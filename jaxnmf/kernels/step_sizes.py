@@ -27,7 +27,7 @@ def first_step(problem: Problem, fixed: FixedFactor, free: FreeFactor) -> jax.Ar
     """The first trial step where no Lipschitz constant is known: the sum of the
     factor's entries over the sum of ``plus``."""
     _, plus = problem.gradient(fixed, free)
-    scale = plus.sum(1).sum()
+    scale = problem.project.masked(plus).sum(1).sum()
     size = free.sum(1).sum()
     return jnp.where(scale > 0, size / jnp.where(scale > 0, scale, 1), 1)
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxnmf.data.operand import true_shape
 from jaxnmf.kernels.inverses import inverse
 from jaxnmf.kernels.multiplicative import quotient
 from jaxnmf.objective.problem import Problem
@@ -22,6 +23,7 @@ class Prior(NamedTuple):
 
     dispersion: Scalar  # φ
     b: Scalar  # scale of the prior of the relevance weights
+    size: Scalar  # m + n
 
 
 @register_solver("ard")
@@ -79,13 +81,14 @@ class ARD:
         else:
             b = jnp.sqrt((a - 1) * (a - 2) * mean / rank)
         dispersion = jnp.asarray(self.dispersion, H.dtype)
-        return Prior(dispersion * mean**problem.loss.beta, b)
+        size = jnp.asarray(sum(true_shape(problem.operand)), H.dtype)
+        return Prior(dispersion * mean**problem.loss.beta, b, size)
 
     def step(
         self, problem: Problem, factors: Factors, state: Prior
     ) -> tuple[Factors, Prior]:
         Wt, H = factors
-        shrink = (state.dispersion * inverse(self.weights(factors, state.b)))[:, None]
+        shrink = (state.dispersion * inverse(self.weights(factors, state)))[:, None]
         H = self._update(problem, Wt, H, shrink)
         return Factors(self._update(problem.T, H, Wt, shrink), H), state
 
@@ -104,22 +107,19 @@ class ARD:
         step = quotient(minus, plus + shrink) ** exponent
         return problem.project(free * step)
 
-    def weights(self, factors: Factors, b: Scalar) -> Float[Array, " p"]:
+    def weights(self, factors: Factors, state: Prior) -> Float[Array, " p"]:
         """λ, one for each component."""
         Wt, H = factors
-        count = Wt.shape[1] + H.shape[1]
         if self.prior == "l2":
-            size, c = (
-                0.5 * ((Wt * Wt).sum(1) + (H * H).sum(1)),
-                0.5 * count + self.a + 1,
-            )
+            f = 0.5 * ((Wt * Wt).sum(1) + (H * H).sum(1))
+            c = 0.5 * state.size + self.a + 1
         else:
-            size, c = Wt.sum(1) + H.sum(1), count + self.a + 1
-        return (size + b) / c
+            f, c = Wt.sum(1) + H.sum(1), state.size + self.a + 1
+        return (f + state.b) / c
 
     def relevance(self, problem: Problem, factors: Factors) -> Float[Array, " p"]:
         """(λ_k − b/c) / (b/c) of each component: 0 at the bound."""
-        b = self.init(problem, factors, jax.random.key(0)).b
+        state = self.init(problem, factors, jax.random.key(0))
         nothing = Factors(*(jnp.zeros_like(X) for X in factors))
-        bound = self.weights(nothing, b)
-        return self.weights(factors, b) / bound - 1
+        bound = self.weights(nothing, state)
+        return self.weights(factors, state) / bound - 1

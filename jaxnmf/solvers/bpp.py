@@ -26,7 +26,7 @@ from jaxnmf.types import Cross, FreeFactor, Index, State, static
 PATIENCE = 3  # full exchanges without progress, as in Kim & Park
 CG_STEPS = 6  # of conjugate gradients for each exchange
 CG_ROUNDS = 20  # exchanges by conjugate gradients at most
-CG_UNTIL = 0.02  # fraction of columns left, for which Cholesky factors are cheaper
+CG_UNTIL = 50  # one column of so many left, for which Cholesky factors are cheaper
 TILE_ENTRIES = 2**15  # of the Gram matrices that are factorised at once
 
 
@@ -134,8 +134,10 @@ def nnls(
     start = jnp.zeros_like(cross) if start is None else start
     # The part of entries that are not free goes to the right-hand side.
     old = jnp.where(free, start, 0)
+    unknown: Any = q  # columns
     if free is not True:
         cross = cross - gram @ (start - old)
+        unknown = jnp.broadcast_to(jnp.any(free, 0), (q,)).sum(dtype=jnp.int32)
     width = min(q, tile or max(1, TILE_ENTRIES // p**2))
     epsilon = float(jnp.finfo(cross.dtype).eps)
     curvature = gram.diagonal
@@ -192,7 +194,7 @@ def nnls(
 
     def many_left(now: _Columns) -> Bool[Array, ""]:
         left = (~now.converged).sum(dtype=jnp.int32)
-        return (now.rounds < min(CG_ROUNDS, exchanges)) & (left > int(CG_UNTIL * q))
+        return (now.rounds < min(CG_ROUNDS, exchanges)) & (left > unknown // CG_UNTIL)
 
     def any_left(now: _Columns) -> Bool[Array, ""]:
         return (now.rounds < exchanges) & ~now.converged.all()

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxnmf.data.moments import Moments
+from jaxnmf.data.operand import true_shape
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_solver, register_solver
 from jaxnmf.solvers.base import QUADRATIC, Supports, gives_nnls
@@ -26,6 +27,7 @@ class LowRank:
     floor: Float[Array, ""]
     moments: Moments  # of V
     entries: int = static()  # of V, so that solvers repeat their sweeps as on V
+    padded: bool = static(default=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -132,24 +134,32 @@ def compress(
     """Q and QᵀV, with rank + oversample columns in use of room for most + oversample.
 
     A column of Ω depends on its number alone and QR works from the first on, so a
-    larger ``most`` with the same ``rank`` adds columns of zeros and nothing else.
+    larger ``most`` with the same ``rank`` adds columns of zeros and nothing else. What
+    pads V takes no part.
     """
     (m, n), dtype = operand.shape, operand.dtype
+    rows, columns = true_shape(operand)
     room = min(most + oversample, m, n)
     numbers = jnp.arange(room, dtype=jnp.int32)
-    used = (numbers.astype(dtype) < rank + oversample)[:, None]
+    count = jnp.minimum(rank + oversample, jnp.minimum(rows, columns))
+    used = (numbers.astype(dtype) < count)[:, None]
+    tall, wide = (
+        used & (jnp.arange(size, dtype=jnp.int32).astype(dtype) < own)
+        for size, own in ((m, rows), (n, columns))
+    )
 
     def gaussian(number: jax.Array) -> jax.Array:
         return jax.random.normal(jax.random.fold_in(key, number), (n,), dtype)
 
-    def basis(Y: Float[Array, "l q"]) -> Float[Array, "l q"]:
+    def basis(Y: Float[Array, "l q"], used: Bool[Array, "l q"]) -> Float[Array, "l q"]:
         # QR completes the basis where a column is 0: what it adds is taken out.
         return jnp.where(used, jnp.linalg.qr(jnp.where(used, Y, 0).T)[0].T, 0)
 
     def again(_: Any, Q: Any) -> Any:
-        return basis(operand.T.dot(basis(operand.dot(Q))))
+        return basis(operand.T.dot(basis(operand.dot(Q), wide)), tall)
 
-    Q = basis(operand.T.dot(jax.vmap(gaussian)(numbers)))
+    normals = jnp.where(wide, jax.vmap(gaussian)(numbers), 0)
+    Q = basis(operand.T.dot(normals), tall)
     Q = jax.lax.fori_loop(0, power, again, Q)
     return LowRank(
         left=Q,
@@ -157,4 +167,5 @@ def compress(
         floor=operand.floor,
         moments=operand.moments,
         entries=operand.entries,
+        padded=operand.padded,
     )

@@ -5,13 +5,14 @@ Each minimises its own objective, told in its docstring; l1 and l2 come on top.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from jaxnmf.kernels.coordinate import sweep
+from jaxnmf.kernels.coordinate import differences, sweep
 from jaxnmf.kernels.inverses import inverse
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
@@ -49,7 +50,8 @@ class Orthogonal(Alternating):
         """‖v_i‖² (m,)."""
         del key
         Wt, H = factors
-        rows, columns = jnp.ones_like(Wt[:1]), jnp.ones_like(H[:1])
+        rows = jnp.ones_like(Wt[:1])
+        columns = jnp.asarray(problem.project.columns(H), H.dtype)
         (squares,) = problem.T.operand.map_dot(lambda v, _: (v * v,), columns, rows)
         return squares[0]
 
@@ -77,6 +79,7 @@ class Orthogonal(Alternating):
         """Wt with the worst-fitted rows given to the components that have none."""
         p, m = Wt.shape
         empty = problem.project.components(Wt)[:, 0] & (Wt.sum(1) == 0)
+        residual = jnp.where(problem.T.project.columns(Wt)[0], residual, -jnp.inf)
         worst, rows = jax.lax.top_k(residual, min(p, m))
         turn = jnp.clip(jnp.cumsum(empty, dtype=jnp.int32) - 1, 0, min(p, m) - 1)
         # A row that is fitted up to rounding has nothing to give.
@@ -124,12 +127,17 @@ class SparseHoyer(Alternating):
     ) -> tuple[Factors, Any]:
         Wt, H = factors
 
-        def hoyer(x: jax.Array) -> jax.Array:
-            return onto_sparseness(x, self.sparseness)
+        def hoyer(columns: jax.Array) -> Callable[[jax.Array], jax.Array]:
+            return lambda x: onto_sparseness(x, self.sparseness, columns[0])
 
+        columns = {
+            "W": problem.T.project.columns(Wt),
+            "H": problem.project.columns(H),
+        }
         # The constrained factor first, so that the other is fitted to it.
         for name in ("W", "H") if self.factor == "W" else ("H", "W"):
-            project = hoyer if self.factor in (name, "both") else None
+            constrained = self.factor in (name, "both")
+            project = hoyer(columns[name]) if constrained else None
             if name == "H":
                 H = sweep(problem, *problem.quadratic(Wt), H, project)
             else:
@@ -188,7 +196,7 @@ class Smooth(Alternating):
 
         X = jax.lax.fori_loop(0, self.inner, smoother, X)
         gram_X, cross_X = problem.T.quadratic(X)
-        bends = (jnp.diff(X, axis=1) ** 2).sum(1)
+        bends = (differences(problem.project, X) ** 2).sum(1)
         gram_X = gram_X.plus_diagonal(weight * bends[:, None])
 
         def fit(_: Any, Y: Any) -> Any:
@@ -198,10 +206,12 @@ class Smooth(Alternating):
         return (factors.T if self.factor == "W" else factors), state
 
 
-def onto_sparseness(x: Float[Array, " n"], sparseness: Any) -> Float[Array, " n"]:
-    """The nearest y ≥ 0 with (√n − ‖y‖₁/‖y‖₂)/(√n − 1) = sparseness, or 0."""
-    n = x.shape[0]
-    root = jnp.sqrt(jnp.asarray(n, x.dtype))
+def onto_sparseness(
+    x: Float[Array, " n"], sparseness: Any, present: Bool[Array, " n"]
+) -> Float[Array, " n"]:
+    """The nearest y ≥ 0 with (√n − ‖y‖₁/‖y‖₂)/(√n − 1) = sparseness, or 0, for the n
+    entries that are present."""
+    root = jnp.sqrt(present.sum(dtype=x.dtype))
     ratio = root - sparseness * (root - 1)  # ‖y‖₁ / ‖y‖₂
 
     def excess(kept: Any) -> Any:
@@ -225,8 +235,7 @@ def onto_sparseness(x: Float[Array, " n"], sparseness: Any) -> Float[Array, " n"
         fewer = dropped(carry[0])
         return fewer, (fewer != carry[0]).any()
 
-    every = jnp.ones(x.shape, bool)
-    kept, _ = jax.lax.while_loop(settling, drop, (every, jnp.asarray(True)))
+    kept, _ = jax.lax.while_loop(settling, drop, (present, jnp.asarray(True)))
     direction = NonNegative().entrywise(jnp.where(kept, excess(kept), 0))
     direction = jnp.where(direction.sum() > 0, direction, kept.astype(x.dtype))
     direction = direction / jnp.sqrt((direction * direction).sum())

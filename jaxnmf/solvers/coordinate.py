@@ -56,6 +56,7 @@ class GCD(Alternating):
         def best(X: Any, D: Any) -> tuple[Any, Any, Any]:
             """(gain, which entry, by how much) of every column."""
             move = project.entrywise(X - D * length) - X
+            move = jnp.where(project.free, move, 0)
             gain = -move * (D + 0.5 * curvature * move)
             k = gain.argmax(0).astype(jnp.int32)[None]
             take = [jnp.take_along_axis(x, k, axis=0) for x in (gain, move)]

@@ -129,6 +129,8 @@ def coordinate_pass(
     """``inner`` passes of coordinate descent over the rows of ``free``, dense V."""
     operand, penalty = problem.operand, problem.penalty
     p, by_rows = free.shape[0], operand.transposed
+    rows = problem.T.project.columns(fixed)[0]  # that do not pad V
+    rows = rows if by_rows else rows[:, None]
 
     def dot(w: Any, y: Any) -> Any:
         return y @ w if by_rows else w @ y
@@ -138,7 +140,7 @@ def coordinate_pass(
 
     def columns(v: Any, X: Any) -> Any:
         """The new columns X of the free factor that belong to the columns v."""
-        smallest = jnp.where(v > 0, v, jnp.inf).min(1 if by_rows else 0)
+        smallest = jnp.where((v > 0) & rows, v, jnp.inf).min(1 if by_rows else 0)
         theta = 1 / jnp.sqrt(smallest)  # 0 where the column has no positive v
         WH = jnp.maximum(X.T @ fixed if by_rows else fixed.T @ X, operand.floor)
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxnmf.kernels.blocks import by_column_blocks
 from jaxnmf.kernels.inverses import inverted
@@ -80,9 +80,13 @@ class KLADMM(Alternating):
 
     def half_init(self, problem: Problem, fixed: Any, free: Any) -> State:
         operand = problem.operand
-        rows = apart(operand.T.dot(jnp.ones_like(free[:1]))[0])
-        totals = apart(operand.dot(jnp.ones_like(fixed[:1])))
-        return State(rows / rows.sum(), totals, jnp.full_like(totals, self.penalty))
+        # What pads V is in no sum.
+        below, across = problem.T.project.columns(fixed), problem.project.columns(free)
+        ones = [jnp.asarray(x, free.dtype) for x in (below, across)]
+        rows = apart(operand.T.dot(ones[1]), below)[0]
+        totals = apart(operand.dot(ones[0]), across)
+        shares = rows / jnp.where(below[0], rows, 0).sum()
+        return State(shares, totals, jnp.full_like(totals, self.penalty))
 
     def half_step(
         self, problem: Problem, fixed: Any, free: Any, state: State
@@ -174,6 +178,7 @@ def positive(x: jax.Array) -> jax.Array:
     return jnp.where(x > 0, x, 1)
 
 
-def apart(sums: jax.Array) -> jax.Array:
+def apart(sums: Float[Array, "1 q"], present: Bool[Array, "1 q"]) -> Any:
     """Sums of rows or columns as units, none of them 0."""
-    return jnp.maximum(sums, 1e-6 * positive(sums.mean()))
+    mean = jnp.where(present, sums, 0).sum() / present.sum(dtype=sums.dtype)
+    return jnp.maximum(sums, 1e-6 * positive(mean))

@@ -59,7 +59,9 @@ class KLMirror(Alternating):
 
     def half_init(self, problem: Problem, fixed: Any, free: Any) -> State:
         return State(
-            smooth=problem.operand.dot(jnp.ones_like(fixed[:1])),
+            smooth=problem.operand.dot(
+                jnp.asarray(problem.T.project.columns(fixed), fixed.dtype)
+            ),
             last=free,
             floor=self.floor * problem.project.mean(free),
             momentum=jnp.ones((), problem.operand.dtype),

@@ -36,7 +36,8 @@ class Minibatch:
     in every step, which is an epoch. For each batch b: H ← the best for Σ_c w_c S_c,
     with S_c the statistics that batch c left when it was last visited; then the codes
     of the rows, columns of Wt; then S_b of the new codes in place of the old, with
-    w_b = 1 and every other weight multiplied by ρ.
+    w_b = 1 and every other weight multiplied by ρ. A padded V is refused: its rows
+    would be dealt differently.
     """
 
     monotone: ClassVar[bool] = False
@@ -188,7 +189,9 @@ class OnlineHALS(Minibatch):
     replacing a batch's share in the sums.
     """
 
-    supports: ClassVar[Supports] = QUADRATIC._replace(operands=frozenset({"dense"}))
+    supports: ClassVar[Supports] = QUADRATIC._replace(
+        operands=frozenset({"dense"}), padded=False
+    )
     batch: int = static(256)
     inner: int = static(0)
     forget: float = 0.9
@@ -240,7 +243,9 @@ class MinibatchMU(Minibatch):
     majorization-minimization algorithms for large-scale optimization", NIPS 26 (2013).
     """
 
-    supports: ClassVar[Supports] = BETA._replace(operands=frozenset({"dense"}))
+    supports: ClassVar[Supports] = BETA._replace(
+        operands=frozenset({"dense"}), padded=False
+    )
     batch: int = static(256)
     inner: int = static(1)
     forget: float = 0.9
@@ -248,7 +253,12 @@ class MinibatchMU(Minibatch):
     floor: float = 1e-10
 
     def constants(self, problem: Problem, factors: Factors) -> Factors:
-        return Factors(*(self.floor * problem.project.mean(X) for X in factors))
+        return Factors(
+            *(
+                self.floor * P.mean(X)
+                for P, X in zip(problem.projects, factors, strict=True)
+            )
+        )
 
     def statistics(self, part: Problem, codes: Any, H: Any) -> Any:
         minus, plus = part.gradient(codes, H)

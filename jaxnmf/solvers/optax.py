@@ -126,11 +126,13 @@ class Optax:
                 object.__setattr__(self, name, Options(given))
 
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
-        mean = problem.project.mean
-        scale = Factors(*(mean(X) for X in factors))
+        def means(pair: Factors) -> list[jax.Array]:
+            return [P.mean(X) for P, X in zip(problem.projects, pair, strict=True)]
+
+        scale = Factors(*means(factors))
         scale = Factors(*(jnp.where(s > 0, s, 1) for s in scale))
         _, plus = problem.gradients(factors)
-        units = [s * mean(p) for s, p in zip(scale, plus, strict=True)]
+        units = [s * p for s, p in zip(scale, means(plus), strict=True)]
         unit = 0.5 * (units[0] + units[1])
         unit = jnp.where(unit > 0, unit, 1)
         raw = Factors(
@@ -139,6 +141,11 @@ class Optax:
         return State(raw, self._optimiser().init(raw), scale, unit, key)
 
     def check(self, problem: Problem) -> None:
+        if self.batch and problem.operand.padded:
+            raise ValueError(
+                f"solver 'optax': batch={self.batch} draws rows at random, which are "
+                "others where V is padded; use batch=0"
+            )
         if self.batch and problem.operand.kind == "sparse":
             raise ValueError(
                 f"solver 'optax': batch={self.batch} takes rows of a dense V, or known "

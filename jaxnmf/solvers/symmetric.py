@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxnmf.kernels.coordinate import sweeps
 from jaxnmf.objective.problem import Problem
@@ -63,13 +62,14 @@ class SymmetricNMF(Alternating):
 
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Any:
         """μ, by power iterations: for a V ≥ 0 they start well from ones."""
-        del factors, key
-        n, dtype = problem.operand.shape[0], problem.operand.dtype
-        x = jnp.full((1, n), 1 / np.sqrt(n), dtype)
+        del key
+        dtype = problem.operand.dtype
+        present = jnp.asarray(problem.project.columns(factors.H), dtype)
+        x = present / jnp.sqrt(present.sum())
 
         def power(_: Any, carry: Any) -> Any:
             x, _ = carry
-            y = problem.operand.dot(x)
+            y = present * problem.operand.dot(x)
             size = jnp.sqrt((y * y).sum())
             return y / jnp.where(size > 0, size, 1), size
 

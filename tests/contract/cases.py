@@ -157,6 +157,7 @@ def setup(
     dtype: str = "float64",
     penalties: tuple[Penalty, Penalty] | None = None,
     padded: bool = False,
+    shape: Any = None,
     init: Any = "random",
     seed: int = 0,
     options: Any = None,
@@ -165,7 +166,8 @@ def setup(
     offsets: Any = False,
     toward: str = "zero",
 ) -> Setup:
-    """A run of a case from random or given (W, H), at RANK or padded to PADDED_RANK."""
+    """A run of a case from random or given (W, H), at RANK or padded to PADDED_RANK,
+    and to a shape of V."""
     supports = case.solver_class.supports
     objective = Objective.of(constraints=constraints, offsets=offsets, toward=toward)
     V = for_solver(case.solver, data() if V is None else V)
@@ -186,7 +188,9 @@ def setup(
     factors = problem.start(factors)
     solver = registry.make_solver(case.solver, options)
     if padded:
-        problem, factors = padding.padded(problem, factors, solver, rank=PADDED_RANK)
+        problem, factors = padding.padded(
+            problem, factors, solver, rank=PADDED_RANK, shape=shape
+        )
     solver = programs.as_leaves(solver, operand.dtype)
     factors = jax.tree.map(jnp.asarray, factors)
     return Setup(problem, solver, factors, jax.random.key(seed))

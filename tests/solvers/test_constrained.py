@@ -79,7 +79,9 @@ def test_hoyer_sparseness_is_reached_exactly(rng, factor, sparseness):
 def test_the_projection_on_a_sparseness_is_the_nearest(rng, sparseness):
     x = rng.standard_normal(8)
     with jax.enable_x64(True):
-        found = np.asarray(onto_sparseness(jnp.asarray(x), sparseness))
+        found = np.asarray(
+            onto_sparseness(jnp.asarray(x), sparseness, jnp.full(len(x), True))
+        )
     assert metrics.hoyer_sparsity(found[None], axis=1) == pytest.approx(sparseness)
     ratio = np.sqrt(8) - sparseness * (np.sqrt(8) - 1)
     on_cone = {
