@@ -119,7 +119,7 @@ class Operand(Protocol):
         ...
 
 
-def true_shape(operand: Operand) -> tuple[Any, Any]:
+def true_shape(operand: Any) -> tuple[Any, Any]:
     """(m, n) of V without what pads it: numbers, or leaves where it is padded."""
     if not operand.padded:
         return operand.shape

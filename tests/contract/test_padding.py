@@ -3,14 +3,13 @@ kind of V it takes."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import cases
 import numpy as np
 import pytest
 import scipy.sparse
-from cases import M, N, RANK, SOLVERS, Case
+from cases import RANK, SOLVERS, Case, M, N
 
 from jaxnmf.padding import unpadded
 from jaxnmf.run.programs import precision
