@@ -7,6 +7,7 @@ stands. `cases.py` says on what data, and what independent answers it is held ag
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import cases
@@ -211,7 +212,9 @@ def test_a_padded_rank_equals_the_rank(case):
 
 
 @each_program_case
-def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case):
+def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case, monkeypatch):
+    quick = partial(programs.compiled, **cases.QUICK)
+    monkeypatch.setattr(clock, "compiled", quick)
     cls, calls = case.solver_class, []
 
     def step(self: Any, *args: Any) -> Any:
@@ -243,7 +246,7 @@ def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case):
         solver = programs.as_leaves(counted(**options), np.float64)
         start = cases.setup(case, seed=seed)._replace(solver=solver)
         arguments = (*start, Stop(max_iter=10 + seed))
-        program, _ = programs.compiled(cases.whole_run, *arguments)
+        program, _ = quick(cases.whole_run, *arguments)
         assert int(program(*arguments).iterations) == 10 + seed
     assert len(calls) == 3
 
