@@ -178,11 +178,14 @@ class Simplex(NonNegative):
         xp: Any = _namespace(X)
         floor = self.hold(xp.broadcast_to(xp.asarray(floor, X.dtype), X.shape))
         mass = xp.maximum(1 - floor.sum(0), 0)
-        shifted = X - floor
+        # Relative to the largest entry of a column, which the projection allows: beside
+        # numbers that are large the mass would be lost to rounding.
+        largest = self._where_free(X - floor, -xp.inf).max(0)
+        largest = xp.where(xp.isfinite(largest), largest, 0)
+        shifted = X - floor - largest
         # From the mean of all or from the largest alone, whichever is nearer.
         mean = (self._where_free(shifted, 0).sum(0) - mass) / self._free_count(X)
-        largest = self._where_free(shifted, -xp.inf).max(0)
-        theta = xp.maximum(mean, largest - mass)
+        theta = xp.maximum(mean, -mass)
 
         def over(theta: Any) -> Any:
             return xp.maximum(self._where_free(shifted - theta, 0), 0)
@@ -194,7 +197,7 @@ class Simplex(NonNegative):
 
         theta = _repeated(newton, theta, X.shape[0])
         if self.at_most:
-            return floor + over(xp.maximum(theta, 0))
+            return floor + over(xp.maximum(theta, -largest))
         # Rounding, and a θ that was not quite there, leave a sum near one.
         new = over(theta)
         total = new.sum(0)

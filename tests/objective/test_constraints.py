@@ -63,6 +63,16 @@ def test_simplex_of_many_components_sums_to_one(rng):
     assert (np.where(kept, -np.inf, X).max(0) <= theta + 1e-9).all()
 
 
+@pytest.mark.parametrize("at_most", [False, True])
+@pytest.mark.parametrize("size", [1e6, 1e10, 1e30])
+def test_simplex_of_large_entries_sums_to_one(rng, size, at_most):
+    """A long step of a line search: beside 1e10 a float32 has no place for a one."""
+    X = jnp.asarray(size * rng.normal(size=(5, 6)) + size, jnp.float32)
+    found = Simplex(at_most=at_most)(X)
+    np.testing.assert_allclose(found.sum(0), 1, rtol=1e-6)
+    np.testing.assert_array_equal(found.argmax(0), X.argmax(0))
+
+
 def rows_held(values):
     return jnp.asarray(values)[:, None]
 
