@@ -68,7 +68,7 @@ def runs_table(results: Any, argument: str = "results") -> Any:
             "with a row for each run"
         )
     if not len(table):
-        raise ValueError(f"{argument} holds no finished run")
+        raise ValueError(f"{argument} holds no run")
     return table.copy()
 
 

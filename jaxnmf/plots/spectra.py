@@ -67,9 +67,9 @@ def spectra(
     vectors = pair.vectors(check_factor(factor))
     of = domain(dataset, factor, vectors.shape[1], x=x, label=label)
     if of.image is not None or of.names is not None:
-        held = "pixels" if of.image else "names"
+        what = "pixels" if of.image else "names"
         raise ValueError(
-            f"dataset: the entries of a component of {factor} are {held}, not points "
+            f"dataset: the entries of a component of {factor} are {what}, not points "
             "on an axis; jaxnmf.plots.components draws them"
         )
     if names is not None:

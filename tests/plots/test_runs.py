@@ -142,7 +142,7 @@ def test_without_errors_the_objective_is_drawn():
     ("results", "arguments", "message"),
     [
         (V, {}, "results is a ndarray; give a SweepResult"),
-        (RUNS.iloc[:0], {}, "holds no finished run"),
+        (RUNS.iloc[:0], {}, "holds no run"),
         (RUNS, {"value": "loss"}, "value='loss' is no column of the runs, .* error"),
         (RUNS, {"value": "error", "by": "loss"}, "by='loss' is no column"),
         (RUNS[["error"]], {"value": "error"}, "no column rank"),

@@ -92,12 +92,14 @@ def summary(shown: Mapping[str, Any]) -> list[str]:
     if len(known) == len(table):
         found = int((known["chosen"] == known["planted"]).sum())
         return [f"The planted p was found in {found} of {len(known)} choices."]
-    told = []
+    sentences = []
     for (dataset, loss), here in table.groupby(["dataset", "loss"], sort=True):
         by = here.groupby("chosen")["method"].agg(lambda x: list(dict.fromkeys(x)))
         ways = [f"p = {p} by {words.some(names)}" for p, names in by.items()]
-        told.append(f"{dataset}, {words.loss_name(loss)} loss: {words.listed(ways)}.")
-    return told
+        sentences.append(
+            f"{dataset}, {words.loss_name(loss)} loss: {words.listed(ways)}."
+        )
+    return sentences
 
 
 def section(contents: Contents) -> dict[str, Any] | None:

@@ -34,7 +34,7 @@ class Drawing:
     """A panel of the page: ``svg`` as matplotlib wrote it, and the figure it shows.
 
     ``legend`` has (name, colour, pattern) of its lines. On the page one legend serves
-    many panels; as a file a figure stands alone and has its own, below.
+    many panels; a figure that is a file has its own, below.
     """
 
     svg: str
@@ -46,7 +46,7 @@ class Drawing:
         return _inline(self.svg, f"f{zlib.crc32(name.encode()):08x}-")
 
     def as_files(self) -> tuple[str, bytes]:
-        """(SVG, PNG) that stand alone."""
+        """(SVG, PNG) with their legend."""
         own = self.svg, _png(self.figure)
         return _stacked(own, _legend(self.legend)) if self.legend else own
 

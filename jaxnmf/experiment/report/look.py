@@ -17,7 +17,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "6 2.5", "1.5 2", "8 2 1.5 2")
 ACCENT, TRUTH = COLOURS[0], COLOURS[1]
 
-# Ink and rules of the files; on the page they stand for its own.
+# Ink and rules of the files; the page has its own in their place.
 INK, RULE = "#1c2126", "#d9dee4"
 
 LOOK: dict[Any, Any] = {

@@ -68,7 +68,7 @@ def problems(
             if len(set(rows["model"])) > 1 and factor.get("model"):
                 name += f" {factor['model']}"
             factor["blocks"] = [
-                _kept(contents.files, name, b) for b in factor["blocks"]
+                _named(contents.files, name, b) for b in factor["blocks"]
             ]
         models = [
             _model(
@@ -210,12 +210,12 @@ def _convergence(
     panels: dict[str, list] = {}
     for (axis, rank), here in curves.groupby(["axis", "rank"], sort=True):  # pyright: ignore
         drawn = figures.convergence_panel(here, lines, str(axis), limits, title)
-        kept = files.figure(f"{stem} by {axis} rank {rank}", drawn)
-        panels.setdefault(str(axis), []).append((rank, kept))
+        figure = files.figure(f"{stem} by {axis} rank {rank}", drawn)
+        panels.setdefault(str(axis), []).append((rank, figure))
     return {axis: panels[axis] for axis in ("seconds", "iterations") if axis in panels}
 
 
-def _kept(files: ReportFiles, stem: str, block: Block) -> Block:
+def _named(files: ReportFiles, stem: str, block: Block) -> Block:
     """The block, its panels with names of files, its pictures filed too."""
     name = f"{stem} {block.heading}"
     pictured = [[address for address, _ in card.pictures] for card in block.cards]
@@ -271,7 +271,7 @@ def _predicted(
 ) -> dict[str, Any]:
     """The setting that validation chose, on its first split: items and users."""
     table = statistics.prediction_table(runs)
-    # Where nothing was kept for validation the first setting is shown.
+    # Without a validation part the first setting is shown.
     row = table.sort_values("chosen", ascending=False, kind="stable").iloc[0]
     keys = ["model", "rank", "solver"]
     run = runs[(runs[keys] == row[keys]).all(axis=1)].iloc[0]

@@ -1,4 +1,4 @@
-"""Ratings in their own form: the items of a component, and what users are told."""
+"""Ratings in their own form: the items of a component, and recommendations to users."""
 
 from __future__ import annotations
 
@@ -85,13 +85,13 @@ def _recommendations(
         scores = np.asarray(W[i] @ H + offsets[0][i] + offsets[1], float)
         scores[cols] = -np.inf
         new = np.argsort(-scores, kind="stable")[: min(ITEMS, len(scores) - len(cols))]
-        told = [
+        predicted = [
             (titles[j], f"{scores[j]:.2f}", float(np.clip(scores[j] / top, 0, 1)))
             for j in new
         ]
         head = f"{users[i]}, {rated[i]} ratings"
         cards.append(Card(f"{head}: rated highest", words=liked))
-        cards.append(Card(f"{head}: recommended", words=told))
+        cards.append(Card(f"{head}: recommended", words=predicted))
     note = (
         "Users at the "
         f"{listed(f'{at:.0%}' for at in USERS)} quantiles of how much they have rated: "
@@ -108,8 +108,8 @@ def _residual(W: np.ndarray, H: np.ndarray, offsets: Any, parts: Split) -> Block
     x = clipped(x + offsets[0][test.rows] + offsets[1][test.cols], parts.train)
     U = test.values - x
     note = (
-        f"Over the {test.nnz} entries of the test part, predictions held to the range "
-        f"of the training ratings: mean {number(U.mean())}, standard deviation "
+        f"Over the {test.nnz} entries of the test part, predictions clipped to the "
+        f"range of the training ratings: mean {number(U.mean())}, standard deviation "
         f"{number(U.std())}."
     )
     block = distribution(

@@ -100,7 +100,10 @@ def _where(size: Size) -> Block:
         over = "rows" if size.pixels == "columns" else "columns"
         note = f"The root mean square of U at each pixel, over the {over} of V"
     else:
-        with panel(2.4, left=1.0 if size.ticks else 0.3) as axes:
+        height = max(2.4, 0.6 + 0.15 * len(size.ticks))  # for the names of labels
+        longest = max((len(name) for _, name in size.ticks), default=0)
+        left = min(2.0, max(1.0, 0.4 + 0.07 * longest)) if size.ticks else 0.3
+        with panel(height, left=left) as axes:
             draw_size(size, axes)
         card, layout = Card("", panels=[drawn(axes)]), "panels"
         note = f"The root mean square of U in blocks of V, {size.order}"

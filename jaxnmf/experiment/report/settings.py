@@ -45,8 +45,8 @@ def problems(jobs: Sequence[StoredJob]) -> Iterator[tuple[dict[str, Any], Any]]:
         loss = str(job.summary["loss"].iloc[0])
         names = tuple(job.manifest["settings"])
         # Penalties that are swept are not those of the config.
-        held = {k: v for k, v in job.config.items() if k not in names}
-        key = (dataset, loss, configs.model_label(held), names)
+        others = {k: v for k, v in job.config.items() if k not in names}
+        key = (dataset, loss, configs.model_label(others), names)
         runs = job.summary.assign(
             error=job.summary["error"].astype(float).fillna(np.inf), job=job.key
         )
@@ -126,11 +126,11 @@ def sentences(runs: pd.DataFrame, settings: Sequence[str]) -> list[str]:
     """A sentence a solver: at which values it comes within 1 % of its best at every
     rank, and what diverged; and one a penalty."""
     table = medians(runs, settings)
-    told = []
+    sentences = []
     penalties = [setting for setting in settings if setting in PENALTIES]
     for solver, of_solver in table.groupby("solver", sort=True):
         parts = [
-            _told(setting, _by_rank(of_solver, setting))
+            _near_best(setting, _by_rank(of_solver, setting))
             for setting in settings
             if setting not in penalties
         ]
@@ -139,18 +139,18 @@ def sentences(runs: pd.DataFrame, settings: Sequence[str]) -> list[str]:
         if gone:
             parts.append(f"{gone} of {words.count(len(lanes), 'lane')} diverged")
         if parts:
-            told.append(f"{solver}: {', '.join(parts)}.")
+            sentences.append(f"{solver}: {', '.join(parts)}.")
     for setting in penalties:
         most = max(
             _ratio(float(errors.max()), float(errors.min()))
             for _, of_solver in table.groupby("solver")
             for _, errors in _by_rank(of_solver, setting).items()
         )
-        told.append(
+        sentences.append(
             f"The penalty {setting} is a part of the error, and multiplies it by up to "
             f"{words.number(most)}."
         )
-    return told
+    return sentences
 
 
 def _by_rank(of_solver: pd.DataFrame, setting: str) -> pd.DataFrame:
@@ -163,7 +163,7 @@ def _by_rank(of_solver: pd.DataFrame, setting: str) -> pd.DataFrame:
     )
 
 
-def _told(setting: str, by: Any) -> str:
+def _near_best(setting: str, by: Any) -> str:
     """Of one setting, from `_by_rank`."""
     least = by.min()
     if not np.isfinite(least).all():
