@@ -19,7 +19,7 @@ import pandas as pd
 from keep import fewer_colors
 
 from jaxnmf.experiment.report import comparison_table, gather
-from jaxnmf.experiment.report.figures import solver_lines
+from jaxnmf.experiment.report.look import solver_lines
 from jaxnmf.experiment.store.stored import read_jobs
 
 EXACT = 1e-5  # a best error below this is rounding: then what counts is 1e-4
