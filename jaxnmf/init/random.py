@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from jaxnmf.data.operand import Operand
+from jaxnmf.data.operand import Operand, true_shape
 
 
 def component_normals(seed: int, factor: int, component: int, size: int) -> np.ndarray:
@@ -37,7 +37,7 @@ def random_factors(
     operand: Operand, rank: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """|N(0, 1)| entries, scaled alike in both factors so that ΣWH = Σ|V|."""
-    m, n = operand.shape
+    m, n = map(int, true_shape(operand))
     W = np.abs([component_normals(seed, 0, k, m) for k in range(rank)]).T
     H = np.abs([component_normals(seed, 1, k, n) for k in range(rank)])
     scale = np.sqrt(operand.moments.total / (W.sum(0) @ H.sum(1)))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxnmf._util.names import suggestion
-from jaxnmf.data.operand import Operand
+from jaxnmf.data.operand import Operand, true_shape
 from jaxnmf.init.random import random_factors
 from jaxnmf.init.rows import SEPARABLE, row_factors
 from jaxnmf.init.svd import svd_factors
@@ -37,7 +37,7 @@ def initial_factors(
       ValueError: for an unknown name, a p that the SVD or the rows of V cannot give,
         a V without a row to choose, or factors of the wrong shape or sign.
     """
-    m, n = operand.shape
+    m, n = map(int, true_shape(operand))
     check_init(init)
     if not isinstance(init, str):
         W, H = _custom(init, (m, rank), (rank, n))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxnmf.data.operand import Operand
+from jaxnmf.data.operand import Operand, true_shape
 from jaxnmf.init.random import component_normals
 
 
@@ -17,7 +17,7 @@ def svd_factors(
     "a" fills the zeros with the mean of V, "ar" with small random values: solvers
     that cannot leave zero (multiplicative updates) need one of the two.
     """
-    m, n = operand.shape
+    m, n = map(int, true_shape(operand))
     if rank > min(m, n):
         raise ValueError(
             f"init={method!r} needs rank ≤ min(m, n) = {min(m, n)}, but rank={rank}; "
