@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
+from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.kernels.step_sizes import gradient_step
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import PROJECTED, QUADRATIC, Alternating, Supports
-from jaxnmf.types import static
+from jaxnmf.types import Cross, FreeFactor, Index, State, static
+
+# (X, its gradient, α of every column)
+Carry = tuple[FreeFactor, FreeFactor, Float[Array, " n"]]
 
 
 @register_solver("pgd-bb")
@@ -22,8 +27,8 @@ class SpectralPGD(Alternating):
     D = P(H − α ∇) − H, H ← H + λ D, where the columns of H are problems of their own,
     each with its α and λ: λ = min(1, −⟨∇, D⟩ / ⟨D, GD⟩) is the exact minimum on the
     feasible segment, and the next α = ⟨D, GD⟩ / ⟨GD, GD⟩, at most ``longest`` / L. A
-    half-step begins with α = 1/L, L ≥ λ_max(G) + l2. GD also brings the gradient up to
-    date, so that a step costs one product.
+    half-step starts with α = 1/L, L ≥ λ_max(G) + l2. GD also gives the next
+    gradient, so that a step costs one product.
 
     Frobenius only: for other losses the columns have no separate steps without a pass
     over V for each, and with one α for all rounding grew until two programs of the same
@@ -50,12 +55,17 @@ class SpectralPGD(Alternating):
     longest: float = 1e4
 
     def nnls(
-        self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
-    ) -> tuple[Any, Any]:
+        self,
+        problem: Problem,
+        gram: Gram,
+        cross: Cross,
+        free: FreeFactor,
+        state: State,
+    ) -> tuple[FreeFactor, State]:
         project, penalty = problem.project, problem.penalty
         shortest = gradient_step(problem, gram)
 
-        def again(_: Any, carry: Any) -> Any:
+        def again(_: Index, carry: Carry) -> Carry:
             X, gradient, step = carry
             delta = project(X - step * gradient) - X
             curved = gram @ delta + penalty.l2 * delta
@@ -64,7 +74,7 @@ class SpectralPGD(Alternating):
             second = (curved * curved).sum(0)
             part = jnp.where(first > 0, -slope / jnp.where(first > 0, first, 1), 1)
             part = jnp.clip(part, 0, 1)
-            # A column that does not move has nothing to learn from.
+            # A column that does not move keeps its step.
             known = (first > 0) & (second > 0)
             step = jnp.where(known, first / jnp.where(known, second, 1), step)
             step = jnp.clip(step, shortest, self.longest * shortest)

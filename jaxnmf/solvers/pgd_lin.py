@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
 
-from jaxnmf.data.grams import SharedGram
+from jaxnmf.data.grams import Gram, SharedGram
 from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.kernels.step_sizes import first_step, gradient_step
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import ANY, EVERY_OPERAND, PROJECTED, Alternating, Supports
-from jaxnmf.types import static
+from jaxnmf.types import Cross, FixedFactor, FreeFactor, Index, Scalar, static
 
 RATIO = 10.0
+
+# (the factor accepted, α, whether α grows, whether the search goes on, trials)
+Search = tuple[FreeFactor, Scalar, Bool[Array, ""], Bool[Array, ""], Int[Array, ""]]
 
 
 @register_solver("pgd-lin")
 class LinPGD(Alternating):
-    """Projected gradient with Lin's step: the longest that descends enough.
+    """Projected gradient with Lin's step: the longest that reduces the loss enough.
 
     H(α) = P(H − α ∇), Δ = H(α) − H; α is sufficient if D(H(α)) − D(H) ≤ sigma ⟨∇, Δ⟩,
     for Frobenius (1 − sigma) ⟨∇, Δ⟩ + ½⟨Δ, (G + l2) Δ⟩ ≤ 0. From the last accepted α:
@@ -59,15 +63,17 @@ class LinPGD(Alternating):
     trials: int = static(20)
     shrink: float = 0.1
 
-    def half_init(self, problem: Problem, fixed: Any, free: Any) -> Any:
+    def half_init(
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor
+    ) -> Scalar:
         """The first α to try."""
         if problem.by_gram:
             return self.step_size * gradient_step(problem, SharedGram.of(fixed))
         return self.step_size * first_step(problem, fixed, free)
 
     def half_step(
-        self, problem: Problem, fixed: Any, free: Any, state: Any
-    ) -> tuple[Any, Any]:
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor, state: Scalar
+    ) -> tuple[FreeFactor, Scalar]:
         if problem.by_gram:
             return self.nnls(problem, *problem.quadratic(fixed), free, state)
         minus, plus = problem.gradient(fixed, free)
@@ -76,31 +82,38 @@ class LinPGD(Alternating):
         # A quadratic loss is finite at 0.
         shrink = 0.0 if problem.loss.quadratic else self.shrink
 
-        def path(step: Any) -> Any:
+        def path(step: Scalar) -> FreeFactor:
             return problem.project(free - step * gradient, shrink * free)
 
-        def sufficient(new: Any) -> Any:
+        def sufficient(new: FreeFactor) -> Bool[Array, ""]:
             slope = (gradient * (new - free)).sum(1).sum()
             return problem.change(fixed, free, new) <= self.sigma * slope
 
         return longest(free, state, path, sufficient, self.trials)
 
     def nnls(
-        self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
-    ) -> tuple[Any, Any]:
+        self,
+        problem: Problem,
+        gram: Gram,
+        cross: Cross,
+        free: FreeFactor,
+        state: Scalar,
+    ) -> tuple[FreeFactor, Scalar]:
         project, penalty = problem.project, problem.penalty
         shortest = gradient_step(problem, gram)
-        # Far beyond any step that descends, and no overflow.
+        # Longer than any step that reduces the objective, and no overflow.
         longest_step = 1e6 * shortest
 
-        def again(_: Any, carry: Any) -> Any:
+        def again(
+            _: Index, carry: tuple[FreeFactor, Scalar]
+        ) -> tuple[FreeFactor, Scalar]:
             X, step = carry
             gradient = gram @ X - cross + penalty.gradient(X)
 
-            def path(step: Any) -> Any:
+            def path(step: Scalar) -> FreeFactor:
                 return project(X - step * gradient)
 
-            def sufficient(new: Any) -> Any:
+            def sufficient(new: FreeFactor) -> Bool[Array, ""]:
                 delta = new - X
                 curved = 0.5 * (gram @ delta + penalty.l2 * delta)
                 change = ((1 - self.sigma) * gradient + curved) * delta
@@ -114,20 +127,20 @@ class LinPGD(Alternating):
 
 
 def longest(
-    free: jax.Array,
-    step: jax.Array,
-    path: Callable[[Any], Any],
-    sufficient: Callable[[Any], Any],
+    free: FreeFactor,
+    step: Scalar,
+    path: Callable[[Scalar], FreeFactor],
+    sufficient: Callable[[FreeFactor], Bool[Array, ""]],
     trials: int,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[FreeFactor, Scalar]:
     """Lin's search from ``step``: (path(α), α) for the α it accepts, or ``free`` and
     the last α tried where none is sufficient."""
 
-    def going(carry: Any) -> Any:
+    def going(carry: Search) -> Bool[Array, ""]:
         *_, more, count = carry
         return more & (count < trials)
 
-    def trial(carry: Any) -> Any:
+    def trial(carry: Search) -> Search:
         kept, step, grow, _, count = carry
         tried = step * jnp.where(grow, RATIO, 1 / RATIO).astype(step.dtype)
         new = path(tried)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxnmf.kernels.coordinate import sweeps
 from jaxnmf.kernels.inverses import inverse
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
-from jaxnmf.types import Factors, static
+from jaxnmf.types import Factors, Scalar, State, static
 
 
 @register_solver("semi")
@@ -20,10 +21,10 @@ class SemiNMF(Alternating):
     """Semi-NMF: V and W of any sign, H ≥ 0.
 
     W ← W − ∇_W (HHᵀ + (l2 + ρ) I)⁻¹, with ∇_W = W HHᵀ − V Hᵀ + l2 W the least squares
-    solution but for ρ = p ε tr(HHᵀ), ε the machine's, which keeps it solvable where
+    solution except for ρ = p ε tr(HHᵀ), ε the machine's, which keeps it solvable where
     components coincide and vanishes at a fixed point. Then HALS sweeps for H: exact
-    coordinate descent does not mind the signs of WᵀW and WᵀV, where the multiplicative
-    updates of the paper take their positive and negative parts apart.
+    coordinate descent allows any sign in WᵀW and WᵀV, where the multiplicative updates
+    of the paper separate their positive and negative parts.
 
     Cost: the two products, 2mnp each, p³/3 + 2mp², and 2np² a sweep. Monotone; limit
     points are stationary while no component vanishes.
@@ -49,8 +50,8 @@ class SemiNMF(Alternating):
             )
 
     def step(
-        self, problem: Problem, factors: Factors, state: Any
-    ) -> tuple[Factors, Any]:
+        self, problem: Problem, factors: Factors, state: State
+    ) -> tuple[Factors, State]:
         Wt, H = factors
         gram, cross = problem.T.quadratic(H)
         size = jnp.trace(gram.array)
@@ -68,8 +69,8 @@ class SemiNMF(Alternating):
 class Combination(NamedTuple):
     """How the components are made of the rows of V."""
 
-    A: jax.Array  # (p, m)
-    step: jax.Array  # the next gradient step
+    A: Float[Array, "p m"]
+    step: Scalar  # the next gradient step
 
 
 @register_solver("convex")
@@ -84,7 +85,7 @@ class ConvexNMF(Alternating):
     ⟨D, D⟩ / ⟨DV, WᵀW DV⟩. V Vᵀ is never formed.
 
     It starts from A = W scaled to averages, so the first iteration may raise the
-    objective; from then on it falls.
+    objective; every later one reduces it.
 
     Cost: 2mnp for W and 4mnp for A, and 2mp² a sweep. Limit points are stationary in W
     and A while no component vanishes.

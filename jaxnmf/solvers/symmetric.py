@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from jaxnmf.kernels.coordinate import sweeps
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
-from jaxnmf.types import Factors, static
+from jaxnmf.types import Factors, FixedFactor, FreeFactor, Index, Scalar, static
 
 POWER_STEPS = 20
+
+
+class State(NamedTuple):
+    """The coupling, and whether a step has been taken."""
+
+    mu: Scalar
+    started: Bool[Array, ""]
 
 
 @register_solver("symmetric")
@@ -25,8 +33,8 @@ class SymmetricNMF(Alternating):
     stationary point has W = Hᵀ exactly and is one of ½‖V − WWᵀ‖²: with
     μ = weight ‖V‖₂ it is for weight ≥ 1, if ‖WH‖₂ ≤ ‖V‖₂. It starts from W = Hᵀ.
 
-    Cost: as HALS, two products of 2n²p, and 2np² a sweep. The objective with its
-    last term falls at every step; its limit points are stationary while no component
+    Cost: as HALS, two products of 2n²p, and 2np² a sweep. Every step reduces
+    the objective with its last term; its limit points are stationary while no component
     vanishes.
 
     Args:
@@ -60,34 +68,38 @@ class SymmetricNMF(Alternating):
                 "(V + V.T) / 2"
             )
 
-    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Any:
-        """μ, by power iterations: for a V ≥ 0 they start well from ones."""
+    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
+        """μ by power iterations, which for V ≥ 0 may start from ones."""
         del key
         dtype = problem.operand.dtype
         present = jnp.asarray(problem.project.columns(factors.H), dtype)
         x = present / jnp.sqrt(present.sum())
 
-        def power(_: Any, carry: Any) -> Any:
+        def power(
+            _: Index, carry: tuple[Float[Array, "1 n"], Scalar]
+        ) -> tuple[Float[Array, "1 n"], Scalar]:
             x, _ = carry
             y = present * problem.operand.dot(x)
             size = jnp.sqrt((y * y).sum())
             return y / jnp.where(size > 0, size, 1), size
 
         _, largest = jax.lax.fori_loop(0, POWER_STEPS, power, (x, jnp.zeros((), dtype)))
-        return self.weight * largest, jnp.zeros((), bool)
+        return State(self.weight * largest, jnp.zeros((), bool))
 
     def step(
-        self, problem: Problem, factors: Factors, state: Any
-    ) -> tuple[Factors, Any]:
-        mu, begun = state
+        self, problem: Problem, factors: Factors, state: State
+    ) -> tuple[Factors, State]:
+        mu, started = state
         Wt, H = factors
         mean = 0.5 * (Wt + H)
-        Wt, H = jnp.where(begun, Wt, mean), jnp.where(begun, H, mean)
+        Wt, H = jnp.where(started, Wt, mean), jnp.where(started, H, mean)
         H = self._half(problem, Wt, H, mu)
         Wt = self._half(problem.T, H, Wt, mu)
-        return Factors(Wt, H), (mu, jnp.ones_like(begun))
+        return Factors(Wt, H), State(mu, jnp.ones_like(started))
 
-    def _half(self, problem: Problem, fixed: Any, free: Any, mu: Any) -> Any:
+    def _half(
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor, mu: Scalar
+    ) -> FreeFactor:
         gram, cross = problem.quadratic(fixed)
         cross = cross + mu * fixed
         return sweeps(problem, gram.plus_diagonal(mu), cross, free, self.inner)
