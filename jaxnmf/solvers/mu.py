@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 
+from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.multiplicative import joint_update, multiplied
 from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import BETA, EVERY_OPERAND, Alternating, Supports
-from jaxnmf.types import Factors, static
+from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, Index, Scalar, static
 
 
 @register_solver("mu")
@@ -20,12 +21,12 @@ class MU(Alternating):
 
     H ← max(floor, H ∘ (minus / plus)^γ), where the gradient is plus − minus;
     γ = 1/(2−β) for β < 1, 1 for 1 ≤ β ≤ 2, 1/(β−1) for β > 2; with an l2 penalty and
-    β < 2 it is 1/(3−β), for x² grows faster than every term of the loss.
+    β < 2 it is 1/(3−β), since x² grows faster than every term of the loss.
 
     ``joint`` (Kullback-Leibler only; other losses alternate all the same) takes both
     numerators from one quotient V / WH, H ← H ∘ minus_H / W1, W ← W ∘ minus_W / H⁺1:
     the minimum of one majoriser of both factors. A step is a quarter cheaper and
-    gains a little less.
+    reduces the objective a little less.
 
     Cost: as many products as the split gradient takes: 4mnp an iteration for
     Frobenius, and 2np² for each of ``inner`` repeats; 8mnp for Kullback-Leibler (6mnp
@@ -51,22 +52,29 @@ class MU(Alternating):
     joint: bool = static(False)
     inner: int = static(1)
 
-    def half_init(self, problem: Problem, fixed: Any, free: Any) -> Any:
-        """The floor, fixed for the whole run so that the updates stay monotone."""
+    def half_init(
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor
+    ) -> Scalar:
+        """The floor, fixed for the run so that the updates stay monotone."""
         return self.floor * problem.project.mean(free)
 
     def half_step(
-        self, problem: Problem, fixed: Any, free: Any, state: Any
-    ) -> tuple[Any, Any]:
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor, state: Scalar
+    ) -> tuple[FreeFactor, Scalar]:
         if problem.by_gram:
             return self.nnls(problem, *problem.quadratic(fixed), free, state)
         minus, plus = problem.gradient(fixed, free)
         return multiplied(problem, free, minus, plus, state), state
 
     def nnls(
-        self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
-    ) -> tuple[Any, Any]:
-        def again(_: Any, X: Any) -> Any:
+        self,
+        problem: Problem,
+        gram: Gram,
+        cross: Cross,
+        free: FreeFactor,
+        state: Scalar,
+    ) -> tuple[FreeFactor, Scalar]:
+        def again(_: Index, X: FreeFactor) -> FreeFactor:
             plus = gram @ X + problem.penalty.gradient(X)
             return multiplied(problem, X, cross, plus, state)
 
@@ -74,8 +82,8 @@ class MU(Alternating):
         return jax.lax.fori_loop(0, count, again, free), state
 
     def step(
-        self, problem: Problem, factors: Factors, state: Any
-    ) -> tuple[Factors, Any]:
+        self, problem: Problem, factors: Factors, state: tuple[Scalar, Scalar]
+    ) -> tuple[Factors, tuple[Scalar, Scalar]]:
         if not (self.joint and problem.loss.unit_plus):
             return super().step(problem, factors, state)
         return joint_update(problem, factors, state), state

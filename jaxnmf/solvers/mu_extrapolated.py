@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from jaxnmf.kernels.multiplicative import joint_update, multiplied
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import BETA, EVERY_OPERAND, Alternating, Supports
-from jaxnmf.types import Factors, static
+from jaxnmf.types import Factors, FixedFactor, FreeFactor, Scalar, static
 
 
 class State(NamedTuple):
-    """What one factor's extrapolation remembers."""
+    """The state of one factor's extrapolation."""
 
-    last: jax.Array  # the factor before its last update
-    floor: jax.Array
-    momentum: jax.Array  # Nesterov's t
-    count: jax.Array
+    last: FreeFactor  # before its last update
+    floor: Scalar
+    momentum: Scalar  # Nesterov's t
+    count: Scalar
 
 
 @register_solver("mu-extrapolated")
@@ -36,7 +35,7 @@ class ExtrapolatedMU(Alternating):
     Cost: a multiplicative update's products (8mnp for Kullback-Leibler) and one more
     factor in memory for each. Not monotone. For 1 ≤ β ≤ 2 limit points of the iterates
     are stationary; other β use the exponent γ of `mu` and have no proof. With an l2
-    penalty γ is that of `mu` too, without which the updates swing for ever.
+    penalty γ is that of `mu` too, without which the updates oscillate.
 
     ``joint`` (Kullback-Leibler only; other losses alternate all the same) extrapolates
     both factors and updates them from one quotient V / ŴĤ, as `mu` does: on sparse data
@@ -44,8 +43,8 @@ class ExtrapolatedMU(Alternating):
 
     Args:
       floor: the smallest entry, in units of the factor's mean at the start.
-      bound: keeps the extrapolations square-summable, as the proof wants; the
-        authors' value leaves it idle in practice.
+      bound: keeps the extrapolations square-summable, as the proof requires;
+        at the authors' value it has no effect in practice.
       joint: update both factors from one quotient.
 
     Reference: Hien, Leplat & Gillis, "Block majorization minimization with
@@ -59,22 +58,24 @@ class ExtrapolatedMU(Alternating):
     bound: float = 1e30
     joint: bool = static(False)
 
-    def half_init(self, problem: Problem, fixed: Any, free: Any) -> State:
+    def half_init(
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor
+    ) -> State:
         dtype = problem.operand.dtype
         one = jnp.ones((), dtype)
         floor = self.floor * problem.project.mean(free)
         return State(last=free, floor=floor, momentum=one, count=one)
 
     def half_step(
-        self, problem: Problem, fixed: Any, free: Any, state: State
-    ) -> tuple[Any, State]:
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor, state: State
+    ) -> tuple[FreeFactor, State]:
         ahead, state = self._extrapolated(free, state)
         minus, plus = problem.gradient(fixed, ahead)
         return multiplied(problem, ahead, minus, plus, state.floor), state
 
     def step(
-        self, problem: Problem, factors: Factors, state: Any
-    ) -> tuple[Factors, Any]:
+        self, problem: Problem, factors: Factors, state: tuple[State, State]
+    ) -> tuple[Factors, tuple[State, State]]:
         if not (self.joint and problem.loss.unit_plus):
             return super().step(problem, factors, state)
         pairs = [self._extrapolated(X, s) for X, s in zip(factors, state, strict=True)]
@@ -82,7 +83,7 @@ class ExtrapolatedMU(Alternating):
         floors = state_W.floor, state_H.floor
         return joint_update(problem, Factors(Wt, H), floors), (state_W, state_H)
 
-    def _extrapolated(self, X: Any, state: State) -> tuple[Any, State]:
+    def _extrapolated(self, X: FreeFactor, state: State) -> tuple[FreeFactor, State]:
         """X̂, and the state after this iteration."""
         grown = jnp.maximum(X - state.last, 0)
         momentum = 0.5 * (1 + jnp.sqrt(1 + 4 * state.momentum**2))

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from jaxnmf.kernels.multiplicative import multiplied
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import BETA, Alternating, Supports
+from jaxnmf.types import FixedFactor, FreeFactor, Scalar
 
 
 class State(NamedTuple):
-    """What one factor's half-step remembers."""
+    """The state of one factor's half-step."""
 
-    floor: jax.Array
-    relaxation: jax.Array  # α
+    floor: Scalar
+    relaxation: Scalar  # α
 
 
 @register_solver("mu-overrelaxed")
 class OverrelaxedMU(Alternating):
-    """Multiplicative updates that go α times as far, with α as large as descends.
+    """Over-relaxed multiplicative updates: α times as far, α adapted at every step.
 
     With M = max(floor, H ∘ (minus / plus)^γ) the update of `mu`:
     H⁺ = max(floor, H + α (M − H)) and α ← growth·α where the objective does not rise,
@@ -30,8 +30,8 @@ class OverrelaxedMU(Alternating):
     gradient descent scaled by the diagonal of the majoriser,
     H + α (H / plus) ∘ (minus − plus). Each factor has its own α.
 
-    Cost: a multiplicative update's products, and for the change of the objective as
-    many again (none for Frobenius) with two logarithms or powers an entry: on a CPU an
+    Cost: a multiplicative update's products, and as many again for the change of the
+    objective (none for Frobenius) with two logarithms or powers an entry: on a CPU an
     iteration is about four times as long as one of `mu`. Monotone; the floor keeps
     entries from locking at zero. No proof that limit points are stationary, since a
     long step need not gain as much as M does.
@@ -54,15 +54,17 @@ class OverrelaxedMU(Alternating):
     growth: float = 1.1
     decay: float = 0.7
 
-    def half_init(self, problem: Problem, fixed: Any, free: Any) -> State:
+    def half_init(
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor
+    ) -> State:
         return State(
             floor=self.floor * problem.project.mean(free),
             relaxation=jnp.asarray(self.relaxation, problem.operand.dtype),
         )
 
     def half_step(
-        self, problem: Problem, fixed: Any, free: Any, state: State
-    ) -> tuple[Any, State]:
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor, state: State
+    ) -> tuple[FreeFactor, State]:
         minus, plus = problem.gradient(fixed, free)
         short = multiplied(problem, free, minus, plus, state.floor)
         long = free + state.relaxation * (short - free)

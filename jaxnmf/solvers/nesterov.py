@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
+from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.kernels.step_sizes import gradient_step
 from jaxnmf.objective.problem import Problem
@@ -18,7 +20,10 @@ from jaxnmf.solvers.base import (
     Alternating,
     Supports,
 )
-from jaxnmf.types import static
+from jaxnmf.types import Cross, FreeFactor, Index, State, static
+
+# (X, Y, t of every column)
+Carry = tuple[FreeFactor, FreeFactor, Float[Array, " n"]]
 
 
 @register_solver("nenmf")
@@ -28,10 +33,10 @@ class NeNMF(Alternating):
     From Y = X = H and t = 1, repeat with G = WᵀW, B = WᵀV and L ≥ λ_max(G) + l2:
     X⁺ = P(Y − (GY − B + l1 + l2 Y) / L), t⁺ = (1 + √(1 + 4t²)) / 2,
     Y = X⁺ + (t − 1)/t⁺ (X⁺ − X). The columns of H are problems of their own: one where
-    ⟨Y − X⁺, X⁺ − X⟩ > 0 starts anew from Y = X⁺, t = 1.
+    ⟨Y − X⁺, X⁺ − X⟩ > 0 restarts from Y = X⁺, t = 1.
 
-    The half-step returns the last X, or for a column where that is worse than the first
-    X⁺, a plain gradient step, that one.
+    The half-step returns the last X, or for a column where that is worse, the first X⁺,
+    a plain gradient step.
 
     Cost: the two products, 2mnp, and 2np² a gradient step; only products of matrices,
     so it fits accelerators. Monotone; the inner error falls as 1/q² in q steps, and
@@ -54,23 +59,28 @@ class NeNMF(Alternating):
     inner: int = static(0)
 
     def nnls(
-        self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
-    ) -> tuple[Any, Any]:
+        self,
+        problem: Problem,
+        gram: Gram,
+        cross: Cross,
+        free: FreeFactor,
+        state: State,
+    ) -> tuple[FreeFactor, State]:
         project, penalty = problem.project, problem.penalty
         step = gradient_step(problem, gram)
 
-        def descend(Y: Any) -> Any:
+        def gradient_descent(Y: FreeFactor) -> FreeFactor:
             return project(Y - step * (gram @ Y - cross + penalty.gradient(Y)))
 
-        def again(_: Any, carry: Any) -> Any:
+        def again(_: Index, carry: Carry) -> Carry:
             X, Y, t = carry
-            new = descend(Y)
+            new = gradient_descent(Y)
             restart = ((Y - new) * (new - X)).sum(0) > 0
             t = jnp.where(restart, 1, t)
             next_t = 0.5 * (1 + jnp.sqrt(1 + 4 * t * t))
             return new, new + (t - 1) / next_t * (new - X), next_t
 
-        first = descend(free)
+        first = gradient_descent(free)
         # t = 1 gave the first step no momentum, and gives the second one none.
         start = first, first, jnp.full_like(free[0], 0.5 * (1 + 5**0.5))
         count = inner_repeats(problem, free, self.inner, share=1.0, most=30)

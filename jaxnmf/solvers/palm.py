@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
+from jaxtyping import Array, Int
 
+from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.step_sizes import gradient_step
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
@@ -16,7 +18,7 @@ from jaxnmf.solvers.base import (
     Alternating,
     Supports,
 )
-from jaxnmf.types import static
+from jaxnmf.types import Cross, FixedFactor, FreeFactor, State, static
 
 
 @register_solver("palm")
@@ -24,11 +26,11 @@ class PALM(Alternating):
     """PALM: one proximal gradient step for each factor in turn.
 
     H ← P(H − ∇_H D / (gamma L)), with L ≥ λ_max(WᵀW) + l2 the Lipschitz constant of
-    the gradient for the present W.
+    the gradient for the current W.
 
     Cost: 2mnp and 2np² for each factor. Monotone for gamma ≥ 1 (above ½ in exact
-    arithmetic); with gamma > 1 and bounded factors the whole sequence converges to a
-    critical point, for the objective has the Kurdyka-Łojasiewicz property.
+    arithmetic); with gamma > 1 and bounded factors the sequence of iterates converges to a critical
+    point, since the objective has the Kurdyka-Łojasiewicz property.
 
     Args:
       gamma: by how much a step is shorter than 1/L.
@@ -44,11 +46,23 @@ class PALM(Alternating):
     gamma: float = 1.01
 
     def nnls(
-        self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
-    ) -> tuple[Any, Any]:
+        self,
+        problem: Problem,
+        gram: Gram,
+        cross: Cross,
+        free: FreeFactor,
+        state: State,
+    ) -> tuple[FreeFactor, State]:
         step = gradient_step(problem, gram) / self.gamma
         gradient = gram @ free - cross + problem.penalty.gradient(free)
         return problem.project(free - step * gradient), state
+
+
+class Previous(NamedTuple):
+    """The factor one iteration before, and the iteration's number."""
+
+    factor: FreeFactor
+    iteration: Int[Array, ""]
 
 
 @register_solver("ipalm")
@@ -57,14 +71,14 @@ class IPALM(Alternating):
 
     H ← P(Y − ∇_H D(Y) / τ), with H₋ the factor one iteration before, L as in PALM and,
     for the convex constraint here, τ = gamma L (1 + 2β̄) / (2 (1 − β̄)): with
-    β = min(β̄, (k − 1)/(k + 2)) at iteration k, D + δ/2 ‖H − H₋‖² then descends for
+    β = min(β̄, (k − 1)/(k + 2)) at iteration k, D + δ/2 ‖H − H₋‖² then never rises for
     δ = L 3β̄ / (2 (1 − β̄)), the least that the paper's conditions allow.
 
     ``dynamic`` takes β = (k − 1)/(k + 2) and τ = gamma L, which the paper's conditions
     do not cover and its experiments found the fastest.
 
     Cost: 2mnp and 2np² for each factor. Not monotone; for β̄ < 1, gamma > 1 and bounded
-    factors the whole sequence converges to a critical point (not with ``dynamic``).
+    factors the sequence of iterates converges to a critical point (not with ``dynamic``).
 
     Args:
       inertia: β̄, below 1; at ¼ a step is 1/(gamma L).
@@ -82,13 +96,19 @@ class IPALM(Alternating):
     gamma: float = 1.01
     dynamic: bool = static(False)
 
-    def half_init(self, problem: Problem, fixed: Any, free: Any) -> Any:
-        """The factor one iteration before, and the iteration's number."""
-        return free, jnp.ones((), jnp.int32)
+    def half_init(
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor
+    ) -> Previous:
+        return Previous(free, jnp.ones((), jnp.int32))
 
     def nnls(
-        self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
-    ) -> tuple[Any, Any]:
+        self,
+        problem: Problem,
+        gram: Gram,
+        cross: Cross,
+        free: FreeFactor,
+        state: Previous,
+    ) -> tuple[FreeFactor, Previous]:
         before, iteration = state
         k = iteration.astype(free.dtype)
         beta = (k - 1) / (k + 2)
@@ -98,4 +118,5 @@ class IPALM(Alternating):
             step = step * 2 * (1 - self.inertia) / (1 + 2 * self.inertia)
         ahead = free + beta * (free - before)
         gradient = gram @ ahead - cross + problem.penalty.gradient(ahead)
-        return problem.project(ahead - step * gradient), (free, iteration + 1)
+        new = problem.project(ahead - step * gradient)
+        return new, Previous(free, iteration + 1)

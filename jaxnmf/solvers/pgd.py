@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
 
+from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.step_sizes import first_step, gradient_step
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import ANY, EVERY_OPERAND, PROJECTED, Alternating, Supports
-from jaxnmf.types import static
+from jaxnmf.types import Cross, FixedFactor, FreeFactor, Scalar, State, static
+
+# (α, the factor it gives, whether that is accepted, trials)
+Search = tuple[Scalar, FreeFactor, Bool[Array, ""], Int[Array, ""]]
 
 
 @register_solver("pgd")
@@ -19,7 +24,8 @@ class PGD(Alternating):
     """Alternating projected gradient, H ← P(H − α ∇_H D).
 
     Frobenius: α = step_size / L with L ≥ λ_max(WᵀW) + l2, the Lipschitz constant of
-    the gradient, so a step_size up to 1 descends (below 2 in exact arithmetic).
+    the gradient, so a step_size up to 1 never raises the objective (below 2 in exact
+    arithmetic).
     Any other loss: α by backtracking. It starts at twice the last accepted step and
     halves until D(H⁺) − D(H) ≤ ½ ⟨∇_H D, H⁺ − H⟩, with the change summed entry by
     entry so that it keeps its digits. No entry falls below ``shrink`` times its value
@@ -33,7 +39,7 @@ class PGD(Alternating):
     Args:
       step_size: in units of 1/L (Frobenius) or of the first trial step (others).
       inner: gradient steps for each Gram and cross product (Frobenius).
-      trials: halvings before a half-step is given up and H kept.
+      trials: halvings before a half-step gives up and keeps H.
       shrink: least part of an entry that a step leaves (losses but Frobenius).
 
     Reference: Lin, "Projected gradient methods for nonnegative matrix
@@ -49,22 +55,29 @@ class PGD(Alternating):
     trials: int = static(30)
     shrink: float = 0.1
 
-    def half_init(self, problem: Problem, fixed: Any, free: Any) -> Any:
+    def half_init(
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor
+    ) -> State:
         """The first trial step: the size of an entry over the size of ``plus``."""
         if problem.loss.quadratic:
             return ()
         return self.step_size * first_step(problem, fixed, free)
 
     def half_step(
-        self, problem: Problem, fixed: Any, free: Any, state: Any
-    ) -> tuple[Any, Any]:
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor, state: State
+    ) -> tuple[FreeFactor, State]:
         if not problem.loss.quadratic:
             return self._backtrack(problem, fixed, free, state)
         return self.nnls(problem, *problem.quadratic(fixed), free, state)
 
     def nnls(
-        self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
-    ) -> tuple[Any, Any]:
+        self,
+        problem: Problem,
+        gram: Gram,
+        cross: Cross,
+        free: FreeFactor,
+        state: State,
+    ) -> tuple[FreeFactor, State]:
         penalty = problem.penalty
         step = self.step_size * gradient_step(problem, gram)
         for _ in range(self.inner):
@@ -73,21 +86,21 @@ class PGD(Alternating):
         return free, state
 
     def _backtrack(
-        self, problem: Problem, fixed: Any, free: Any, last: Any
-    ) -> tuple[Any, Any]:
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor, last: Scalar
+    ) -> tuple[FreeFactor, Scalar]:
         minus, plus = problem.gradient(fixed, free)
         gradient = plus - minus
 
-        def trial(step):
+        def trial(step: Scalar) -> tuple[FreeFactor, Bool[Array, ""]]:
             new = problem.project(free - step * gradient, self.shrink * free)
             slope = (gradient * (new - free)).sum(1).sum()
             return new, problem.change(fixed, free, new) <= 0.5 * slope
 
-        def refused(carry):
+        def refused(carry: Search) -> Bool[Array, ""]:
             _, _, accepted, count = carry
             return ~accepted & (count < self.trials)
 
-        def halve(carry):
+        def halve(carry: Search) -> Search:
             step, _, _, count = carry
             step = 0.5 * step
             return step, *trial(step), count + 1
@@ -96,5 +109,5 @@ class PGD(Alternating):
         step, new, accepted, _ = jax.lax.while_loop(
             refused, halve, (first, *trial(first), jnp.zeros((), jnp.int32))
         )
-        # A half-step given up leaves H; the next starts from a small step anew.
+        # A half-step that gives up keeps H, and the next starts from a small step.
         return jnp.where(accepted, new, free), step
