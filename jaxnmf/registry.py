@@ -119,6 +119,12 @@ def solvers() -> tuple[str, ...]:
     return tuple(sorted(_solvers))
 
 
+def built_in_solvers() -> tuple[type, ...]:
+    """The classes of the solvers that are registered so far, without loading those of
+    other packages."""
+    return tuple(_solvers.values())
+
+
 def losses() -> tuple[str, ...]:
     """The names of all losses, those of other packages included."""
     _load_entry_points()
