@@ -29,7 +29,7 @@ class PALM(Alternating):
     the gradient for the current W.
 
     Cost: 2mnp and 2np² for each factor. Monotone for gamma ≥ 1 (above ½ in exact
-    arithmetic); with gamma > 1 and bounded factors the sequence of iterates converges to a critical
+    arithmetic); with gamma > 1 and bounded factors the iterates converge to a critical
     point, since the objective has the Kurdyka-Łojasiewicz property.
 
     Args:
@@ -78,7 +78,7 @@ class IPALM(Alternating):
     do not cover and its experiments found the fastest.
 
     Cost: 2mnp and 2np² for each factor. Not monotone; for β̄ < 1, gamma > 1 and bounded
-    factors the sequence of iterates converges to a critical point (not with ``dynamic``).
+    factors the iterates converge to a critical point (not with ``dynamic``).
 
     Args:
       inertia: β̄, below 1; at ¼ a step is 1/(gamma L).
