@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
 
+from jaxnmf.data.grams import SharedGram
 from jaxnmf.kernels.coordinate import sweep, sweeps
 from jaxnmf.kernels.inverses import inverse
 from jaxnmf.kernels.multiplicative import multiplied
@@ -15,29 +17,36 @@ from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import BETA, QUADRATIC, Supports
-from jaxnmf.types import Factors, static
+from jaxnmf.types import Cross, Factors, FreeFactor, Index, Scalar, static
+
+Codes = Float[Array, "p b"]
+"""The columns of Wt for the rows of a batch."""
 
 
 class State(NamedTuple):
-    """What the batches left, and how much of it still counts."""
+    """The statistics of the batches and their weights."""
 
-    rows: jax.Array  # (batches, size): the rows of each batch, m where it has fewer
-    statistics: Any  # of each batch when it was last visited, stacked
-    weights: jax.Array  # (batches,): what H still takes of them
-    forgetting: jax.Array  # 1 − the weight that is kept through this epoch
-    constants: Any  # the solver's own, fixed for the whole run
+    rows: Int[Array, "batches b"]  # of each batch, m where it has fewer
+    statistics: PyTree[Array]  # of each batch when it was last visited, stacked
+    weights: Float[Array, " batches"]  # of the statistics in the update of H
+    forgetting: Scalar  # 1 − the weight that is kept over this epoch
+    constants: PyTree[Array]  # the solver's own, fixed for the run
     key: jax.Array
 
 
-class Minibatch:
-    """Visits batches of rows of V; a subclass says what is done at each.
+Carry = tuple[Factors, PyTree[Array], PyTree[Array], Float[Array, " batches"]]
+"""(factors, total, statistics, weights) within an epoch."""
 
-    The rows are dealt at random into batches once, and the order of the batches anew
+
+class Minibatch:
+    """Visits batches of rows of V; a subclass defines the updates of a batch.
+
+    The rows are divided at random into batches once; the order of the batches is drawn
     in every step, which is an epoch. For each batch b: H ← the best for Σ_c w_c S_c,
-    with S_c the statistics that batch c left when it was last visited; then the codes
+    with S_c the statistics of batch c when it was last visited; then the codes
     of the rows, columns of Wt; then S_b of the new codes in place of the old, with
     w_b = 1 and every other weight multiplied by ρ. A padded V is refused: its rows
-    would be dealt differently.
+    would be divided differently.
     """
 
     monotone: ClassVar[bool] = False
@@ -46,21 +55,28 @@ class Minibatch:
     forget: float
     settle: float
 
-    def constants(self, problem: Problem, factors: Factors) -> Any:
-        """What is fixed for the whole run; nothing by default."""
+    def constants(self, problem: Problem, factors: Factors) -> PyTree[Array]:
+        """The values that are fixed for the run; none by default."""
         return ()
 
-    def statistics(self, part: Problem, codes: Any, H: Any) -> Any:
-        """What a batch leaves for H: sums over its rows, without the penalty."""
+    def statistics(self, part: Problem, codes: Codes, H: FreeFactor) -> PyTree[Array]:
+        """The statistics of a batch for H: sums over its rows, without the penalty."""
         raise NotImplementedError
 
     def update_H(
-        self, problem: Problem, part: Problem, total: Any, H: Any, constants: Any
-    ) -> Any:
-        """H improved for the whole problem, whose statistics are ``total``."""
+        self,
+        problem: Problem,
+        part: Problem,
+        total: PyTree[Array],
+        H: FreeFactor,
+        constants: PyTree[Array],
+    ) -> FreeFactor:
+        """H improved for the full problem, whose statistics are ``total``."""
         raise NotImplementedError
 
-    def update_codes(self, part: Problem, H: Any, codes: Any, constants: Any) -> Any:
+    def update_codes(
+        self, part: Problem, H: FreeFactor, codes: Codes, constants: PyTree[Array]
+    ) -> Codes:
         """The codes of a batch improved for fixed H."""
         raise NotImplementedError
 
@@ -81,13 +97,13 @@ class Minibatch:
         rows = jnp.pad(rows, (0, count * size - m), constant_values=m)
         rows = rows.reshape(count, size)
 
-        def left_by(rows: jax.Array) -> Any:
+        def statistics(rows: Int[Array, " b"]) -> PyTree[Array]:
             part = _part(problem, rows, count)
             return self.statistics(part, _codes(factors.Wt, rows, count), factors.H)
 
         return State(
             rows=rows,
-            statistics=jax.lax.map(left_by, rows),
+            statistics=jax.lax.map(statistics, rows),
             weights=jnp.ones((count,), dtype),
             forgetting=jnp.asarray(self.forget, dtype),
             constants=self.constants(problem, factors),
@@ -103,17 +119,17 @@ class Minibatch:
         order = jax.random.permutation(draw, count)
         sizes = (state.rows < m).sum(1).astype(dtype)
         rho = (1 - state.forgetting) ** (1 / count)
-        # Summed anew in every epoch, so that rounding does not pile up.
+        # Summed again in every epoch, so that rounding errors do not accumulate.
         total = jax.tree.map(
             lambda S: jnp.tensordot(state.weights, S, 1), state.statistics
         )
 
-        def visit(i: Any, carry: Any) -> Any:
+        def visit(i: Index, carry: Carry) -> Carry:
             (Wt, H), total, statistics, weights = carry
             b = order[i]
             rows = state.rows[b]
             part = _part(problem, rows, count)
-            # To the size of all m rows: what the penalty on H is weighed against.
+            # Scaled to all m rows, the scale of the penalty on H.
             scale = m / (weights * sizes).sum()
             H = self.update_H(
                 problem,
@@ -146,7 +162,7 @@ class Minibatch:
         )
 
 
-def _part(problem: Problem, rows: jax.Array, count: int) -> Problem:
+def _part(problem: Problem, rows: Int[Array, " b"], count: int) -> Problem:
     """The problem of these rows for the codes: no penalty on H."""
     return Problem(
         operand=problem.operand if count == 1 else problem.operand.rows(rows),
@@ -156,8 +172,8 @@ def _part(problem: Problem, rows: jax.Array, count: int) -> Problem:
     )
 
 
-def _codes(Wt: jax.Array, rows: jax.Array, count: int) -> jax.Array:
-    """The columns of Wt for these rows, 0 for a row that is none."""
+def _codes(Wt: Float[Array, "p m"], rows: Int[Array, " b"], count: int) -> Codes:
+    """The columns of Wt for these rows, 0 where the index is m."""
     return Wt if count == 1 else Wt.at[:, rows].get(mode="fill", fill_value=0)
 
 
@@ -197,20 +213,29 @@ class OnlineHALS(Minibatch):
     forget: float = 0.9
     settle: float = 0.97
 
-    def statistics(self, part: Problem, codes: Any, H: Any) -> Any:
+    def statistics(
+        self, part: Problem, codes: Codes, H: FreeFactor
+    ) -> tuple[SharedGram, Cross]:
         return part.quadratic(codes)
 
     def update_H(
-        self, problem: Problem, part: Problem, total: Any, H: Any, constants: Any
-    ) -> Any:
+        self,
+        problem: Problem,
+        part: Problem,
+        total: tuple[SharedGram, Cross],
+        H: FreeFactor,
+        constants: PyTree[Array],
+    ) -> FreeFactor:
         gram, cross = total
-        # As often as the batch's products are worth.
+        # By the sizes of the batch, whose products these are.
         repeats = inner_repeats(part, H, self.inner)
         return jax.lax.fori_loop(
             0, repeats, lambda _, X: sweep(problem, gram, cross, X), H
         )
 
-    def update_codes(self, part: Problem, H: Any, codes: Any, constants: Any) -> Any:
+    def update_codes(
+        self, part: Problem, H: FreeFactor, codes: Codes, constants: PyTree[Array]
+    ) -> Codes:
         part = part.T
         gram, cross = part.quadratic(H)
         return sweeps(part, gram, cross, codes, self.inner)
@@ -221,9 +246,9 @@ class MinibatchMU(Minibatch):
     """Multiplicative updates on batches of rows, for every β-divergence.
 
     For each batch b: H ← max(floor, H ∘ (Σ_c w_c M_c / H^(1/γ) / Σ_c w_c P_c)^γ), where
-    plus_c − minus_c is the gradient that batch c gave at its last visit, P_c = plus_c
+    plus_c − minus_c is the gradient of batch c at its last visit, P_c = plus_c
     and M_c = H^(1/γ) minus_c with the H of that visit: for β ≤ 1 the minimum of the
-    batches' majorisers together, for others an update of the same fixed points. Then
+    sum of the batches' majorisers, for others an update of the same fixed points. Then
     the codes of the batch take ``inner`` multiplicative updates. Weights fall and
     settle as in `hals-online`; γ, and the floor, are those of `mu`. With one batch it
     is `mu`.
@@ -260,20 +285,29 @@ class MinibatchMU(Minibatch):
             )
         )
 
-    def statistics(self, part: Problem, codes: Any, H: Any) -> Any:
+    def statistics(
+        self, part: Problem, codes: Codes, H: FreeFactor
+    ) -> tuple[FreeFactor, FreeFactor]:
         minus, plus = part.gradient(codes, H)
         return H ** (1 / part.loss.mu_exponent) * minus, plus
 
     def update_H(
-        self, problem: Problem, part: Problem, total: Any, H: Any, constants: Any
-    ) -> Any:
-        pulled, plus = total
+        self,
+        problem: Problem,
+        part: Problem,
+        total: tuple[FreeFactor, FreeFactor],
+        H: FreeFactor,
+        constants: Factors,
+    ) -> FreeFactor:
+        scaled, plus = total
         plus = plus + problem.penalty.gradient(H)
-        minus = pulled * inverse(H ** (1 / problem.loss.mu_exponent))
+        minus = scaled * inverse(H ** (1 / problem.loss.mu_exponent))
         return multiplied(problem, H, minus, plus, constants.H)
 
-    def update_codes(self, part: Problem, H: Any, codes: Any, constants: Any) -> Any:
-        def again(_: Any, codes: Any) -> Any:
+    def update_codes(
+        self, part: Problem, H: FreeFactor, codes: Codes, constants: Factors
+    ) -> Codes:
+        def again(_: Index, codes: Codes) -> Codes:
             minus, plus = part.T.gradient(H, codes)
             return multiplied(part.T, codes, minus, plus, constants.Wt)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from jaxnmf._util.names import suggestion
 from jaxnmf.objective.constraints import NonNegative
@@ -18,7 +18,7 @@ from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import ANY, EVERY_OPERAND, Supports
-from jaxnmf.types import Factors, static
+from jaxnmf.types import Factors, Index, Scalar, static
 
 TRANSFORMS = ("projection", "softplus", "square")
 LINE_SEARCH = ("lbfgs",)
@@ -26,7 +26,7 @@ LINE_SEARCH = ("lbfgs",)
 
 @jax.tree_util.register_pytree_node_class
 class Options(Mapping[str, Any]):
-    """Keyword options of which the floats are leaves and the rest is static."""
+    """Keyword options: strings, booleans and integers are static, others leaves."""
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         self._given = dict(sorted((given or {}).items()))
@@ -34,7 +34,7 @@ class Options(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         return self._given[key]
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(self._given)
 
     def __len__(self) -> int:
@@ -57,9 +57,9 @@ class State(NamedTuple):
     """The raw parameters, the optimiser's state, and the units of both."""
 
     raw: Factors
-    optimiser: Any
+    optimiser: PyTree
     scale: Factors  # the mean entry of each factor at the start
-    unit: jax.Array  # the objective's unit: makes a raw gradient of order one
+    unit: Scalar  # the objective's unit: makes a raw gradient of order one
     key: jax.Array  # draws the batches
 
 
@@ -73,12 +73,12 @@ class Optax:
     "projection" clips after each update; "softplus" and "square" optimise r with
     x = log(1 + eʳ) or x = r² (which adds saddle points at 0).
 
-    With ``batch`` an iteration is an epoch: rows of V are dealt anew into batches, and
-    each gives an optimiser's step by the gradient of its rows, times m / batch for H.
-    Where V is known at scattered entries alone, it is these that are dealt.
+    With ``batch`` an iteration is an epoch: the rows of V are divided at random into
+    batches, and each gives a step of the optimiser by the gradient of its rows, times
+    m / batch for H. Where V is known only at scattered entries, these are divided.
 
-    Cost: one gradient of both factors an iteration, 8mnp, and with batches as many
-    optimiser's steps as there are. Not monotone.
+    Cost: one gradient of both factors an iteration, 8mnp, and a step of the optimiser
+    for each batch. Not monotone.
 
     Args:
       optimizer: the name of an optax optimiser ("adam", "sgd", "lbfgs", …).
@@ -169,7 +169,7 @@ class Optax:
         order = jax.random.permutation(draw, jnp.arange(total, dtype=jnp.int32))
         order = jnp.pad(order, (0, count * size - total), constant_values=total)
 
-        def visit(i: Any, state: State) -> State:
+        def visit(i: Index, state: State) -> State:
             batch = jax.lax.dynamic_slice_in_dim(order, i * size, size)
 
             def gradients(factors: Factors) -> tuple[Factors, Factors]:
@@ -184,17 +184,22 @@ class Optax:
         sides = zip(problem.projects, state.raw, state.scale, strict=True)
         return Factors(*(P(s * self._from_raw(r)) for P, r, s in sides))
 
-    def _update(self, problem: Problem, state: State, gradients: Any) -> State:
+    def _update(
+        self,
+        problem: Problem,
+        state: State,
+        gradients: Callable[[Factors], tuple[Factors, Factors]],
+    ) -> State:
         """The state after one step of the optimiser, by ``gradients`` of factors."""
 
         @jax.custom_vjp
         def value(factors: Factors) -> jax.Array:
             return problem.value(factors) / state.unit
 
-        def value_forward(factors: Factors) -> Any:
+        def value_forward(factors: Factors) -> tuple[jax.Array, Factors]:
             return value(factors), factors
 
-        def value_backward(factors: Factors, cotangent: jax.Array) -> Any:
+        def value_backward(factors: Factors, cotangent: jax.Array) -> tuple[Factors]:
             minus, plus = gradients(factors)
             factor = cotangent / state.unit
             return (jax.tree.map(lambda p, m: factor * (p - m), plus, minus),)
@@ -272,7 +277,7 @@ def row_gradients(
     sides = part.gradients(Factors(codes, factors.H))
     (minus_W, minus_H), (plus_W, plus_H) = sides
 
-    def spread(columns: Any) -> Any:
+    def spread(columns: Float[Array, "p b"]) -> Float[Array, "p m"]:
         return jnp.zeros_like(factors.Wt).at[:, rows].set(columns, mode="drop")
 
     scale = m / there
@@ -296,7 +301,7 @@ def entry_gradients(
     weights = jnp.where(there, weights, 0) * (total / there.sum())
     a, b = (weights * y for y in problem.loss.split(values, x))
 
-    def spread(y: Any) -> Factors:
+    def spread(y: Float[Array, " b"]) -> Factors:
         return Factors(
             jnp.zeros_like(Wt).at[:, rows].add(y * H_there),
             jnp.zeros_like(H).at[:, cols].add(y * W_there),
@@ -322,7 +327,7 @@ def _schedules() -> list[str]:
     return [name for name in dir(optax) if name.endswith("_schedule")]
 
 
-def _check_name(what: str, name: str, known: Any) -> None:
+def _check_name(what: str, name: str, known: Sequence[str]) -> None:
     if name not in known:
         raise ValueError(
             f"solver 'optax': {what} {name!r} is not known{suggestion(name, known)}; "
