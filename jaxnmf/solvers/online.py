@@ -191,7 +191,7 @@ class OnlineHALS(Minibatch):
 
     Cost: 4mnp an epoch as HALS, and 2np² a batch and sweep; in memory p(p + n) numbers
     for each batch, p/batch of V. Not monotone, but as ``forget`` falls to 0 each move
-    becomes coordinate descent on the whole objective.
+    becomes coordinate descent on the full objective.
 
     Args:
       batch: rows at a time.
