@@ -116,6 +116,7 @@ class ConvexNMF(Alternating):
         Wt = sweeps(problem.T, gram, cross, Wt, self.inner)
         gram, cross = problem.quadratic(Wt)
         slope = problem.T.operand.dot(gram @ H - cross + problem.penalty.gradient(H))
+        slope = problem.T.project.masked(slope)
         # As long as the entries of A, where no step is known.
         size = inverse(jnp.abs(slope).sum(1).sum()) * A.sum(1).sum()
         step = jnp.where(state.step > 0, state.step, size)

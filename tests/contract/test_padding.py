@@ -20,11 +20,13 @@ from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import Stop
 from jaxnmf.solvers.base import constraints_of
 
-SHAPE, SQUARE = (M + 3, N + 5), (M + 3, M + 3)
+# Enough for another number of inner repeats, were it counted from the padded shape.
+SHAPE, SQUARE = (M + 6, N + 9), (M + 6, M + 6)
 STOP = Stop(max_iter=40, tol=0.0)
 KINDS = ("dense", "sparse", "observed")
 LOSSES = ("frobenius", "kullback-leibler")
-PENALTIES = Penalty(l1=0.1, l2=0.2), Penalty(l1=0.3, l2=0.1)
+# "semi" has no l1 for W.
+PENALTIES = Penalty(l2=0.2), Penalty(l1=0.3, l2=0.1)
 
 CASES = [
     (case, kind)
