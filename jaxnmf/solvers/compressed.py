@@ -1,4 +1,4 @@
-"""Randomised compression of V, around any solver that works on Gram matrices."""
+"""Randomised compression of V, for any solver that works on Gram matrices."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxnmf.data.moments import Moments
-from jaxnmf.data.operand import true_shape
+from jaxnmf.data.operand import Operand, true_shape
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_solver, register_solver
 from jaxnmf.solvers.base import QUADRATIC, Supports, gives_nnls
-from jaxnmf.types import Factors, pytree, static
+from jaxnmf.types import Factors, Index, Scalar, State, pytree, static
 
 
 @pytree
 class LowRank:
-    """V' = leftᵀ right in place of V, for solvers that ask for products alone."""
+    """V' = leftᵀ right in place of V, for solvers that only use products."""
 
     kind: ClassVar[str] = "low-rank"
     left: Float[Array, "l m"]
@@ -47,37 +47,39 @@ class LowRank:
         return (fixed @ self.left.T) @ self.right
 
 
-class State(NamedTuple):
+class Sketched(NamedTuple):
+    """The sketch of V, the state of the inner solver and the number of steps."""
+
     sketch: LowRank
-    inner: Any
-    count: jax.Array
+    inner: State
+    count: Int[Array, ""]
 
 
 @register_solver("compressed")
 class Compressed:
-    """A solver on V' = Q (QᵀV) in place of V, Q a random basis of V's range.
+    """A solver on a randomised sketch V' = Q (QᵀV) in place of V.
 
-    Q = qr((V Vᵀ)^power V Ω), Ω of l = p + oversample Gaussian columns and a new qr
+    Q = qr((V Vᵀ)^power V Ω), Ω of l = p + oversample Gaussian columns, with a new qr
     after each product; then the inner solver's own step with B = Wᵀ V' = (WᵀQ)(QᵀV)
-    and B' = H V'ᵀ = (H (QᵀV)ᵀ) Qᵀ. V is read at the start, 2 power + 2 times, and not
-    again. The Gram matrices, and with them W, H ≥ 0, are exact: what is minimised is
-    ‖V' − WH‖², the same for both half-steps. Of V it loses what the l-th singular
-    subspace does not hold. With ``polish_after`` the steps after that many are taken
-    on V itself, and limits are those of the inner solver.
+    and B' = H V'ᵀ = (H (QᵀV)ᵀ) Qᵀ. V is read only at the start, 2 power + 2 times.
+    The Gram matrices and the constraints W, H ≥ 0 are exact: both half-steps minimise
+    ‖V' − WH‖². The sketch loses the part of V outside its first l singular subspaces.
+    With ``polish_after`` the later steps work on V itself, and limit points are those
+    of the inner solver.
 
-    Cost: 2lp(m + n) a half-step where it is 2mnp without; at the start
-    2mnl (2 power + 2) and 2 power + 1 QR factors. ‖V' − WH‖ descends if the inner
-    solver does; ‖V − WH‖ need not.
+    Cost: 2lp(m + n) for a half-step in place of 2mnp; at the start 2mnl (2 power + 2)
+    and 2 power + 1 QR factorisations. ‖V' − WH‖ is monotone where the inner solver is;
+    ‖V − WH‖ is not.
 
     Args:
       inner: a solver of the Frobenius loss by Gram and cross products, or its name.
       oversample: columns of Ω beyond p; l is at most min(m, n).
-      power: how often V Vᵀ is applied: more, where singular values fall slowly.
-      polish_after: take steps on V itself after that many; 0 for never.
+      power: applications of V Vᵀ; more for slowly decaying singular values.
+      polish_after: steps on the sketch before those on V itself; 0 for all of them.
 
     References: Erichson, Mendible, Wihlborn & Kutz, "Randomized nonnegative matrix
-    factorization", Pattern Recognition Letters 104 (2018), whose W̃ = QᵀW replaces W
-    in the Gram matrix too; Tepper & Sapiro, "Compressed nonnegative matrix
+    factorization", Pattern Recognition Letters 104 (2018), where W̃ = QᵀW replaces W
+    also in the Gram matrix; Tepper & Sapiro, "Compressed nonnegative matrix
     factorization is fast and accurate", IEEE Trans. Signal Processing 64 (2016), which
     compresses the rows for one half-step and the columns for the other.
     """
@@ -97,27 +99,27 @@ class Compressed:
         by_products = gives_nnls(self.inner) or losses == "quadratic"
         if not by_products or getattr(self.inner, "own_objective", False):
             raise ValueError(
-                f"solver 'compressed': inner={self.inner!r} does not work on Gram and "
-                "cross products of V alone, as 'hals' and 'extrapolated' do"
+                f"solver 'compressed': inner={self.inner!r} needs more than Gram and "
+                "cross products of V; use a solver such as 'hals' or 'extrapolated'"
             )
 
-    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
+    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Sketched:
         rank = problem.project.rank(factors.H)
         sketch = compress(
             problem.operand, rank, len(factors.H), key, self.oversample, self.power
         )
         small = dataclasses.replace(problem, operand=sketch)
         inner = self.inner.init(small, factors, jax.random.fold_in(key, 1))
-        return State(sketch, inner, jnp.zeros((), jnp.int32))
+        return Sketched(sketch, inner, jnp.zeros((), jnp.int32))
 
     def step(
-        self, problem: Problem, factors: Factors, state: State
-    ) -> tuple[Factors, State]:
-        def on_sketch() -> Any:
+        self, problem: Problem, factors: Factors, state: Sketched
+    ) -> tuple[Factors, Sketched]:
+        def on_sketch() -> tuple[Factors, State]:
             small = dataclasses.replace(problem, operand=state.sketch)
             return self.inner.step(small, factors, state.inner)
 
-        def on_data() -> Any:
+        def on_data() -> tuple[Factors, State]:
             return self.inner.step(problem, factors, state.inner)
 
         if self.polish_after:
@@ -125,17 +127,22 @@ class Compressed:
             factors, inner = jax.lax.cond(early, on_sketch, on_data)
         else:
             factors, inner = on_sketch()
-        return factors, State(state.sketch, inner, state.count + 1)
+        return factors, Sketched(state.sketch, inner, state.count + 1)
 
 
 def compress(
-    operand: Any, rank: Any, most: int, key: jax.Array, oversample: int, power: int
+    operand: Operand,
+    rank: Scalar | int,
+    most: int,
+    key: jax.Array,
+    oversample: int,
+    power: int,
 ) -> LowRank:
-    """Q and QᵀV, with rank + oversample columns in use of room for most + oversample.
+    """Q and QᵀV: rank + oversample columns, padded with zeros to most + oversample.
 
-    A column of Ω depends on its number alone and QR works from the first on, so a
-    larger ``most`` with the same ``rank`` adds columns of zeros and nothing else. What
-    pads V takes no part.
+    A column of Ω depends only on its number, and QR works from the first column on, so
+    a larger ``most`` with the same ``rank`` only adds columns of zeros. Rows and
+    columns that pad V are left out.
     """
     (m, n), dtype = operand.shape, operand.dtype
     rows, columns = true_shape(operand)
@@ -152,15 +159,15 @@ def compress(
         return jax.random.normal(jax.random.fold_in(key, number), (n,), dtype)
 
     def basis(Y: Float[Array, "l q"], used: Bool[Array, "l q"]) -> Float[Array, "l q"]:
-        # QR completes the basis where a column is 0: what it adds is taken out.
+        # QR completes the basis where a column is 0: those columns are removed.
         return jnp.where(used, jnp.linalg.qr(jnp.where(used, Y, 0).T)[0].T, 0)
 
-    def again(_: Any, Q: Any) -> Any:
+    def iterate(_: Index, Q: Float[Array, "l m"]) -> Float[Array, "l m"]:
         return basis(operand.T.dot(basis(operand.dot(Q), wide)), tall)
 
     normals = jnp.where(wide, jax.vmap(gaussian)(numbers), 0)
     Q = basis(operand.T.dot(normals), tall)
-    Q = jax.lax.fori_loop(0, power, again, Q)
+    Q = jax.lax.fori_loop(0, power, iterate, Q)
     return LowRank(
         left=Q,
         right=operand.dot(Q),

@@ -1,41 +1,42 @@
-"""Frobenius factorisations under one more constraint or penalty.
+"""Frobenius factorisations with a constraint or penalty of their own.
 
-Each minimises its own objective, told in its docstring; l1 and l2 come on top.
+Each minimises the objective in its docstring plus the l1 and l2 penalties.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.coordinate import differences, sweep
 from jaxnmf.kernels.inverses import inverse
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
-from jaxnmf.types import Factors, static
+from jaxnmf.types import Cross, Factors, Index, Scalar, State, static
 
 
 @register_solver("orthogonal")
 class Orthogonal(Alternating):
-    """Orthogonal NMF: every row of V belongs to one component, a spherical k-means.
+    """Orthogonal NMF: every row of V belongs to one component, as in k-means.
 
-    min ½‖V − WH‖² over W, H ≥ 0 with one entry at most in a row of W, so that WᵀW is
-    diagonal. Exact in W: row i goes to k = argmax_k ⟨v_i, h_k⟩/‖h_k‖, with
-    w_ik = ⟨v_i, h_k⟩/‖h_k‖². Exact in H: h_k = Σ_i w_ik v_i / Σ_i w_ik². A component
-    that no row chose takes the row that is fitted worst.
+    min ½‖V − WH‖² over W, H ≥ 0 with at most one non-zero entry in a row of W, so that
+    WᵀW is diagonal. Exact in W: row i is assigned to k = argmax_k ⟨v_i, h_k⟩/‖h_k‖,
+    with w_ik = ⟨v_i, h_k⟩/‖h_k‖². Exact in H: h_k = Σ_i w_ik v_i / Σ_i w_ik². A
+    component without rows gets the row with the worst fit.
 
-    Cost: the two products, 4mnp. The objective falls at each step after the first, so
-    the assignment settles in finitely many: a local minimum of a combinatorial
-    problem. Run several seeds, or start from init="snpa".
+    Cost: the products with V, 4mnp. Its objective is monotone after the first step, so
+    the assignment converges in finitely many steps: to a local minimum of a
+    combinatorial problem. Run several seeds, or start from init="snpa".
 
     Args:
-      revive: give the row of the worst fit to a component that has none.
+      revive: assign the rows with the worst fit to components without rows.
 
     Reference: Pompili, Gillis, Absil & Glineur, "Two algorithms for orthogonal
     nonnegative matrix factorization with application to clustering", Neurocomputing
@@ -46,7 +47,9 @@ class Orthogonal(Alternating):
     own_objective: ClassVar[bool] = True
     revive: bool = static(True)
 
-    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Any:
+    def init(
+        self, problem: Problem, factors: Factors, key: jax.Array
+    ) -> Float[Array, " m"]:
         """‖v_i‖² (m,)."""
         del key
         Wt, H = factors
@@ -56,8 +59,8 @@ class Orthogonal(Alternating):
         return squares[0]
 
     def step(
-        self, problem: Problem, factors: Factors, state: Any
-    ) -> tuple[Factors, Any]:
+        self, problem: Problem, factors: Factors, state: Float[Array, " m"]
+    ) -> tuple[Factors, Float[Array, " m"]]:
         H = factors.H
         gram, cross = problem.T.quadratic(H)
         best, scale = _separate(problem.T, gram, cross)
@@ -71,44 +74,50 @@ class Orthogonal(Alternating):
             Wt = self._revived(problem, Wt, state - gain**2, state)
         gram, cross = problem.quadratic(Wt)
         best, scale = _separate(problem, gram, cross)
-        # Without rows the component waits as it is for a row to take.
+        # A component without rows stays as it is until it gets one.
         used = gram.diagonal > 0
         return Factors(Wt, jnp.where(used, best * scale[:, None], H)), state
 
-    def _revived(self, problem: Problem, Wt: Any, residual: Any, norms: Any) -> Any:
-        """Wt with the worst-fitted rows given to the components that have none."""
+    def _revived(
+        self,
+        problem: Problem,
+        Wt: Float[Array, "p m"],
+        residual: Float[Array, " m"],
+        norms: Float[Array, " m"],
+    ) -> Float[Array, "p m"]:
+        """Wt with the rows of the worst fit assigned to components without rows."""
         p, m = Wt.shape
         empty = problem.project.components(Wt)[:, 0] & (Wt.sum(1) == 0)
         residual = jnp.where(problem.T.project.columns(Wt)[0], residual, -jnp.inf)
         worst, rows = jax.lax.top_k(residual, min(p, m))
         turn = jnp.clip(jnp.cumsum(empty, dtype=jnp.int32) - 1, 0, min(p, m) - 1)
-        # A row that is fitted up to rounding has nothing to give.
+        # A row with a residual of rounding errors stays where it is.
         resolution = jnp.sqrt(jnp.finfo(Wt.dtype).eps)
-        takes = empty & (worst[turn] > resolution * norms[rows[turn]])
+        gets = empty & (worst[turn] > resolution * norms[rows[turn]])
         every = jnp.arange(m, dtype=rows.dtype)
-        taken = takes[:, None] & (rows[turn][:, None] == every[None])
-        return jnp.where(taken, 1, jnp.where(taken.any(0), 0, Wt)).astype(Wt.dtype)
+        moved = gets[:, None] & (rows[turn][:, None] == every[None])
+        return jnp.where(moved, 1, jnp.where(moved.any(0), 0, Wt)).astype(Wt.dtype)
 
 
 @register_solver("sparse-hoyer")
 class SparseHoyer(Alternating):
-    """Components of a given sparseness, on Hoyer's scale.
+    """NMF with components of a given sparseness, on Hoyer's scale.
 
     min ½‖V − WH‖² over W, H ≥ 0 with (√n − ‖h_k‖₁/‖h_k‖₂)/(√n − 1) = sparseness for
-    every k (and alike for the columns of W, by ``factor``). Coordinate descent by
+    every k (and likewise for the columns of W, by ``factor``). Coordinate descent by
     component: the best h_k without the constraint, (b_k − G_k H)/G_kk + h_k, is
     projected on the cone of vectors of that sparseness, which is exact, since the
-    objective has circular level sets in h_k. The projection is r (x − t)₊ with t from
-    a quadratic equation on the entries that stay, dropping those it makes negative
-    until none is: Hoyer's algorithm, here with the length r free as well.
+    objective has circular level sets in h_k. The projection is r (x − t)₊, with t from
+    a quadratic equation on the remaining entries, without those that it makes negative,
+    until none is: Hoyer's algorithm with a free length r.
 
     Cost: 4mnp, and a few passes over n numbers for each component of the constrained
-    factor. Once a component of each has been visited the objective falls at every
-    step; the set is not convex, so limit points are stationary at best.
+    factor. Its objective is monotone once all components have been updated; the set is
+    not convex, so limit points are stationary at best.
 
     Args:
-      sparseness: from 0 (all entries equal) to 1 (one entry is not 0).
-      factor: "H", "W" or "both".
+      sparseness: from 0 (all entries equal) to 1 (one non-zero entry).
+      factor: the constrained factor, "H", "W" or "both".
 
     Reference: Hoyer, "Non-negative matrix factorization with sparseness constraints",
     JMLR 5 (2004), whose steps are projected gradients.
@@ -123,8 +132,8 @@ class SparseHoyer(Alternating):
         _check_factor("sparse-hoyer", self.factor, ("H", "W", "both"))
 
     def step(
-        self, problem: Problem, factors: Factors, state: Any
-    ) -> tuple[Factors, Any]:
+        self, problem: Problem, factors: Factors, state: State
+    ) -> tuple[Factors, State]:
         Wt, H = factors
 
         def hoyer(columns: jax.Array) -> Callable[[jax.Array], jax.Array]:
@@ -147,22 +156,25 @@ class SparseHoyer(Alternating):
 
 @register_solver("smooth")
 class Smooth(Alternating):
-    """Components that change slowly from one sample, or one feature, to the next.
+    """NMF with components that are smooth along the samples, or along the features.
 
-    min ½‖V − WH‖² + ½ weight Σ_k ‖h_k‖² ‖D w_k‖² over W, H ≥ 0, D the differences of
-    neighbours along the samples (``factor`` "W") or, with W and H exchanged, along the
-    features ("H"). The term is the roughness of the component's part of V, w_k h_k: it
-    does not depend on how a component's scale is shared between W and H.
+    min ½‖V − WH‖² + ½ weight Σ_k ‖h_k‖² ‖D w_k‖² over W, H ≥ 0, with D the differences
+    of neighbours along the samples (``factor`` "W") or, with W and H exchanged, along
+    the features ("H"). The penalty is the roughness of the component's part of V,
+    w_k h_k: it does not depend on how the component's scale is split between W and H.
 
-    The smooth factor takes HALS steps on a majoriser, since ‖D x‖² has curvature 4 at
-    most: x ← max(0, x + (b_k − G_k X − weight G_kk DᵀD x) / (G_kk (1 + 4 weight))).
-    The other takes HALS sweeps with a ridge of weight ‖D w_k‖² for component k.
+    The update of the smooth factor is HALS on a majoriser, since the curvature of
+    ‖D x‖² is at most 4:
 
-    Cost: as HALS. The objective falls at every step; a weight ≫ 1 makes steps small.
+        x ← max(0, x + (b_k − G_k X − weight G_kk DᵀD x) / (G_kk (1 + 4 weight))).
+
+    That of the other factor is HALS with a ridge of weight ‖D w_k‖² for component k.
+
+    Cost: that of HALS. Its objective is monotone; with a weight ≫ 1 steps are small.
 
     Args:
-      weight: of the roughness.
-      factor: "W" or "H", the one that is smooth.
+      weight: the weight of the roughness.
+      factor: the smooth factor, "W" or "H".
       inner: sweeps for each Gram and cross product.
 
     References: Virtanen, "Monaural sound source separation by nonnegative matrix
@@ -182,8 +194,8 @@ class Smooth(Alternating):
         _check_factor("smooth", self.factor, ("W", "H"))
 
     def step(
-        self, problem: Problem, factors: Factors, state: Any
-    ) -> tuple[Factors, Any]:
+        self, problem: Problem, factors: Factors, state: State
+    ) -> tuple[Factors, State]:
         if self.factor == "W":
             problem, factors = problem.T, factors.T
         other, X = factors  # V (or Vᵀ) ≈ otherᵀ X with X smooth
@@ -191,15 +203,15 @@ class Smooth(Alternating):
         gram, cross = problem.quadratic(other)
         sizes = weight * gram.diagonal[:, 0]
 
-        def smoother(_: Any, X: Any) -> Any:
+        def smooth(_: Index, X: Float[Array, "p n"]) -> Float[Array, "p n"]:
             return sweep(problem, gram, cross, X, rough=sizes)
 
-        X = jax.lax.fori_loop(0, self.inner, smoother, X)
+        X = jax.lax.fori_loop(0, self.inner, smooth, X)
         gram_X, cross_X = problem.T.quadratic(X)
         bends = (differences(problem.project, X) ** 2).sum(1)
         gram_X = gram_X.plus_diagonal(weight * bends[:, None])
 
-        def fit(_: Any, Y: Any) -> Any:
+        def fit(_: Index, Y: Float[Array, "p m"]) -> Float[Array, "p m"]:
             return sweep(problem.T, gram_X, cross_X, Y)
 
         factors = Factors(jax.lax.fori_loop(0, self.inner, fit, other), X)
@@ -207,15 +219,15 @@ class Smooth(Alternating):
 
 
 def onto_sparseness(
-    x: Float[Array, " n"], sparseness: Any, present: Bool[Array, " n"]
+    x: Float[Array, " n"], sparseness: Scalar | float, present: Bool[Array, " n"]
 ) -> Float[Array, " n"]:
     """The nearest y ≥ 0 with (√n − ‖y‖₁/‖y‖₂)/(√n − 1) = sparseness, or 0, for the n
     entries that are present."""
     root = jnp.sqrt(present.sum(dtype=x.dtype))
     ratio = root - sparseness * (root - 1)  # ‖y‖₁ / ‖y‖₂
 
-    def excess(kept: Any) -> Any:
-        """x − t with t such that the entries kept have that ratio."""
+    def excess(kept: Bool[Array, " n"]) -> Float[Array, " n"]:
+        """x − t, with t such that the entries kept have that ratio."""
         count = kept.sum().astype(x.dtype)
         mean = jnp.where(kept, x, 0).sum() / count
         spread = jnp.where(kept, (x - mean) ** 2, 0).sum()
@@ -223,19 +235,19 @@ def onto_sparseness(
         squared = spread / jnp.where(divisor > 0, divisor, 1)
         return x - mean + jnp.where(divisor > 0, ratio * jnp.sqrt(squared), 0)
 
-    def dropped(kept: Any) -> Any:
-        fewer = kept & (excess(kept) > 0)
-        # With all that are left equal, they are the answer.
-        return jnp.where(fewer.any(), fewer, kept)
-
-    def settling(carry: Any) -> Any:
+    def changed(carry: tuple[Bool[Array, " n"], Bool[Array, ""]]) -> Bool[Array, ""]:
         return carry[1]
 
-    def drop(carry: Any) -> Any:
-        fewer = dropped(carry[0])
-        return fewer, (fewer != carry[0]).any()
+    def drop(
+        carry: tuple[Bool[Array, " n"], Bool[Array, ""]],
+    ) -> tuple[Bool[Array, " n"], Bool[Array, ""]]:
+        kept, _ = carry
+        fewer = kept & (excess(kept) > 0)
+        # Where all the remaining entries are equal they are the solution.
+        fewer = jnp.where(fewer.any(), fewer, kept)
+        return fewer, (fewer != kept).any()
 
-    kept, _ = jax.lax.while_loop(settling, drop, (present, jnp.asarray(True)))
+    kept, _ = jax.lax.while_loop(changed, drop, (present, jnp.asarray(True)))
     direction = NonNegative().entrywise(jnp.where(kept, excess(kept), 0))
     direction = jnp.where(direction.sum() > 0, direction, kept.astype(x.dtype))
     direction = direction / jnp.sqrt((direction * direction).sum())
@@ -243,8 +255,10 @@ def onto_sparseness(
     return jnp.where(length > 0, length, 0) * direction
 
 
-def _separate(problem: Problem, gram: Any, cross: Any) -> tuple[Any, Any]:
-    """(b, 1/g) with max(0, b)/g the best entry, one component at a time."""
+def _separate(
+    problem: Problem, gram: Gram, cross: Cross
+) -> tuple[Float[Array, "p n"], Float[Array, " p"]]:
+    """(max(0, b), 1/g), whose product is the best entry of a component by itself."""
     curvature = gram.diagonal[:, 0] + problem.penalty.l2
     return problem.project(cross - problem.penalty.l1), inverse(curvature)
 

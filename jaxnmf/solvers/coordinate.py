@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
+from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.inverses import inverse
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import ENTRYWISE, QUADRATIC, Alternating, Supports
-from jaxnmf.types import static
+from jaxnmf.types import Cross, FreeFactor, State, static
+
+
+class _Best(NamedTuple):
+    """The best change of a single entry in every column."""
+
+    gain: Float[Array, "1 n"]
+    k: Int[Array, "1 n"]
+    move: Float[Array, "1 n"]
+
+
+# X, its gradient D, the best changes and the number of steps.
+_Iterate = tuple[Float[Array, "p n"], Float[Array, "p n"], _Best, Int[Array, ""]]
 
 
 @register_solver("gcd")
 class GCD(Alternating):
-    """Greedy coordinate descent: every column improves its most profitable entry.
+    """Greedy coordinate descent: in every column the entry with the largest gain.
 
     With G = WᵀW + l2 I, B = WᵀV − l1 and D = G H − B, the best change of an entry is
-    s_kj = max(0, h_kj − d_kj / G_kk) − h_kj, which gains −d_kj s_kj − ½ G_kk s_kj².
-    A step takes k_j = argmax_k gain_kj in every column j at once: h_kj += s_kj,
-    D_:j += s_kj G_:k. A column rests while its best gain is below ``ratio`` times the
-    best of the whole factor at the start of the half-step.
+    s_kj = max(0, h_kj − d_kj / G_kk) − h_kj, with a gain of −d_kj s_kj − ½ G_kk s_kj².
+    A step updates entry k_j = argmax_k gain_kj of every column j at once:
 
-    Cost: the two products, 2mnp, and 2np² a step, as the rank-1 updates of D are
-    written as one product, so a step costs what a sweep of HALS does. Monotone; no
-    half-step gains less than its best single entry, so limit points are stationary
+        h_kj ← h_kj + s_kj, D_:j ← D_:j + s_kj G_:k.
+
+    A column stays as it is while its largest gain is below ``ratio`` times the largest
+    of all columns at the start of the half-step.
+
+    Cost: the products with V, 2mnp for each factor, and 2np² a step, since the rank-1
+    updates of D are one product; a step costs as much as a sweep of HALS. Monotone; a
+    half-step gains no less than its best single entry, so limit points are stationary
     while no component vanishes.
 
     Args:
-      inner: steps for each G and B at most, so entries of a column that may change;
-        0 for twice the number of components.
-      ratio: the part of the first best gain below which a column rests.
+      inner: the most steps for each G and B, so the most entries of a column that
+        change; 0 for twice the number of components.
+      ratio: the fraction of the largest initial gain below which a column stays.
 
     Reference: Hsieh & Dhillon, "Fast coordinate descent methods with variable
     selection for non-negative matrix factorization", KDD (2011).
@@ -44,8 +61,13 @@ class GCD(Alternating):
     ratio: float = 1e-3
 
     def nnls(
-        self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
-    ) -> tuple[Any, Any]:
+        self,
+        problem: Problem,
+        gram: Gram,
+        cross: Cross,
+        free: FreeFactor,
+        state: State,
+    ) -> tuple[FreeFactor, State]:
         penalty, project = problem.penalty, problem.project
         gram = gram.plus_diagonal(penalty.l2)
         curvature = gram.diagonal
@@ -53,20 +75,19 @@ class GCD(Alternating):
         rows = jnp.arange(free.shape[0], dtype=jnp.int32)[:, None]
         most = self.inner or (2 * project.rank(free)).astype(jnp.int32)
 
-        def best(X: Any, D: Any) -> tuple[Any, Any, Any]:
-            """(gain, which entry, by how much) of every column."""
+        def best(X: Float[Array, "p n"], D: Float[Array, "p n"]) -> _Best:
             move = project.entrywise(X - D * length) - X
             move = jnp.where(project.free, move, 0)
             gain = -move * (D + 0.5 * curvature * move)
             k = gain.argmax(0).astype(jnp.int32)[None]
-            take = [jnp.take_along_axis(x, k, axis=0) for x in (gain, move)]
-            return take[0], k, take[1]
+            gain, move = (jnp.take_along_axis(x, k, axis=0) for x in (gain, move))
+            return _Best(gain, k, move)
 
-        def going(carry: Any) -> Any:
+        def worth_it(carry: _Iterate) -> Bool[Array, ""]:
             *_, (gain, _, _), count = carry
             return (gain > least).any() & (count < most)
 
-        def step(carry: Any) -> Any:
+        def step(carry: _Iterate) -> _Iterate:
             X, D, (gain, k, move), count = carry
             move = jnp.where((rows == k) & (gain > least), move, 0)
             X = project.entrywise(X + move)
@@ -75,6 +96,6 @@ class GCD(Alternating):
 
         D = gram @ free - cross + penalty.l1
         first = best(free, D)
-        least = self.ratio * first[0].max()
+        least = self.ratio * first.gain.max()
         start = (free, D, first, jnp.zeros((), jnp.int32))
-        return project(jax.lax.while_loop(going, step, start)[0]), state
+        return project(jax.lax.while_loop(worth_it, step, start)[0]), state

@@ -1,4 +1,4 @@
-"""Extrapolation with restarts, around any alternating Frobenius solver."""
+"""Extrapolation with restarts of any alternating Frobenius solver."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxnmf.kernels.momentum import Momentum, choose
 from jaxnmf.objective.problem import Problem
@@ -17,40 +18,43 @@ from jaxnmf.solvers.base import (
     Supports,
     gives_nnls,
 )
-from jaxnmf.types import Factors
+from jaxnmf.types import Factors, Scalar, State
 
 
-class State(NamedTuple):
-    """Where the next step starts from, and what it is compared with."""
+class Extrapolation(NamedTuple):
+    """The start of the next step, and the values that it is compared with."""
 
     ahead: Factors  # the extrapolated factors
-    H: jax.Array  # the inner solver's last accepted H, before extrapolation
-    inner: tuple[Any, Any]
+    H: Float[Array, "p n"]  # the last accepted H, before extrapolation
+    inner: tuple[State, State]
     momentum: Momentum
-    moved: jax.Array  # change of the objective by extrapolating W
+    moved: Scalar  # the change of the objective by extrapolating W
 
 
 @register_solver("extrapolated")
 class Extrapolated:
-    """Ang & Gillis's extrapolation of an alternating solver, with restarts.
+    """Extrapolation of an alternating solver, with restarts.
 
-    With the inner half-step N: H⁺ = N(W_y, H_y), H_y⁺ = P(H⁺ + β (H⁺ − H));
-    W⁺ = N(H_y⁺, W_y), W_y⁺ = P(W⁺ + β (W⁺ − W)). If the objective at (W⁺, H_y⁺) did
-    not rise: β ← min(β̄, growth·β), β̄ ← min(1, ceiling_growth·β̄). Else the step is
-    undone, W_y, H_y ← the last pair (W, H_y) that was good, and β̄ ← the last good β,
-    β ← β / decay.
+    With the inner half-step N,
+
+        H⁺ = N(W_y, H_y), H_y⁺ = P(H⁺ + β (H⁺ − H)),
+        W⁺ = N(H_y⁺, W_y), W_y⁺ = P(W⁺ + β (W⁺ − W)).
+
+    If the objective at (W⁺, H_y⁺) did not rise, β ← min(β̄, growth·β) and
+    β̄ ← min(1, ceiling_growth·β̄). Otherwise the step is undone, W_y, H_y ← the last
+    accepted pair (W, H_y), β̄ ← the last accepted β, and β ← β / decay.
 
     The objective is followed by its changes, ⟨∇, Δ⟩ + ½⟨Δ, GΔ⟩ for each of the three
-    moves of a step, with the G and B that the half-steps need anyway: from two
-    objectives, each of them rounded in float32, the sign of their difference is lost
-    long before the end. The factors returned are those it was judged at, so the
-    objective descends.
+    moves of a step, with the G and B of the half-steps: the sign of the difference of
+    two objectives in float32 is lost to rounding long before convergence. The factors
+    returned are those at which the objective was compared.
 
-    Cost: the inner solver's and 2p²(m + n). Monotone; no proof of convergence.
+    Cost: that of the inner solver and 2p²(m + n). Monotone; no proof of convergence.
 
     Args:
       inner: an alternating solver for the Frobenius loss, or its name.
-      beta: the first β. growth, ceiling_growth, decay: as above.
+      beta: the first β.
+      growth, ceiling_growth, decay: of β, as above.
 
     Reference: Ang & Gillis, "Accelerating nonnegative matrix factorization algorithms
     using extrapolation", Neural Computation 31 (2019).
@@ -75,9 +79,9 @@ class Extrapolated:
                 "solver that works on Gram and cross products (by nnls), such as 'hals'"
             )
 
-    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
+    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Extrapolation:
         dtype = problem.operand.dtype
-        return State(
+        return Extrapolation(
             ahead=factors,
             H=factors.H,
             inner=self.inner.init(problem, factors, key),
@@ -86,8 +90,8 @@ class Extrapolated:
         )
 
     def step(
-        self, problem: Problem, factors: Factors, state: State
-    ) -> tuple[Factors, State]:
+        self, problem: Problem, factors: Factors, state: Extrapolation
+    ) -> tuple[Factors, Extrapolation]:
         W, H = factors
         Wy, Hy = state.ahead
         state_W, state_H = state.inner
@@ -104,18 +108,18 @@ class Extrapolated:
         by_W = problem.T.quadratic_change(gram, cross, Wy, next_W)
         moved = problem.T.quadratic_change(gram, cross, next_W, next_Wy)
 
-        # From (W, H), where the objective was last judged, to (next_W, next_Hy).
+        # From (W, H), where the objective was last compared, to (next_W, next_Hy).
         accept = state.moved + by_H + by_W <= 0
-        good = State(
+        good = Extrapolation(
             ahead=Factors(next_Wy, next_Hy),
             H=next_H,
             inner=(state_W, state_H),
             momentum=state.momentum.grown(self.growth, self.ceiling_growth),
             moved=moved,
         )
-        undone = State(
-            # From the pair that was judged, where a bare inner step must descend:
-            # from W and an unextrapolated H it need not, and could be undone for ever.
+        undone = Extrapolation(
+            # From the last accepted pair, where a plain inner step is monotone: from W
+            # and an unextrapolated H it need not be, and could be undone every time.
             ahead=factors,
             H=H,
             inner=(state_W, state_H),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
+from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.coordinate import sweep, sweeps
 from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.objective.problem import Problem
@@ -18,25 +20,29 @@ from jaxnmf.solvers.base import (
     Alternating,
     Supports,
 )
-from jaxnmf.types import static
+from jaxnmf.types import Cross, FreeFactor, Scalar, State, static
+
+# Sweeps, X, and the squared changes by the first and the last of them.
+_Iterate = tuple[Int[Array, ""], Float[Array, "p n"], Scalar, Scalar]
 
 
 @register_solver("hals")
 class HALS(Alternating):
-    """Exact coordinate descent on the rows of a factor, one component at a time.
+    """HALS: exact coordinate descent on the rows of a factor, by component.
 
-    For k = 1 … p, with G = WᵀW and B = WᵀV:
-    h_k ← max(0, h_k + (b_k − G_k H − l1 − l2 h_k) / (G_kk + l2)).
+    For k = 1 … p, with G = WᵀW and B = WᵀV,
 
-    Cost: the two products, 2mnp, and 2np² a sweep; ``inner`` sweeps reuse G and B.
-    Monotone; limit points are stationary while no component vanishes.
+        h_k ← max(0, h_k + (b_k − G_k H − l1 − l2 h_k) / (G_kk + l2)).
+
+    Cost: the products with V, 2mnp for each factor, and 2np² a sweep; ``inner`` sweeps
+    reuse G and B. Monotone; limit points are stationary while no component vanishes.
 
     Args:
-      inner: sweeps over the components for each G and B; 1 is plain HALS, 0 lets
-        the sizes decide (`inner_repeats`).
-      delta: stop repeating when a sweep moves H by less than delta times what the
-        first moved it (Gillis & Glineur's 0.1). 0, the default, does not look: on a
-        CPU the norms cost as much as the sweeps they save.
+      inner: sweeps over the components for each G and B; 1 is plain HALS, 0 chooses by
+        the sizes (`inner_repeats`).
+      delta: stop after a sweep that changes H by less than delta times the change of
+        the first (0.1 in Gillis & Glineur). With 0, the default, the changes are not
+        computed: on a CPU their norms cost as much as the sweeps they save.
 
     References: Cichocki & Phan, "Fast local algorithms for large scale nonnegative
     matrix and tensor factorizations", IEICE Trans. Fundamentals E92-A (2009);
@@ -52,22 +58,27 @@ class HALS(Alternating):
     delta: float = static(0.0)
 
     def nnls(
-        self, problem: Problem, gram: Any, cross: Any, free: Any, state: Any
-    ) -> tuple[Any, Any]:
+        self,
+        problem: Problem,
+        gram: Gram,
+        cross: Cross,
+        free: FreeFactor,
+        state: State,
+    ) -> tuple[FreeFactor, State]:
         if not self.delta:
             return sweeps(problem, gram, cross, free, self.inner), state
         count = inner_repeats(problem, free, self.inner)
 
-        def worth_it(carry: Any) -> Any:
+        def worth_it(carry: _Iterate) -> Bool[Array, ""]:
             done, _, first, last = carry
             return (done < count) & (last > self.delta**2 * first)
 
-        def again(carry: Any) -> Any:
+        def repeat(carry: _Iterate) -> _Iterate:
             done, X, first, _ = carry
             new = sweep(problem, gram, cross, X)
-            moved = ((new - X) ** 2).sum(1).sum()
-            return done + 1, new, jnp.where(done == 0, moved, first), moved
+            change = ((new - X) ** 2).sum(1).sum()
+            return done + 1, new, jnp.where(done == 0, change, first), change
 
         far = jnp.full((), jnp.inf, free.dtype)
         start = (jnp.zeros((), jnp.int32), free, jnp.zeros_like(far), far)
-        return jax.lax.while_loop(worth_it, again, start)[1], state
+        return jax.lax.while_loop(worth_it, repeat, start)[1], state
