@@ -20,7 +20,8 @@ from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jaxnmf._util.checks import check_count
-from jaxnmf.data.convert import as_operand, is_sparse
+from jaxnmf.data.convert import as_operand
+from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.factorize import factorize
 from jaxnmf.objective.losses import Loss

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxnmf._util.checks import check_count
-from jaxnmf.data.convert import is_sparse
+from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.fold_in import Model
 from jaxnmf.objective.offsets import FIRST, has_offsets

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.data.dense import Dense
+from jaxnmf.data.known import DENSE_SHARE, is_sparse, what_is_known
 from jaxnmf.data.moments import Moments, weighted_mean
-from jaxnmf.data.observed import Observed, check_weights
+from jaxnmf.data.observed import Observed
 from jaxnmf.data.operand import Operand
 from jaxnmf.data.padded_rows import PaddedRows
 from jaxnmf.data.sparse import CSR, Sparse
@@ -21,11 +22,6 @@ CPU_BLOCK = 2**21
 
 
 ACCELERATOR_BLOCK = 2**24
-
-
-# From this share of known entries on V is held dense: products of blocks are then
-# cheaper than gathers, and the two sparse copies larger.
-DENSE_SHARE = 0.2
 
 
 # Columns of a sparse V whose entries stand together: so many rows of a factor stay in
@@ -57,12 +53,11 @@ def as_operand(
     Raises:
       ValueError: for anything else, naming what was found and what would fit.
     """
+    V, weights = what_is_known(V, mask)
     if isinstance(V, Observed):
-        if mask is not None:
-            raise ValueError("mask: V is Observed, which says itself what is known")
         operand = _as_observed(V, dtype, signed)
-    elif mask is not None:
-        operand = _as_masked(V, mask, dtype, signed)
+    elif weights is not None:
+        operand = _masked_dense(V, weights, dtype, signed)
     elif is_sparse(V):
         operand = _as_sparse(V, dtype, signed)
     else:
@@ -73,30 +68,11 @@ def as_operand(
     return operand
 
 
-def is_sparse(V: Any) -> bool:
-    """Whether V is SciPy sparse, asked without importing SciPy."""
-    return hasattr(V, "tocsr") and hasattr(V, "nnz")
-
-
-def _as_array(V: Any) -> Any:
-    # A JAX array stays on its devices; anything else is looked at by NumPy.
-    try:
-        array = V if isinstance(V, jax.Array) else np.asarray(V)
-    except ValueError:
-        raise ValueError(
-            f"V is a {type(V).__name__} that makes no array (rows of different "
-            "lengths?); it must be a matrix of shape (m, n)"
-        ) from None
-    _check_form(array.shape, array.dtype)
-    return array
-
-
-def _as_dense(V: Any, dtype: Any, signed: bool) -> Dense:
-    array = _as_array(V)
+def _as_dense(array: Any, dtype: Any, signed: bool) -> Dense:
     # min and max carry a NaN through, so no m×n temporary is needed to find one.
     low = float(array.min())
     _check_values(low, float(array.max()), array.shape, signed)
-    mean = float(array.mean(dtype=None if isinstance(V, jax.Array) else np.float64))
+    mean = float(array.mean(dtype=None if isinstance(array, jax.Array) else np.float64))
     return _dense(array, mean, low, dtype)
 
 
@@ -120,15 +96,10 @@ def _dense(
     )
 
 
-def _as_sparse(V: Any, dtype: Any, signed: bool) -> Sparse:
-    _check_form(V.shape, V.dtype)
-    csr = V.tocsr()
-    if not csr.has_canonical_format:
-        csr = csr.copy()
-        csr.sum_duplicates()
+def _as_sparse(csr: Any, dtype: Any, signed: bool) -> Sparse:
     low, high = map(float, (csr.data.min(), csr.data.max()) if csr.nnz else (0, 0))
-    _check_values(low, high, V.shape, signed)
-    mean = float(csr.sum(dtype=np.float64)) / (V.shape[0] * V.shape[1])
+    _check_values(low, high, csr.shape, signed)
+    mean = float(csr.sum(dtype=np.float64)) / (csr.shape[0] * csr.shape[1])
     return _sparse(csr, mean, low, dtype)
 
 
@@ -203,48 +174,6 @@ def _as_observed(V: Observed, dtype: Any, signed: bool) -> Operand:
     return _sparse(csr, weighted_mean(values, weights), low, dtype, weights)
 
 
-def _as_masked(V: Any, mask: Any, dtype: Any, signed: bool) -> Operand:
-    """V with the entries that a mask knows."""
-    V = V.tocsr() if is_sparse(V) else _as_array(V)
-    if isinstance(mask, str):
-        if mask != "nan":
-            raise ValueError(f"mask={mask!r} is neither 'nan' nor an (m, n) array")
-        if is_sparse(V):
-            raise ValueError(
-                "mask='nan' needs a dense V; of a sparse V pass "
-                "jaxnmf.Observed.stored(V) for the stored entries"
-            )
-        mask = ~np.isnan(np.asarray(V))
-    if not is_sparse(mask):
-        try:
-            mask = np.asarray(mask)
-        except ValueError:
-            raise ValueError(
-                f"mask is a {type(mask).__name__} that makes no array; it must be of "
-                f"the shape of V, {tuple(V.shape)}"
-            ) from None
-    if tuple(mask.shape) != tuple(V.shape):
-        raise ValueError(
-            f"mask has shape {tuple(mask.shape)}; it must be that of V, "
-            f"{tuple(V.shape)}"
-        )
-    if mask.dtype.kind not in "fiub":
-        raise ValueError(f"mask has dtype {mask.dtype}; it must be bool or weights ≥ 0")
-    if is_sparse(mask):
-        known = mask.tocoo(copy=True)
-        known.sum_duplicates()
-        rows, cols, weights = known.row, known.col, known.data
-        check_weights("mask", weights)
-    else:
-        check_weights("mask", mask)
-        if not is_sparse(V) and (mask > 0).mean() >= DENSE_SHARE:
-            return _masked_dense(V, mask, dtype, signed)
-        rows, cols = np.nonzero(mask)
-        weights = mask[rows, cols]
-    values = np.asarray(V[rows, cols]).ravel()
-    return _as_observed(Observed(rows, cols, values, V.shape, weights), dtype, signed)
-
-
 def _masked_dense(V: Any, mask: np.ndarray, dtype: Any, signed: bool) -> Dense:
     known = mask > 0
     xp: Any = jnp if isinstance(V, jax.Array) else np
@@ -287,20 +216,6 @@ def _placed(array: jax.Array) -> jax.Array:
             named = jax.sharding.NamedSharding(mesh, sharding.spec)
             return jax.device_put(array, named)
     return array
-
-
-def _check_form(shape: tuple[int, ...], dtype: Any) -> None:
-    if np.dtype(dtype).kind not in "fiub":
-        raise ValueError(
-            f"V has dtype {dtype}; it must hold real numbers (float, integer or bool)"
-        )
-    if len(shape) != 2:
-        raise ValueError(
-            f"V has {len(shape)} dimension(s), shape {tuple(shape)}; it must be a "
-            "matrix of shape (m, n)"
-        )
-    if 0 in shape:
-        raise ValueError(f"V is empty, shape {tuple(shape)}; it needs m ≥ 1 and n ≥ 1")
 
 
 def _check_values(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxnmf.data.convert import is_sparse
+from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.plots.axes import bare, one_axes
 from jaxnmf.plots.blocks import bounded, by_label, label_ticks, places

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxnmf.data.convert import is_sparse
+from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.plots.blocks import CELLS, block_means, bounded, by_label
 from jaxnmf.plots.domain import side_of_image

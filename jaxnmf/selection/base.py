@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxnmf._util.names import suggestion
+from jaxnmf.data.known import Known, what_is_known
 from jaxnmf.selection.components import median_components
 from jaxnmf.sweeps.result import SweepResult
 from jaxnmf.types import Status
@@ -39,6 +41,11 @@ class Data:
     mask: Any
     shape: tuple[int, int]
     loss: Any
+
+    @functools.cached_property
+    def known(self) -> Known:
+        """What is known of V."""
+        return what_is_known(self.V, self.mask)
 
 
 Sweep = Callable[..., SweepResult]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxnmf.data.convert import is_sparse
+from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.fold_in import Model
 from jaxnmf.selection.base import Data, Fit, Measured, one_of, within
@@ -60,7 +60,7 @@ class BiCrossValidation(HeldOut):
 
     def check(self, data: Data, ranks: Sequence[int], seeds: Sequence[int]) -> None:
         super().check(data, ranks, seeds)
-        if data.mask is not None or isinstance(data.V, Observed):
+        if data.known.in_part:
             raise ValueError(
                 "method 'bi_cross_validation' needs every entry of V; "
                 "'cross_validation' supports data observed in part"
@@ -83,7 +83,8 @@ class BiCrossValidation(HeldOut):
         return [(np.sort(i), np.sort(j)) for i in rows for j in cols]
 
     def data_per_seed(self, data: Data, seeds: Sequence[int]) -> DataPerSeed:
-        V = data.V.tocsr() if is_sparse(data.V) else np.asarray(data.V)
+        V = data.known.V
+        V = V if is_sparse(V) else np.asarray(V)
         rest = []
         for rows, cols in self.blocks(data):
             D: Any = V[others(rows, data.shape[0])][:, others(cols, data.shape[1])]
@@ -94,7 +95,8 @@ class BiCrossValidation(HeldOut):
     def measures(
         self, data: Data, ranks: Sequence[int], found: SweepResult
     ) -> dict[int, Measured]:
-        V = data.V.toarray() if is_sparse(data.V) else np.asarray(data.V)
+        V = data.known.V
+        V = V.toarray() if is_sparse(V) else np.asarray(V)
         V = np.asarray(V, found.builder.dtype)
         blocks, turns = self.blocks(data), found.builder.data_of_seed
         measures = {}

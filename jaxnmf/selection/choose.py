@@ -12,7 +12,7 @@ from jaxnmf import registry
 from jaxnmf._util import names
 from jaxnmf._util.checks import check_list
 from jaxnmf.build import Objective, Start
-from jaxnmf.data.convert import is_sparse
+from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.fold_in import Model
 from jaxnmf.objective.constraints import NonNegative

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from jaxnmf.data.convert import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.selection.base import Data, Measured, one_of, within
 from jaxnmf.selection.held_out import RULES, HeldOut, best_of_parts, held_out_error
@@ -56,19 +55,6 @@ class CrossValidation(HeldOut):
     def parts(self, data: Data) -> int:
         return self.repeats
 
-    def known(self, data: Data) -> Observed:
-        """The known entries of V."""
-        V, mask = data.V, data.mask
-        if isinstance(V, Observed):
-            return V
-        V = V.toarray() if is_sparse(V) else np.asarray(V)
-        if isinstance(mask, str):
-            mask = ~np.isnan(V)
-        weights: Any = np.ones(V.shape) if mask is None else mask
-        weights = weights.toarray() if is_sparse(weights) else np.asarray(weights)
-        rows, cols = np.nonzero(weights)
-        return Observed(rows, cols, V[rows, cols], V.shape, weights[rows, cols] * 1.0)
-
     def split(self, known: Observed, part: int) -> tuple[Observed, Observed]:
         """(fitted entries, held-out entries) of a part, by its number alone."""
         count = int(self.share * known.nnz)
@@ -82,13 +68,13 @@ class CrossValidation(HeldOut):
         return known.take(np.sort(order[count:])), known.take(out)
 
     def data_per_seed(self, data: Data, seeds: Sequence[int]) -> DataPerSeed:
-        known = self.known(data)
+        known = data.known.observed()
         return DataPerSeed([self.split(known, i)[0] for i in range(self.repeats)])
 
     def measures(
         self, data: Data, ranks: Sequence[int], found: SweepResult
     ) -> dict[int, Measured]:
-        known, turns = self.known(data), found.builder.data_of_seed
+        known, turns = data.known.observed(), found.builder.data_of_seed
         held_out = [self.split(known, i)[1] for i in range(self.repeats)]
         measures = {}
         for rank in ranks:

@@ -8,8 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxnmf.data.convert import is_sparse
-from jaxnmf.data.observed import Observed
 from jaxnmf.selection.base import (
     Data,
     Fit,
@@ -18,6 +16,7 @@ from jaxnmf.selection.base import (
     one_of,
     spread,
 )
+from jaxnmf.sweeps.result import SweepResult
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,10 +67,19 @@ class Information(Method):
                 "method 'information' does not count parameters"
             )
 
-    def measure(self, data: Data, rank: int, fits: list[Fit]) -> Measured:
+    def measures(
+        self, data: Data, ranks: Sequence[int], found: SweepResult
+    ) -> dict[int, Measured]:
+        known = int(found.builder.problems[0].operand.moments.known)
+        return {
+            rank: self._measured(data, known, rank, self.fits_at(found, rank))
+            for rank in ranks
+        }
+
+    def _measured(self, data: Data, known: int, rank: int, fits: list[Fit]) -> Measured:
         objectives = [fit.objective for fit in fits]
         m, n = data.shape
-        N, d = known_entries(data), rank * (m + n - rank)
+        N, d = known, rank * (m + n - rank)
         D = max(min(objectives), float(np.finfo(np.float64).tiny) * N)
         fit = N * np.log(2 * D / N) if data.loss.quadratic else 2 * D
         bic = float(fit + d * np.log(N))
@@ -90,16 +98,3 @@ class Information(Method):
 
     def choose(self, table: Any) -> int:
         return int(table[self.criterion].idxmin())
-
-
-def known_entries(data: Data) -> int:
-    """The number of known entries of V."""
-    if isinstance(data.V, Observed):
-        return data.V.nnz
-    if data.mask is None:
-        return data.shape[0] * data.shape[1]
-    if isinstance(data.mask, str):
-        return int((~np.isnan(np.asarray(data.V))).sum())
-    if is_sparse(data.mask):
-        return int(data.mask.count_nonzero())
-    return int(np.count_nonzero(data.mask))

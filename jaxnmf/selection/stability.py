@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jaxnmf._util.checks import check_count
-from jaxnmf.data.convert import is_sparse
+from jaxnmf.data.known import Known, is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.selection.base import (
     Data,
@@ -98,34 +98,39 @@ class Stability(Method):
     def data_per_seed(self, data: Data, seeds: Sequence[int]) -> DataPerSeed:
         samples = [seed // self.starts for seed in seeds]
         data_of = {
-            sample: self._resampled(data.V, np.random.default_rng(sample))
+            sample: self._resampled(data.known, np.random.default_rng(sample))
             for sample in samples
         }
-        masks = None if data.mask is None else [data.mask] * len(seeds)
+        masks = [data.known.weights] * len(seeds)
         return DataPerSeed([data_of[sample] for sample in samples], masks)
 
     def fits_at(self, found: SweepResult, rank: int) -> list[Fit]:
         """The run of the lowest objective on the data of each seed."""
         return best_by(fits(found, rank), lambda fit: fit.seed // self.starts)
 
-    def _resampled(self, V: Any, rng: np.random.Generator) -> Any:
+    def _resampled(self, known: Known, rng: np.random.Generator) -> Any:
+        V, weights = known
         if isinstance(V, Observed):
             values = self._resampled_values(V.values, rng)
             return Observed(V.rows, V.cols, values, V.shape, V.weights)
         if is_sparse(V):
-            V = V.tocsr(copy=True)
+            V = V.copy()
             V.data = self._resampled_values(V.data, rng)
             return V
-        return self._resampled_values(np.asarray(V), rng)
+        V = np.asarray(V)
+        return self._resampled_values(
+            V if weights is None else np.where(weights > 0, V, 0), rng
+        )
 
     def _resampled_values(self, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        unknown = np.isnan(v)
-        v = np.where(unknown, 0, v)
+        # A NaN stays one: the conversion refuses it.
+        invalid = np.isnan(v)
+        v = np.where(invalid, 0, v)
         if self.resample == "poisson":
             new = rng.poisson(np.maximum(v, 0)).astype(np.float64)
         else:
             new = np.maximum(v * (1 + self.noise * rng.standard_normal(v.shape)), 0)
-        return np.where(unknown, np.nan, new)
+        return np.where(invalid, np.nan, new)
 
     def measure(self, data: Data, rank: int, fits: list[Fit]) -> Measured:
         rows = self.samples == "rows"

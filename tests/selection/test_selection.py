@@ -258,7 +258,7 @@ def test_held_out_entries_do_not_reach_the_fit():
     given: dict[str, Any] = {"method": "cross_validation", "seeds": 2, "repeats": 2}
     first = jaxnmf.select_rank(V, [3], max_iter=50, **given)
     method = first.method
-    parts = [method.split(method.known(first.data), i) for i in range(2)]
+    parts = [method.split(first.data.known.observed(), i) for i in range(2)]
     for part, (kept, held) in enumerate(parts):
         assert len(held.values) == int(0.1 * V.size)
         assert not {*zip(kept.rows, kept.cols)} & {*zip(held.rows, held.cols)}  # noqa: B905

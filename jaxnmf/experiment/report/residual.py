@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxnmf import plots
-from jaxnmf.data.convert import is_sparse
+from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.experiment.report.blocks import Block, Card, CardTable
 from jaxnmf.experiment.report.drawing import drawn, panel, panels

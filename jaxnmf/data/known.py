@@ -1,0 +1,152 @@
+"""What is known of a user's V: the one interpretation of V and its mask."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxnmf.data.observed import Observed, check_weights
+
+# From this share of known entries on V is held dense: products of blocks are then
+# cheaper than gathers, and the two sparse copies larger.
+DENSE_SHARE = 0.2
+
+
+class Known(NamedTuple):
+    """V and the weights of its entries.
+
+    Attributes:
+      V: an array (m, n), a canonical CSR matrix of which every entry is known, or
+        `Observed`.
+      weights: of an array's entries, 0 for an unknown one; None where all are known and
+        count alike, and for `Observed`, which has its own.
+    """
+
+    V: Any
+    weights: np.ndarray | None
+
+    @property
+    def in_part(self) -> bool:
+        """Whether V is observed in part, or its entries have weights."""
+        return self.weights is not None or isinstance(self.V, Observed)
+
+    def observed(self) -> Observed:
+        """Every known entry. A sparse V is made dense: its zeros are known."""
+        if isinstance(self.V, Observed):
+            return self.V
+        V = self.V.toarray() if is_sparse(self.V) else np.asarray(self.V)
+        weights = np.ones(V.shape) if self.weights is None else self.weights
+        rows, cols = np.nonzero(weights)
+        return Observed(rows, cols, V[rows, cols], V.shape, weights[rows, cols] * 1.0)
+
+
+def what_is_known(V: Any, mask: Any = None) -> Known:
+    """Interpret a user's V and mask.
+
+    Args:
+      V: a NumPy or JAX array (sharded or not), anything `numpy.asarray` takes, SciPy
+        sparse, or `Observed`.
+      mask: (m, n), true or a weight > 0 for a known entry, an array or SciPy sparse;
+        "nan" for every entry that is not NaN; or None.
+
+    Raises:
+      ValueError: for anything else, naming what was found and what would fit. The
+        values of known entries are checked where they are converted.
+    """
+    if isinstance(V, Observed):
+        if mask is not None:
+            raise ValueError("mask: V is Observed, which says itself what is known")
+        return Known(V, None)
+    if is_sparse(V):
+        _check_matrix(V.shape, V.dtype)
+        V = _canonical(V)
+    else:
+        V = _as_array(V)
+    if mask is None:
+        return Known(V, None)
+    mask = _as_mask(mask, V)
+    if is_sparse(mask):
+        known = mask.tocoo(copy=True)
+        known.sum_duplicates()
+        rows, cols, weights = known.row, known.col, known.data
+        check_weights("mask", weights)
+    else:
+        check_weights("mask", mask)
+        if not is_sparse(V) and (mask > 0).mean() >= DENSE_SHARE:
+            return Known(V, mask)
+        rows, cols = np.nonzero(mask)
+        weights = mask[rows, cols]
+    values = np.asarray(V[rows, cols]).ravel()
+    return Known(Observed(rows, cols, values, V.shape, weights), None)
+
+
+def is_sparse(V: Any) -> bool:
+    """Whether V is SciPy sparse, without an import of SciPy."""
+    return hasattr(V, "tocsr") and hasattr(V, "nnz")
+
+
+def _canonical(V: Any) -> Any:
+    csr = V.tocsr()
+    if not csr.has_canonical_format:
+        csr = csr.copy()
+        csr.sum_duplicates()
+    return csr
+
+
+def _as_array(V: Any) -> Any:
+    # A JAX array stays on its devices.
+    try:
+        array = V if isinstance(V, jax.Array) else np.asarray(V)
+    except ValueError:
+        raise ValueError(
+            f"V is a {type(V).__name__} that makes no array (rows of different "
+            "lengths?); it must be a matrix of shape (m, n)"
+        ) from None
+    _check_matrix(array.shape, array.dtype)
+    return array
+
+
+def _as_mask(mask: Any, V: Any) -> Any:
+    """An array or SciPy sparse, of the shape of V."""
+    if isinstance(mask, str):
+        if mask != "nan":
+            raise ValueError(f"mask={mask!r} is neither 'nan' nor an (m, n) array")
+        if is_sparse(V):
+            raise ValueError(
+                "mask='nan' needs a dense V; of a sparse V pass "
+                "jaxnmf.Observed.stored(V) for the stored entries"
+            )
+        mask = ~np.isnan(np.asarray(V))
+    if not is_sparse(mask):
+        try:
+            mask = np.asarray(mask)
+        except ValueError:
+            raise ValueError(
+                f"mask is a {type(mask).__name__} that makes no array; it must be of "
+                f"the shape of V, {tuple(V.shape)}"
+            ) from None
+    if tuple(mask.shape) != tuple(V.shape):
+        raise ValueError(
+            f"mask has shape {tuple(mask.shape)}; it must be that of V, "
+            f"{tuple(V.shape)}"
+        )
+    if mask.dtype.kind not in "fiub":
+        raise ValueError(f"mask has dtype {mask.dtype}; it must be bool or weights ≥ 0")
+    return mask
+
+
+def _check_matrix(shape: tuple[int, ...], dtype: Any) -> None:
+    if np.dtype(dtype).kind not in "fiub":
+        raise ValueError(
+            f"V has dtype {dtype}; it must contain real numbers (float, integer or "
+            "bool)"
+        )
+    if len(shape) != 2:
+        raise ValueError(
+            f"V has {len(shape)} dimension(s), shape {tuple(shape)}; it must be a "
+            "matrix of shape (m, n)"
+        )
+    if 0 in shape:
+        raise ValueError(f"V is empty, shape {tuple(shape)}; it needs m ≥ 1 and n ≥ 1")
