@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.data.dense import Dense
-from jaxnmf.data.known import DENSE_SHARE, is_sparse, what_is_known
+from jaxnmf.data.known import is_sparse, stored_dense, what_is_known
 from jaxnmf.data.moments import Moments, weighted_mean
 from jaxnmf.data.observed import Observed
 from jaxnmf.data.operand import Operand
@@ -164,7 +164,7 @@ def _as_observed(V: Observed, dtype: Any, signed: bool) -> Operand:
     low = float(V.values.min())
     _check_values(low, float(V.values.max()), V.shape, signed)
     values, weights = V.values.astype(dtype), V.weights.astype(dtype)
-    if V.nnz >= DENSE_SHARE * V.shape[0] * V.shape[1]:
+    if stored_dense(V.nnz, V.shape):
         array, everywhere = np.zeros((2, *V.shape), dtype)
         array[V.rows, V.cols], everywhere[V.rows, V.cols] = values, weights
         return _dense_observed(array, everywhere, low, dtype)

@@ -74,12 +74,17 @@ def what_is_known(V: Any, mask: Any = None) -> Known:
         check_weights("mask", weights)
     else:
         check_weights("mask", mask)
-        if not is_sparse(V) and (mask > 0).mean() >= DENSE_SHARE:
+        if not is_sparse(V) and stored_dense(int(np.count_nonzero(mask)), V.shape):
             return Known(V, mask)
         rows, cols = np.nonzero(mask)
         weights = mask[rows, cols]
     values = np.asarray(V[rows, cols]).ravel()
     return Known(Observed(rows, cols, values, V.shape, weights), None)
+
+
+def stored_dense(known: int, shape: tuple[int, int]) -> bool:
+    """Whether V with so many known entries is stored dense."""
+    return known >= DENSE_SHARE * shape[0] * shape[1]
 
 
 def is_sparse(V: Any) -> bool:

@@ -23,7 +23,7 @@ from test_solvers import (
     step_by_step,
 )
 
-from jaxnmf.data import convert
+from jaxnmf.data import known as known_data
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.run.programs import precision
 from jaxnmf.types import Factors
@@ -41,7 +41,7 @@ def _float64() -> Any:
 def form(request: pytest.FixtureRequest, monkeypatch: Any) -> str:
     """Makes the known entries be held alone, or as a dense V with weights."""
     share = {"entries": 2.0, "dense": 0.0}[request.param]
-    monkeypatch.setattr(convert, "DENSE_SHARE", share)
+    monkeypatch.setattr(known_data, "DENSE_SHARE", share)
     return request.param
 
 
@@ -204,7 +204,7 @@ def test_the_two_forms_are_the_same_problem(monkeypatch):
     case = Case("mu", "kullback-leibler")
     found = []
     for share in (2.0, 0.0):
-        monkeypatch.setattr(convert, "DENSE_SHARE", share)
+        monkeypatch.setattr(known_data, "DENSE_SHARE", share)
         start = cases.setup(case, mask=weights(), penalties=PENALTIES)
         found.append((type(start.problem.operand).__name__, cases.iterate(start, 20)))
     assert [name for name, _ in found] == ["Sparse", "Dense"]

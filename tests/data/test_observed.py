@@ -16,7 +16,7 @@ import scipy.sparse as sp
 import jaxnmf
 from jaxnmf import Observed, metrics
 from jaxnmf.build import Objective
-from jaxnmf.data import convert
+from jaxnmf.data import known as known_data
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.dense import Dense
 from jaxnmf.data.grams import ColumnGrams
@@ -40,7 +40,7 @@ both_storages = pytest.mark.parametrize("storage", [Dense, Sparse], indirect=Tru
 def storage(request: pytest.FixtureRequest, monkeypatch: Any) -> Any:
     """Has known entries held as a dense V with weights, or alone."""
     share = 0.0 if request.param is Dense else 2.0
-    monkeypatch.setattr(convert, "DENSE_SHARE", share)
+    monkeypatch.setattr(known_data, "DENSE_SHARE", share)
     return request.param
 
 
@@ -201,7 +201,7 @@ def test_every_spelling_is_the_same_problem(storage, spelling):
 def test_every_spelling_and_storage_has_the_same_result(monkeypatch):
     found = []
     for share in (0.0, 2.0):
-        monkeypatch.setattr(convert, "DENSE_SHARE", share)
+        monkeypatch.setattr(known_data, "DENSE_SHARE", share)
         for spelling in ("bool", "nan", "sparse mask", "observed"):
             data, mask = SPELLINGS[spelling]()
             # With as many sweeps in each storage, whatever a product costs.
@@ -279,7 +279,7 @@ def test_small_integers_do_not_overflow():
 )
 @pytest.mark.parametrize("share", [0.0, 2.0])
 def test_what_is_no_mask_is_refused(monkeypatch, share, data, mask, message):
-    monkeypatch.setattr(convert, "DENSE_SHARE", share)
+    monkeypatch.setattr(known_data, "DENSE_SHARE", share)
     with pytest.raises(ValueError, match=message):
         factorize(data, mask=mask)
 
@@ -287,7 +287,7 @@ def test_what_is_no_mask_is_refused(monkeypatch, share, data, mask, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"offsets": True}, "offsets=True.*observed in part; pass a mask"),
+        ({"offsets": True}, "offsets: for data observed in part; pass a mask"),
         ({"toward": "mean"}, "toward='mean'.*observed in part; pass a mask"),
         ({"toward": "median", "mask": KNOWN}, "toward='median' must be one of zero, m"),
         ({"offsets": (1, 2, 3), "mask": KNOWN}, "offsets has 3 values"),

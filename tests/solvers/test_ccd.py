@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from jaxnmf.data import convert
+from jaxnmf.data import known as known_data
 from jaxnmf.data.convert import as_operand
 from jaxnmf.objective.losses import Frobenius
 from jaxnmf.objective.penalties import Penalty
@@ -56,7 +56,7 @@ def ratings():
 @pytest.mark.parametrize("share", [2.0, 0.0], ids=["entries", "dense"])
 @pytest.mark.parametrize("inner", [1, 3])
 def test_an_iteration_is_the_loop_of_its_paper(ratings, inner, share, monkeypatch):
-    monkeypatch.setattr(convert, "DENSE_SHARE", share)
+    monkeypatch.setattr(known_data, "DENSE_SHARE", share)
     V, known, W, H = ratings
     of_W, of_H = (
         Penalty(l1=l1, l2=l2, toward=toward)
