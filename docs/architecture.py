@@ -131,14 +131,12 @@ def table() -> str:
     rows = ["| room | what it is for | modules |", "|---|---|---|"]
     for room in (room for floor in floors() for room in floor):
         paths = files(room)
-        head = next((path for path in paths if path.name == "__init__.py"), paths[0])
-        text = ast.get_docstring(ast.parse(head.read_text(encoding="utf-8"))) or ""
-        modules = [
-            path.relative_to(PACKAGE / room).with_suffix("").as_posix()
-            for path in paths
-            if path.name != "__init__.py" and len(paths) > 1
-        ]
-        name = f"`{room}`" if len(paths) == 1 else f"`{room}/`"
-        cells = " ".join(text.split("\n\n")[0].split()), " ".join(modules)
-        rows.append(f"| {name} | {cells[0]} | {cells[1]} |")
+        heads = [path for path in paths if path.name == "__init__.py"] or paths
+        for head in sorted(heads, key=lambda path: path.parent):
+            text = ast.get_docstring(ast.parse(head.read_text(encoding="utf-8"))) or ""
+            inside = [path for path in paths if path.parent == head.parent]
+            modules = " ".join(path.stem for path in inside if path != head)
+            name = head.relative_to(PACKAGE).as_posix().removesuffix("__init__.py")
+            what = " ".join(text.split("\n\n")[0].split())
+            rows.append(f"| `{name}` | {what} | {modules} |")
     return "\n".join(rows)

@@ -5,6 +5,7 @@ import re
 from pybtex.plugin import register_plugin
 from pybtex.style.formatting.unsrt import Style
 from pybtex.style.labels import BaseLabelStyle
+from pybtex.style.template import field, join, optional, sentence, tag, toplevel
 
 from jaxnmf import __version__
 
@@ -38,7 +39,15 @@ class Keys(BaseLabelStyle):
 
 
 class ByKey(Style):
+    """The style of BibTeX's plain, with the volume of an article."""
+
     default_label_style = Keys
+
+    def get_article_template(self, e):
+        volume = optional[join[" ", field("volume")]]
+        source = join[tag("em")[field("journal")], volume, " (", field("year"), ")"]
+        names, title = self.format_names("author"), self.format_title(e, "title")
+        return toplevel[names, title, sentence[source]]
 
 
 register_plugin("pybtex.style.formatting", "keys", ByKey)
