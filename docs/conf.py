@@ -3,9 +3,10 @@
 import re
 
 from pybtex.plugin import register_plugin
+from pybtex.style.formatting import toplevel
 from pybtex.style.formatting.unsrt import Style
 from pybtex.style.labels import BaseLabelStyle
-from pybtex.style.template import field, join, optional, sentence, tag, toplevel
+from pybtex.style.template import field, join, optional, sentence, tag
 
 from jaxnmf import __version__
 
