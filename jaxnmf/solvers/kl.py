@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxnmf.kernels.blocks import by_column_blocks
 from jaxnmf.kernels.multiplicative import multiplied
@@ -15,26 +15,31 @@ from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import KL, Alternating, Supports
-from jaxnmf.types import static
+from jaxnmf.types import FixedFactor, FreeFactor, Index, State, static
 
 DENSE_KL = KL._replace(operands=frozenset({"dense"}))
 
+# Columns of V as they are stored, (m, b) or (b, m).
+Block = Float[Array, "_ _"]
+
 # h, its gradient g and curvature c, and θ of its column, to the new h.
-Scalar = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
+ScalarStep = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 @register_solver("kl-cd")
 class KLCoordinateDescent(Alternating):
     """Cyclic coordinate descent by scalar Newton steps.
 
-    For k = 1 … p, with X = WH kept up to date:
-    h_k ← max(0, h_k − g / c), X ← X + w_k Δh_k, where for each column
-    g = Σ w (1 − v/x) + l1 + l2 h and c = Σ w² v/x² + l2.
+    For k = 1 … p, with X = WH updated after every change,
 
-    Cost: 2mnp for X and, for each of ``inner`` passes, p sweeps over V and X that no
-    matrix product does: 6mnp operations bound by divisions and memory. V is worked off
-    by blocks of columns, so X is held for one block alone. Not monotone, since a step
-    down may overshoot; limit points are stationary if it converges.
+        h_k ← max(0, h_k − g / c), X ← X + w_k Δh_k,
+
+    where for each column g = Σ w (1 − v/x) + l1 + l2 h and c = Σ w² v/x² + l2.
+
+    Cost: 2mnp for X and, for each of ``inner`` passes, p passes over V and X that are
+    no matrix products: 6mnp operations, limited by divisions and memory. V is processed
+    by blocks of columns, so that X is in memory for one block only. Not monotone, since
+    a step may be too long; limit points are stationary if it converges.
 
     Args:
       inner: passes over the components for each X.
@@ -48,26 +53,26 @@ class KLCoordinateDescent(Alternating):
     inner: int = static(1)
 
     def half_step(
-        self, problem: Problem, fixed: Any, free: Any, state: Any
-    ) -> tuple[Any, Any]:
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor, state: State
+    ) -> tuple[FreeFactor, State]:
         return coordinate_pass(problem, fixed, free, newton, self.inner), state
 
 
 class Turn(NamedTuple):
-    """Where a factor is in the cycle of scalar Newton and multiplicative steps."""
+    """The position in the cycle of scalar Newton and multiplicative steps."""
 
-    count: jax.Array
+    count: Int[Array, ""]
 
 
 @register_solver("kl-sn-mu")
 class ScalarNewtonMU(Alternating):
-    """Damped scalar Newton steps, and now and then a multiplicative update.
+    """Damped scalar Newton steps with an occasional multiplicative update (SN-MU).
 
-    ``newton`` iterations of coordinate descent as in `kl-cd`, with d = max(0, h −
-    g/c) − h taken in full where g ≤ 0 or λ = θ √c |d| ≤ 0.683802, else divided by
-    1 + λ. Here θ = max 1/√v over the positive v of the column is the constant by which
-    the loss is self-concordant. Then one H ← H ∘ minus / plus, with an l2 penalty the
-    square root of that quotient.
+    ``newton`` iterations of coordinate descent as in `kl-cd`, with the full step
+    d = max(0, h − g/c) − h where g ≤ 0 or λ = θ √c |d| ≤ 0.683802, else d / (1 + λ).
+    Here θ = max 1/√v over the positive v of the column is the self-concordance constant
+    of the loss. Then one multiplicative update H ← H ∘ minus / plus, with an l2 penalty
+    by the square root of that quotient.
 
     Cost: that of `kl-cd`; 8mnp in a multiplicative iteration. Monotone; limit points
     are stationary while no component vanishes.
@@ -85,16 +90,16 @@ class ScalarNewtonMU(Alternating):
     newton: int = static(10)
     inner: int = static(1)
 
-    def half_init(self, problem: Problem, fixed: Any, free: Any) -> Turn:
+    def half_init(self, problem: Problem, fixed: FixedFactor, free: FreeFactor) -> Turn:
         return Turn(jnp.zeros((), jnp.int32))
 
     def half_step(
-        self, problem: Problem, fixed: Any, free: Any, state: Turn
-    ) -> tuple[Any, Turn]:
-        def scalar(free: Any) -> Any:
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor, state: Turn
+    ) -> tuple[FreeFactor, Turn]:
+        def scalar(free: FreeFactor) -> FreeFactor:
             return coordinate_pass(problem, fixed, free, damped_newton, self.inner)
 
-        def multiplicative(free: Any) -> Any:
+        def multiplicative(free: FreeFactor) -> FreeFactor:
             minus, plus = problem.gradient(fixed, free)
             return multiplied(problem, free, minus, plus)
 
@@ -103,18 +108,20 @@ class ScalarNewtonMU(Alternating):
         return new, Turn(jnp.where(turn, state.count + 1, 0))
 
 
-def newton(h: Any, g: Any, c: Any, theta: Any) -> Any:
+def newton(h: jax.Array, g: jax.Array, c: jax.Array, theta: jax.Array) -> jax.Array:
     """The minimiser over h ≥ 0 of the second-order model."""
     # Without curvature the loss is linear in h: no positive v lies above w.
     step = h - g / jnp.where(c > 0, c, 1)
     return NonNegative().entrywise(jnp.where(c > 0, step, jnp.where(g > 0, 0, h)))
 
 
-def damped_newton(h: Any, g: Any, c: Any, theta: Any) -> Any:
-    """`newton`, shortened where the model may be too far off to descend."""
+def damped_newton(
+    h: jax.Array, g: jax.Array, c: jax.Array, theta: jax.Array
+) -> jax.Array:
+    """`newton`, shortened where the model may be too inaccurate for a descent."""
     d = newton(h, g, c, theta) - h
     decrement = theta * jnp.sqrt(c) * jnp.abs(d)
-    # The derivative is concave in h: from the left, g ≤ 0, Newton never overshoots.
+    # The derivative is concave in h: from the left, g ≤ 0, no step is too long.
     full = (g <= 0) | (decrement <= 0.683802)
     return h + jnp.where(full, d, d / (1 + decrement))
 
@@ -123,28 +130,30 @@ def coordinate_pass(
     problem: Problem,
     fixed: Float[Array, "p m"],
     free: Float[Array, "p n"],
-    scalar: Scalar,
+    scalar: ScalarStep,
     inner: int,
 ) -> Float[Array, "p n"]:
-    """``inner`` passes of coordinate descent over the rows of ``free``, dense V."""
+    """``free`` after ``inner`` passes of coordinate descent over its rows, dense V."""
     operand, penalty = problem.operand, problem.penalty
     p, by_rows = free.shape[0], operand.transposed
-    rows = problem.T.project.columns(fixed)[0]  # that do not pad V
+    rows = problem.T.project.columns(fixed)[0]  # rows of V that are not padding
     rows = rows if by_rows else rows[:, None]
 
-    def dot(w: Any, y: Any) -> Any:
+    def dot(w: Float[Array, " m"], y: Block) -> Float[Array, " b"]:
         return y @ w if by_rows else w @ y
 
-    def outer(w: Any, d: Any) -> Any:
+    def outer(w: Float[Array, " m"], d: Float[Array, " b"]) -> Block:
         return d[:, None] * w if by_rows else w[:, None] * d
 
-    def columns(v: Any, X: Any) -> Any:
+    def columns(v: Block, X: Float[Array, "p b"]) -> Float[Array, "p b"]:
         """The new columns X of the free factor that belong to the columns v."""
         smallest = jnp.where((v > 0) & rows, v, jnp.inf).min(1 if by_rows else 0)
         theta = 1 / jnp.sqrt(smallest)  # 0 where the column has no positive v
         WH = jnp.maximum(X.T @ fixed if by_rows else fixed.T @ X, operand.floor)
 
-        def coordinate(i: Any, carry: Any) -> Any:
+        def coordinate(
+            i: Index, carry: tuple[Float[Array, "p b"], Block]
+        ) -> tuple[Float[Array, "p b"], Block]:
             X, WH = carry
             k = i % p
             w, h = fixed[k], X[k]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,23 +15,29 @@ from jaxnmf.objective.constraints import Simplex
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import KL, PROJECTED, Alternating, Supports
-from jaxnmf.types import static
+from jaxnmf.types import FixedFactor, FreeFactor, Index, static
 
-# What κ may grow to: at a solution, where rounding decides, it would without end.
+# Columns of V as they are stored, (m, b) or (b, m).
+Block = Float[Array, "_ _"]
+
+# H, the duals U and α, and the products of W with ρX + α.
+Iterate = tuple[Float[Array, "p b"], Float[Array, "p b"], Block, Float[Array, "p b"]]
+
+# The largest κ: at a solution, where rounding decides, it would grow without bound.
 LARGEST = 1e6
 
 
 class State(NamedTuple):
-    """What one factor's half-step remembers."""
+    """The state of one factor's half-step."""
 
-    shares: jax.Array  # (m,), what part of V is in each row
-    totals: jax.Array  # (1, n), the column sums of V
-    kappa: jax.Array  # (1, n), ρ of each column without units
+    shares: Float[Array, " m"]  # the row sums of V over their total
+    totals: Float[Array, "1 n"]  # the column sums of V
+    kappa: Float[Array, "1 n"]  # ρ of each column, without units
 
 
 @register_solver("kl-admm")
 class KLADMM(Alternating):
-    """Alternating optimisation, each block by a few steps of ADMM that split off WH.
+    """Alternating optimisation with a few steps of ADMM for each factor, split at WH.
 
     With entrywise weights ρ = κ S / (rᵢ sⱼ), for the row sums r, the column sums s and
     the sum S of V, and η = κ t / sⱼ for G = S Wᵀ diag(1/r) W and t = tr(G)/p,
@@ -39,26 +45,27 @@ class KLADMM(Alternating):
     T ← (G + tI)⁻¹ (Wᵀ(ρX + α) sⱼ/κ + t(H + U)), b = ρWT − α − 1,
     X ← (b + √(b² + 4ρV)) / 2ρ, H ← max(0, (η(T − U) − l1) / (η + l2)),
     α ← α + ρ(X − WT), U ← U + H − T.
-    The weights are what the second derivative v/x² is where V has rank one, so that
-    neither rows nor columns need be of one size; with them one inverse serves all
-    columns. The duals start each half-step from what they are at a solution:
+    The weights are the second derivative v/x² for a V of rank one, so that rows and
+    columns may differ in scale; with them one inverse serves all columns. The duals
+    start each half-step from their values at a solution:
     α = V/X − 1 with X = max(WH, V/cap), and ηU = g − η(H − P(H − ∇/η)) for the
     gradient g of the loss, ∇ that of the objective.
 
-    A few steps of ADMM may end above where they began. So each column of H takes the
-    better of its H and of the multiplicative update, and its κ decay·κ where ADMM
-    descended, else growth·κ.
+    A few steps of ADMM may raise the objective. Each column of the new H is therefore
+    the better of its H and of the multiplicative update; its κ becomes decay·κ where
+    ADMM lowered the objective, otherwise growth·κ.
 
-    Cost: (20 + 8 ``inner``)mnp and as many square roots and divisions as V has entries
-    in each of 2 ``inner`` steps. X, α and V/WH are held in memory for one block of
-    columns alone, that is three copies of a V that is one block. Monotone but for a
-    constraint's rounding; no proof of convergence.
+    Cost: (20 + 8 ``inner``)mnp, and a square root and a division for each entry of V in
+    each of 2 ``inner`` steps. X, α and V/WH are in memory for one block of columns,
+    which is three copies of a V of one block. Monotone up to the rounding of a
+    constraint; no proof of convergence.
 
     Args:
       inner: steps of ADMM for each factor.
       penalty: the first κ.
-      growth, decay: of κ. least: the smallest κ.
-      cap: the largest V/X that a half-step starts from.
+      growth, decay: of κ, as above.
+      least: the smallest κ.
+      cap: the largest V/X at the start of a half-step.
 
     References: Huang, Sidiropoulos & Liavas, "A flexible and efficient algorithmic
     framework for constrained matrix and tensor factorization", IEEE Trans. Signal
@@ -78,9 +85,11 @@ class KLADMM(Alternating):
     least: float = 0.03
     cap: float = 30.0
 
-    def half_init(self, problem: Problem, fixed: Any, free: Any) -> State:
+    def half_init(
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor
+    ) -> State:
         operand = problem.operand
-        # What pads V is in no sum.
+        # Rows and columns that pad V are in no sum.
         below, across = problem.T.project.columns(fixed), problem.project.columns(free)
         ones = [jnp.asarray(x, free.dtype) for x in (below, across)]
         rows = apart(operand.T.dot(ones[1]), below)[0]
@@ -89,8 +98,8 @@ class KLADMM(Alternating):
         return State(shares, totals, jnp.full_like(totals, self.penalty))
 
     def half_step(
-        self, problem: Problem, fixed: Any, free: Any, state: State
-    ) -> tuple[Any, State]:
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor, state: State
+    ) -> tuple[FreeFactor, State]:
         operand, penalty, project = problem.operand, problem.penalty, problem.project
         p, by_rows = free.shape[0], operand.transposed
         eps = jnp.finfo(free.dtype).eps
@@ -99,14 +108,14 @@ class KLADMM(Alternating):
         system = inverted(gram + ridge * jnp.eye(p, dtype=gram.dtype))
         sums = fixed.sum(1)[:, None]
 
-        def product(H: Any) -> Any:
+        def product(H: Float[Array, "p b"]) -> Block:
             return H.T @ fixed if by_rows else fixed.T @ H
 
-        def products_with(y: Any) -> Any:
+        def products_with(y: Block) -> Float[Array, "p b"]:
             return fixed @ (y.T if by_rows else y)
 
-        def columns(v: Any, block: Any) -> Any:
-            """The new columns of the free factor, and their κ, that belong to v."""
+        def columns(v: Block, block: Float[Array, "_ b"]) -> Float[Array, "_ b"]:
+            """The new columns of the free factor that belong to v, and their κ."""
             H, totals, kappa = block[:p], block[p], block[p + 1]
             unit = kappa / totals
             rho = (
@@ -118,9 +127,9 @@ class KLADMM(Alternating):
             x = jnp.maximum(product(H), operand.floor)
             minus, plus = products_with(v / x), sums + penalty.gradient(H)
 
-            def step(_: Any, carry: Any) -> Any:
-                H, U, alpha, pulled = carry
-                T = system @ (pulled / unit + ridge * (H + U))
+            def step(_: Index, carry: Iterate) -> Iterate:
+                H, U, alpha, products = carry
+                T = system @ (products / unit + ridge * (H + U))
                 H = project((eta * (T - U) - penalty.l1) / (eta + penalty.l2))
                 z = rho * product(T)
                 y = proximal(z, alpha, rho_v)
@@ -134,22 +143,22 @@ class KLADMM(Alternating):
             carry = (H, U, alpha, products_with(rho * start + alpha))
             X = jax.lax.fori_loop(0, self.inner, step, carry)[0]
 
-            def rise(new: Any) -> Any:
-                """By what each column's objective rises."""
+            def rise(new: Float[Array, "p b"]) -> Float[Array, " b"]:
+                """The change of each column's objective."""
                 delta = new - H
-                along = product(delta)
-                # Not to −1, where the logarithm ends: there x is at its floor.
-                fit = along - v * jnp.log1p(jnp.maximum(along / x, eps - 1))
+                change = product(delta)
+                # Above −1, where the logarithm is −∞: there x is at its floor.
+                fit = change - v * jnp.log1p(jnp.maximum(change / x, eps - 1))
                 cost = penalty.gradient(H + 0.5 * delta) * delta
                 return fit.sum(1 if by_rows else 0) + cost.sum(0)
 
             safe = multiplied(problem, H, minus, plus)
             by_X, by_safe = rise(X), rise(safe)
-            # Written so that a value that is no number is not taken.
+            # Written so that a NaN is not accepted.
             new = jnp.where(by_X <= by_safe, X, safe)
             if isinstance(project, Simplex):
-                # There a projected multiplicative update may rise, and where all of
-                # W's columns are alike rounding alone tells one H from another.
+                # Here a projected multiplicative update is not monotone, and where all
+                # columns of W are equal only rounding distinguishes one H from another.
                 gain = -jnp.fmin(by_X, by_safe)
                 new = jnp.where(gain > 8 * eps * totals, new, H)
             shorter = jnp.minimum(self.growth * kappa, LARGEST)
@@ -157,28 +166,30 @@ class KLADMM(Alternating):
             kappa = jnp.where(by_X <= 0, longer, shorter)
             return jnp.concatenate([new, totals[None], kappa[None]])
 
-        whole = jnp.concatenate([free, state.totals, state.kappa])
-        found = by_column_blocks(problem, whole, columns)
+        stacked = jnp.concatenate([free, state.totals, state.kappa])
+        found = by_column_blocks(problem, stacked, columns)
         return found[:p], state._replace(kappa=found[p + 1 :])
 
 
 def proximal(
     z: Float[Array, "r c"], alpha: Float[Array, "r c"], rho_v: Float[Array, "r c"]
 ) -> Float[Array, "r c"]:
-    """The y = ρx ≥ 0 with the least x − v log x + αx + ½ρ(x − z/ρ)²."""
+    """The y = ρx ≥ 0 that minimises x − v log x + αx + ½ρ(x − z/ρ)²."""
     b = z - alpha - 1
     root = jnp.sqrt(b * b + 4 * rho_v)
-    # The sum of b < 0 and the root would lose all digits.
+    # The sum of b < 0 and the root would lose all its digits.
     other = 2 * rho_v / positive(root - b)
     return jnp.where(b > 0, 0.5 * (b + root), other)
 
 
 def positive(x: jax.Array) -> jax.Array:
-    """x, and 1 where x is 0, to be divided by."""
+    """x, with 1 in place of 0, as a divisor."""
     return jnp.where(x > 0, x, 1)
 
 
-def apart(sums: Float[Array, "1 q"], present: Bool[Array, "1 q"]) -> Any:
-    """Sums of rows or columns as units, none of them 0."""
+def apart(
+    sums: Float[Array, "1 q"], present: Bool[Array, "1 q"]
+) -> Float[Array, "1 q"]:
+    """Sums of rows or columns as units, with a lower bound in place of 0."""
     mean = jnp.where(present, sums, 0).sum() / present.sum(dtype=sums.dtype)
     return jnp.maximum(sums, 1e-6 * positive(mean))

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxnmf.kernels.inverses import inverse
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import KL, Alternating, Supports
-from jaxnmf.types import static
+from jaxnmf.types import FixedFactor, FreeFactor, Scalar, static
 
 
 class State(NamedTuple):
-    """What one factor's half-step remembers."""
+    """The state of one factor's half-step."""
 
-    smooth: jax.Array  # (1, q), the column sums of V
-    last: jax.Array  # the factor before its last update
-    floor: jax.Array
-    momentum: jax.Array  # Nesterov's t
+    smooth: Float[Array, "1 n"]  # the column sums of V
+    last: Float[Array, "p n"]  # the factor before its last update
+    floor: Scalar
+    momentum: Scalar  # Nesterov's t
 
 
 @register_solver("kl-mirror")
@@ -31,17 +31,17 @@ class KLMirror(Alternating):
     L = Σᵢ v_ij. With Ĥ the extrapolated H, 1/Ĥ = max(1/H + b (1/H − 1/H₋), 1/(2H)),
     each new h minimises ⟨∇(ĥ), h⟩ + l1 h + ½ l2 h² + L (h/ĥ − log h):
     h⁺ = 2L / (a + √(a² + 4 l2 L)) with a = L/ĥ + ∇(ĥ) + l1. b = (t − 1) / t⁺ with
-    t⁺ = (1 + √(1 + 4t²)) / 2 from t = 1; where the objective would rise H stays and
-    t ← max(1, restart·t). Not ``accelerated``, it is b = 0, the method of the first
-    reference.
+    t⁺ = (1 + √(1 + 4t²)) / 2 from t = 1; a step that would raise the objective is
+    rejected and t ← max(1, restart·t). Without ``accelerated``, b = 0, which is the
+    method of the first reference.
 
-    Cost: 8mnp as `mu`, and 8mnp to know the change of the objective. Monotone; with
+    Cost: 8mnp as `mu`, and 8mnp for the change of the objective. Monotone; with
     b = 0 limit points are stationary. A step is shorter than that of `mu`, whose
     majoriser has h ∘ minus ≤ L in place of L.
 
     Args:
       floor: the smallest entry, in units of the factor's mean at the start.
-      restart: what is kept of t where a step was not taken.
+      restart: the factor of t after a rejected step.
       accelerated: extrapolate.
 
     References: Hien & Gillis, "Algorithms for nonnegative matrix factorization with
@@ -57,7 +57,9 @@ class KLMirror(Alternating):
     restart: float = 0.7
     accelerated: bool = static(True)
 
-    def half_init(self, problem: Problem, fixed: Any, free: Any) -> State:
+    def half_init(
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor
+    ) -> State:
         return State(
             smooth=problem.operand.dot(
                 jnp.asarray(problem.T.project.columns(fixed), fixed.dtype)
@@ -68,8 +70,8 @@ class KLMirror(Alternating):
         )
 
     def half_step(
-        self, problem: Problem, fixed: Any, free: Any, state: State
-    ) -> tuple[Any, State]:
+        self, problem: Problem, fixed: FixedFactor, free: FreeFactor, state: State
+    ) -> tuple[FreeFactor, State]:
         L, l2 = state.smooth, problem.penalty.l2
         momentum = 0.5 * (1 + jnp.sqrt(1 + 4 * state.momentum**2))
         ahead = free
@@ -79,7 +81,7 @@ class KLMirror(Alternating):
             ahead = inverse(jnp.maximum(here + b * (here - before), 0.5 * here))
 
         minus, plus = problem.gradient(fixed, ahead)
-        slope = plus - l2 * ahead - minus  # l2 is left to the step
+        slope = plus - l2 * ahead - minus  # the step has l2 in closed form
         a = jnp.maximum(L * inverse(ahead) + slope, 0)
         new = 2 * L * inverse(a + jnp.sqrt(a * a + 4 * l2 * L))
         new = problem.project(new, state.floor)

@@ -1,12 +1,12 @@
-"""Second-order alternation for the Kullback-Leibler divergence."""
+"""Projected Newton steps for the Kullback-Leibler divergence."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxnmf.data.grams import component_pairs
 from jaxnmf.kernels.blocks import by_column_blocks
@@ -17,21 +17,24 @@ from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import KL, Supports
-from jaxnmf.types import Factors, static
+from jaxnmf.types import Factors, Index, Scalar, static
+
+# Columns of V as they are stored, (m, b) or (b, m).
+Block = Float[Array, "_ _"]
 
 
 class State(NamedTuple):
-    """Where the next step starts from, and what it is compared with."""
+    """The start of the next step, and the objective that it is compared with."""
 
     ahead: Factors  # the extrapolated factors
-    H: jax.Array  # the last accepted H, before extrapolation
+    H: Float[Array, "p n"]  # the last accepted H, before extrapolation
     momentum: Momentum
-    loss: jax.Array  # the objective at the factors
+    objective: Scalar  # at the factors
 
 
 @register_solver("kl-newton")
 class KLNewton:
-    """Projected Newton steps on whole columns, extrapolated, with restarts.
+    """Projected Newton steps on the columns of a factor, extrapolated, with restarts.
 
     For each column h of H, with x = Wh: g = Wᵀ(1 − v/x) + l1 + l2 h and
     G = Wᵀ diag(v/x²) W + l2 I; d from ``sweeps`` passes of coordinate descent on
@@ -39,20 +42,21 @@ class KLNewton:
     not raise the column's objective, else the multiplicative update of h. W likewise.
     Around it H_y⁺ = (H⁺ + β (H⁺ − H))₊ and W_y⁺ = (W⁺ + β (W⁺ − W))₊: if the objective
     at (W⁺, H_y⁺) did not rise, β ← min(β̄, growth·β), β̄ ← min(1, ceiling_growth·β̄);
-    else the step is undone, β̄ ← the last good β, β ← β / decay.
+    otherwise the step is undone, β̄ ← the last accepted β, β ← β / decay.
 
-    Cost: (2p² + 14p)mn, most of it one product with the p(p+1)/2 products of W's
-    columns, and 2p²(m + n) a sweep; p² numbers for each column in memory. So it is for
-    few components, where it takes tens of iterations to `mu`'s thousands. V is worked
-    off by blocks of columns. Monotone; no proof of convergence.
+    Cost: (2p² + 14p)mn, mostly one product with the p(p+1)/2 products of the columns of
+    W, and 2p²(m + n) a sweep; p² numbers for each column in memory. It is therefore for
+    few components, where it needs tens of iterations for the thousands of `mu`. V is
+    processed by blocks of columns. Monotone; no proof of convergence.
 
     Args:
       sweeps: passes over each column's quadratic model.
-      beta: the first β. growth, ceiling_growth, decay: as above.
+      beta: the first β.
+      growth, ceiling_growth, decay: of β, as above.
 
     References: Hsieh & Dhillon, "Fast coordinate descent methods with variable
     selection for non-negative matrix factorization", KDD 2011, for the model, here of
-    a whole column; Ang & Gillis, "Accelerating nonnegative matrix factorization
+    a column; Ang & Gillis, "Accelerating nonnegative matrix factorization
     algorithms using extrapolation", Neural Computation 31 (2019).
     """
 
@@ -70,7 +74,7 @@ class KLNewton:
             ahead=factors,
             H=factors.H,
             momentum=Momentum.start(self.beta, problem.operand.dtype),
-            loss=problem.value(factors),
+            objective=problem.value(factors),
         )
 
     def step(
@@ -85,20 +89,20 @@ class KLNewton:
         next_Wy = problem.T.project(next_W + beta * (next_W - W))
         new = Factors(next_W, next_Hy)
 
-        loss = problem.value(new)
-        accept = loss <= state.loss
+        objective = problem.value(new)
+        accept = objective <= state.objective
         good = State(
             ahead=Factors(next_Wy, next_Hy),
             H=next_H,
             momentum=state.momentum.grown(self.growth, self.ceiling_growth),
-            loss=loss,
+            objective=objective,
         )
         undone = State(
-            # From the pair that was judged, where a bare step must descend.
+            # From the last accepted pair, where a plain step is monotone.
             ahead=factors,
             H=H,
             momentum=state.momentum.shrunk(self.decay),
-            loss=state.loss,
+            objective=state.objective,
         )
 
         return choose(accept, new, factors), choose(accept, good, undone)
@@ -107,20 +111,20 @@ class KLNewton:
 def newton_step(
     problem: Problem, fixed: Float[Array, "p m"], free: Float[Array, "p n"], sweeps: int
 ) -> Float[Array, "p n"]:
-    """A better ``free`` factor, column by column, for a dense V."""
+    """An improved ``free`` factor, column by column, for a dense V."""
     operand, penalty = problem.operand, problem.penalty
     p, by_rows = free.shape[0], operand.transposed
     first, second, packed = component_pairs(p)
     pairs, total = fixed[first] * fixed[second], fixed.sum(1)[:, None]
     eps = jnp.finfo(operand.dtype).eps
 
-    def product(X: Any) -> Any:
+    def product(X: Float[Array, "p b"]) -> Block:
         return X.T @ fixed if by_rows else fixed.T @ X
 
-    def products_with(left: Any, y: Any) -> Any:
+    def products_with(left: Float[Array, "k m"], y: Block) -> Float[Array, "k b"]:
         return left @ (y.T if by_rows else y)
 
-    def columns(v: Any, H: Any) -> Any:
+    def columns(v: Block, H: Float[Array, "p b"]) -> Float[Array, "p b"]:
         """The new columns of the free factor that belong to the columns v."""
         x = jnp.maximum(product(H), operand.floor)
         # Not v/x/x: compiled, it becomes v/(x·x), whose square may underflow.
@@ -133,18 +137,18 @@ def newton_step(
         curvature = curvature.at[diagonal, diagonal].add(penalty.l2)
         d = descent(H, slope, curvature, sweeps)
 
-        along = product(d)
-        relative = along / x
+        change = product(d)
+        relative = change / x
 
-        def rise(t: Any) -> Any:
-            """By what each column's objective rises at H + td, beyond rounding."""
-            # Not to −1, where the logarithm ends: there x is at its floor.
+        def rise(t: float) -> Float[Array, " b"]:
+            """The change of each column's objective at H + td, beyond rounding."""
+            # Above −1, where the logarithm is −∞: there x is at its floor.
             part = jnp.maximum(t * relative, eps - 1)
-            fit = t * along - v * jnp.log1p(part) - 4 * eps * jnp.abs(along)
+            fit = t * change - v * jnp.log1p(part) - 4 * eps * jnp.abs(change)
             cost = penalty.gradient(H + 0.5 * t * d) * (t * d)
             return fit.sum(1 if by_rows else 0) + cost.sum(0)
 
-        def shorter(full: Any) -> Any:
+        def shorter(full: Bool[Array, " b"]) -> Float[Array, "p b"]:
             safe = multiplied(problem, H, minus, plus)
             quarter = jnp.where(rise(0.25) <= 0, H + 0.25 * d, safe)
             return jnp.where(full, H + d, quarter)
@@ -167,7 +171,9 @@ def descent(
     steps = inverse(jnp.diagonal(curvature).T)
     flat = steps == 0
 
-    def coordinate(i: Any, carry: Any) -> Any:
+    def coordinate(
+        i: Index, carry: tuple[Float[Array, "p n"], Float[Array, "p n"]]
+    ) -> tuple[Float[Array, "p n"], Float[Array, "p n"]]:
         d, slope = carry
         k = i % p
         # Without curvature the loss is linear: down to 0, or as it is.

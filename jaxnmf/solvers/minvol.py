@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.data.grams import SharedGram
+from jaxnmf.data.grams import Gram, SharedGram
 from jaxnmf.kernels.coordinate import sweep
 from jaxnmf.kernels.step_sizes import gradient_step
 from jaxnmf.objective.constraints import Simplex
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
-from jaxnmf.types import Factors, static
+from jaxnmf.types import Cross, Factors, FreeFactor, Index, Scalar, static
+
+
+class Weights(NamedTuple):
+    """Constants of a run, and the scale of its first step."""
+
+    scale: Scalar  # τ
+    volume: Scalar  # λ
+    stretch: Scalar  # the divisor of W in the next step
 
 
 @register_solver("minvol")
 class MinVol(Alternating):
-    """Minimum-volume NMF: the smallest simplex of components that holds the samples.
+    """Minimum-volume NMF: the smallest simplex of components around the samples.
 
     min ½‖V − WH‖² + ½λ logdet(HHᵀ/τ + δI) over W, H ≥ 0, Σ_k w_ik ≤ 1, with
     τ = ‖H₀‖² / p and λ = weight · ‖V − W₀H₀‖² / p, W₀ being the best W for the first
@@ -28,17 +36,18 @@ class MinVol(Alternating):
     on the Gram matrix WᵀW + λA, A = (HHᵀ/τ + δI)⁻¹/τ; W takes accelerated projected
     gradient steps, with restarts.
 
-    With no pixel pure, ‖V − WH‖² alone does not tell the components apart; with the
-    samples sufficiently scattered, the smallest simplex is the true one. Start from
-    init="snpa", where the first fit, and so λ, is in proportion to what is to gain.
+    Without pure pixels ‖V − WH‖² does not identify the components; for sufficiently
+    scattered samples the smallest simplex is the true one. Start from init="snpa",
+    whose residual, and with it λ, is in proportion to the possible gain.
 
-    Cost: the two products, 2mnp each; 2np² a sweep and 2mp² a step of the inner ones;
-    a p×p Cholesky factor. The half-step of H descends; W's is inexact. Limit points
-    are stationary for exact half-steps (block successive upper bounds).
+    Cost: the products with V, 2mnp for each factor; 2np² a sweep and 2mp² an inner
+    gradient step; a p×p Cholesky factorisation. The half-step of H lowers the
+    objective; that of W is inexact. Limit points are stationary for exact half-steps
+    (block successive upper bounds).
 
     Args:
-      weight: of the volume, against the first fit.
-      delta: δ, what keeps the logarithm of a flat simplex finite; in units of τ.
+      weight: of the volume, relative to the first residual.
+      delta: δ, with which the logarithm of a flat simplex is finite; in units of τ.
       inner: sweeps of H, and a fifth of the steps of W, for each Gram matrix.
 
     Reference: Leplat, Ang & Gillis, "Minimum-volume rank-deficient nonnegative matrix
@@ -51,12 +60,12 @@ class MinVol(Alternating):
     delta: float = 0.1
     inner: int = static(4)
 
-    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Any:
-        """(τ, λ) for the whole run, and what the first step divides W by."""
+    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Weights:
+        """(τ, λ) of the run, and the divisor of W in the first step."""
         del key
         Wt, H = factors
         rank = problem.project.rank(H)
-        # The scale at which W is in its set: that of V, whatever the start's is.
+        # The scale at which W is feasible: that of V, whatever the scale of the start.
         largest = Wt.sum(0).max()
         stretch = jnp.where(largest > 0, largest, 1)
         Wt, H = Wt / stretch, H * stretch
@@ -64,13 +73,14 @@ class MinVol(Alternating):
         scale = jnp.where(size > 0, size, 1)
         gram, cross = problem.T.quadratic(H)
         Wt = _simplex_fit(problem.T, gram, cross, Wt, steps=100)
-        bare = Problem.of(problem.operand, problem.loss)
+        plain = Problem.of(problem.operand, problem.loss)
         weight = jnp.asarray(self.weight, problem.operand.dtype)
-        return scale, weight * 2 * bare.value(Factors(Wt, H)) / rank, stretch
+        residual = 2 * plain.value(Factors(Wt, H))
+        return Weights(scale, weight * residual / rank, stretch)
 
     def step(
-        self, problem: Problem, factors: Factors, state: Any
-    ) -> tuple[Factors, Any]:
+        self, problem: Problem, factors: Factors, state: Weights
+    ) -> tuple[Factors, Weights]:
         scale, weight, stretch = state
         Wt, H = factors.Wt / stretch, factors.H * stretch
         gram, cross = problem.T.quadratic(H)
@@ -82,26 +92,30 @@ class MinVol(Alternating):
         gram, cross = problem.quadratic(Wt)
         gram = SharedGram(array=gram.array + weight / scale * slope)
 
-        def again(_: Any, X: Any) -> Any:
+        def repeat(_: Index, X: FreeFactor) -> FreeFactor:
             return sweep(problem, gram, cross, X)
 
-        H = jax.lax.fori_loop(0, self.inner, again, H)
-        return Factors(Wt, H), (scale, weight, jnp.ones_like(stretch))
+        H = jax.lax.fori_loop(0, self.inner, repeat, H)
+        return Factors(Wt, H), Weights(scale, weight, jnp.ones_like(stretch))
 
 
-def _simplex_fit(problem: Problem, gram: Any, cross: Any, X: Any, steps: int) -> Any:
-    """A smaller ½⟨X, GX⟩ − ⟨B, X⟩ + penalty over X ≥ 0 with columns of sum ≤ 1."""
+def _simplex_fit(
+    problem: Problem, gram: Gram, cross: Cross, X: FreeFactor, steps: int
+) -> FreeFactor:
+    """An X ≥ 0 with columns of sum ≤ 1 and a smaller ½⟨X, GX⟩ − ⟨B, X⟩ + penalty(X)."""
     penalty = problem.penalty
     project = Simplex(held=problem.project.held, at_most=True)
     length = gradient_step(problem, gram)
     one = jnp.ones((), X.dtype)
 
-    def iterate(_: Any, carry: Any) -> Any:
+    def iterate(
+        _: Index, carry: tuple[FreeFactor, FreeFactor, Scalar]
+    ) -> tuple[FreeFactor, FreeFactor, Scalar]:
         X, Y, t = carry
         gradient = gram @ Y - cross + penalty.gradient(Y)
         new = project(Y - length * gradient)
         moved = new - X
-        # Momentum that leads uphill is dropped (O'Donoghue & Candès 2015).
+        # Restart where the momentum points uphill (O'Donoghue & Candès 2015).
         t = jnp.where(((Y - new) * moved).sum(1).sum() > 0, 1, t)
         after = 0.5 * (1 + jnp.sqrt(1 + 4 * t * t))
         return new, new + (t - 1) / after * moved, after
