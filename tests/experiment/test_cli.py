@@ -333,6 +333,8 @@ def test_an_interrupted_study_keeps_its_finished_runs(tmp_path):
     """Ctrl-C in the second run: the first is readable, and a second call goes on."""
     script = (
         "import os, signal, sys\n"
+        # A suite that runs in the background leaves it ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import jaxnmf.experiment.jobs.runs as runs\n"
         "from jaxnmf.experiment.cli import main\n"
         "timed, calls = runs.timed, []\n"
