@@ -71,6 +71,9 @@ CASES = [
     for loss in (*jaxnmf.losses(), "own")
     if (case := Case(solver, loss)).takes("dense")
 ]
+FIRST_CASES = [
+    next(case for case in CASES if case.solver == solver) for solver in SOLVERS
+]
 SPARSE_CASES = [case for case in CASES if case.takes("sparse")]
 OBSERVED_CASES = [case for case in CASES if case.takes("observed")]
 ZERO_CASES = [case for case in CASES if not case.make_loss().positive_data]
@@ -196,8 +199,8 @@ def setup(
     return Setup(problem, solver, factors, jax.random.key(seed))
 
 
-# The compiler's options of what users run. The tests' own programs are compiled for less
-# time (`conftest.py`).
+# The compiler's options of what users run. The tests' own programs take less time to
+# compile (`conftest.py`).
 AS_USERS_RUN: dict[str, Any] = {
     "xla_backend_optimization_level": 3,
     "xla_cpu_use_fusion_emitters": True,

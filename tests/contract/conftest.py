@@ -1,22 +1,30 @@
-"""The order of the contract: all tests of one case before those of the next.
+"""The order of the contract, and which part of it is slow.
 
-Tests of a case share compiled programs. So ordered, they are in one worker when the
-suite is shared out over processes, and none is compiled twice.
+All tests of one case run before those of the next, since they share compiled programs:
+so ordered, they are in one worker when the suite is shared out over processes, and none
+is compiled twice.
+
+The cases with a solver's first loss are fast tests, those with its other losses slow
+ones.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import cases
 import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = [i for i, item in enumerate(items) if _case(item)]
-    ordered = sorted((items[i] for i in places), key=_case)
+    places = [i for i, item in enumerate(items) if _case(item) is not None]
+    ordered = sorted((items[i] for i in places), key=lambda item: str(_case(item)))
     for i, item in zip(places, ordered, strict=True):
         items[i] = item
+        if _case(item) not in cases.FIRST_CASES:
+            item.add_marker(pytest.mark.slow)
 
 
-def _case(item: pytest.Item) -> str:
-    """The solver and loss that a test is about, "" for another kind of test."""
-    given = getattr(item, "callspec", None)
-    return "" if given is None else str(given.params.get("case", ""))
+def _case(item: pytest.Item) -> Any:
+    """The solver and loss that a test is about, None for another kind of test."""
+    return getattr(getattr(item, "callspec", None), "params", {}).get("case")

@@ -56,7 +56,12 @@ def in_both_forms(chosen: list[Case]) -> Any:
     return pytest.mark.parametrize(
         ("case", "form"),
         [
-            pytest.param(case, form, id=f"{case}-{form}")
+            pytest.param(
+                case,
+                form,
+                id=f"{case}-{form}",
+                marks=pytest.mark.slow if form == "dense" else (),
+            )
             for form in ("entries", "dense")
             for case in chosen
             if form == "entries" or case in cases.PROGRAM_CASES
@@ -194,6 +199,7 @@ def test_a_padded_rank_equals_the_rank(case, form):
         assert (np.asarray(X[RANK:]) == 0).all()
 
 
+@pytest.mark.slow
 @in_entries
 @each_program_case
 def test_a_lane_equals_its_single_run(case: Case, form):

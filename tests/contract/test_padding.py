@@ -80,7 +80,16 @@ def assert_same_run(case: Case, stop: Stop = STOP, **options: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "kind"), CASES, ids=[f"{case}-{kind}" for case, kind in CASES]
+    ("case", "kind"),
+    [
+        pytest.param(
+            case,
+            kind,
+            id=f"{case}-{kind}",
+            marks=() if kind == "dense" else pytest.mark.slow,
+        )
+        for case, kind in CASES
+    ],
 )
 def test_a_padded_problem_has_the_same_run(case, kind):
     assert_same_run(case, **given(kind))

@@ -196,6 +196,7 @@ def test_a_lane_equals_its_single_run(case):
     lane_and_single(case, cases.data())
 
 
+@pytest.mark.slow
 @each_sparse_case
 def test_a_lane_on_sparse_data_equals_its_single_run(case):
     lane_and_single(case, scipy.sparse.csr_array(cases.data(zeros=True)))
@@ -294,8 +295,17 @@ def test_sparse_equals_dense(case):
     assert_allclose(*looks, rtol=1e-8)
 
 
-@pytest.mark.parametrize("axis_type", list(AxisType)[:2], ids=lambda x: x.name)
-@pytest.mark.parametrize("grid", [(2,), (2, 2)], ids=["two", "four"])
+@pytest.mark.parametrize(
+    ("grid", "axis_type"),
+    [
+        pytest.param((2,), AxisType.Auto, id="two-Auto", marks=pytest.mark.slow),
+        pytest.param((2,), AxisType.Explicit, id="two-Explicit"),
+        pytest.param((2, 2), AxisType.Auto, id="four-Auto"),
+        pytest.param(
+            (2, 2), AxisType.Explicit, id="four-Explicit", marks=pytest.mark.slow
+        ),
+    ],
+)
 @each_program_case
 def test_sharded_equals_single(case, grid, axis_type):
     names = ("rows", "columns")[: len(grid)]

@@ -9,8 +9,8 @@ from scipy import stats
 from scipy.sparse import csr_array, random_array
 
 from jaxnmf.experiment.report import profiles, significance
-from jaxnmf.experiment.report.residual import squares
 from jaxnmf.experiment.report.tables import Table, escaped
+from jaxnmf.plots.squares import squares
 
 # Demšar (2006), table 6: AUC of C4.5, with m, with cf, with both, on 14 data sets.
 AUC = pd.DataFrame(
