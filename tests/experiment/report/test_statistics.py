@@ -6,11 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from scipy.sparse import csr_array, random_array
 
 from jaxnmf.experiment.report import profiles, significance
 from jaxnmf.experiment.report.tables import Table, escaped
-from jaxnmf.plots.squares import squares
 
 # Demšar (2006), table 6: AUC of C4.5, with m, with cf, with both, on 14 data sets.
 AUC = pd.DataFrame(
@@ -159,32 +157,6 @@ def test_problems_that_not_every_solver_ran_are_left_out():
     whole, left = profiles.complete(values)
     assert left == ["c"]
     assert list(whole.index) == [0, 1, 2, 4]
-
-
-# ---------------------------------------------------------------- the residual
-
-
-@pytest.mark.parametrize("shape", [(23, 17), (17, 23)])
-@pytest.mark.parametrize("stored", [False, True])
-def test_squares_of_the_residual_by_blocks(shape, stored):
-    rng = np.random.default_rng(1)
-    m, n = shape
-    V = csr_array(random_array(shape, density=0.3, rng=2))
-    W, H = rng.random((m, 3)), rng.random((3, n))
-    rows, columns = rng.permutation(m) % 5, rng.permutation(n) % 4
-    U = V.toarray() - W @ H
-    known = (V.toarray() > 0) if stored else np.ones(shape, bool)
-    expected, counted = np.zeros((2, 5, 4))
-    for i in range(m):
-        for j in range(n):
-            expected[rows[i], columns[j]] += known[i, j] * U[i, j] ** 2
-            counted[rows[i], columns[j]] += known[i, j]
-    sums, counts = squares(V, W, H, rows, columns, stored=stored)
-    np.testing.assert_allclose(sums, expected, rtol=1e-10)
-    np.testing.assert_array_equal(counts, counted)
-    if not stored:
-        sums, counts = squares(V.toarray(), W, H, rows, columns)
-        np.testing.assert_allclose(sums, expected, rtol=1e-10)
 
 
 # ---------------------------------------------------------------- LaTeX
