@@ -6,6 +6,7 @@ import pytest
 from scipy import sparse
 
 from jaxnmf.data import convert
+from jaxnmf.data import known as known_data
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.operand import true_shape
 from jaxnmf.run.programs import precision
@@ -39,7 +40,7 @@ def form(request, monkeypatch):
         monkeypatch.setattr(convert, "CPU_BLOCK", 3 * N)
         monkeypatch.setattr(convert, "COLUMNS_TOGETHER", 3)
         monkeypatch.setattr(convert, "ROW_ENTRIES", 1)
-        monkeypatch.setattr(convert, "DENSE_SHARE", 2.0)
+        monkeypatch.setattr(known_data, "DENSE_SHARE", 2.0)
     elif request.param == "not compiled":
         monkeypatch.setattr(convert, "COMPILED", ())
     return request.param
