@@ -26,7 +26,8 @@ def floors() -> list[list[str]]:
     enforce them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = project["tool"]["importlinter"]["contracts"]
-    (layers,) = [c["layers"] for c in contracts if c["type"] == "layers"]
+    # Other contracts are of the floors inside a room.
+    layers = next(c["layers"] for c in contracts if c["type"] == "layers")
     names = [layer.split("|") for layer in layers]
     rooms = [
         [name.strip().removeprefix("jaxnmf.") for name in floor] for floor in names

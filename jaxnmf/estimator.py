@@ -100,7 +100,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
       ((30, 4), (4, 20))
 
     Reference: Buitinck et al., "API design for machine learning software: experiences
-    from the scikit-learn project", ECML PKDD workshop (2013).
+    from the scikit-learn project", ECML PKDD workshop (2013) [Buitinck2013].
     """
 
     def __init__(

@@ -42,7 +42,7 @@ def match_components(
 
     References:
       Kuhn, The Hungarian method for the assignment problem, Naval Research Logistics
-      Quarterly 2 (1955).
+      Quarterly 2 (1955) [Kuhn1955].
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -80,7 +80,7 @@ def factor_match_score(
 
     References:
       Acar, Dunlavy, Kolda & Mørup, Scalable tensor factorizations for incomplete data,
-      Chemometrics and Intelligent Laboratory Systems 106 (2011).
+      Chemometrics and Intelligent Laboratory Systems 106 (2011) [Acar2011].
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -144,7 +144,7 @@ def spectral_angle(H: ArrayLike, H_true: ArrayLike) -> Float[np.ndarray, " q"]:
 
     References:
       Kruse et al., The spectral image processing system (SIPS), Remote Sensing of
-      Environment 44 (1993).
+      Environment 44 (1993) [Kruse1993].
     """
     permutation, _ = match_components(None, H, None, H_true)
     true = _unit_rows(as_matrix("H_true", H_true, "(q, n)"))
@@ -176,7 +176,7 @@ def hoyer_sparsity(
 
     References:
       Hoyer, Non-negative matrix factorization with sparseness constraints, JMLR 5
-      (2004).
+      (2004) [Hoyer2004].
     """
     X = as_matrix("X", X, "(m, n)")
     if axis not in (0, 1, None):
@@ -213,9 +213,9 @@ def orthogonality(H: ArrayLike) -> float:
 
     References:
       Ding, Li, Peng & Park, Orthogonal nonnegative matrix tri-factorizations for
-      clustering, KDD (2006). Pompili, Gillis, Absil & Glineur, Two algorithms for
-      orthogonal nonnegative matrix factorization with application to clustering,
-      Neurocomputing 141 (2014).
+      clustering, KDD (2006) [Ding2006]. Pompili, Gillis, Absil & Glineur, Two
+      algorithms for orthogonal nonnegative matrix factorization with application to
+      clustering, Neurocomputing 141 (2014) [Pompili2014].
     """
     unit = _unit_rows(as_matrix("H", H, "(p, n)"))
     cosines = unit @ unit.T
@@ -244,8 +244,8 @@ def cluster_by_component(
 
     References:
       Brunet, Tamayo, Golub & Mesirov, Metagenes and molecular pattern discovery using
-      matrix factorization, PNAS 101 (2004); Xu, Liu & Gong, Document clustering based
-      on non-negative matrix factorization, SIGIR (2003).
+      matrix factorization, PNAS 101 (2004) [Brunet2004]; Xu, Liu & Gong, Document
+      clustering based on non-negative matrix factorization, SIGIR (2003) [Xu2003].
     """
     W = as_matrix("W", W, "(m, p)")
     if not W.shape[1]:
@@ -281,7 +281,7 @@ def clustering_accuracy(labels: ArrayLike, predicted: ArrayLike) -> float:
 
     References:
       Xu, Liu & Gong, Document clustering based on non-negative matrix factorization,
-      SIGIR (2003).
+      SIGIR (2003) [Xu2003].
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -312,7 +312,8 @@ def adjusted_rand_index(labels: ArrayLike, predicted: ArrayLike) -> float:
       ValueError: they are not 1-D arrays of equal length.
 
     References:
-      Hubert & Arabie, Comparing partitions, Journal of Classification 2 (1985).
+      Hubert & Arabie, Comparing partitions, Journal of Classification 2 (1985)
+      [Hubert1985].
     """
     from sklearn.metrics import adjusted_rand_score
 
@@ -336,7 +337,7 @@ def normalised_mutual_information(labels: ArrayLike, predicted: ArrayLike) -> fl
 
     References:
       Vinh, Epps & Bailey, Information theoretic measures for clusterings comparison,
-      JMLR 11 (2010).
+      JMLR 11 (2010) [Vinh2010].
     """
     from sklearn.metrics import normalized_mutual_info_score
 

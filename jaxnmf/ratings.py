@@ -125,7 +125,7 @@ def ndcg(test: Observed, predictions: ArrayLike, k: int = 10) -> float:
       The mean, at most 1; NaN if no user has two ratings of which one is > 0.
 
     Reference: Järvelin & Kekäläinen, "Cumulated gain-based evaluation of IR
-    techniques", ACM Transactions on Information Systems 20 (2002).
+    techniques", ACM Transactions on Information Systems 20 (2002) [Jarvelin2002].
     """
     scores, values = np.asarray(predictions, float), np.asarray(test.values, float)
     _difference(values, scores)
@@ -217,8 +217,8 @@ def baseline(
     Raises:
       ValueError: an l2 weight is not > 0.
 
-    Reference: Koren, Bell & Volinsky, "Matrix factorization techniques for
-    recommender systems", Computer 42 (2009).
+    Reference: Koren, Bell & Volinsky, "Matrix factorization techniques for recommender
+    systems", Computer 42 (2009) [Koren2009].
     """
     if not all(np.isfinite(x) and x > 0 for x in l2):
         raise ValueError(f"l2={l2!r} must be two finite numbers > 0")

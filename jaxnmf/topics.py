@@ -86,10 +86,11 @@ def coherence(
 
     References:
       Bouma, Normalized (pointwise) mutual information in collocation extraction, GSCL
-      (2009). Lau, Newman & Baldwin, Machine reading tea leaves: automatically
-      evaluating topic coherence and topic model quality, EACL (2014), with
-      sliding windows in place of documents. Mimno, Wallach, Talley, Leenders &
-      McCallum, Optimizing semantic coherence in topic models, EMNLP (2011).
+      (2009) [Bouma2009]. Lau, Newman & Baldwin, Machine reading tea leaves:
+      automatically evaluating topic coherence and topic model quality, EACL (2014)
+      [Lau2014], with sliding windows in place of documents. Mimno, Wallach, Talley,
+      Leenders & McCallum, Optimizing semantic coherence in topic models, EMNLP (2011)
+      [Mimno2011].
     """
     if measure not in MEASURES:
         raise ValueError(f"measure: {measure!r} is not one of {', '.join(MEASURES)}")
@@ -155,7 +156,7 @@ def topic_diversity(topics: Any, k: int = 25) -> float:
       ValueError: as `coherence`.
 
     References:
-      Dieng, Ruiz & Blei, Topic modeling in embedding spaces, TACL 8 (2020).
+      Dieng, Ruiz & Blei, Topic modeling in embedding spaces, TACL 8 (2020) [Dieng2020].
     """
     listed = np.concatenate([*_indices(topics, None, k), np.array([], int)])
     return len(np.unique(listed)) / len(listed) if len(listed) else float("nan")

@@ -78,7 +78,7 @@ class NimfaLSNMF(Nimfa):
     In float64; each subproblem is solved to a tolerance that decreases.
 
     Reference: Lin, "Projected gradient methods for nonnegative matrix factorization",
-    Neural Computation 19 (2007).
+    Neural Computation 19 (2007) [Lin2007].
     """
 
     supports: ClassVar[Supports] = Supports("quadratic", DENSE)

@@ -19,7 +19,7 @@ class NumPyHALS(Baseline):
     ``inner=1``.
 
     Reference: Cichocki & Phan, "Fast local algorithms for large scale nonnegative
-    matrix and tensor factorizations", IEICE Transactions E92-A (2009).
+    matrix and tensor factorizations", IEICE Transactions E92-A (2009) [Cichocki2009].
     """
 
     supports: ClassVar[Supports] = QUADRATIC

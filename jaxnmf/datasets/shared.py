@@ -22,8 +22,8 @@ VARIABLE = "JAXNMF_DATA"
 MANIFEST = "manifest.json"
 
 # The first key that an entry has tells its kind, and with it the loss of its field:
-# Kullback–Leibler for counts (Poisson), for expression after Brunet et al. (2004),
-# and for magnitude spectrograms after Smaragdis & Brown (2003).
+# Kullback-Leibler for counts (Poisson), for expression [Brunet2004] and for magnitude
+# spectrograms [Smaragdis2003].
 _KINDS = {
     "endmembers": ("spectra", "frobenius"),
     "band_index": ("spectra", "frobenius"),

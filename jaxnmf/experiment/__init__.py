@@ -1,0 +1,1 @@
+"""Studies from the command line: their configuration, jobs, store and report."""

@@ -40,7 +40,7 @@ def spa(V: Any, rank: int, *, normalise: bool = False) -> Int[np.ndarray, " p"]:
       ValueError: V is all zero, or rank > min(m, n).
 
     Reference: Gillis & Vavasis, "Fast and robust recursive algorithms for separable
-    nonnegative matrix factorization", IEEE Trans. PAMI 36 (2014).
+    nonnegative matrix factorization", IEEE Trans. PAMI 36 (2014) [GillisVavasis2014].
     """
     V = _checked("spa", V, rank, normalise)
     norms = _squared_norms(V)
@@ -75,7 +75,8 @@ def snpa(V: Any, rank: int, *, normalise: bool = False) -> Int[np.ndarray, " p"]
     Args, returns, raises: as `spa`.
 
     Reference: Gillis, "Successive nonnegative projection algorithm for robust
-    nonnegative blind source separation", SIAM J. Imaging Sciences 7 (2014).
+    nonnegative blind source separation", SIAM J. Imaging Sciences 7 (2014)
+    [Gillis2014].
     """
     V = _checked("snpa", V, rank, normalise)
     norms = _squared_norms(V)
@@ -104,7 +105,7 @@ def xray(V: Any, rank: int) -> Int[np.ndarray, " p"]:
     Args, returns, raises: as `spa`.
 
     Reference: Kumar, Sindhwani & Kambadur, "Fast conical hull algorithms for
-    near-separable non-negative matrix factorization", ICML (2013).
+    near-separable non-negative matrix factorization", ICML (2013) [Kumar2013].
     """
     V = _checked("xray", V, rank, normalise=False)
     norms, sums = _squared_norms(V), np.asarray(V.sum(1)).ravel()

@@ -11,11 +11,14 @@ from jaxnmf.init.random import component_normals
 def svd_factors(
     operand: Operand, rank: int, method: str, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Boutsidis & Gallopoulos, "SVD based initialization", Pattern Recognition 41
-    (2008): of each singular pair the heavier of its positive and negative parts.
+    """Non-negative factors from the singular value decomposition (NNDSVD).
 
-    "a" fills the zeros with the mean of V, "ar" with small random values: solvers
+    Each component is the larger of the positive and the negative part of a singular
+    pair. "a" fills the zeros with the mean of V, "ar" with small random values: solvers
     that cannot leave zero (multiplicative updates) need one of the two.
+
+    Reference: Boutsidis & Gallopoulos, "SVD based initialization: a head start for
+    nonnegative matrix factorization", Pattern Recognition 41 (2008) [Boutsidis2008].
     """
     m, n = map(int, true_shape(operand))
     if rank > min(m, n):

@@ -17,7 +17,7 @@ class Momentum(NamedTuple):
       ceiling: β̄, the bound of β.
 
     Reference: Ang & Gillis, "Accelerating nonnegative matrix factorization algorithms
-    using extrapolation", Neural Computation 31 (2019).
+    using extrapolation", Neural Computation 31 (2019) [Ang2019].
     """
 
     beta: jax.Array

@@ -31,7 +31,7 @@ def multiplied(
     with either the update is monotone.
 
     Reference: Févotte & Idier, "Algorithms for nonnegative matrix factorization with
-    the β-divergence", Neural Computation 23 (2011).
+    the β-divergence", Neural Computation 23 (2011) [Fevotte2011].
     """
     ratio = quotient(minus, plus)
     beta, exponent = problem.loss.beta, problem.loss.mu_exponent
@@ -49,7 +49,7 @@ def joint_update(
     Kullback-Leibler divergence: H⁺ = H ∘ minus_H / plus_H, W⁺ = W ∘ minus_W / H⁺1.
 
     Reference: Marmin, Goulart & Févotte, "Joint majorization-minimization for NMF with
-    the β-divergence", Signal Processing 209 (2023).
+    the β-divergence", Signal Processing 209 (2023) [Marmin2023].
     """
     Wt, H = factors
     minus, plus = problem.gradients(factors)

@@ -27,7 +27,8 @@ def inner_repeats(
     (`experiments/benchmarks`).
 
     Reference: Gillis & Glineur, "Accelerated multiplicative updates and hierarchical
-    ALS algorithms for nonnegative matrix factorization", Neural Computation 24 (2012).
+    ALS algorithms for nonnegative matrix factorization", Neural Computation 24 (2012)
+    [Gillis2012].
     """
     if inner:
         return inner

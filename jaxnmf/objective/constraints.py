@@ -168,7 +168,8 @@ class Simplex(NonNegative):
     ``at_most``: a sum of one or less.
 
     Reference: Michelot, "A finite algorithm for finding the projection of a point onto
-    the canonical simplex of ℝⁿ", J. Optimization Theory and Applications 50 (1986).
+    the canonical simplex of ℝⁿ", J. Optimization Theory and Applications 50 (1986)
+    [Michelot1986].
     """
 
     name: ClassVar[str] = "simplex"

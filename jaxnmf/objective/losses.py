@@ -62,7 +62,7 @@ class BetaDivergence(Loss):
     a = v x^(β−2), b = x^(β−1).
 
     Reference: Févotte & Idier, "Algorithms for nonnegative matrix factorization with
-    the β-divergence", Neural Computation 23 (2011).
+    the β-divergence", Neural Computation 23 (2011) [Fevotte2011].
     """
 
     beta: float = 2.0

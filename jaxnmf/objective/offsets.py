@@ -9,7 +9,7 @@ is known is then like all others, where a pull to zero would make it predict not
 Factors may be pulled to the mean for the same reason.
 
 Reference: Koren, Bell & Volinsky, "Matrix factorization techniques for recommender
-systems", Computer 42 (2009), for offsets of users and items.
+systems", Computer 42 (2009) [Koren2009], for offsets of users and items.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def silhouettes(found: Any, *, rank: int | None = None, ax: Any = None) -> Axes:
       ValueError: another method's selection, or a rank that was not measured.
 
     Reference: Rousseeuw, "Silhouettes", J. Computational and Applied Mathematics 20
-    (1987).
+    (1987) [Rousseeuw1987].
     """
     rank, parts = _evidence(found, "silhouettes", rank)
     axes = one_axes(ax)

@@ -218,7 +218,7 @@ def fences(values: np.ndarray) -> tuple[float, float]:
     """The least and greatest finite value within 1.5 interquartile ranges of the
     quartiles: few outliers do not flatten a picture.
 
-    Reference: Tukey, "Exploratory Data Analysis" (1977).
+    Reference: Tukey, "Exploratory Data Analysis" (1977) [Tukey1977].
     """
     values = values[np.isfinite(values)]
     if not len(values):

@@ -55,7 +55,7 @@ class Relevance(Method):
       threshold: as above.
 
     Reference: Tan & Févotte, "Automatic relevance determination in nonnegative matrix
-    factorization with the β-divergence", IEEE Trans. PAMI 35 (2013).
+    factorization with the β-divergence", IEEE Trans. PAMI 35 (2013) [Tan2013].
     """
 
     name: ClassVar[str] = "ard"

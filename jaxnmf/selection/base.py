@@ -187,8 +187,8 @@ class RankSelection:
             rows and columns of V, or a selection without its runs.
 
         Reference: Kotliar et al., "Identifying gene expression programs of cell-type
-        identity and cellular activity with single-cell RNA-Seq", eLife 8 (2019), where
-        outlying components are left out first.
+        identity and cellular activity with single-cell RNA-Seq", eLife 8 (2019)
+        [Kotliar2019], where outlying components are left out first.
         """
         rank = self.rank if rank is None else rank
         if not self.method.consensus:

@@ -43,7 +43,7 @@ class BiCrossValidation(HeldOut):
       select: "one_se" or "smallest".
 
     Reference: Owen & Perry, "Bi-cross-validation of the SVD and the nonnegative matrix
-    factorization", Annals of Applied Statistics 3 (2009).
+    factorization", Annals of Applied Statistics 3 (2009) [Owen2009].
     """
 
     name: ClassVar[str] = "bi_cross_validation"

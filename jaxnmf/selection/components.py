@@ -35,8 +35,8 @@ def matched(
       Which component of each run is in each cluster.
 
     Reference: Alexandrov, Nik-Zainal, Wedge, Campbell & Stratton, "Deciphering
-    signatures of mutational processes operative in human cancer", Cell Reports 3
-    (2013).
+    signatures of mutational processes operative in human cancer", Cell Reports 3 (2013)
+    [Alexandrov2013].
     """
     centres, order = profiles[first], None
     for _ in range(rounds):
@@ -56,7 +56,7 @@ def silhouettes(members: Float[np.ndarray, "r p q"]) -> Float[np.ndarray, "r p"]
     of the nearest other one; 1 where there is but one cluster.
 
     Reference: Rousseeuw, "Silhouettes", J. Computational and Applied Mathematics 20
-    (1987).
+    (1987) [Rousseeuw1987].
     """
     r, p, _ = members.shape
     if p == 1:

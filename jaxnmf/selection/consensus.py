@@ -47,11 +47,12 @@ class Consensus(Method):
       u1, u2: a pair between them is ambiguous.
 
     References: Brunet, Tamayo, Golub & Mesirov, "Metagenes and molecular pattern
-    discovery using matrix factorization", PNAS 101 (2004); Kim & Park, "Sparse
-    non-negative matrix factorizations via alternating non-negativity-constrained least
-    squares for microarray data analysis", Bioinformatics 23 (2007), for dispersion;
-    Șenbabaoğlu, Michailidis & Li, "Critical limitations of consensus clustering in
-    class discovery", Scientific Reports 4 (2014), for PAC.
+    discovery using matrix factorization", PNAS 101 (2004) [Brunet2004]; Kim & Park,
+    "Sparse non-negative matrix factorizations via alternating
+    non-negativity-constrained least squares for microarray data analysis",
+    Bioinformatics 23 (2007) [Kim2007], for dispersion; Șenbabaoğlu, Michailidis & Li,
+    "Critical limitations of consensus clustering in class discovery", Scientific
+    Reports 4 (2014) [Senbabaoglu2014], for PAC.
     """
 
     name: ClassVar[str] = "consensus"

@@ -36,10 +36,10 @@ class CrossValidation(HeldOut):
       repeats: the number of parts, ≥ 2.
       select: "one_se" or "smallest".
 
-    References: Wold, "Cross-validatory estimation of the number of components in
-    factor and principal components models", Technometrics 20 (1978); Kanagal &
+    References: Wold, "Cross-validatory estimation of the number of components in factor
+    and principal components models", Technometrics 20 (1978) [Wold1978]; Kanagal &
     Sindhwani, "Rank selection in low-rank matrix approximations: a study of
-    cross-validation for NMFs", NIPS workshop (2010).
+    cross-validation for NMFs", NIPS workshop (2010) [Kanagal2010].
     """
 
     name: ClassVar[str] = "cross_validation"

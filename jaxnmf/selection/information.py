@@ -42,9 +42,9 @@ class Information(Method):
       criterion: "bic" (as good as "mdl") or "aic".
 
     References: Akaike, "A new look at the statistical model identification", IEEE
-    Trans. Automatic Control 19 (1974); Schwarz, "Estimating the dimension of a model",
-    Annals of Statistics 6 (1978); Rissanen, "Modeling by shortest data description",
-    Automatica 14 (1978).
+    Trans. Automatic Control 19 (1974) [Akaike1974]; Schwarz, "Estimating the dimension
+    of a model", Annals of Statistics 6 (1978) [Schwarz1978]; Rissanen, "Modeling by
+    shortest data description", Automatica 14 (1978) [Rissanen1978].
     """
 
     name: ClassVar[str] = "information"

@@ -62,12 +62,12 @@ class Stability(Method):
       mean, least: as above.
 
     References: Alexandrov, Nik-Zainal, Wedge, Campbell & Stratton, "Deciphering
-    signatures of mutational processes operative in human cancer", Cell Reports 3
-    (2013); Alexandrov & Vesselinov, "Blind source separation for groundwater pressure
-    analysis based on nonnegative matrix factorization", Water Resources Research 50
-    (2014), for silhouettes that fall beyond the right p; Islam et al., "Uncovering
-    novel mutational signatures by de novo extraction with SigProfilerExtractor", Cell
-    Genomics 2 (2022), for the rule.
+    signatures of mutational processes operative in human cancer", Cell Reports 3 (2013)
+    [Alexandrov2013]; Alexandrov & Vesselinov, "Blind source separation for groundwater
+    pressure analysis based on nonnegative matrix factorization", Water Resources
+    Research 50 (2014) [Alexandrov2014], for silhouettes that fall beyond the right p;
+    Islam et al., "Uncovering novel mutational signatures by de novo extraction with
+    SigProfilerExtractor", Cell Genomics 2 (2022) [Islam2022], for the rule.
     """
 
     name: ClassVar[str] = "stability"

@@ -50,7 +50,7 @@ class AOADMM(Alternating):
 
     Reference: Huang, Sidiropoulos & Liavas, "A flexible and efficient algorithmic
     framework for constrained matrix and tensor factorization", IEEE Trans. Signal
-    Processing 64 (2016).
+    Processing 64 (2016) [Huang2016].
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(constraints=PROJECTED)
@@ -110,9 +110,9 @@ class ALS(Alternating):
     reduce the objective fast, which makes it useful as a start for other solvers.
 
     References: Paatero & Tapper, "Positive matrix factorization", Environmetrics 5
-    (1994); Berry, Browne, Langville, Pauca & Plemmons, "Algorithms and applications
-    for approximate nonnegative matrix factorization", Computational Statistics & Data
-    Analysis 52 (2007), for the clipping.
+    (1994) [Paatero1994]; Berry, Browne, Langville, Pauca & Plemmons, "Algorithms and
+    applications for approximate nonnegative matrix factorization", Computational
+    Statistics & Data Analysis 52 (2007) [Berry2007], for the clipping.
     """
 
     supports: ClassVar[Supports] = QUADRATIC

@@ -56,7 +56,7 @@ class ARD:
         small under "l2".
 
     Reference: Tan & Févotte, "Automatic relevance determination in nonnegative matrix
-    factorization with the β-divergence", IEEE Trans. PAMI 35 (2013).
+    factorization with the β-divergence", IEEE Trans. PAMI 35 (2013) [Tan2013].
     """
 
     supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND)

@@ -53,9 +53,9 @@ class ANLSBPP(Alternating):
         the better of its old and new values.
 
     References: Kim & Park, "Fast nonnegative matrix factorization: an active-set-like
-    method and comparisons", SIAM J. Sci. Comput. 33 (2011); Grippo & Sciandrone, "On
-    the convergence of the block nonlinear Gauss-Seidel method under convex
-    constraints", Operations Research Letters 26 (2000).
+    method and comparisons", SIAM J. Sci. Comput. 33 (2011) [Kim2011]; Grippo &
+    Sciandrone, "On the convergence of the block nonlinear Gauss-Seidel method under
+    convex constraints", Operations Research Letters 26 (2000) [Grippo2000].
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(operands=EVERY_OPERAND)
@@ -128,7 +128,7 @@ def nnls(
       (p, q). A column that has not converged, or that rounding made no better than
       ``start``, is the better of the two.
 
-    Reference: Kim & Park, SIAM J. Sci. Comput. 33 (2011), algorithm 2.
+    Reference: Kim & Park, SIAM J. Sci. Comput. 33 (2011) [Kim2011], algorithm 2.
     """
     p, q = cross.shape
     start = jnp.zeros_like(cross) if start is None else start

@@ -44,7 +44,7 @@ class CCD:
       inner: updates of a block before the next block.
 
     Reference: Yu, Hsieh, Si & Dhillon, "Scalable coordinate descent approaches to
-    parallel matrix factorization for recommender systems", ICDM (2012).
+    parallel matrix factorization for recommender systems", ICDM (2012) [Yu2012].
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(

@@ -78,10 +78,11 @@ class Compressed:
       polish_after: steps on the sketch before those on V itself; 0 for all of them.
 
     References: Erichson, Mendible, Wihlborn & Kutz, "Randomized nonnegative matrix
-    factorization", Pattern Recognition Letters 104 (2018), where W̃ = QᵀW replaces W
-    also in the Gram matrix; Tepper & Sapiro, "Compressed nonnegative matrix
-    factorization is fast and accurate", IEEE Trans. Signal Processing 64 (2016), which
-    compresses the rows for one half-step and the columns for the other.
+    factorization", Pattern Recognition Letters 104 (2018) [Erichson2018], where W̃ =
+    QᵀW replaces W also in the Gram matrix; Tepper & Sapiro, "Compressed nonnegative
+    matrix factorization is fast and accurate", IEEE Trans. Signal Processing 64 (2016)
+    [Tepper2016], which compresses the rows for one half-step and the columns for the
+    other.
     """
 
     supports: ClassVar[Supports] = QUADRATIC

@@ -39,8 +39,8 @@ class Orthogonal(Alternating):
       revive: assign the rows with the worst fit to components without rows.
 
     Reference: Pompili, Gillis, Absil & Glineur, "Two algorithms for orthogonal
-    nonnegative matrix factorization with application to clustering", Neurocomputing
-    141 (2014).
+    nonnegative matrix factorization with application to clustering", Neurocomputing 141
+    (2014) [Pompili2014].
     """
 
     supports: ClassVar[Supports] = QUADRATIC
@@ -120,7 +120,7 @@ class SparseHoyer(Alternating):
       factor: the constrained factor, "H", "W" or "both".
 
     Reference: Hoyer, "Non-negative matrix factorization with sparseness constraints",
-    JMLR 5 (2004), whose steps are projected gradients.
+    JMLR 5 (2004) [Hoyer2004], whose steps are projected gradients.
     """
 
     supports: ClassVar[Supports] = QUADRATIC
@@ -179,9 +179,9 @@ class Smooth(Alternating):
 
     References: Virtanen, "Monaural sound source separation by nonnegative matrix
     factorization with temporal continuity and sparseness criteria", IEEE Trans. Audio,
-    Speech and Language Processing 15 (2007), for the term without scale; Essid &
-    Févotte, "Smooth nonnegative matrix factorization for unsupervised audiovisual
-    document structuring", IEEE Trans. Multimedia 15 (2013).
+    Speech and Language Processing 15 (2007) [Virtanen2007], for the term without scale;
+    Essid & Févotte, "Smooth nonnegative matrix factorization for unsupervised
+    audiovisual document structuring", IEEE Trans. Multimedia 15 (2013) [Essid2013].
     """
 
     supports: ClassVar[Supports] = QUADRATIC

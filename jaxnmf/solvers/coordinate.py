@@ -51,8 +51,8 @@ class GCD(Alternating):
         change; 0 for twice the number of components.
       ratio: the fraction of the largest initial gain below which a column stays.
 
-    Reference: Hsieh & Dhillon, "Fast coordinate descent methods with variable
-    selection for non-negative matrix factorization", KDD (2011).
+    Reference: Hsieh & Dhillon, "Fast coordinate descent methods with variable selection
+    for non-negative matrix factorization", KDD (2011) [Hsieh2011].
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(constraints=ENTRYWISE)

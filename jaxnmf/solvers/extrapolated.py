@@ -57,7 +57,7 @@ class Extrapolated:
       growth, ceiling_growth, decay: of β, as above.
 
     Reference: Ang & Gillis, "Accelerating nonnegative matrix factorization algorithms
-    using extrapolation", Neural Computation 31 (2019).
+    using extrapolation", Neural Computation 31 (2019) [Ang2019].
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(

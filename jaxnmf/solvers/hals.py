@@ -45,9 +45,9 @@ class HALS(Alternating):
         computed: on a CPU their norms cost as much as the sweeps they save.
 
     References: Cichocki & Phan, "Fast local algorithms for large scale nonnegative
-    matrix and tensor factorizations", IEICE Trans. Fundamentals E92-A (2009);
-    Gillis & Glineur, "Accelerated multiplicative updates and hierarchical ALS",
-    Neural Computation 24 (2012).
+    matrix and tensor factorizations", IEICE Trans. Fundamentals E92-A (2009)
+    [Cichocki2009]; Gillis & Glineur, "Accelerated multiplicative updates and
+    hierarchical ALS", Neural Computation 24 (2012) [Gillis2012].
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(

@@ -44,8 +44,8 @@ class KLCoordinateDescent(Alternating):
     Args:
       inner: passes over the components for each X.
 
-    Reference: Hsieh & Dhillon, "Fast coordinate descent methods with variable
-    selection for non-negative matrix factorization", KDD 2011.
+    Reference: Hsieh & Dhillon, "Fast coordinate descent methods with variable selection
+    for non-negative matrix factorization", KDD 2011 [Hsieh2011].
     """
 
     supports: ClassVar[Supports] = DENSE_KL
@@ -82,7 +82,7 @@ class ScalarNewtonMU(Alternating):
       inner: passes over the components for each X = WH.
 
     Reference: Hien & Gillis, "Algorithms for nonnegative matrix factorization with the
-    Kullback-Leibler divergence", Journal of Scientific Computing 87 (2021).
+    Kullback-Leibler divergence", Journal of Scientific Computing 87 (2021) [Hien2021].
     """
 
     supports: ClassVar[Supports] = DENSE_KL

@@ -69,9 +69,9 @@ class KLADMM(Alternating):
 
     References: Huang, Sidiropoulos & Liavas, "A flexible and efficient algorithmic
     framework for constrained matrix and tensor factorization", IEEE Trans. Signal
-    Processing 64 (2016), there with one ρ, and the duals of the last half-step; Sun &
-    Févotte, "Alternating direction method of multipliers for non-negative matrix
-    factorization with the beta-divergence", ICASSP 2014.
+    Processing 64 (2016) [Huang2016], there with one ρ, and the duals of the last
+    half-step; Sun & Févotte, "Alternating direction method of multipliers for
+    non-negative matrix factorization with the beta-divergence", ICASSP 2014 [Sun2014].
     """
 
     supports: ClassVar[Supports] = KL._replace(

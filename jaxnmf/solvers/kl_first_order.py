@@ -44,11 +44,11 @@ class KLMirror(Alternating):
       restart: the factor of t after a rejected step.
       accelerated: extrapolate.
 
-    References: Hien & Gillis, "Algorithms for nonnegative matrix factorization with
-    the Kullback-Leibler divergence", Journal of Scientific Computing 87 (2021);
+    References: Hien & Gillis, "Algorithms for nonnegative matrix factorization with the
+    Kullback-Leibler divergence", Journal of Scientific Computing 87 (2021) [Hien2021];
     Hanzely, Richtárik & Xiao, "Accelerated Bregman proximal gradient methods for
     relatively smooth convex optimization", Computational Optimization and Applications
-    79 (2021), for extrapolation between mirror steps.
+    79 (2021) [Hanzely2021], for extrapolation between mirror steps.
     """
 
     supports: ClassVar[Supports] = KL

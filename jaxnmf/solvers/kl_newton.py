@@ -55,9 +55,10 @@ class KLNewton:
       growth, ceiling_growth, decay: of β, as above.
 
     References: Hsieh & Dhillon, "Fast coordinate descent methods with variable
-    selection for non-negative matrix factorization", KDD 2011, for the model, here of
-    a column; Ang & Gillis, "Accelerating nonnegative matrix factorization
-    algorithms using extrapolation", Neural Computation 31 (2019).
+    selection for non-negative matrix factorization", KDD 2011 [Hsieh2011], for the
+    model, here of a column; Ang & Gillis, "Accelerating nonnegative matrix
+    factorization algorithms using extrapolation", Neural Computation 31 (2019)
+    [Ang2019].
     """
 
     supports: ClassVar[Supports] = KL._replace(operands=frozenset({"dense"}))

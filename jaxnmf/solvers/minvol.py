@@ -51,7 +51,7 @@ class MinVol(Alternating):
       inner: sweeps of H, and a fifth of the steps of W, for each Gram matrix.
 
     Reference: Leplat, Ang & Gillis, "Minimum-volume rank-deficient nonnegative matrix
-    factorizations", ICASSP (2019), where λ is over |logdet| in place of p.
+    factorizations", ICASSP (2019) [Leplat2019], where λ is over |logdet| in place of p.
     """
 
     supports: ClassVar[Supports] = QUADRATIC

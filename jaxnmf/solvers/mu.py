@@ -39,11 +39,11 @@ class MU(Alternating):
       inner: updates of a factor for each Gram and cross product (Frobenius); 1 is the
         classic update, 0 lets the sizes decide (`inner_repeats`).
 
-    References: Lee & Seung, "Algorithms for non-negative matrix factorization", NIPS
-    13 (2001); Févotte & Idier, Neural Computation 23 (2011); Gillis & Glineur,
-    Neural Computation 24 (2012), for the floor and the repeats; Marmin, Goulart &
-    Févotte, "Joint majorization-minimization for NMF with the β-divergence", Signal
-    Processing 209 (2023).
+    References: Lee & Seung, "Algorithms for non-negative matrix factorization", NIPS 13
+    (2001) [Lee2001]; Févotte & Idier, Neural Computation 23 (2011) [Fevotte2011];
+    Gillis & Glineur, Neural Computation 24 (2012) [Gillis2012], for the floor and the
+    repeats; Marmin, Goulart & Févotte, "Joint majorization-minimization for NMF with
+    the β-divergence", Signal Processing 209 (2023) [Marmin2023].
     """
 
     supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND)

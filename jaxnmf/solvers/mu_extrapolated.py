@@ -48,8 +48,8 @@ class ExtrapolatedMU(Alternating):
       joint: update both factors from one quotient.
 
     Reference: Hien, Leplat & Gillis, "Block majorization minimization with
-    extrapolation and application to β-NMF", SIAM Journal on Imaging Sciences 18
-    (2025), arXiv 2401.06646.
+    extrapolation and application to β-NMF", SIAM Journal on Imaging Sciences 18 (2025)
+    [Hien2025], arXiv 2401.06646.
     """
 
     supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND)

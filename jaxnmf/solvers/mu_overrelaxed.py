@@ -42,9 +42,10 @@ class OverrelaxedMU(Alternating):
       growth, decay: as above.
 
     References: Salakhutdinov & Roweis, "Adaptive overrelaxed bound optimization
-    methods", ICML 2003, for the rule; Gonzalez & Zhang, "Accelerating the Lee-Seung
-    algorithm for nonnegative matrix factorization", Rice University CAAM TR05-02
-    (2005), for long steps along the scaled gradient.
+    methods", ICML 2003 [Salakhutdinov2003], for the rule; Gonzalez & Zhang,
+    "Accelerating the Lee-Seung algorithm for nonnegative matrix factorization", Rice
+    University CAAM TR05-02 (2005) [Gonzalez2005], for long steps along the scaled
+    gradient.
     """
 
     supports: ClassVar[Supports] = BETA

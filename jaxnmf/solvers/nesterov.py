@@ -47,9 +47,9 @@ class NeNMF(Alternating):
         (`inner_repeats` with share 1 and at most 30).
 
     References: Guan, Tao, Luo & Yuan, "NeNMF: an optimal gradient method for
-    nonnegative matrix factorization", IEEE Trans. Signal Processing 60 (2012);
-    O'Donoghue & Candès, "Adaptive restart for accelerated gradient schemes",
-    Foundations of Computational Mathematics 15 (2015).
+    nonnegative matrix factorization", IEEE Trans. Signal Processing 60 (2012)
+    [Guan2012]; O'Donoghue & Candès, "Adaptive restart for accelerated gradient
+    schemes", Foundations of Computational Mathematics 15 (2015) [ODonoghue2015].
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(

@@ -200,9 +200,9 @@ class OnlineHALS(Minibatch):
       settle: what is left of ``forget`` after an epoch.
 
     References: Mairal, Bach, Ponce & Sapiro, "Online learning for matrix factorization
-    and sparse coding", JMLR 11 (2010); Schmidt, Le Roux & Bach, "Minimizing finite sums
-    with the stochastic average gradient", Mathematical Programming 162 (2017), for
-    replacing a batch's share in the sums.
+    and sparse coding", JMLR 11 (2010) [Mairal2010]; Schmidt, Le Roux & Bach,
+    "Minimizing finite sums with the stochastic average gradient", Mathematical
+    Programming 162 (2017) [Schmidt2017], for replacing a batch's share in the sums.
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
@@ -264,8 +264,9 @@ class MinibatchMU(Minibatch):
       floor: the smallest entry, in units of the factor's mean at the start.
 
     References: Lefèvre, Bach & Févotte, "Online algorithms for nonnegative matrix
-    factorization with the Itakura-Saito divergence", WASPAA (2011); Mairal, "Stochastic
-    majorization-minimization algorithms for large-scale optimization", NIPS 26 (2013).
+    factorization with the Itakura-Saito divergence", WASPAA (2011) [Lefevre2011];
+    Mairal, "Stochastic majorization-minimization algorithms for large-scale
+    optimization", NIPS 26 (2013) [Mairal2013].
     """
 
     supports: ClassVar[Supports] = BETA._replace(

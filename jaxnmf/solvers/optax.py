@@ -88,8 +88,8 @@ class Optax:
       options, schedule_options: their further arguments.
       batch: rows to a gradient (dense V), or known entries; 0 for all at once.
 
-    Reference: DeepMind et al., "The DeepMind JAX ecosystem" (2020); Kingma & Ba,
-    "Adam", ICLR 2015, for the default.
+    Reference: DeepMind et al., "The DeepMind JAX ecosystem" (2020) [DeepMind2020];
+    Kingma & Ba, "Adam", ICLR 2015 [Kingma2015], for the default.
     """
 
     supports: ClassVar[Supports] = ANY._replace(operands=EVERY_OPERAND)

@@ -36,7 +36,8 @@ class PALM(Alternating):
       gamma: by how much a step is shorter than 1/L.
 
     Reference: Bolte, Sabach & Teboulle, "Proximal alternating linearized minimization
-    for nonconvex and nonsmooth problems", Mathematical Programming 146 (2014).
+    for nonconvex and nonsmooth problems", Mathematical Programming 146 (2014)
+    [Bolte2014].
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
@@ -86,7 +87,8 @@ class IPALM(Alternating):
       dynamic: β and τ of the paper's experiments.
 
     Reference: Pock & Sabach, "Inertial proximal alternating linearized minimization
-    (iPALM) for nonconvex and nonsmooth problems", SIAM J. Imaging Sciences 9 (2016).
+    (iPALM) for nonconvex and nonsmooth problems", SIAM J. Imaging Sciences 9 (2016)
+    [Pock2016].
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(

@@ -42,8 +42,8 @@ class PGD(Alternating):
       trials: halvings before a half-step gives up and keeps H.
       shrink: least part of an entry that a step leaves (losses but Frobenius).
 
-    Reference: Lin, "Projected gradient methods for nonnegative matrix
-    factorization", Neural Computation 19 (2007).
+    Reference: Lin, "Projected gradient methods for nonnegative matrix factorization",
+    Neural Computation 19 (2007) [Lin2007].
     """
 
     supports: ClassVar[Supports] = ANY._replace(

@@ -43,10 +43,10 @@ class SpectralPGD(Alternating):
       longest: bound of a step, in units of 1/L.
 
     References: Barzilai & Borwein, "Two-point step size gradient methods", IMA J.
-    Numerical Analysis 8 (1988); Birgin, Martínez & Raydan, "Nonmonotone spectral
-    projected gradient methods on convex sets", SIAM J. Optimization 10 (2000); Han,
-    Neumann & Prasad, "Alternating projected Barzilai-Borwein methods for nonnegative
-    matrix factorization", ETNA 36 (2009).
+    Numerical Analysis 8 (1988) [Barzilai1988]; Birgin, Martínez & Raydan, "Nonmonotone
+    spectral projected gradient methods on convex sets", SIAM J. Optimization 10 (2000)
+    [Birgin2000]; Han, Neumann & Prasad, "Alternating projected Barzilai-Borwein methods
+    for nonnegative matrix factorization", ETNA 36 (2009) [Han2009].
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(constraints=PROJECTED)

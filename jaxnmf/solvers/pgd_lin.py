@@ -50,7 +50,7 @@ class LinPGD(Alternating):
       shrink: least part of an entry that a step leaves (losses but Frobenius).
 
     Reference: Lin, "Projected gradient methods for nonnegative matrix factorization",
-    Neural Computation 19 (2007).
+    Neural Computation 19 (2007) [Lin2007].
     """
 
     supports: ClassVar[Supports] = ANY._replace(

@@ -33,7 +33,7 @@ class SemiNMF(Alternating):
       inner: sweeps of H for each Gram and cross product; 0 lets the sizes decide.
 
     Reference: Ding, Li & Jordan, "Convex and semi-nonnegative matrix factorizations",
-    IEEE Trans. Pattern Analysis and Machine Intelligence 32 (2010).
+    IEEE Trans. Pattern Analysis and Machine Intelligence 32 (2010) [Ding2010].
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(signed=frozenset("VW"))
@@ -94,8 +94,8 @@ class ConvexNMF(Alternating):
       inner: sweeps of W for each Gram and cross product; 0 lets the sizes decide.
 
     Reference: Ding, Li & Jordan, "Convex and semi-nonnegative matrix factorizations",
-    IEEE Trans. Pattern Analysis and Machine Intelligence 32 (2010), whose updates are
-    multiplicative.
+    IEEE Trans. Pattern Analysis and Machine Intelligence 32 (2010) [Ding2010], whose
+    updates are multiplicative.
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(signed=frozenset("VH"))

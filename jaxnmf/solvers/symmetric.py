@@ -42,9 +42,9 @@ class SymmetricNMF(Alternating):
       inner: sweeps for each Gram and cross product; 0 lets the sizes decide.
 
     References: Kuang, Yun & Park, "SymNMF: nonnegative low-rank approximation of a
-    similarity matrix for graph clustering", J. Global Optimization 62 (2015); Zhu, Li,
-    Liu & Li, "Dropping symmetry for fast symmetric nonnegative matrix factorization",
-    NeurIPS 31 (2018), for the weight that is enough.
+    similarity matrix for graph clustering", J. Global Optimization 62 (2015)
+    [Kuang2015]; Zhu, Li, Liu & Li, "Dropping symmetry for fast symmetric nonnegative
+    matrix factorization", NeurIPS 31 (2018) [Zhu2018], for the weight that is enough.
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(symmetric=True)

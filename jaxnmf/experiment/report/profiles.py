@@ -5,8 +5,8 @@ profile at τ is the share of the problems where that ratio is at most τ. The h
 τ = 1 is how often the solver is the fastest, the height at the right end how often it
 reaches the required error at all.
 
-Reference: Dolan and Moré, Benchmarking optimization software with performance
-profiles, Mathematical Programming 91 (2002).
+Reference: Dolan and Moré, Benchmarking optimization software with performance profiles,
+Mathematical Programming 91 (2002) [Dolan2002].
 """
 
 from __future__ import annotations

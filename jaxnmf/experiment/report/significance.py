@@ -7,7 +7,7 @@ problems. Pairs are also compared by the Wilcoxon signed-rank test of the logari
 with Holm's correction for the number of pairs.
 
 Reference: Demšar, Statistical comparisons of classifiers over multiple data sets, JMLR
-7 (2006).
+7 (2006) [Demsar2006].
 """
 
 from __future__ import annotations

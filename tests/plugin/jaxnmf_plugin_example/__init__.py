@@ -25,7 +25,7 @@ class MSOM(Alternating):
       inner: steps for each G and B.
 
     Reference: Pham, Cohen & Chonavel, "A fast multiplicative updates algorithm for
-    non-negative matrix factorization", arXiv:2303.17992.
+    non-negative matrix factorization", arXiv:2303.17992 [Pham2023].
     """
 
     supports: ClassVar[Supports] = QUADRATIC
