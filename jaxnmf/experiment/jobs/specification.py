@@ -69,9 +69,12 @@ class Specification:
         check_count("record_every", config["record_every"])
         check_amount("record_growth", config["record_growth"])
         loss, loss_options = configs.split_name(config["loss"])
+        # Baselines have no lanes.
+        in_lanes = config["select"] or config["sweep"]
+        make = registry.make_solver if in_lanes else make_solver
         return cls(
             dataset=config["dataset"],
-            solver=make_solver(*configs.split_name(config["solver"])),
+            solver=make(*configs.split_name(config["solver"])),
             objective=Objective.of(
                 loss,
                 loss_options=loss_options,

@@ -166,6 +166,13 @@ def test_ctrl_c_before_the_first_lane_ends_the_call(tmp_path, monkeypatch, capsy
     assert len(list(tmp_path.glob("jobs/.*~runs"))) == 1  # the next was not begun
 
 
+@pytest.mark.parametrize("lanes", ["select=consensus", "sweep={l1:[0.0,0.5]}"])
+def test_another_system_has_no_lanes(lanes, tmp_path, capsys):
+    assert run(tmp_path, "solver=sklearn-cd", lanes) == 2
+    assert "solver 'sklearn-cd' is not known" in words_of(capsys)
+    assert not list(tmp_path.glob("jobs/*"))
+
+
 def test_lanes_are_kept_where_the_choice_fails(tmp_path, monkeypatch, capsys):
     def failed(*_):
         raise ValueError("every run of a part diverged")
