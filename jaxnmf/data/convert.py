@@ -19,19 +19,11 @@ from jaxnmf.data.sparse import CSR, Sparse
 
 # Entries in a block of X. On a CPU a block and its quotient stay in the cache.
 CPU_BLOCK = 2**21
-
-
 ACCELERATOR_BLOCK = 2**24
-
-
 # Columns of a sparse V whose entries stand together: so many rows of a factor stay in
 # the cache of a CPU. And the entries that a row must have, on average, in each block.
 COLUMNS_TOGETHER = 2**16
-
-
 ROW_ENTRIES = 32
-
-
 # Where there is a compiled product of a CSR matrix; elsewhere rows are padded.
 COMPILED = ("cpu", "gpu")
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnmf._util.blocks import row_blocks
 from jaxnmf.types import pytree
 
 BLOCK = 2**18  # entries that are summed in float64 at a time, in the cache
@@ -118,7 +118,8 @@ def _on_host(data: jax.Array, weights: jax.Array | None) -> tuple[float, float]:
     """(Σ w v², how many weights are not 0)."""
     v, w = (x if x is None else np.asarray(x) for x in (data, weights))
     assert v is not None
-    squares = sum(_squares(v[rows], w, rows) for rows in _blocks(*v.shape))
+    blocks = row_blocks(len(v), v[:1].size, BLOCK)
+    squares = sum(_squares(v[rows], w, rows) for rows in blocks)
     return squares, 0 if w is None else int(np.count_nonzero(w))
 
 
@@ -138,8 +139,3 @@ def _on_device(data: jax.Array, weights: jax.Array | None) -> tuple[float, float
         return scale**2 * _total(squares.sum(-1)), 0.0
     known = _total((weights > 0).sum(-1))
     return scale**2 * _total((squares * weights).sum(-1)), known
-
-
-def _blocks(rows: int, columns: int = 1) -> Iterable[slice]:
-    step = max(1, BLOCK // columns)
-    return (slice(start, start + step) for start in range(0, rows, step))

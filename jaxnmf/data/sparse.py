@@ -17,16 +17,10 @@ from jaxnmf.types import pytree, static
 
 # Columns of a sparse product on a CPU come in multiples of this.
 CPU_COLUMNS = 8
-
-
 # Components to a pass over the stored entries.
 COMPONENTS = 4
-
-
-# From this density × p on, blocks of X are sooner than gathers; entries of a block.
+# From this density × p on, blocks of X are faster than gathers; entries of a block.
 BLOCKS_FROM = 1.0
-
-
 X_BLOCK = 2**18
 
 

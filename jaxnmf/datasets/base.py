@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxnmf.data.known import is_sparse
+
 KINDS = (
     "images",  # the columns are the pixels of one picture a row
     "photo",  # V itself is the picture
@@ -154,11 +156,6 @@ class Card:
         """The data set of this card, with V and the attributes loaded with it."""
         known = {key: value for key, value in vars(self).items() if key != "shape"}
         return Dataset(**{**known, "V": V, **attributes})
-
-
-def is_sparse(V: Any) -> bool:
-    """Whether V is a SciPy sparse array, asked without importing SciPy."""
-    return hasattr(V, "tocsr")
 
 
 def as_float(V: Any) -> Any:

@@ -8,7 +8,8 @@ from typing import IO, Any, no_type_check
 
 import numpy as np
 
-from jaxnmf.datasets.base import Card, Dataset, as_float, is_sparse
+from jaxnmf.data.known import is_sparse
+from jaxnmf.datasets.base import Card, Dataset, as_float
 
 FILE = Card(
     name="file",

@@ -1,11 +1,11 @@
 """The relative error of a factorisation, in float64 on the host."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxnmf._util.blocks import row_blocks
 from jaxnmf._util.checks import as_matrix, check_two_axes
 
 _BLOCK = 2**20  # entries of W H held at once
@@ -56,12 +56,17 @@ def relative_error(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> f
         )
     if weights is not None:
         return _weighted_error(V, W, H, _weights_of(V, weights))
-    size = sum(_squares(stored[rows]) for rows in _blocks(len(stored), stored[:1].size))
+    size = sum(
+        _squares(stored[rows])
+        for rows in row_blocks(len(stored), stored[:1].size, _BLOCK)
+    )
     if size == 0:
         raise ValueError(f"V: all {m}×{n} entries are 0; the error is relative to ‖V‖")
     squared = None if stored is V else _sparse_residual(V, size, W, H)
     if squared is None:
-        squared = sum(_squares(_minus(W[rows] @ H, V[rows])) for rows in _blocks(m, n))
+        squared = sum(
+            _squares(_minus(W[rows] @ H, V[rows])) for rows in row_blocks(m, n, _BLOCK)
+        )
     return float(np.sqrt(squared / size))
 
 
@@ -75,7 +80,7 @@ def _weighted_error(V: Any, W: np.ndarray, H: np.ndarray, weights: Any) -> float
         size = np.sum(weights.data * V.data.astype(np.float64) ** 2)
     else:
         off = size = 0.0
-        for rows in _blocks(*V.shape):
+        for rows in row_blocks(len(V), V.shape[1], _BLOCK):
             known = weights[rows] > 0
             v, w = V[rows][known].astype(np.float64), weights[rows][known]
             off += float(np.sum(w * np.square((W[rows] @ H)[known] - v)))
@@ -99,11 +104,6 @@ def _weights_of(V: Any, weights: Any) -> Any:
         if not all(np.array_equal(*pair) for pair in pairs):
             raise ValueError("weights: must store the same entries as V")
     return weights
-
-
-def _blocks(rows: int, columns: int) -> Iterator[slice]:
-    step = max(1, _BLOCK // max(1, columns))
-    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def _squares(X: np.ndarray) -> float:

@@ -110,6 +110,12 @@ def group_column(table: Any, by: str | None, otherwise: str | None) -> str | Non
     return by
 
 
+def groups_of(table: Any, by: str | None) -> list[tuple[Any, Any]]:
+    """(value, its runs) for each value of the column ``by``; all runs where it is
+    None."""
+    return [("", table)] if by is None else list(table.groupby(by, sort=True))
+
+
 def with_failures(table: Any, value: str) -> np.ndarray:
     """The values, infinite where a run diverged or has none."""
     values = table[value].to_numpy(float)

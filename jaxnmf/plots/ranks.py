@@ -11,6 +11,7 @@ from jaxnmf.plots.lines import (
     Styles,
     add_legend,
     group_column,
+    groups_of,
     runs_table,
     style_of,
     value_column,
@@ -69,7 +70,7 @@ def error_against_rank(
     by = group_column(table, by, None)
     table = table[np.isfinite(table[value].astype(float))]
     axes = one_axes(ax)
-    groups = [("", table)] if by is None else list(table.groupby(by, sort=True))
+    groups = groups_of(table, by)
     for place, (name, runs) in enumerate(groups):
         found = runs.groupby("rank")[value].agg(["min", "median", "max"])
         middle, low, high = (

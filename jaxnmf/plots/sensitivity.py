@@ -19,6 +19,7 @@ from jaxnmf.plots.lines import (
     band,
     check_column,
     group_column,
+    groups_of,
     runs_table,
     style_of,
     value_column,
@@ -95,7 +96,7 @@ def sensitivity(
     """
     table, value, others = runs_of(results, value, [setting], others)
     by = group_column(table, by, "rank" if "rank" in table.columns else None)
-    groups = [("", table)] if by is None else list(table.groupby(by, sort=True))
+    groups = groups_of(table, by)
     axes = one_axes(ax)
     drawn = []
     for place, (name, runs) in enumerate(groups):

@@ -26,7 +26,7 @@ from jaxnmf.solvers.ard import ARD
 from jaxnmf.sweeps.result import SweepResult
 from jaxnmf.types import Factors
 
-PILOT_SEEDS = 3
+PILOT_SEEDS = (0, 1, 2)
 LEAST_DISPERSION = 0.01  # of an estimate, in units of μ^β
 
 

@@ -184,7 +184,7 @@ def run_selection(
     }
 
     def sweep(V: Any, ranks: Any, seeds: Any, **changes: Any) -> SweepResult:
-        found = run_sweep(V, ranks, as_seeds(seeds), **{**common, **changes})
+        found = run_sweep(V, ranks, seeds, **{**common, **changes})
         if not found.complete:
             raise KeyboardInterrupt
         return found

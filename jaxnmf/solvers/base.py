@@ -51,12 +51,8 @@ QUADRATIC = Supports("quadratic")
 KL = Supports("kl")
 BETA = Supports("beta")
 ANY = Supports("any")
-
-
 # For a solver that uses only the methods that every operand has.
 EVERY_OPERAND = frozenset({"dense", "sparse", "observed"})
-
-
 # A solver that projects whole columns supports every constraint; one that changes
 # single entries supports those that constrain each entry separately.
 PROJECTED = frozenset({"nonnegative", "box", "simplex"})

@@ -96,9 +96,9 @@ def run_job(
     key = specification.key(dataset.checksum)
     if not force and (stored_job := _complete(folder, key)):
         return Done(stored_job, False)
-    with programs.precision(config["dtype"]) as dtype:
+    with programs.precision(specification.dtype):
         labels = configs.labels(config)
-        job = kind_of(specification)(specification, dataset, labels, dtype)
+        job = kind_of(specification)(specification, dataset, labels)
         with _locked(folder, key, wait):
             # Another process may have completed it in the meantime.
             if not force and (stored_job := _complete(folder, key, warn)):

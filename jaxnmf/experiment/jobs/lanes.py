@@ -36,7 +36,6 @@ class LaneJob:
       specification: of the job.
       dataset: its data set, loaded.
       labels: data set, loss, solver and model, as people read them.
-      dtype: the precision.
 
     Raises:
       ValueError: for a job that cannot be run, before anything is run.
@@ -49,9 +48,7 @@ class LaneJob:
         specification: Specification,
         dataset: Dataset,
         labels: Mapping[str, str],
-        dtype: Any,
     ) -> None:
-        del dtype
         self.specification, self.dataset = specification, dataset
         self.labels = labels
         if dataset.kind == "ratings":

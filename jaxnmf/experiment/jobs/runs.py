@@ -55,7 +55,6 @@ class Runs:
       specification: of the job.
       dataset: its data set, loaded.
       labels: data set, loss, solver and model, as people read them.
-      dtype: the precision, which is also that of the context this is used in.
 
     Raises:
       ValueError: for a job that cannot be run, before anything is run.
@@ -68,10 +67,9 @@ class Runs:
         specification: Specification,
         dataset: Dataset,
         labels: Mapping[str, str],
-        dtype: Any,
     ) -> None:
         self.specification, self.dataset = specification, dataset
-        self.labels, self.dtype = labels, dtype
+        self.labels = labels
         self.loss = specification.objective.loss
         self.rated = dataset.kind == "ratings"
         folds = range(specification.holdout["folds"]) if self.rated else ()
@@ -128,7 +126,7 @@ class Runs:
         if self.rated:
             held = split_of(V, given.holdout, seed, fold)
             V, baselines = held.train, _baselines(held)
-        problem = make_problem(V, given.solver, given.objective, self.dtype)
+        problem = make_problem(V, given.solver, given.objective, np.dtype(given.dtype))
         return Part(problem, reference(problem), held, baselines)
 
     def _finished(self, case: Case, stop: Stop, unfinished: Unfinished) -> StoredRun:

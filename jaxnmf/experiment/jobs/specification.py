@@ -27,7 +27,7 @@ class Specification:
       solver: an instance, or a baseline.
       objective, start, stop: as for `jaxnmf.factorize`; the seeds are those below.
       ranks, seeds: of the runs, one for each pair.
-      dtype: the precision.
+      dtype: the precision, also that of the context in which a job is used.
       record_every, record_growth, kkt: what is recorded.
       holdout: of ratings, what is not trained on.
       select: the method that chooses the rank, with its options, or None.
