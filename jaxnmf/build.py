@@ -27,6 +27,8 @@ from jaxnmf.registry import make_loss, solver_class, solvers
 from jaxnmf.solvers.base import constraints_of, operands_of
 from jaxnmf.types import Factors
 
+FOR_FACTORS = "one for both factors or a pair (for W, for H)"
+
 
 def check_loss(operand: Operand, loss: Loss) -> None:
     """Raise a ValueError where the loss of this V is infinite or cannot be computed."""
@@ -210,25 +212,21 @@ def _offsets(offsets: Any) -> tuple[float, float] | None:
         return None
     if offsets is True:
         return OFFSET_WEIGHTS
-    pair = (offsets, offsets) if np.ndim(offsets) == 0 else tuple(offsets)
+    fit = "True, one l2 weight for both or a pair (for rows, for columns)"
+    return _weights("offsets", offsets, fit)
+
+
+def _pair(name: str, value: Any, single: bool, fit: str = FOR_FACTORS) -> Any:
+    """The value for each of two; a single one is for both."""
+    pair = (value, value) if single else tuple(value)
     if len(pair) != 2:
-        raise ValueError(
-            f"offsets has {len(pair)} values; give True, one l2 weight for both or a "
-            "pair (for rows, for columns)"
-        )
-    for x in pair:
-        check_amount("offsets", x)
+        raise ValueError(f"{name} has {len(pair)} values; give {fit}")
     return pair
 
 
-def _weights(name: str, value: Any) -> tuple[float, float]:
+def _weights(name: str, value: Any, fit: str = FOR_FACTORS) -> tuple[float, float]:
     """The weights of a penalty, given for both factors or as a pair (for W, for H)."""
-    pair = (value, value) if np.ndim(value) == 0 else tuple(value)
-    if len(pair) != 2:
-        raise ValueError(
-            f"{name} has {len(pair)} values; give one for both factors or a pair "
-            "(for W, for H)"
-        )
+    pair = _pair(name, value, np.ndim(value) == 0, fit)
     for x in pair:
         check_amount(name, x)
     return pair
@@ -237,14 +235,8 @@ def _weights(name: str, value: Any) -> tuple[float, float]:
 def _constraints(constraints: Any) -> tuple[NonNegative, NonNegative]:
     """The constraints of W and H, each given for both or as a pair, by name or made."""
     single = not isinstance(constraints, list | tuple)
-    pair = (constraints, constraints) if single else constraints
-    if len(pair) != 2:
-        raise ValueError(
-            f"constraints has {len(pair)} values; give one for both factors or a pair "
-            "(for W, for H)"
-        )
     made = []
-    for one in pair:
+    for one in _pair("constraints", constraints, single):
         if isinstance(one, str):
             one = lookup("constraint", one, CONSTRAINTS)()
         elif one is None:
