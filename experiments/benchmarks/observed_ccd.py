@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -36,10 +35,10 @@ class Contestant:
         from jaxnmf.run.programs import as_leaves, compiled, precision
 
         with precision("float32") as dtype:
-            V: Any = datasets.load("movielens_small").V
+            V = datasets.load("movielens_small").V
             made = make_solver(solver, options)
             objective = Objective.of(l2=(20.0, 10.0), toward="mean")
-            problem = make_problem(V, made, objective, dtype, V != 0)
+            problem = make_problem(V, made, objective, dtype)
             self.problem = at_rank(problem, objective, rank)
             start = draw_start(self.problem, objective, Start.of(), rank)
             self.solver = as_leaves(made, dtype)

@@ -14,7 +14,6 @@ import json
 import subprocess
 import sys
 import time
-from typing import Any
 
 import numpy as np
 
@@ -48,8 +47,8 @@ def split() -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     """(user, item, rating) of the training and of the test part."""
     from jaxnmf import datasets
 
-    V: Any = datasets.load("movielens_small").V.tocoo()
-    entries = np.column_stack([V.row, V.col, V.data]).astype(np.float64)
+    V = datasets.load("movielens_small").V
+    entries = np.column_stack([V.rows, V.cols, V.values]).astype(np.float64)
     order = np.random.default_rng(0).permutation(len(entries))
     cut = len(entries) // 5
     return entries[order[cut:]], entries[order[:cut]], V.shape

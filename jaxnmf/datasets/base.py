@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxnmf.data.known import is_sparse
+from jaxnmf.data.observed import Observed
 
 KINDS = (
     "images",  # the columns are the pixels of one picture a row
@@ -45,7 +46,8 @@ class Dataset:
 
     Attributes:
       name: the name it is loaded by (the file's, for `file`).
-      V: floating point, a NumPy array or a `scipy.sparse.csr_array`.
+      V: floating point, a NumPy array or a `scipy.sparse.csr_array`; of ratings
+        `jaxnmf.Observed`.
       kind: one of `KINDS`; how factors of it are shown.
       about: one line on what it is.
       source: where it comes from.
@@ -67,7 +69,8 @@ class Dataset:
       loss: the loss its field uses.
 
     Raises:
-      ValueError: an attribute does not fit V's shape, or `kind` is unknown.
+      ValueError: an attribute does not fit V's shape, `kind` is unknown, or V of
+        ratings is not `jaxnmf.Observed`.
     """
 
     name: str
@@ -93,6 +96,11 @@ class Dataset:
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(f"kind: {self.kind!r} is not one of {', '.join(KINDS)}")
+        if self.kind == "ratings" and not isinstance(self.V, Observed):
+            raise ValueError(
+                f"V is a {type(self.V).__name__}; for data of kind 'ratings' it must "
+                "be jaxnmf.Observed, of which an entry without a rating is unknown"
+            )
         m, n = self.shape
         for size, axis, attributes in (
             (m, "row", ("row_names", "labels", "times")),
@@ -114,8 +122,12 @@ class Dataset:
 
     def __repr__(self) -> str:
         m, n = self.shape
-        stored = f", {self.V.nnz} stored" if is_sparse(self.V) else ""
-        return f"Dataset({self.name!r}, {m}×{n} {self.V.dtype}{stored}, {self.kind})"
+        V, count = self.V, ""
+        if isinstance(V, Observed):
+            V, count = V.values, f", {V.nnz} known"
+        elif is_sparse(V):
+            count = f", {V.nnz} stored"
+        return f"Dataset({self.name!r}, {m}×{n} {V.dtype}{count}, {self.kind})"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -124,16 +136,24 @@ class Dataset:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 over the shape, dtype and values of V (its CSR arrays if sparse)."""
-        parts = [self.V]
-        if is_sparse(self.V):
-            V = self.V
+        """SHA-256 over the shape, dtype and values of V; of sparse V over its CSR
+        arrays, and of `jaxnmf.Observed` over those of its known entries."""
+        V = self.V
+        if isinstance(V, Observed):
+            starts = np.searchsorted(V.rows, np.arange(V.shape[0] + 1))
+            parts = [starts.astype(np.int64), V.cols.astype(np.int64), V.values]
+            if (V.weights != 1).any():
+                parts.append(V.weights)
+        elif is_sparse(V):
             if not V.has_canonical_format:
                 V = V.copy()
                 V.sum_duplicates()
             # SciPy picks the index width by its own rules: it is not data
             parts = [V.indptr.astype(np.int64), V.indices.astype(np.int64), V.data]
-        digest = hashlib.sha256(f"{self.shape} {self.V.dtype.str}".encode())
+        else:
+            parts = [V]
+        kind = V.values.dtype if isinstance(V, Observed) else V.dtype
+        digest = hashlib.sha256(f"{self.shape} {kind.str}".encode())
         for part in parts:
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxnmf.data.observed import Observed
 from jaxnmf.datasets.base import Card, Dataset, Truth, as_float
 
 VARIABLE = "JAXNMF_DATA"
@@ -50,7 +51,7 @@ def cards() -> dict[str, Card]:
 def shared(name: str) -> Dataset:
     """The set `name` of the folder.
 
-    Ratings are a CSR array whose unstored entries are unknown, not zero.
+    Ratings are `jaxnmf.Observed`: the entries without a rating are unknown, not zero.
 
     Raises:
       ValueError: no such set, or its file is missing, damaged, or of another checksum
@@ -149,9 +150,7 @@ def _matrix(arrays: dict[str, np.ndarray]) -> Any:
         return as_float(arrays["X"])
     shape = tuple(int(size) for size in arrays["shape"])
     if "rating" in arrays:
-        return csr_array(
-            (arrays["rating"], (arrays["user"], arrays["item"])), shape=shape
-        )
+        return Observed(arrays["user"], arrays["item"], arrays["rating"], shape)
     V = csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
     V.check_format(full_check=True)
     return as_float(V)

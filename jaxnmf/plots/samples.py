@@ -43,7 +43,7 @@ def data_of(result: Any, V: Any) -> tuple[Pair, Any, Any]:
     """(the factors, V as a matrix, its data set or None).
 
     V is a matrix, NaN where it is unknown, SciPy sparse, `jaxnmf.Observed`, or a data
-    set, of which ratings are known only where they are stored.
+    set.
 
     Raises:
       ValueError: the result is none, or V has another shape.
@@ -52,8 +52,6 @@ def data_of(result: Any, V: Any) -> tuple[Pair, Any, Any]:
     dataset = V if hasattr(V, "kind") and hasattr(V, "V") else None
     if dataset is not None:
         V = dataset.V
-        if dataset.kind == "ratings" and is_sparse(V):
-            V = Observed.stored(V)
     if not isinstance(V, Observed):
         V = V.tocsr() if is_sparse(V) else np.asarray(V)
     if tuple(V.shape) != pair.shape:

@@ -43,8 +43,9 @@ def test_the_listing_says_what_loading_gives(name):
     loaded = load(name)
     for key in ("name", "shape", "kind", "rank", "loss", "about"):
         assert getattr(loaded, key) == row[key]
-    assert loaded.V.dtype.kind == "f"
-    assert loaded.V.min() >= 0
+    values = loaded.V.values if loaded.kind == "ratings" else loaded.V
+    assert values.dtype.kind == "f"
+    assert values.min() >= 0
     assert loaded.checksum == load(name).checksum
 
 
@@ -439,6 +440,32 @@ def test_a_folder_with_a_manifest_is_listed(folder):
     assert (loaded.kind, loaded.column_image, loaded.rank) == ("images", (2, 3), None)
 
 
+def test_an_entry_without_a_rating_is_unknown(tmp_path, monkeypatch):
+    """Not zero: all that is known is 4, and so is what is predicted."""
+    rng = np.random.default_rng(0)
+    user, item = np.nonzero(rng.random((8, 6)) < 0.5)
+    rating = np.full(len(user), 4.0, np.float32)
+    arrays = {"user": user, "item": item, "rating": rating, "shape": [8, 6]}
+    np.savez(tmp_path / "stars.npz", **arrays)
+    keys = {"user": [], "item": [], "rating": []}
+    entry = {"name": "stars", "file": "stars.npz", "shape": [8, 6], "keys": keys}
+    (tmp_path / "manifest.json").write_text(json.dumps({"datasets": [entry]}))
+    monkeypatch.setenv("JAXNMF_DATA", str(tmp_path))
+    loaded = load("stars")
+    assert repr(loaded) == f"Dataset('stars', 8×6 float32, {len(user)} known, ratings)"
+    result = jaxnmf.factorize(loaded.V, 1, max_iter=500, tol=0)
+    np.testing.assert_allclose(result.W @ result.H, 4, rtol=1e-4)
+    stored = sparse.csr_array((rating, (user, item)), shape=(8, 6))
+    with pytest.raises(ValueError, match=r"'ratings' it must be jaxnmf\.Observed"):
+        dataclasses.replace(loaded, V=stored)
+    # The same numbers have the same checksum, in whatever order they are given.
+    turned = jaxnmf.Observed(user[::-1], item[::-1], rating, (8, 6))
+    assert dataclasses.replace(loaded, V=turned).checksum == loaded.checksum
+    rating[0] = 5
+    other = jaxnmf.Observed(user, item, rating, (8, 6))
+    assert dataclasses.replace(loaded, V=other).checksum != loaded.checksum
+
+
 def test_a_changed_or_missing_file_is_refused(folder):
     (folder / "SHA256SUMS").write_text(f"{'0' * 64}  tiny.npz\n")
     with pytest.raises(ValueError, match=r"tiny\.npz' has SHA-256 .*SHA256SUMS states"):
@@ -470,7 +497,7 @@ def test_every_shared_set_has_the_values_its_manifest_states():
         V = load(entry["name"]).V
         with np.load(Path(FOLDER) / entry["file"], allow_pickle=False) as archive:
             scale = float(archive["scale"]) if "scale" in archive.files else 1.0
-        values = V.data if sparse.issparse(V) else V
+        values = V.data if sparse.issparse(V) else getattr(V, "values", V)
         assert values.max() == pytest.approx(entry["max"] * scale, rel=1e-6)
         positive = np.count_nonzero(values) / np.prod(V.shape)
         assert positive == pytest.approx(entry["density"], abs=2e-6)

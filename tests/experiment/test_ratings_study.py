@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 import jaxnmf
-from jaxnmf import Observed, datasets, ratings
+from jaxnmf import datasets, ratings
 from jaxnmf.experiment import report
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.config import model_label
@@ -57,7 +57,7 @@ def run(folder, *overrides):
 def test_runs_train_on_a_part_and_are_measured_on_another(tmp_path):
     assert run(tmp_path, "ranks=[1,2]", *PULLED, "offsets=true") == 0
     (job,) = stored.read_jobs(tmp_path)
-    V = Observed.stored(datasets.load("films").V)
+    V = datasets.load("films").V
     for row in job.summary.to_dict("records"):
         parts = ratings.split(V, row["seed"])
         W, H = job.factors(row["run"])
@@ -241,7 +241,7 @@ def test_models_are_compared_each_for_itself_and_splits_too(tmp_path):
 
 def test_what_users_are_told_is_what_a_result_recommends():
     data = datasets.load("films")
-    parts = ratings.split(Observed.stored(data.V))
+    parts = ratings.split(data.V)
     result = jaxnmf.factorize(
         parts.train, 2, l2=(2, 1), toward="mean", offsets=True, max_iter=20
     )

@@ -90,7 +90,7 @@ def test_what_is_unknown_is_left_out():
     np.testing.assert_allclose(shown(axes), mean)
     axes = jaxnmf.plots.residual_size((W, H), np.where(known, V, np.nan), image=(2, 3))
     np.testing.assert_allclose(shown(axes), mean)
-    ratings = dataset("ratings", V=csr_array(np.where(known, V, 0)))
+    ratings = dataset("ratings", V=observed)
     assert size_of((W, H), ratings).sums.sum() == pytest.approx(np.nansum(expected**2))
 
 

@@ -194,15 +194,15 @@ class Runs:
 
 
 def split_of(
-    V: Any, holdout: Mapping[str, Any], seed: int, fold: int | None
+    V: Observed, holdout: Mapping[str, Any], seed: int, fold: int | None
 ) -> ratings.Split:
-    """The split of a run, of ratings whose unstored entries are unknown.
+    """The split of ratings for a run.
 
     Raises:
       ValueError: names the key of ``holdout`` that does not fit.
     """
     try:
-        return ratings.split(Observed.stored(V), seed, **holdout, fold=fold or 0)
+        return ratings.split(V, seed, **holdout, fold=fold or 0)
     except ValueError as error:
         raise ValueError(f"holdout.{error}") from None
 

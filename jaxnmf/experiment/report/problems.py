@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jaxnmf.data.observed import Observed
 from jaxnmf.experiment.report import (
     convergence,
     figures,
@@ -280,7 +279,7 @@ def _predicted(
         dataset, W, H = _with_data(job, run["run"], load_dataset, loaded)
         fold = run.get("fold")
         parts = split(
-            Observed.stored(dataset.V),
+            dataset.V,
             int(run["seed"]),
             **job.config["holdout"],
             fold=0 if fold is None or pd.isna(fold) else int(fold),

@@ -15,6 +15,7 @@ from scipy.sparse import csr_array, random_array
 from sklearn.datasets import load_digits
 from sklearn.decomposition import NMF
 
+from jaxnmf.data.observed import Observed
 from jaxnmf.datasets.base import Dataset, Truth
 from jaxnmf.experiment.report import (
     build_report,
@@ -607,7 +608,7 @@ KINDS = {
     ),
     "ratings": dataset(
         "ratings",
-        csr_array(random_array((60, 60), density=0.1, rng=0)),
+        Observed.stored(csr_array(random_array((60, 60), density=0.1, rng=0))),
         column_names=names(60),
     ),
     "genes": dataset(
