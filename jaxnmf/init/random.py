@@ -25,8 +25,8 @@ def _drawn(seed: int, factor: int, component: int, size: int) -> np.ndarray:
     return normals
 
 
-# Runs at several ranks or by several solvers begin from the same components. At most
-# 64 MB of them.
+# Runs at several ranks or by several solvers start from the same components. At most
+# 64 MB are kept.
 KEPT_SIZE = 2**14
 
 

@@ -23,10 +23,10 @@ def initial_factors(
     init: str | Sequence[Any] = "random",
     seed: int = 0,
 ) -> Factors:
-    """Initial rank-major factors in the matrix's precision.
+    """Initial rank-major factors in the precision of V.
 
     Args:
-      matrix: the operand V, (m, n).
+      operand: V, (m, n).
       rank: p.
       init: "random", "nndsvd", "nndsvda", "nndsvdar"; "spa", "snpa", "xray" (rows
         of V for H, see `jaxnmf.init.separable`, and the best W ≥ 0 for them); or a pair

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jaxnmf.data.operand import Operand, true_shape
+from jaxnmf.init.once import once
 from jaxnmf.init.random import component_normals
 
 
@@ -26,9 +27,7 @@ def svd_factors(
             f"init={method!r} needs rank ≤ min(m, n) = {min(m, n)}, but rank={rank}; "
             "init='random' has no such limit"
         )
-    from sklearn.utils.extmath import randomized_svd
-
-    U, s, Vt = randomized_svd(operand.to_host(), rank, random_state=0)
+    U, s, Vt = _decomposition(operand, rank)
     W, H = np.zeros((m, rank)), np.zeros((rank, n))
     # The first pair of a non-negative matrix has one sign throughout.
     W[:, 0], H[0] = np.sqrt(s[0]) * np.abs(U[:, 0]), np.sqrt(s[0]) * np.abs(Vt[0])
@@ -49,3 +48,13 @@ def svd_factors(
                 noise = np.abs(component_normals(seed, factor, k, x.size))
                 np.copyto(x, mean * noise / 100, where=x == 0)
     return W, H
+
+
+@once
+def _decomposition(
+    operand: Operand, rank: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(U, s, Vt) of the largest singular values."""
+    from sklearn.utils.extmath import randomized_svd
+
+    return randomized_svd(operand.to_host(), rank, random_state=0)

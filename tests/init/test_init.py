@@ -1,10 +1,13 @@
 """Initial factors against scikit-learn, and against what they promise."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.decomposition import _nmf
 
+import jaxnmf
 from jaxnmf.data.convert import as_operand
 from jaxnmf.init.start import INITS, initial_factors
 from jaxnmf.run.programs import precision
@@ -105,6 +108,28 @@ def test_nndsvdar_follows_its_seed():
     for x, y, z in zip(first, again, other, strict=True):
         np.testing.assert_array_equal(x, y)
         assert (x != z).any()
+
+
+def test_seeds_and_methods_share_one_decomposition(monkeypatch):
+    from sklearn.utils import extmath
+
+    ranks: list[int] = []
+    original = extmath.randomized_svd
+
+    def counted(V: Any, rank: int, **options: Any) -> Any:
+        ranks.append(rank)
+        return original(V, rank, **options)
+
+    monkeypatch.setattr(extmath, "randomized_svd", counted)
+    jaxnmf.sweep(V, [2, 3], 3, init="nndsvdar", max_iter=2)
+    assert sorted(ranks) == [2, 3]
+    operand = as_operand(V, "float64")
+    first = initial_factors(operand, RANK, "nndsvda")
+    again = initial_factors(operand, RANK, "nndsvda")
+    initial_factors(operand, RANK, "nndsvd")
+    assert ranks[2:] == [RANK]
+    for x, y in zip(first, again, strict=True):
+        np.testing.assert_array_equal(x, y)
 
 
 def test_a_matrix_of_rank_one_is_met_by_the_first_component():
