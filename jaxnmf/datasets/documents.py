@@ -160,12 +160,14 @@ def _counted(
 def _read(
     place: Path, column: str | None, label_column: str | None, codec: str
 ) -> _Documents:
+    from jaxnmf.files.texts import read_text, read_text_table
+
     if not place.exists():
         raise ValueError(f"path: '{place}' does not exist; {_FITS} would fit")
     if place.is_dir():
         return _folder(place, codec)
     if place.suffix.lower() == ".txt":
-        lines = list(enumerate(_text(place, codec).split("\n"), start=1))
+        lines = list(enumerate(read_text(place, codec).split("\n"), start=1))
         lines = [(number, line) for number, line in lines if line.strip()]
         if not lines:
             raise ValueError(f"path: '{place}' is blank; one document a line would fit")
@@ -173,11 +175,15 @@ def _read(
             [line for _, line in lines], [str(number) for number, _ in lines]
         )
     if place.suffix.lower() in _TABLES:
-        return _table(place, column, label_column, codec)
+        texts, labels = read_text_table(place, column, label_column, codec)
+        rows = [str(row) for row in range(1, len(texts) + 1)]
+        return _Documents(texts, rows, labels)
     raise ValueError(f"path: '{place}' is none of these: {_FITS}")
 
 
 def _folder(place: Path, codec: str) -> _Documents:
+    from jaxnmf.files.texts import read_text
+
     files = [
         file.relative_to(place)
         for file in place.rglob("*")
@@ -195,105 +201,9 @@ def _folder(place: Path, codec: str) -> _Documents:
     labels = [file.parts[0] for file in files if len(file.parts) > 1]
     labelled = len(labels) == len(files) and len(set(labels)) > 1
     return _Documents(
-        [_text(place / file, codec) for file in files],
+        [read_text(place / file, codec) for file in files],
         [file.as_posix() for file in files],
         labels if labelled else None,
-    )
-
-
-def _text(file: Path, codec: str) -> str:
-    try:
-        return file.read_text(encoding=codec)
-    except UnicodeDecodeError as error:
-        raise _not_encoded(file, error) from None
-    except OSError as error:
-        raise ValueError(
-            f"path: '{file}' cannot be read: {error.strerror or error}"
-        ) from None
-
-
-def _not_encoded(file: Path, error: UnicodeDecodeError) -> ValueError:
-    return ValueError(
-        f"path: '{file}' is not {error.encoding} ({error.reason} at byte "
-        f"{error.start}); a file saved as UTF-8, or encoding set to what it is "
-        "(such as 'latin-1'), would fit"
-    )
-
-
-def _table(
-    place: Path, column: str | None, label_column: str | None, codec: str
-) -> _Documents:
-    import pandas as pd
-
-    frame: Any
-    try:
-        if place.suffix.lower() == ".parquet":
-            frame = pd.read_parquet(place)
-        else:
-            frame = pd.read_csv(
-                place,
-                sep="\t" if place.suffix.lower() == ".tsv" else ",",
-                encoding=codec,
-                keep_default_na=False,  # "NA" and "null" are words, and labels too
-                na_values=[""],
-                low_memory=False,
-            )
-    except UnicodeDecodeError as error:
-        raise _not_encoded(place, error) from None
-    except Exception as error:  # each format fails in ways of its own
-        raise ValueError(
-            f"path: '{place}' cannot be read as {place.suffix} "
-            f"({type(error).__name__}: {error}); a whole table with a header would fit"
-        ) from error
-    if place.suffix.lower() != ".parquet" and not isinstance(
-        frame.index, pd.RangeIndex
-    ):
-        raise ValueError(
-            f"path: '{place}' has more cells in a row than columns; a name for "
-            "each, and quotes around text with separators in it, would fit"
-        )
-    frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
-    listed = ", ".join(frame.columns) or "none"
-    for name, value in (("column", column), ("label_column", label_column)):
-        if value is not None and value not in frame.columns:
-            raise ValueError(
-                f"{name}: '{place}' has no column {value!r}; it has {listed}"
-            )
-    text = [
-        name
-        for name, values in frame.items()
-        if pd.api.types.infer_dtype(values, skipna=True) == "string"
-    ]
-    if column is None:
-        candidates = [name for name in text if name != label_column]
-        if len(candidates) != 1:
-            raise ValueError(
-                f"column: '{place}' has {len(candidates)} columns of text"
-                + (f" ({', '.join(candidates)})" if candidates else "")
-                + f"; name the one with the documents; its columns are {listed}"
-            )
-        (column,) = candidates
-    elif column not in text:
-        raise ValueError(
-            f"column: {column!r} of '{place}' is not text; the columns of text are "
-            f"{', '.join(text) or 'none'}"
-        )
-    labels = None
-    if label_column is not None:
-        labels = frame[label_column]
-        if labels.isna().any():
-            rows = np.flatnonzero(labels.isna())
-            raise ValueError(
-                f"label_column: {len(rows)} rows of {label_column!r} have no label "
-                f"(the first is row {rows[0] + 1}); one a row would fit"
-            )
-        # Numbers keep their order: 2 comes before 10.
-        number = pd.api.types.is_numeric_dtype(labels)
-        labels = labels.to_numpy() if number else labels.astype(str).to_numpy(str)
-    return _Documents(
-        frame[column].fillna("").tolist(),
-        [str(row) for row in range(1, len(frame) + 1)],
-        labels,
     )
 
 

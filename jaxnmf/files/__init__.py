@@ -1,0 +1,1 @@
+"""Readers of files: matrices, texts and tables."""
