@@ -20,7 +20,7 @@ from jaxnmf.data.sparse import CSR, Sparse
 # Entries in a block of X. On a CPU a block and its quotient stay in the cache.
 CPU_BLOCK = 2**21
 ACCELERATOR_BLOCK = 2**24
-# Columns of a sparse V whose entries stand together: so many rows of a factor stay in
+# Columns in a block of a sparse V's entries: so many rows of a factor stay in
 # the cache of a CPU. And the entries that a row must have, on average, in each block.
 COLUMNS_TOGETHER = 2**16
 ROW_ENTRIES = 32
@@ -38,12 +38,12 @@ def as_operand(
         anything `numpy.asarray` takes, a SciPy sparse matrix or array, or `Observed`.
       dtype: the precision to work in, float32 or float64.
       mask: what is known of V: (m, n), true or a weight > 0 for a known entry, an array
-        or SciPy sparse; or "nan", everything that is not NaN. What V holds at an
-        unknown entry is not looked at.
+        or SciPy sparse; or "nan", everything that is not NaN. The value of V at
+        an unknown entry is ignored.
       signed: allow negative entries, of V and of W H: no floor under the latter.
 
     Raises:
-      ValueError: for anything else, naming what was found and what would fit.
+      ValueError: for anything else.
     """
     V, weights = what_is_known(V, mask)
     if isinstance(V, Observed):
@@ -107,7 +107,7 @@ def _sparse(
 
     def made(pick: Any, by: Any, across: Any, indptr: Any, other: Any, **static: Any):
         by, across = by[pick], across[pick]
-        # Where each entry stands in the other order.
+        # The position of each entry in the other order.
         place = np.empty_like(other)
         place[other] = np.arange(len(other), dtype=np.int32)
         return CSR(
@@ -133,7 +133,7 @@ def _sparse(
 def _by_rows(
     rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """(which entry comes next, where each row begins, blocks): the entries row by row,
+    """(the order of the entries, the start of each row, blocks): row by row,
     and before that in blocks of columns where there are many (`CSR`)."""
     from scipy.sparse import coo_array
 
@@ -160,7 +160,7 @@ def _as_observed(V: Observed, dtype: Any, signed: bool) -> Operand:
         array, everywhere = np.zeros((2, *V.shape), dtype)
         array[V.rows, V.cols], everywhere[V.rows, V.cols] = values, weights
         return _dense_observed(array, everywhere, low, dtype)
-    # Rows are in order, so that entries stand in the CSR matrix as they do here.
+    # Rows are sorted, so the entries are already in the order of a CSR matrix.
     indptr = np.searchsorted(V.rows, np.arange(V.shape[0] + 1))
     csr = csr_array((values, V.cols, indptr), shape=V.shape)
     return _sparse(csr, weighted_mean(values, weights), low, dtype, weights)

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxnmf.data.observed import Observed, check_weights
 
-# From this share of known entries on V is held dense: products of blocks are then
+# V is stored dense from this share of known entries on: products of blocks are then
 # cheaper than gathers, and the two sparse copies larger.
 DENSE_SHARE = 0.2
 
@@ -52,8 +52,8 @@ def what_is_known(V: Any, mask: Any = None) -> Known:
         "nan" for every entry that is not NaN; or None.
 
     Raises:
-      ValueError: for anything else, naming what was found and what would fit. The
-        values of known entries are checked where they are converted.
+      ValueError: for anything else. The values of known entries are checked where
+        they are converted.
     """
     if isinstance(V, Observed):
         if mask is not None:

@@ -1,7 +1,7 @@
 """The protocol of an operand: what a solver may ask of V, however V is stored.
 
 Every operand answers the same questions about X = fixedᵀ free. ``.T`` is the transposed
-operand, without a copy of dense data. X itself is never held in full: a dense pass
+operand, without a copy of dense data. X is never stored in full: a dense pass
 works on blocks of rows, a sparse one on the stored entries. Values of x are kept above
 ``floor``, a ten-billionth of the mean of V, so that a quotient v/x stays finite.
 
@@ -61,8 +61,8 @@ class Operand(Protocol):
 
     @property
     def by_entries(self) -> bool:
-        """Whether only its stored entries are held. Part of the data are then some
-        of these (`stored`), and else rows."""
+        """Whether V is a list of entries. A batch of data is then a set of entries
+        (`stored`), and otherwise of rows."""
         ...
 
     @property

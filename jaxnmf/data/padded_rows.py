@@ -28,7 +28,7 @@ class PaddedRows:
 
     places: tuple[Int[Array, "r l"], ...]  # of the entries, nnz where filled up
     columns: tuple[Int[Array, "r l"], ...]
-    back: Int[Array, " r"]  # where each row stands, bucket after bucket
+    back: Int[Array, " r"]  # the position of each row in the concatenated buckets
 
     @classmethod
     def of(cls, indices: np.ndarray, indptr: np.ndarray) -> PaddedRows:

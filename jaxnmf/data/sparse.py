@@ -28,9 +28,9 @@ X_BLOCK = 2**18
 class CSR:
     """Compressed rows, with the row of each entry written out as well.
 
-    ``order`` says where each entry stands in the other orientation; ``padded`` is the
+    ``order`` is the position of each entry in the other orientation; ``padded`` is the
     pattern once more, where there is no compiled product. Where there are many columns
-    the entries stand in ``blocks`` of them, each with all rows, so that what a block
+    the entries are in ``blocks`` of them, each with all rows, so that what a block
     reads of a dense factor stays in the cache.
     """
 
@@ -228,11 +228,11 @@ class Sparse:
         """x at the stored entries, taken from blocks of Xᵀ's rows.
 
         2mnp operations as one product of matrices, and one gather an entry where
-        `_gathered` has 2p: sooner from a few per cent of entries on.
+        `_gathered` has 2p: faster from a few per cent of entries on.
         """
         csr, (m, n) = self.csr_t, self.shape
         size = min(n, max(1, X_BLOCK // m))
-        # A block's entries are worked off in parts, since every size must be fixed.
+        # A block's entries are processed in parts, since every size must be fixed.
         part = max(1, self.entries * size // (4 * n))
 
         def block(i: Any, x: Any) -> Any:
@@ -268,7 +268,7 @@ def _csr_matmul(data: Any, indices: Any, indptr: Any, right: Any, columns: int) 
     """CSR times dense. Lanes that share the pattern are folded into one product.
 
     The compiled kernel takes no batch dimension: a batch of right-hand sides
-    becomes more columns, and a batch of values is worked off in turn. On a CPU it is
+    becomes more columns, and a batch of values is processed in turn. On a CPU it is
     up to four times faster where the columns fill whole vectors: 20 columns take 4.7 ms
     of half a million entries, and 24 take 1.1.
     """

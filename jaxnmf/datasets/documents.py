@@ -30,7 +30,7 @@ class _Documents(NamedTuple):
     labels: Any = None
 
 
-@no_type_check  # it checks its settings itself, and says what would fit
+@no_type_check  # it checks its settings itself
 def documents(
     path: str | os.PathLike[str],
     column: str | None = None,

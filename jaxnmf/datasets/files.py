@@ -16,7 +16,7 @@ FILE = Card(
 )
 
 
-@no_type_check  # it checks its settings itself, and says what would fit
+@no_type_check  # it checks its settings itself
 def file(
     path: str | os.PathLike[str],
     key: str | None = None,

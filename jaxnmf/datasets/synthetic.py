@@ -22,7 +22,7 @@ SYNTHETIC = Card(
 NOISES = ("none", "gaussian", "poisson")
 
 
-@no_type_check  # it checks its settings itself, and says what would fit
+@no_type_check  # it checks its settings itself
 def synthetic(
     m: int = 200,
     n: int = 100,

@@ -63,7 +63,7 @@ def read_matrix(
 
 
 class _UnfitError(Exception):
-    """The file was read, but does not hold what is needed; says what it holds."""
+    """The file was read and does not contain a matrix; the message says what it has."""
 
 
 def _npy(place: Path, **_) -> tuple[Any, dict]:

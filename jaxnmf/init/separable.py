@@ -99,8 +99,8 @@ def xray(V: Any, rank: int) -> Int[np.ndarray, " p"]:
     selection rule "max").
 
     Cost: two products with V a component and a non-negative fit, O(mp²) a sweep of it.
-    Exact for separable V whatever the scale of its rows, since it looks at rays and
-    not at points; good under noise in practice, without a bound as `spa` has.
+    Exact for separable V whatever the scale of its rows, since it works on rays and
+    not on points; good under noise in practice, without a bound as `spa` has.
 
     Args, returns, raises: as `spa`.
 
