@@ -1,1 +1,1 @@
-"""What is minimised: losses, penalties, constraints, offsets; and the problem."""
+"""The objective: losses, penalties, constraints, offsets, and the problem of them."""

@@ -1,9 +1,8 @@
-"""Losses D(V | X), X = W H: a sum of entrywise terms φ(v, x).
+"""Losses D(V | X) with X = W H: sums of entrywise terms φ(v, x).
 
-A loss gives φ (``pointwise``) and, where it can, the split of its derivative,
-∂φ/∂x = b − a with a, b ≥ 0 (``split``). For a fixed left factor W the gradient in H
-is then Wᵀb − Wᵀa: multiplicative updates take the ratio, gradient methods the
-difference, the KKT residual both.
+A loss has φ (``pointwise``) and a split of its derivative, ∂φ/∂x = b − a with a, b ≥ 0
+(``split``). For a fixed W the gradient in H is then Wᵀb − Wᵀa: multiplicative updates
+take the ratio of the two, gradient methods the difference, the KKT residual both.
 """
 
 from __future__ import annotations
@@ -18,17 +17,21 @@ from jaxnmf.types import Pointwise, pytree, static
 
 
 class Loss:
-    """What every loss offers. Subclass it, or register a plain function φ(v, x).
+    """The base class of losses. Subclass it, or register a plain function φ(v, x).
 
     Attributes:
-      quadratic: ½‖V − X‖²; solvers may then work on Gram and cross products.
-      unit_plus: b ≡ 1, so that Wᵀb is a row sum and costs no product.
-      separable_zeros: Σφ(0, x) over all entries has a closed form
-        (``zero_total``), so a sparse V costs only its stored entries. Unless it is
-        ``quadratic``, such a loss needs a(0, x) = 0, ``unit_plus``, and a
-        ``zero_total`` that is linear in each factor.
-      positive_data: φ is infinite at v = 0.
-      beta: β where the loss is a β-divergence, else None.
+      name: in the registry.
+      quadratic: whether it is ½‖V − X‖², for which solvers may work on Gram and cross
+        products.
+      unit_plus: whether b = 1 everywhere, so that Wᵀb is a sum and takes no product.
+      has_split: whether `split` is the loss's own, and not by automatic
+        differentiation.
+      separable_zeros: whether Σφ(0, x) over all entries has a closed form
+        (`zero_total`), so that a sparse V costs only its stored entries. Unless it is
+        ``quadratic``, such a loss needs a(0, x) = 0, ``unit_plus``, and a `zero_total`
+        that is linear in each factor.
+      positive_data: whether φ is infinite at v = 0.
+      beta: β of a β-divergence, else None.
     """
 
     name: ClassVar[str] = ""
@@ -55,7 +58,7 @@ class Loss:
 
 
 class BetaDivergence(Loss):
-    """The β-divergence, for any real β.
+    """The β-divergence for a real β.
 
     d(v | x) = (v^β + (β−1) x^β − β v x^(β−1)) / (β (β−1)), with the limits
     v log(v/x) − v + x at β = 1 and v/x − log(v/x) − 1 at β = 0;
@@ -118,7 +121,7 @@ class BetaDivergence(Loss):
 
     @property
     def mu_exponent(self) -> float:
-        """γ that makes the multiplicative update descend (Févotte & Idier)."""
+        """γ, the exponent with which the multiplicative update is monotone."""
         if self.beta < 1:
             return 1 / (2 - self.beta)
         if self.beta > 2:
@@ -128,7 +131,7 @@ class BetaDivergence(Loss):
 
 @pytree
 class Frobenius(BetaDivergence):
-    """½‖V − W H‖²_F, the maximum likelihood of Gaussian noise."""
+    """½‖V − W H‖²_F, maximum likelihood for Gaussian noise (β = 2)."""
 
     name: ClassVar[str] = "frobenius"
     beta: ClassVar[float] = 2.0  # pyright: ignore
@@ -136,7 +139,7 @@ class Frobenius(BetaDivergence):
 
 @pytree
 class KullbackLeibler(BetaDivergence):
-    """Σ v log(v/x) − v + x, the maximum likelihood of Poisson counts."""
+    """Σ v log(v/x) − v + x, maximum likelihood for Poisson counts (β = 1)."""
 
     name: ClassVar[str] = "kullback-leibler"
     beta: ClassVar[float] = 1.0  # pyright: ignore
@@ -144,7 +147,8 @@ class KullbackLeibler(BetaDivergence):
 
 @pytree
 class ItakuraSaito(BetaDivergence):
-    """Σ v/x − log(v/x) − 1, blind to scale: multiplicative noise, power spectra."""
+    """Σ v/x − log(v/x) − 1, the same at every scale: for multiplicative noise and power
+    spectra (β = 0)."""
 
     name: ClassVar[str] = "itakura-saito"
     beta: ClassVar[float] = 0.0  # pyright: ignore
@@ -152,7 +156,7 @@ class ItakuraSaito(BetaDivergence):
 
 @pytree
 class Beta(BetaDivergence):
-    """The β-divergence with β of your choice (2, 1, 0: the three above)."""
+    """The β-divergence with β as an option."""
 
     name: ClassVar[str] = "beta"
     beta: float = static(1.5)  # pyright: ignore
@@ -160,11 +164,11 @@ class Beta(BetaDivergence):
 
 @pytree
 class OwnLoss(Loss):
-    """A user's entrywise φ(v, x) by automatic differentiation.
+    """The loss of a user's entrywise function φ(v, x), by automatic differentiation.
 
     With d = ∂φ/∂x and c = |x ∂²φ/∂x²|, the split is a = c + max(−d, 0) and
-    b = c + max(d, 0): its difference is the gradient, and its size sets the scale
-    of the KKT residual. It promises no monotone multiplicative update.
+    b = c + max(d, 0). Its difference is the gradient and its size is the scale of the
+    KKT residual; multiplicative updates by it need not be monotone.
     """
 
     name: ClassVar[str] = "own"

@@ -1,12 +1,12 @@
 """Offsets of rows and columns, inside the non-negative model.
 
-V_ij ≈ b_i + c_j + Σ_k w_ik h_kj is W'H' with two components more, each with one side
-held at one: W' = [b, 1, W] and H' = [1; c; H]. So they are trained with the factors, by
-every solver, for every loss, and are as non-negative as those.
+V_ij ≈ b_i + c_j + Σ_k w_ik h_kj is W'H' with two more components, each with one side
+held at one: W' = [b, 1, W] and H' = [1; c; H]. So every solver fits the offsets with
+the factors, for every loss, and they are non-negative as those are.
 
-An l2 penalty pulls b and c to half the mean of V each: a row or column of which little
-is known is then like all others, where a pull to zero would make it predict nothing.
-Factors may be pulled to the mean for the same reason.
+An l2 penalty shrinks b and c to a share of the mean of V: a row or column with few
+known entries is then predicted like the others, where shrinking to zero would predict
+zeros. Factors may be shrunk to the mean for the same reason.
 
 Reference: Koren, Bell & Volinsky, "Matrix factorization techniques for recommender
 systems", Computer 42 (2009) [Koren2009], for offsets of users and items.
@@ -24,20 +24,26 @@ from jaxnmf.data.operand import Operand
 from jaxnmf.objective.problem import Problem
 from jaxnmf.types import Factors
 
-FIRST = 2  # the first component that is no offset
-# Of many that were tried on ratings from half a star to five, by a validation part.
+FIRST = 2  # the index of the first component that is not an offset
+# Chosen by validation on ratings from half a star to five.
 OFFSET_WEIGHTS = (5.0, 3.0)
 TOWARD = ("zero", "mean")
-SHARE = 0.25  # of the mean, what W H takes where there are offsets
-SPREAD = 0.2  # of the level, how far a random start is from it
+SHARE = 0.25  # of the mean of V that W H has at the start where there are offsets
+SPREAD = 0.2  # of a random start around its level, relative to that
 
 
 class Levels(NamedTuple):
-    """Where l2 pulls, and where a start begins."""
+    """The values that l2 shrinks to, and that a start has.
 
-    share: float  # of the mean of V, what W H has
-    entry: float  # of W and H, 0 unless they are pulled to the mean
-    half: float  # of each offset
+    Attributes:
+      share: of the mean of V that W H has.
+      entry: of an entry of W and H, 0 unless they are shrunk to the mean.
+      half: of each offset.
+    """
+
+    share: float
+    entry: float
+    half: float
 
 
 def levels(
@@ -60,7 +66,7 @@ def levels(
 def with_offsets(
     problem: Problem, rank: int, offsets: tuple[float, float] | None, toward: str
 ) -> Problem:
-    """The problem at a rank with offsets, and with l2 pulling ``toward``.
+    """The problem at a rank with offsets, and with l2 that shrinks ``toward``.
 
     Args:
       problem: over data observed in part, without offsets.
@@ -90,7 +96,8 @@ def with_offsets(
     ):
 
         def column(first: Any, rest: Any, free: int = free) -> Any:
-            """Row ``free`` is the offset, the other of the first two held at one."""
+            """(FIRST + p, 1): a value for the offset, which is row ``free``, 0 for the
+            row that is held at one, and a value for the others."""
             two = [first, 0.0] if free == 0 else [0.0, first]
             return jnp.asarray([*two, *[float(rest)] * rank], dtype)[:, None]
 
@@ -124,12 +131,12 @@ def start_with_offsets(
       operand: V, observed in part.
       factors: of rank p; those returned have two rows more where there are offsets.
       offsets, toward: as for `levels`.
-      drawn: whether the factors were drawn at random: their level may then be changed.
+      drawn: whether the factors were drawn at random, so that their level may change.
     """
     dtype = operand.dtype
     share, entry, half = levels(operand, len(factors.H), offsets, toward)
     if entry and drawn:
-        # Near where l2 pulls, or the first iterations lead away from it.
+        # Far from the values that l2 shrinks to, the first iterations lead away.
         factors = Factors(
             *(entry * (1 - SPREAD + SPREAD * X / X.mean()) for X in factors)
         )

@@ -8,29 +8,34 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxnmf.data.grams import ColumnGrams, Gram, SharedGram
 from jaxnmf.data.operand import Operand
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.penalties import Penalty
-from jaxnmf.types import Factors, pytree
+from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, pytree
 
 
 @pytree
 class Problem:
-    """min D(V | WH) + penalty(W) + penalty(H) over feasible W, H: W, H ≥ 0, or less.
+    """The problem min D(V | WH) + penalty(W) + penalty(H) over feasible W and H.
 
-    Methods that take ``(fixed, free)`` treat V ≈ fixedᵀ free with ``free`` the factor
-    to improve, (p, n). ``problem.T`` is the same problem for Vᵀ, so one half-step
-    serves both factors.
+    Methods with the arguments ``(fixed, free)`` are about V ≈ fixedᵀ free, with
+    ``free`` (p, n) the factor to improve. ``problem.T`` is the same problem for Vᵀ, so
+    that one function is the half-step of both factors.
+
+    Attributes:
+      operand: V. As for every field, a pytree may have tracers in its place.
+      loss: D.
+      projects: the projections on the feasible sets of W and of H.
+      penalties: on W and on H.
     """
 
-    operand: Any  # Matrix; a pytree may hold tracers or shardings in its place
+    operand: Any
     loss: Any
-    projects: tuple[NonNegative, ...]  # on W's feasible set, on H's
-    penalties: tuple[Penalty, ...]  # on W, on H
+    projects: tuple[NonNegative, ...]
+    penalties: tuple[Penalty, ...]
 
     @classmethod
     def of(
@@ -66,6 +71,7 @@ class Problem:
 
     @property
     def T(self) -> Problem:
+        """The same problem for Vᵀ ≈ Hᵀ Wᵀ."""
         return Problem(
             operand=self.operand.T,
             loss=self.loss,
@@ -84,7 +90,7 @@ class Problem:
         return self.penalties[1]
 
     def start(self, factors: Factors) -> Factors:
-        """Feasible factors to begin from, of the same directions as these."""
+        """Feasible factors to start from, of the same directions as these."""
         pairs = zip(self.projects, factors, strict=True)
         return Factors(*(project.start(jnp.asarray(X)) for project, X in pairs))
 
@@ -106,17 +112,20 @@ class Problem:
 
     @property
     def _zeros_apart(self) -> bool:
-        """Whether the operand sums over its stored entries only."""
+        """Whether φ(0, x) is summed in closed form, over all entries."""
         return self.operand.kind == "sparse"
 
     def _pointwise(self, v: jax.Array, x: jax.Array) -> jax.Array:
         value = self.loss.pointwise(v, x)
         return value - self.loss.pointwise(0 * v, x) if self._zeros_apart else value
 
-    def quadratic(self, fixed: Float[Array, "p m"]) -> tuple[Any, Float[Array, "p n"]]:
-        """(gram, cross) = (fixed fixedᵀ, fixed V): ½⟨X, gram X⟩ − ⟨cross, X⟩ is the
-        Frobenius loss of the free factor X, up to a constant. Where V is observed in
-        part every column has a Gram matrix of its own, `ColumnGrams`."""
+    def quadratic(self, fixed: FixedFactor) -> tuple[Any, Cross]:
+        """(gram, cross) = (fixed fixedᵀ, fixed V).
+
+        The Frobenius loss of the free factor X is ½⟨X, gram X⟩ − ⟨cross, X⟩, up to a
+        constant. For V observed in part there is a Gram matrix for each column,
+        `ColumnGrams`.
+        """
         cross = self.operand.dot(fixed)
         if self.fully_observed:
             return SharedGram.of(fixed), cross
@@ -124,18 +133,19 @@ class Problem:
 
     @property
     def fully_observed(self) -> bool:
-        """Whether every entry of V is known and counts alike."""
+        """Whether every entry of V is known, with one weight."""
         return self.operand.kind != "observed"
 
     @property
     def by_gram(self) -> bool:
-        """Whether one Gram matrix of the fixed factor serves every column."""
+        """Whether the loss is quadratic with one Gram matrix for all columns."""
         return self.loss.quadratic and self.fully_observed
 
     def gradient(
-        self, fixed: Float[Array, "p m"], free: Float[Array, "p n"]
-    ) -> tuple[Float[Array, "p n"], Float[Array, "p n"]]:
-        """(minus, plus), both ≥ 0, with gradient plus − minus in the free factor."""
+        self, fixed: FixedFactor, free: FreeFactor
+    ) -> tuple[FreeFactor, FreeFactor]:
+        """(minus, plus), both ≥ 0, with plus − minus the gradient of the objective in
+        the free factor."""
         loss = self.loss
         if self.by_gram:
             gram, minus = self.quadratic(fixed)
@@ -150,7 +160,7 @@ class Problem:
         return _plus(self.penalty.split(free), (minus, plus))
 
     def gradients(self, factors: Factors) -> tuple[Factors, Factors]:
-        """(minus, plus) for both factors at once, from one pass over X."""
+        """(minus, plus) of both factors, from one pass over X."""
         Wt, H = factors
         loss = self.loss
         if self.by_gram:
@@ -175,12 +185,12 @@ class Problem:
 
     def change(
         self,
-        fixed: Float[Array, "p m"],
-        free: Float[Array, "p n"],
-        new: Float[Array, "p n"],
+        fixed: FixedFactor,
+        free: FreeFactor,
+        new: FreeFactor,
     ) -> jax.Array:
-        """objective(new) − objective(free), with the digits that a difference of two
-        objectives loses: the entries' changes are summed, not the entries."""
+        """objective(new) − objective(free), summed from the changes of the entries: a
+        difference of two objectives would lose the digits."""
         if self.by_gram:
             return self.quadratic_change(*self.quadratic(fixed), free, new)
         fit = self.operand.map_sum(
@@ -199,11 +209,11 @@ class Problem:
     def quadratic_change(
         self,
         gram: Gram,
-        cross: Float[Array, "p n"],
-        free: Float[Array, "p n"],
-        new: Float[Array, "p n"],
+        cross: Cross,
+        free: FreeFactor,
+        new: FreeFactor,
     ) -> jax.Array:
-        """`change` for a quadratic loss, ⟨∇, Δ⟩ + ½⟨Δ, (G + l2) Δ⟩, from the Gram and
+        """`change` of a quadratic loss, ⟨∇, Δ⟩ + ½⟨Δ, (G + l2) Δ⟩, from the Gram and
         cross product of the fixed factor."""
         delta = new - free
         middle = free + 0.5 * delta
@@ -211,20 +221,21 @@ class Problem:
         return (slope * delta).sum(1).sum()
 
     def kkt(self, factors: Factors) -> jax.Array:
-        """How far the factors are from a stationary point; 0 exactly at one.
+        """The KKT residual, which is 0 exactly at a stationary point.
 
-        The natural residual x − P(x − g), for x ≥ 0 the min(x, g) of the conditions
-        x ≥ 0, g ≥ 0, x·g = 0, with each component's entries x in units of their mean
-        and its gradient g in units of the mean of its positive part ``plus``: the root
-        mean square over both factors. Without units, it changes neither with the scale
-        of V nor with how a component's scale is shared between W and H.
+        The root mean square over both factors of the natural residual x − P(x − g), for
+        x ≥ 0 the min(x, g) of the conditions x ≥ 0, g ≥ 0, x·g = 0. The entries x of a
+        component are in units of their mean, and its gradient g in units of the mean of
+        its positive part ``plus``: so the residual depends neither on the scale of V
+        nor on how a component's scale is shared between W and H. The mean is over the
+        present entries.
         """
         minus, plus = self.gradients(factors)
         total, count = 0.0, 0.0
         for project, X, m, p in zip(self.projects, factors, minus, plus, strict=True):
             r = project.natural_residual(X, p - m, project.row_means(jnp.abs(p)))
             total = total + (r * r).sum(1).sum()
-            # A factor that is held throughout is no part of the conditions.
+            # A factor without free entries has no conditions.
             count = count + jnp.where(jnp.any(project.free), project.count(X), 0)
         return jnp.sqrt(total / count)
 

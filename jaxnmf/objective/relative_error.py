@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from jaxnmf._util.blocks import row_blocks
 from jaxnmf._util.checks import as_matrix, check_two_axes
 
-_BLOCK = 2**20  # entries of W H held at once
+_BLOCK = 2**20  # entries of W H in memory at a time
 
 
 def relative_error(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> float:
