@@ -1,7 +1,6 @@
-"""Solvers and losses by name: the one list that everything else is built from.
+"""The registry of solvers and losses by name.
 
-A third party's package adds a solver by naming it in its entry points, group
-``jaxnmf.solvers``, with no change here::
+Other packages add solvers by an entry point of the group ``jaxnmf.solvers``::
 
     [project.entry-points."jaxnmf.solvers"]
     mine = "my_package.my_module"
@@ -52,10 +51,10 @@ _loaded = False
     field_specifiers=(static, dataclasses.field),
 )
 def register_solver(name: str) -> Callable[[type[T]], type[T]]:
-    """Class decorator: make a pytree dataclass of the solver and list it by name.
+    """Class decorator: make the solver a pytree dataclass and register it by name.
 
-    Float fields become leaves (they vmap, and changing one never compiles anew);
-    mark counts, flags and names with ``static(default)``.
+    Float fields become leaves, which vmap and never cause a recompilation; mark
+    counts, flags and names with ``static(default)``.
 
     Raises:
       ValueError: when the name is taken, or a field has no default.
@@ -78,7 +77,7 @@ def register_solver(name: str) -> Callable[[type[T]], type[T]]:
 
 
 def register_loss(name: str) -> Callable[[Any], Any]:
-    """Decorator: list a `Loss` subclass, or a plain entrywise function φ(v, x).
+    """Decorator: register a `Loss` subclass, or an entrywise function φ(v, x).
 
     Raises:
       ValueError: when the name is taken, or it is neither of the two.
@@ -99,34 +98,31 @@ def register_loss(name: str) -> Callable[[Any], Any]:
 
 
 def solver_class(name: str) -> type:
-    """The class listed under a name. Raises ValueError with the names there are."""
+    """The solver class of a name; for an unknown name a ValueError with all names."""
     _load_entry_points()
     return lookup("solver", name, _solvers)
 
 
 def loss_class(name: str) -> Any:
-    """The class, or function φ(v, x), listed under a name.
-
-    Raises ValueError with the names there are.
-    """
+    """The loss class, or function φ(v, x), of a name; for an unknown name a ValueError
+    with all names."""
     _load_entry_points()
     return lookup("loss", _loss_aliases.get(name, name), _losses)
 
 
 def solvers() -> tuple[str, ...]:
-    """The names of all solvers, those of other packages included."""
+    """The names of all solvers, including those of other packages."""
     _load_entry_points()
     return tuple(sorted(_solvers))
 
 
 def built_in_solvers() -> tuple[type, ...]:
-    """The classes of the solvers that are registered so far, without loading those of
-    other packages."""
+    """The solver classes registered so far, without loading other packages."""
     return tuple(_solvers.values())
 
 
 def losses() -> tuple[str, ...]:
-    """The names of all losses, those of other packages included."""
+    """The names of all losses, including those of other packages."""
     _load_entry_points()
     return tuple(_losses)
 
@@ -171,8 +167,8 @@ def make_loss(loss: Any, options: Mapping[str, Any] | None = None) -> Loss:
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One setting of a solver or loss: its name, type, default, and whether it is
-    static (changing it compiles anew)."""
+    """One option of a solver or loss: its name, type and default, and whether it is
+    static (a change needs a recompilation)."""
 
     name: str
     type: Any
@@ -181,7 +177,7 @@ class Option:
 
 
 def options(cls: Any) -> tuple[Option, ...]:
-    """The settings of a solver or loss class."""
+    """The options of a solver or loss class; none for a function."""
     hints = typing.get_type_hints(cls)
     if not isinstance(cls, type):
         return ()
@@ -193,7 +189,7 @@ def options(cls: Any) -> tuple[Option, ...]:
 
 
 def build(kind: str, name: str, cls: type, given: Mapping[str, Any]) -> Any:
-    """An instance of a listed class, its options checked by name and type."""
+    """An instance of a registered class, its options checked by name and type."""
     if not isinstance(given, Mapping):
         raise ValueError(f"{kind}_options={given!r} must be a mapping of name to value")
     known = {option.name: option for option in options(cls)}
@@ -218,7 +214,7 @@ def _is_function(loss: Any) -> bool:
 
 
 def _load_entry_points() -> None:
-    """Import what other packages list, once. Importing registers it."""
+    """Import the entry points of other packages once, which registers them."""
     global _loaded
     if _loaded:
         return
@@ -240,7 +236,7 @@ def _has_no_default(field: dataclasses.Field) -> bool:
 
 
 def _plain(hint: Any) -> Any:
-    """float from ``float | jax.Array``: what a person may write in a config."""
+    """The type to write in a config: float for ``float | jax.Array``."""
     union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     arguments = typing.get_args(hint) if union else ()
     for plain in (bool, int, float, str):
@@ -261,5 +257,5 @@ def _fits(value: Any, kind: Any) -> bool:
     return kind is Any or not isinstance(kind, type) or isinstance(value, kind)
 
 
-# `jaxnmf.losses()` lists the names, though losses themselves know of no registry.
+# `jaxnmf.losses()` lists the names, though losses.py does not import the registry.
 make_callable("jaxnmf.objective.losses", losses)

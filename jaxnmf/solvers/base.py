@@ -53,7 +53,7 @@ BETA = Supports("beta")
 ANY = Supports("any")
 # For a solver that uses only the methods that every operand has.
 EVERY_OPERAND = frozenset({"dense", "sparse", "observed"})
-# A solver that projects whole columns supports every constraint; one that changes
+# A solver that projects full columns supports every constraint; one that changes
 # single entries supports those that constrain each entry separately.
 PROJECTED = frozenset({"nonnegative", "box", "simplex"})
 ENTRYWISE = frozenset({"nonnegative", "box"})

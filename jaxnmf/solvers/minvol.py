@@ -32,9 +32,9 @@ class MinVol(Alternating):
     min ½‖V − WH‖² + ½λ logdet(HHᵀ/τ + δI) over W, H ≥ 0, Σ_k w_ik ≤ 1, with
     τ = ‖H₀‖² / p and λ = weight · ‖V − W₀H₀‖² / p, W₀ being the best W for the first
     H₀ in this set: neither depends on the scale of V. A concave logdet lies below its
-    tangent, logdet(X) ≤ logdet(X̃) + ⟨X̃⁻¹, X − X̃⟩: H takes ``inner`` HALS sweeps
-    on the Gram matrix WᵀW + λA, A = (HHᵀ/τ + δI)⁻¹/τ; W takes accelerated projected
-    gradient steps, with restarts.
+    tangent, logdet(X) ≤ logdet(X̃) + ⟨X̃⁻¹, X − X̃⟩: H is updated by ``inner`` sweeps
+    of HALS on the Gram matrix WᵀW + λA, A = (HHᵀ/τ + δI)⁻¹/τ; W by accelerated
+    projected gradient steps, with restarts.
 
     Without pure pixels ‖V − WH‖² does not identify the components; for sufficiently
     scattered samples the smallest simplex is the true one. Start from init="snpa",

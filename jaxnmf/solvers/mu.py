@@ -23,12 +23,12 @@ class MU(Alternating):
     γ = 1/(2−β) for β < 1, 1 for 1 ≤ β ≤ 2, 1/(β−1) for β > 2; with an l2 penalty and
     β < 2 it is 1/(3−β), since x² grows faster than every term of the loss.
 
-    ``joint`` (Kullback-Leibler only; other losses alternate all the same) takes both
+    ``joint`` (Kullback-Leibler only; other losses alternate regardless) computes both
     numerators from one quotient V / WH, H ← H ∘ minus_H / W1, W ← W ∘ minus_W / H⁺1:
     the minimum of one majoriser of both factors. A step is a quarter cheaper and
     reduces the objective a little less.
 
-    Cost: as many products as the split gradient takes: 4mnp an iteration for
+    Cost: the products of the split gradient: 4mnp an iteration for
     Frobenius, and 2np² for each of ``inner`` repeats; 8mnp for Kullback-Leibler (6mnp
     joint), 12mnp for other β. Monotone; the floor keeps entries from locking at zero,
     which limit points need to be stationary.
@@ -37,7 +37,7 @@ class MU(Alternating):
       floor: the smallest entry, in units of the factor's mean at the start.
       joint: update both factors from one quotient.
       inner: updates of a factor for each Gram and cross product (Frobenius); 1 is the
-        classic update, 0 lets the sizes decide (`inner_repeats`).
+        classic update, 0 chooses by the sizes (`inner_repeats`).
 
     References: Lee & Seung, "Algorithms for non-negative matrix factorization", NIPS 13
     (2001) [Lee2001]; Févotte & Idier, Neural Computation 23 (2011) [Fevotte2011];

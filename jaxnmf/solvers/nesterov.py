@@ -43,7 +43,7 @@ class NeNMF(Alternating):
     with exact half-steps limit points are stationary.
 
     Args:
-      inner: gradient steps for each G and B; 0 lets the sizes decide
+      inner: gradient steps for each G and B; 0 chooses by the sizes
         (`inner_repeats` with share 1 and at most 30).
 
     References: Guan, Tao, Luo & Yuan, "NeNMF: an optimal gradient method for

@@ -181,9 +181,9 @@ def _codes(Wt: Float[Array, "p m"], rows: Int[Array, " b"], count: int) -> Codes
 class OnlineHALS(Minibatch):
     """HALS on batches of rows: online dictionary learning, one step an epoch.
 
-    For each batch b of rows v_b: H takes HALS sweeps on (Σ_c w_c A_c, Σ_c w_c B_c),
+    For each batch b of rows v_b: HALS sweeps of H on (Σ_c w_c A_c, Σ_c w_c B_c),
     with A_c = W_cᵀW_c and B_c = W_cᵀV_c of every batch's codes when they were last
-    computed; then the codes W_b take sweeps on (HHᵀ, v_b Hᵀ). The weight of a batch is
+    computed; then sweeps of the codes W_b on (HHᵀ, v_b Hᵀ). The weight of a batch is
     1 when it is visited and falls by (1 − forget) an epoch, for its codes were made
     for an older H; ``forget`` itself falls by ``settle`` an epoch, so that in the end
     all rows count alike and the solution is that of all of V. With one batch it is
@@ -195,7 +195,7 @@ class OnlineHALS(Minibatch):
 
     Args:
       batch: rows at a time.
-      inner: sweeps for each Gram and cross product; 0 lets the sizes decide.
+      inner: sweeps for each Gram and cross product; 0 chooses by the sizes.
       forget: how much less a batch counts an epoch after its visit.
       settle: what is left of ``forget`` after an epoch.
 
@@ -249,7 +249,7 @@ class MinibatchMU(Minibatch):
     plus_c − minus_c is the gradient of batch c at its last visit, P_c = plus_c
     and M_c = H^(1/γ) minus_c with the H of that visit: for β ≤ 1 the minimum of the
     sum of the batches' majorisers, for others an update of the same fixed points. Then
-    the codes of the batch take ``inner`` multiplicative updates. Weights fall and
+    ``inner`` multiplicative updates of the codes of the batch. Weights fall and
     settle as in `hals-online`; γ, and the floor, are those of `mu`. With one batch it
     is `mu`.
 

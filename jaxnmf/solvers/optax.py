@@ -148,7 +148,7 @@ class Optax:
             )
         if self.batch and problem.operand.kind == "sparse":
             raise ValueError(
-                f"solver 'optax': batch={self.batch} takes rows of a dense V, or known "
+                f"solver 'optax': batch={self.batch} draws rows of a dense V, or known "
                 "entries; for a sparse V use batch=0, or pass V.toarray()"
             )
 

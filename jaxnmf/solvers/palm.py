@@ -75,7 +75,7 @@ class IPALM(Alternating):
     β = min(β̄, (k − 1)/(k + 2)) at iteration k, D + δ/2 ‖H − H₋‖² then never rises for
     δ = L 3β̄ / (2 (1 − β̄)), the least that the paper's conditions allow.
 
-    ``dynamic`` takes β = (k − 1)/(k + 2) and τ = gamma L, which the paper's conditions
+    ``dynamic`` uses β = (k − 1)/(k + 2) and τ = gamma L, which the paper's conditions
     do not cover and its experiments found the fastest.
 
     Cost: 2mnp and 2np² for each factor. Not monotone; for β̄ < 1, gamma > 1 and bounded

@@ -32,13 +32,13 @@ class SpectralPGD(Alternating):
 
     Frobenius only: for other losses the columns have no separate steps without a pass
     over V for each, and with one α for all rounding grew until two programs of the same
-    run differed in the third digit; "pgd-lin" takes every loss.
+    run differed in the third digit; "pgd-lin" supports every loss.
 
     Cost: the two products, 2mnp, and 2np² a step. Monotone; limit points are
     stationary.
 
     Args:
-      inner: steps for each Gram and cross product; 0 lets the sizes decide
+      inner: steps for each Gram and cross product; 0 chooses by the sizes
         (`inner_repeats` with share 1 and at most 30). 1 is plain projected gradient.
       longest: bound of a step, in units of 1/L.
 

@@ -19,7 +19,7 @@ from jaxnmf.types import Cross, FixedFactor, FreeFactor, Index, Scalar, static
 
 RATIO = 10.0
 
-# (the factor accepted, α, whether α grows, whether the search goes on, trials)
+# (the factor accepted, α, whether α grows, whether the search continues, trials)
 Search = tuple[FreeFactor, Scalar, Bool[Array, ""], Bool[Array, ""], Int[Array, ""]]
 
 
@@ -44,7 +44,7 @@ class LinPGD(Alternating):
       step_size: the first trial step, in units of 1/L (Frobenius) or of the size of an
         entry over that of the gradient (others).
       sigma: the part of the first-order descent that is enough.
-      inner: steps for each Gram and cross product (Frobenius); 0 lets the sizes decide
+      inner: steps for each Gram and cross product (Frobenius); 0 chooses by the sizes
         (`inner_repeats`).
       trials: step lengths tried before a search ends.
       shrink: least part of an entry that a step leaves (losses but Frobenius).

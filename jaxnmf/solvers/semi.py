@@ -30,7 +30,7 @@ class SemiNMF(Alternating):
     points are stationary while no component vanishes.
 
     Args:
-      inner: sweeps of H for each Gram and cross product; 0 lets the sizes decide.
+      inner: sweeps of H for each Gram and cross product; 0 chooses by the sizes.
 
     Reference: Ding, Li & Jordan, "Convex and semi-nonnegative matrix factorizations",
     IEEE Trans. Pattern Analysis and Machine Intelligence 32 (2010) [Ding2010].
@@ -78,8 +78,8 @@ class ConvexNMF(Alternating):
     """Convex NMF: every component is a combination of rows of V, H = A V.
 
     min ½‖V − W A V‖² over W, A ≥ 0, for V of any sign (and then H, too): components
-    are weighted sums of samples, as the centroids of clusters are. W takes HALS sweeps.
-    A takes a projected gradient step D = P(A − α ∇_A) − A, with
+    are weighted sums of samples, as the centroids of clusters are. W is updated by HALS
+    sweeps, A by a projected gradient step D = P(A − α ∇_A) − A, with
     ∇_A = (WᵀW H − WᵀV) Vᵀ, and the exact minimum A + λ D of the feasible segment,
     λ = min(1, −⟨∇_A, D⟩ / ⟨DV, WᵀW DV⟩); the next α is the Barzilai-Borwein step
     ⟨D, D⟩ / ⟨DV, WᵀW DV⟩. V Vᵀ is never formed.
@@ -91,7 +91,7 @@ class ConvexNMF(Alternating):
     and A while no component vanishes.
 
     Args:
-      inner: sweeps of W for each Gram and cross product; 0 lets the sizes decide.
+      inner: sweeps of W for each Gram and cross product; 0 chooses by the sizes.
 
     Reference: Ding, Li & Jordan, "Convex and semi-nonnegative matrix factorizations",
     IEEE Trans. Pattern Analysis and Machine Intelligence 32 (2010) [Ding2010], whose

@@ -39,7 +39,7 @@ class SymmetricNMF(Alternating):
 
     Args:
       weight: of W = Hᵀ, in units of the largest eigenvalue of V.
-      inner: sweeps for each Gram and cross product; 0 lets the sizes decide.
+      inner: sweeps for each Gram and cross product; 0 chooses by the sizes.
 
     References: Kuang, Yun & Park, "SymNMF: nonnegative low-rank approximation of a
     similarity matrix for graph clustering", J. Global Optimization 62 (2015)

@@ -97,7 +97,7 @@ def test_a_batch_is_refused_where_it_cannot_be(rng):
         )
     from scipy.sparse import csr_array
 
-    with pytest.raises(ValueError, match=r"batch=5 takes rows of a dense V"):
+    with pytest.raises(ValueError, match=r"batch=5 draws rows of a dense V"):
         jaxnmf.factorize(
             csr_array(np.eye(6)), 2, solver="optax", solver_options={"batch": 5}
         )
