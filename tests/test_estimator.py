@@ -128,6 +128,7 @@ def test_as_good_as_scikit_learns(ours, theirs):
     assert error < 1.05 * expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", [{}, {"l1": (0.1, 0.2), "l2": 0.3}])
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize(
@@ -246,6 +247,7 @@ def test_there_and_back_between_frames():
 # --- Where scikit-learn's users put it ------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_pipeline_is_searched_over():
     leaning = X @ np.linspace(-1, 1, N)
     labels = (leaning > np.median(leaning)).astype(int)

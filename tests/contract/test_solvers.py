@@ -161,6 +161,7 @@ def test_precision_is_kept(case, dtype):
                 assert x.dtype == dtype
 
 
+@pytest.mark.slow
 @each_program_case
 def test_jit_equals_eager(case):
     start = cases.setup(case)
@@ -250,6 +251,7 @@ def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case):
     assert len(calls) == 3
 
 
+@pytest.mark.slow
 @each_program_case
 def test_timed_and_solve_agree(case, monkeypatch):
     """And the compiler's optimisation changes no more than rounding."""

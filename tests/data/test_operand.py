@@ -285,6 +285,7 @@ def test_lanes_take_values_from_blocks(monkeypatch):
         np.testing.assert_allclose(found, fixed @ y, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 12, 10**6])
 def test_padded_rows_are_the_compiled_product(monkeypatch, rows):
     """Rows of every length, none and all among them, in passes of any size."""

@@ -80,6 +80,7 @@ def test_runs_train_on_a_part_and_are_measured_on_another(tmp_path):
         assert row["relative_error"] == pytest.approx(relative, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_splits_are_those_of_every_setting_and_share_a_program(tmp_path):
     run(tmp_path, "ranks=[1,2]", "solver=hals,mu", "l2=[2,1],[4,2]", "toward=mean")
     summary, _ = report.gather(stored.read_jobs(tmp_path))
@@ -106,6 +107,7 @@ def test_folds_have_runs_of_their_own(tmp_path):
     assert "its run r2-s0-f0" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_another_split_is_another_job(tmp_path):
     for given in ((), ("holdout.test=0.3",), ("offsets=true",), ("offsets=2.0",)):
         assert run(tmp_path, "ranks=[1]", *given) == 0

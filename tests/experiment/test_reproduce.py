@@ -94,6 +94,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path):
     """At random moments, at a small size: nothing lost, nothing half-written seen."""
     arguments = ["stop.max_iter=1500", "stop.tol=0", "record_every=50"]
@@ -109,10 +110,10 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path):
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        known, deadline = len(list(folder.glob("jobs/**/*"))), time.monotonic() + 60
+        known, deadline = len(list(folder.glob("jobs/**/*"))), time.monotonic() + 300
         # From the moment that it leaves anything new.
         while len(list(folder.glob("jobs/**/*"))) == known and process.poll() is None:
-            assert time.monotonic() < deadline, "nothing was written in a minute"
+            assert time.monotonic() < deadline, "nothing was written in five minutes"
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.6))
         os.killpg(process.pid, signal.SIGKILL)
@@ -131,6 +132,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path):
     assert not list(folder.glob("jobs/.*~*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["hals", "mu-minibatch", "optax", "extrapolated"])
 def test_a_run_goes_on_from_its_checkpoint_with_the_same_bits(
     solver, tmp_path, monkeypatch
@@ -164,6 +166,7 @@ def test_a_run_goes_on_from_its_checkpoint_with_the_same_bits(
     same_bits(tmp_path / "alone", tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_what_another_environment_began_is_begun_again(tmp_path, monkeypatch, capsys):
     """And kept: a job's runs are all of one version, one device and one commit."""
     add = unfinished.Unfinished.add
@@ -208,6 +211,7 @@ def test_a_checkpoint_outlives_a_disk_that_is_full(tmp_path, monkeypatch, capsys
     assert puts[0].is_file()
 
 
+@pytest.mark.slow
 def test_another_jobs_damage_does_not_hide_what_happened(study, tmp_path, capsys):
     assert run(tmp_path, "solver=hals") == 0
     (job,) = stored.read_jobs(tmp_path)
@@ -226,20 +230,21 @@ def one_job(folder, entered, go_on, code):
 
     def slow(*args, **kwargs):
         entered.set()
-        go_on.wait(60)
+        go_on.wait(300)
         return timed(*args, **kwargs)
 
     runs.timed = slow
     code.put(main(["run", *QUICK, "solver=hals", f"folder={folder}"]))
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_do_the_same_job(tmp_path, monkeypatch):
     """The second does what is free, then waits; a lock goes with its process."""
     context = multiprocessing.get_context("spawn")
     entered, go_on, code = context.Event(), context.Event(), context.Queue()
     other = context.Process(target=one_job, args=(tmp_path, entered, go_on, code))
     other.start()
-    assert entered.wait(120)
+    assert entered.wait(300)
     order = []
     run_job = jobs.run_job
 
@@ -260,24 +265,26 @@ def test_two_processes_do_not_do_the_same_job(tmp_path, monkeypatch):
     assert run(tmp_path) == 0
     assert order == [("hals", False), ("mu", False), ("hals", True), ("mu", True)]
     assert set(calls) == {"mu"}
-    assert code.get(timeout=60) == 0
-    other.join(60)
+    assert code.get(timeout=300) == 0
+    other.join(300)
     assert all(job.complete for job in stored.read_jobs(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_dead_process_leaves_no_lock(tmp_path):
     context = multiprocessing.get_context("spawn")
     entered, go_on, code = context.Event(), context.Event(), context.Queue()
     other = context.Process(target=one_job, args=(tmp_path, entered, go_on, code))
     other.start()
-    assert entered.wait(120)
+    assert entered.wait(300)
     other.kill()
-    other.join(60)
+    other.join(300)
     assert run(tmp_path, "solver=hals") == 0
     (job,) = stored.read_jobs(tmp_path)
     assert job.complete
 
 
+@pytest.mark.slow
 def test_force_runs_again_and_nothing_else_does(study, tmp_path, monkeypatch, capsys):
     assert run(tmp_path) == 0
     written = [job.manifest["finished"] for job in stored.read_jobs(tmp_path)]
@@ -296,6 +303,7 @@ def test_force_runs_again_and_nothing_else_does(study, tmp_path, monkeypatch, ca
     same_bits(study, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_damaged_job_is_run_again_and_moved_away(study, tmp_path, capsys):
     assert run(tmp_path) == 0
     path = stored.read_jobs(tmp_path)[0].path / "factors.npz"
@@ -321,6 +329,7 @@ def test_reproduce_confirms_the_bits(study, capsys):
     assert "all of 1 job gave" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_ended_by_the_clock_is_reproduced_to_its_iteration(tmp_path, capsys):
     arguments = ["solver=hals", "stop.time_budget=0.02", "stop.max_iter=100000"]
     assert run(tmp_path, *arguments, "stop.tol=0") == 0
@@ -330,6 +339,7 @@ def test_a_run_ended_by_the_clock_is_reproduced_to_its_iteration(tmp_path, capsy
     assert "4 runs, same bits" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_in_time_is_reproduced_on_a_loaded_machine(
     tmp_path, monkeypatch, capsys
 ):
@@ -400,6 +410,7 @@ def test_reproduce_of_nothing(tmp_path, capsys):
     assert "contains no complete job" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_report_of_several_folders_counts_a_job_once(study, tmp_path, capsys):
     assert run(tmp_path / "more", "solver=pgd") == 0
     both = [str(study), str(tmp_path / "more")]

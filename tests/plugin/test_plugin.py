@@ -152,6 +152,7 @@ def test_the_readmes_solver_works_as_written(clean_registry):
     assert found[0].objective == pytest.approx(best.objective, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_readmes_factorisation_works_as_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where the sweep's folder goes
     plain, ratings, sweep = blocks("Factorise a matrix")
@@ -183,6 +184,7 @@ def test_the_readmes_factorisation_works_as_written(tmp_path, monkeypatch):
 # --- The page on adding --------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_page_on_adding_works_as_written(
     clean_registry, tmp_path, monkeypatch, capsys
 ):

@@ -64,6 +64,7 @@ def test_a_planted_rank_is_found(selections, method):
     assert len(found.sweep.lanes) == lanes * GIVEN[method]["seeds"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "options"),
     [
@@ -278,6 +279,7 @@ def test_held_out_entries_do_not_reach_the_fit():
         assert error == pytest.approx(0.5 * np.mean((held.values - x) ** 2), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_sparse_and_observed_data_are_held_out_too():
     given: dict[str, Any] = {"method": "cross_validation", "seeds": 2, "repeats": 2}
     of = {"ranks": [2, 3], "max_iter": 30, **given}

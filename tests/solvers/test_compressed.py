@@ -37,6 +37,7 @@ def test_the_sketch_is_nearly_the_best_of_its_rank(rng):
     assert best <= np.linalg.norm(V - sketch) < 1.05 * best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("polish_after", [0, 20])
 def test_padding_the_rank_changes_nothing(rng, polish_after):
     """Where l is less than both sides: the contract's data are smaller than that."""
@@ -75,6 +76,7 @@ def test_on_data_of_low_rank_it_is_the_inner_solver(rng, inner):
     np.testing.assert_allclose(sketch.H, exact.H, atol=1e-7 * exact.H.max())
 
 
+@pytest.mark.slow
 def test_faces_are_fitted_to_within_a_hundredth(shared_data):
     V = np.load(shared_data / "cbcl_faces.npz")["X"].astype(np.float64)
     common: dict[str, Any] = {"tol": 0.0, "max_iter": 100, "seed": 1, "kkt": False}

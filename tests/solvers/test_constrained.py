@@ -22,6 +22,7 @@ def no_pure_pixels(rng):
     return W[W.max(1) < 0.8][:400] @ H, H
 
 
+@pytest.mark.slow
 def test_minvol_recovers_endmembers_without_pure_pixels(rng):
     V, H = no_pure_pixels(rng)
 
@@ -48,6 +49,7 @@ def test_minvol_does_not_depend_on_the_scale_of_the_data(rng):
     np.testing.assert_allclose(other.W, one.W, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_minvol_on_jasper_ridge_is_nearer_to_the_reference(shared_data):
     data = datasets.load("jasper_ridge")
     truth: Any = data.truth
@@ -177,6 +179,7 @@ def test_a_factor_is_named():
             )
 
 
+@pytest.mark.slow
 def test_swimmer_is_recovered(shared_data):
     data = datasets.load("swimmer")
     best = min(

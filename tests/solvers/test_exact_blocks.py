@@ -95,6 +95,7 @@ def test_nnls_leaves_a_dead_row_and_takes_all_zero_data(rng):
     np.testing.assert_array_equal(solve(0 * A, B, "float64", start), start)
 
 
+@pytest.mark.slow
 def test_nnls_stopped_early_never_raises_a_column(rng):
     A, B = right_sides(rng, 40, 25, 80)
     start = rng.random((25, 80))
@@ -217,6 +218,7 @@ def test_ao_admm_run_long_on_one_block_is_exact(small):
     np.testing.assert_allclose(found.H, by_scipy(W, V), atol=1e-8 * H.max())
 
 
+@pytest.mark.slow
 def test_gcd_on_cbcl_beats_what_scikit_learn_reaches(shared_data):
     """Relative error on the CBCL faces at p=49: scikit-learn's coordinate descent has
     0.0843 after 200 iterations from a random start, the best known is 0.0805."""

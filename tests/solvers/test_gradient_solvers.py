@@ -110,6 +110,7 @@ def digits() -> tuple[np.ndarray, float]:
     return V, float(np.linalg.norm(V - W @ model.components_) / np.linalg.norm(V))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [*FAST, *SLOWER], ids=lambda s: s.name)
 def test_digits_to_one_percent_of_the_best(solver, digits):
     V, best = digits
@@ -119,6 +120,7 @@ def test_digits_to_one_percent_of_the_best(solver, digits):
     assert found.relative_error <= 1.01 * best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", FAST, ids=lambda solver: solver.name)
 def test_faces_to_one_percent_of_the_best(solver, shared_data):
     """0.1523 is the smallest relative error that long runs of several seeds reach."""

@@ -179,6 +179,7 @@ def test_the_split_product_minimises_its_part_of_the_lagrangian(v, z, alpha):
         assert found == pytest.approx(best, rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["H", "W"])
 @pytest.mark.parametrize("block", [None, 2], ids=["whole", "blocks"])
 @pytest.mark.parametrize(("l1", "l2"), [(0.0, 0.0), (0.3, 0.7)])
@@ -269,6 +270,7 @@ def test_it_is_sooner_than_multiplicative_updates(solver):
     assert found.iterations <= 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "solver", ["mu", "mu-extrapolated", "mu-overrelaxed", "kl-admm", "kl-newton"]
 )
@@ -286,6 +288,7 @@ def test_leukaemia_types_are_found(solver, shared_data):
     assert metrics.adjusted_rand_index(data.labels, clusters) >= 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "max_iter"), [("mu-extrapolated", 1500), ("kl-newton", 150)]
 )

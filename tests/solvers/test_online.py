@@ -26,6 +26,7 @@ def test_one_batch_is_the_full_solver(rng, online, full, loss):
     np.testing.assert_allclose(one.H, all_at_once.H, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "loss"), [("hals-online", "frobenius"), ("mu-minibatch", "kl")]
 )
@@ -68,6 +69,7 @@ def test_batches_end_where_all_rows_at_once_do(rng):
     assert online.kkt < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["frobenius", "kl", "own"])
 def test_optax_by_batches_comes_near_the_full_answer(rng, loss):
     V = rng.random((50, 3)) @ rng.random((3, 20)) + 0.1 * rng.random((50, 20))

@@ -75,6 +75,7 @@ def test_semi_is_no_worse_than_the_papers_updates(rng):
     assert found.kkt < 1e-4
 
 
+@pytest.mark.slow
 def test_semi_lies_between_the_svd_and_nmf():
     V = datasets.load("digits").V[:300]
     singular = np.linalg.svd(V, compute_uv=False)
@@ -122,6 +123,7 @@ def similarity(rng):
     return (V + V.T) / 2, labels
 
 
+@pytest.mark.slow
 def test_symmetric_is_no_worse_than_a_general_optimiser(rng):
     V, _ = similarity(rng)
 

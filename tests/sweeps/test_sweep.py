@@ -67,6 +67,7 @@ def test_a_lane_equals_the_run_of_its_own(batching):
         assert_same(found, lane, single(found, lane))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighed", [False, True])
 def test_lanes_of_a_tall_matrix_begin_and_end_as_runs_of_their_own(weighed):
     tall = np.tile(V, (4, 1)) * RNG.uniform(0.9, 1.1, (96, 16))
@@ -112,6 +113,7 @@ def test_a_last_record_may_be_shorter_than_the_others():
         assert_same(found, lane, single(found, lane, **given))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batching", ["threads", "group"])
 def test_sparse_and_observed_data_sweep_as_dense_ones_do(batching):
     holes = V * (RNG.random(V.shape) < 0.6)
@@ -293,6 +295,7 @@ def test_a_finished_sweep_is_read_again_in_any_form(batching, tmp_path, monkeypa
     assert list(jaxnmf.sweep(V, [2, 3], 2, **given).table) == list(first.table)
 
 
+@pytest.mark.slow
 def test_seeds_that_are_added_do_not_take_lanes_of_other_data(tmp_path):
     """A seed's data are those of its place among the seeds."""
     given: dict[str, Any] = {"folder": tmp_path, **COMMON}

@@ -61,6 +61,7 @@ def by_method(folder):
 # ------------------------------------------------------------------------ the jobs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["consensus", "information"])
 def test_a_selection_job_chooses_what_select_rank_chooses(chosen, V, method):
     job = by_method(chosen)[method]
@@ -82,6 +83,7 @@ def test_a_selection_job_chooses_what_select_rank_chooses(chosen, V, method):
     assert set(job.evidence()) == {2, 3, 4}
 
 
+@pytest.mark.slow
 def test_a_settings_job_holds_the_table_of_a_sweep(swept, V):
     (job,) = [j for j in stored.read_jobs(swept) if "step_size" in j.summary]
     stop = job.config["stop"]
@@ -240,6 +242,7 @@ def settings_sentences(folder):
     ]
 
 
+@pytest.mark.slow
 def test_a_report_over_all_kinds_merges(chosen, swept, tmp_path):
     assert run(tmp_path / "runs", "solver=hals", "ranks=[2]", "seeds=[0]") == 0
     folders = [tmp_path / "runs", chosen, swept]
