@@ -24,12 +24,12 @@ _BUILT_IN: dict[str, tuple[Card, Callable[..., Dataset]]] = {
 
 
 def names() -> tuple[str, ...]:
-    """The names that `load` takes now; those of the folder JAXNMF_DATA come last."""
+    """The names of all data sets; those of the folder JAXNMF_DATA come last."""
     return tuple(_known())
 
 
 def describe() -> list[dict[str, Any]]:
-    """A row a set, without loading any: name, shape, kind, rank, loss, about."""
+    """One row per data set, none loaded: name, shape, kind, rank, loss, about."""
     columns = ("name", "shape", "kind", "rank", "loss", "about")
     return [
         {column: getattr(card, column) for column in columns}
@@ -38,19 +38,19 @@ def describe() -> list[dict[str, Any]]:
 
 
 def options(name: str) -> dict[str, Any]:
-    """The options of the set `name` and their defaults.
+    """The options of a data set and their defaults.
 
-    An option that has no default and must be given has `inspect.Parameter.empty`.
+    The default of a required option is `inspect.Parameter.empty`.
 
     Raises:
-      ValueError: there is no such set.
+      ValueError: the name is unknown.
     """
     parameters = inspect.signature(_loader(name)).parameters
     return {option: parameter.default for option, parameter in parameters.items()}
 
 
 def load(name: str, /, **settings: Any) -> Dataset:
-    """The data set `name`.
+    """Load a data set.
 
     Args:
       name: one of `names()`.
@@ -60,16 +60,18 @@ def load(name: str, /, **settings: Any) -> Dataset:
       The data set.
 
     Raises:
-      ValueError: no such set, no such option, or a value that does not fit.
+      ValueError: for an unknown name or option, or an invalid value.
     """
     known = options(name)
     for option in settings:
         if option not in known:
-            fits = f"its options are {', '.join(known)}" if known else "it has none"
-            raise ValueError(f"{option}: not an option of data set '{name}'; {fits}")
+            listed = ", ".join(known) or "none"
+            raise ValueError(
+                f"{option}: unknown option of data set '{name}'; its options: {listed}"
+            )
     for option, default in known.items():
         if default is inspect.Parameter.empty and option not in settings:
-            raise ValueError(f"{option}: data set '{name}' cannot be loaded without it")
+            raise ValueError(f"{option}: data set '{name}' requires this option")
     return _loader(name)(**settings)
 
 
@@ -86,11 +88,11 @@ def _loader(name: str) -> Callable[..., Dataset]:
     if name in known:
         return known[name][1]
     near = difflib.get_close_matches(str(name), known, n=1)
-    message = f"name: there is no data set {name!r}"
+    message = f"name: unknown data set {name!r}"
     message += f" (did you mean '{near[0]}'?)" if near else ""
-    message += f"; there are {', '.join(known)}"
+    message += f"; expected one of {', '.join(known)}"
     if len(known) == len(_BUILT_IN):
-        message += f"; for more, set {shared.VARIABLE} to a folder with "
+        message += f"; for more, set {shared.VARIABLE} to a folder with a "
         message += shared.MANIFEST
     raise ValueError(message)
 

@@ -1,4 +1,4 @@
-"""What a data set is: the matrix V, and what is needed to read its factors."""
+"""A data set: the matrix V and the meaning of its rows and columns."""
 
 import hashlib
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ KINDS = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Truth:
-    """The factors that made V, or a reference for them; either may be unknown.
+    """The factors that generated V, or reference factors; either may be unknown.
 
     Attributes:
       W: (m, p), or None.
       H: (p, n), or None.
-      names: the p components by name, or None.
+      names: the names of the p components, or None.
       note: in what sense they are true (exact, up to scale, in expectation).
     """
 
@@ -42,17 +42,17 @@ class Truth:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Dataset:
-    """A non-negative matrix V (m×n), rows are samples, with what its axes mean.
+    """A non-negative matrix V (m×n) of samples in rows, and the meaning of its axes.
 
     Attributes:
       name: the name it is loaded by (the file's, for `file`).
-      V: floating point, a NumPy array or a `scipy.sparse.csr_array`; of ratings
-        `jaxnmf.Observed`.
-      kind: one of `KINDS`; how factors of it are shown.
-      about: one line on what it is.
-      source: where it comes from.
-      licence: the terms it is under.
-      note: what to know before using it.
+      V: in floating point, a NumPy array, a `scipy.sparse.csr_array`, or
+        `jaxnmf.Observed` for ratings.
+      kind: one of `KINDS`, which determines how its factors are shown.
+      about: a description in one line.
+      source: the origin of the data.
+      licence: the licence of the data.
+      note: what to know before using the data.
       column_image: (height, width) where the n columns are the pixels, row by row, of
         a picture: then a row of H is a picture.
       row_image: (height, width) where the m rows are the pixels of a scene: then a
@@ -65,12 +65,12 @@ class Dataset:
       frequencies: (n,) in Hz, or None.
       times: (m,) in seconds, or None.
       truth: planted or reference factors, or None.
-      rank: the rank its field uses, or None.
-      loss: the loss its field uses.
+      rank: the rank that is usual in its field, or None.
+      loss: the loss that is usual in its field.
 
     Raises:
-      ValueError: an attribute does not fit V's shape, `kind` is unknown, or V of
-        ratings is not `jaxnmf.Observed`.
+      ValueError: the length of an attribute differs from V's, `kind` is unknown, or V
+        of ratings is not `jaxnmf.Observed`.
     """
 
     name: str
@@ -95,11 +95,11 @@ class Dataset:
 
     def __post_init__(self):
         if self.kind not in KINDS:
-            raise ValueError(f"kind: {self.kind!r} is not one of {', '.join(KINDS)}")
+            raise ValueError(f"kind={self.kind!r} must be one of {', '.join(KINDS)}")
         if self.kind == "ratings" and not isinstance(self.V, Observed):
             raise ValueError(
-                f"V is a {type(self.V).__name__}; for data of kind 'ratings' it must "
-                "be jaxnmf.Observed, of which an entry without a rating is unknown"
+                f"V is a {type(self.V).__name__}; for data of kind 'ratings' expected "
+                "jaxnmf.Observed, in which an entry without a rating is unknown"
             )
         m, n = self.shape
         for size, axis, attributes in (
@@ -110,14 +110,14 @@ class Dataset:
                 found = getattr(self, attribute)
                 if found is not None and len(found) != size:
                     raise ValueError(
-                        f"{attribute}: {len(found)} values do not fit V ({m}×{n}): "
-                        f"one a {axis}, {size}, would"
+                        f"{attribute}: {len(found)} values for the {size} {axis}s of "
+                        f"V ({m}×{n}); expected one for each"
                     )
             image = getattr(self, f"{axis}_image")
             if image is not None and image[0] * image[1] != size:
                 raise ValueError(
-                    f"{axis}_image: {image[0]}×{image[1]} pixels do not fit V "
-                    f"({m}×{n}): height × width must be {size}"
+                    f"{axis}_image: {image[0]}×{image[1]} pixels for the {size} "
+                    f"{axis}s of V ({m}×{n}); expected height × width = {size}"
                 )
 
     def __repr__(self) -> str:
@@ -148,7 +148,7 @@ class Dataset:
             if not V.has_canonical_format:
                 V = V.copy()
                 V.sum_duplicates()
-            # SciPy picks the index width by its own rules: it is not data
+            # SciPy chooses the width of the indices, which is not data.
             parts = [V.indptr.astype(np.int64), V.indices.astype(np.int64), V.data]
         else:
             parts = [V]
@@ -161,7 +161,7 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What is known of a set before it is loaded: a line of a listing."""
+    """The description of a data set before it is loaded."""
 
     name: str
     shape: tuple[int, int] | None

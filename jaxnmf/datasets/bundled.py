@@ -1,4 +1,4 @@
-"""Sets that scikit-learn ships, so that they load on any machine without a network."""
+"""Data sets that scikit-learn contains, which load without a network."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Word counts of documents of the user's own."""
+"""Word counts of the user's own documents."""
 
 import codecs
 import os
@@ -20,7 +20,7 @@ DOCUMENTS = Card(
     licence="your own",
     loss="kullback-leibler",
 )
-_FITS = "a folder of .txt files, or a .txt, .csv, .tsv or .parquet file"
+_EXPECTED = "a folder of .txt files, or a .txt, .csv, .tsv or .parquet file"
 _TABLES = (".csv", ".tsv", ".parquet")
 
 
@@ -46,26 +46,26 @@ def documents(
     r"""How often each word (column) is in each document (row).
 
     Words are runs of two or more letters or digits, in lower case. With `tfidf` the
-    count c_ij of word j in document i becomes c_ij (1 + ln((1 + m) / (1 + d_j))), d_j
-    of m documents having the word, and each row is scaled to length 1. A document that
-    has none of the words kept is left out; `note` says how many were.
+    count c_ij of word j in document i becomes c_ij (1 + ln((1 + m) / (1 + d_j))), where
+    d_j of the m documents contain the word, and each row is scaled to length 1.
+    Documents without any of the words kept are omitted; `note` gives their number.
 
     Args:
       path: a folder, in which every `.txt` file, at any depth, is a document (hidden
-        files and folders are passed over); a `.txt` file, in which every line that is
-        not blank is one; or a `.csv`, `.tsv` or `.parquet` with a column of them.
-        The first folders inside a folder are the labels, if all files lie in them and
-        there are two or more.
-      column: the column with the documents; None takes the only one of text.
-      label_column: the column with their labels.
-      tfidf: weigh the counts.
-      min_df: the documents a word must be in: a share below 1, a number from 1 on.
-      max_df: the documents it may be in: a share up to 1, a number above.
-      max_words: keep so many words, the most frequent.
-      stop_words: words to leave out: "english" (scikit-learn's list), "none", or a
+        files and folders are ignored); a `.txt` file, in which every line that is not
+        blank is one; or a `.csv`, `.tsv` or `.parquet` with a column of them. The
+        subfolders of a folder are the labels, if it has two or more and every file
+        is in one.
+      column: the column of the documents; None for the only column of text.
+      label_column: the column of their labels.
+      tfidf: whether to weight the counts.
+      min_df: the fewest documents that contain a word: a share (below 1) or a number.
+      max_df: the most documents that contain it: a share (up to 1) or a number.
+      max_words: the number of words to keep, the most frequent.
+      stop_words: words to exclude: "english" (scikit-learn's list), "none", or a
         list of them.
-      ngrams: count runs of up to so many words.
-      encoding: how the text files are encoded.
+      ngrams: the length, in words, of the longest phrases to count.
+      encoding: the encoding of the text files.
 
     Returns:
       The data set: V a float32 `csr_array`, `column_names` the words, `row_names` the
@@ -74,10 +74,10 @@ def documents(
 
     Raises:
       ValueError: there are no documents, a file cannot be read, no word is left, or an
-        option does not fit.
+        option is out of its range.
     """
     if not isinstance(path, str | os.PathLike):
-        raise ValueError(f"path: {path!r} is not a path; {_FITS} would fit")
+        raise ValueError(f"path: {path!r} is not a path; expected {_EXPECTED}")
     place = Path(path).expanduser()
     codec = _codec(encoding)
     settings = {
@@ -137,19 +137,19 @@ def _counted(
     vectorizer = kind(dtype=np.float32, **settings)
     try:
         V = csr_array(vectorizer.fit_transform(texts))
-    except ValueError:  # raised only where no word is left, for one reason or another
+    except ValueError:  # raised only where no word is left
         analyse = vectorizer.build_analyzer()
         words = {word for text in texts for word in analyse(text)}
         if not words:
             raise ValueError(
-                f"path: the {len(texts)} documents of '{place}' hold no word that is "
-                "not a stop word; text, or stop_words='none', would fit"
+                f"path: the {len(texts)} documents of '{place}' contain no word that "
+                "is not a stop word; set stop_words='none' to count stop words"
             ) from None
         raise ValueError(
-            f"min_df, max_df: {settings['min_df']} and {settings['max_df']} leave none "
-            f"of the {len(words)} words of {len(texts)} documents (a float is a share "
-            "of the documents, a whole number so many); a lower min_df or a higher "
-            "max_df would fit"
+            f"min_df, max_df: {settings['min_df']} and {settings['max_df']} exclude "
+            f"all {len(words)} words of the {len(texts)} documents (a float is a share "
+            "of the documents, an integer their number); set a lower min_df or a "
+            "higher max_df"
         ) from None
     return V, tuple(map(str, vectorizer.get_feature_names_out()))
 
@@ -163,14 +163,16 @@ def _read(
     from jaxnmf.files.texts import read_text, read_text_table
 
     if not place.exists():
-        raise ValueError(f"path: '{place}' does not exist; {_FITS} would fit")
+        raise ValueError(f"path: '{place}' does not exist; expected {_EXPECTED}")
     if place.is_dir():
         return _folder(place, codec)
     if place.suffix.lower() == ".txt":
         lines = list(enumerate(read_text(place, codec).split("\n"), start=1))
         lines = [(number, line) for number, line in lines if line.strip()]
         if not lines:
-            raise ValueError(f"path: '{place}' is blank; one document a line would fit")
+            raise ValueError(
+                f"path: '{place}' is empty; expected one document per line"
+            )
         return _Documents(
             [line for _, line in lines], [str(number) for number, _ in lines]
         )
@@ -178,7 +180,7 @@ def _read(
         texts, labels = read_text_table(place, column, label_column, codec)
         rows = [str(row) for row in range(1, len(texts) + 1)]
         return _Documents(texts, rows, labels)
-    raise ValueError(f"path: '{place}' is none of these: {_FITS}")
+    raise ValueError(f"path: '{place}' has an unknown suffix; expected {_EXPECTED}")
 
 
 def _folder(place: Path, codec: str) -> _Documents:
@@ -189,14 +191,15 @@ def _folder(place: Path, codec: str) -> _Documents:
         for file in place.rglob("*")
         if file.suffix.lower() == ".txt" and file.is_file()
     ]
-    # A name sorts the same on every system once it is text.
+    # As text, names have the same order on every system.
     files = sorted(
         (file for file in files if not any(part[0] == "." for part in file.parts)),
         key=Path.as_posix,
     )
     if not files:
         raise ValueError(
-            f"path: the folder '{place}' holds no .txt file; one a document would fit"
+            f"path: the folder '{place}' contains no .txt file; expected one "
+            "per document"
         )
     labels = [file.parts[0] for file in files if len(file.parts) > 1]
     labelled = len(labels) == len(files) and len(set(labels)) > 1
@@ -215,24 +218,23 @@ def _codec(encoding: Any) -> str:
         name = codecs.lookup(encoding).name
     except (LookupError, TypeError):
         raise ValueError(
-            f"encoding: {encoding!r} is not known; 'utf-8' or 'latin-1' would fit"
+            f"encoding: {encoding!r} is unknown; expected a codec of Python, such as "
+            "'utf-8' or 'latin-1'"
         ) from None
-    return "utf-8-sig" if name == "utf-8" else name  # a byte order mark is no word
+    return "utf-8-sig" if name == "utf-8" else name  # a byte order mark is not a word
 
 
 def _count(name: str, value: Any, *, optional: bool = False) -> int | None:
     if value is None and optional:
         return None
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        none = ", or None," if optional else ""
-        raise ValueError(
-            f"{name}: {value!r} does not fit; a whole number ≥ 1{none} would"
-        )
+        none = " or None" if optional else ""
+        raise ValueError(f"{name}={value!r} must be an integer ≥ 1{none}")
     return int(value)
 
 
 def _limit(name: str, value: Any, counts_from: int) -> int | float:
-    """As scikit-learn has it: an int is a number of documents, a float a share."""
+    """As in scikit-learn, an int is a number of documents, a float a share."""
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if number and value >= counts_from and value == int(min(value, 2**62)):
         return int(value)
@@ -240,8 +242,8 @@ def _limit(name: str, value: Any, counts_from: int) -> int | float:
         return float(value)
     below = "below" if counts_from == 1 else "up to"
     raise ValueError(
-        f"{name}: {value!r} does not fit; a share of the documents ({below} 1) or a "
-        f"whole number of them (from {counts_from} on) would"
+        f"{name}={value!r} must be a share of the documents ({below} 1) or their "
+        f"number, an integer ≥ {counts_from}"
     )
 
 
@@ -253,6 +255,5 @@ def _stop_words(value: Any) -> Any:
         if all(isinstance(word, str) for word in words):
             return words
     raise ValueError(
-        f"stop_words: {value!r} does not fit; 'english', 'none' or a list of words "
-        "would"
+        f"stop_words={value!r} must be 'english', 'none' or a list of words"
     )

@@ -30,14 +30,14 @@ def file(
         `.npz`: what `numpy.savez` writes (its one 2-D array, or `key`), or
         `scipy.sparse.save_npz`;
         `.csv`, `.tsv`: numbers, with or without a header; a first column of text, or
-        one under an empty header, holds the row names;
+        one under an empty header, contains the row names;
         `.parquet`: columns of numbers, the row names as in `.csv`;
         `.mtx`: Matrix Market, sparse or dense.
-        Nothing is ever unpickled.
-      key: the array to take from an `.npz`.
-      header: whether the first line of a `.csv` or `.tsv` names the columns. None
-        finds out: it does if it has text beyond its first cell, or in its first cell
-        over a column of numbers, or if its first cell is empty.
+        Pickled data are never loaded.
+      key: the name of the array in an `.npz`.
+      header: whether the first line of a `.csv` or `.tsv` names the columns. With
+        None it does if it has text after its first cell, or in its first cell above a
+        column of numbers, or if its first cell is empty.
 
     Returns:
       The data set, named after the file. Sparse formats stay sparse.

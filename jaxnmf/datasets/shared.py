@@ -1,10 +1,10 @@
-"""The sets of a folder with a manifest, named by the environment variable JAXNMF_DATA.
+"""Data sets in the folder that the environment variable JAXNMF_DATA names.
 
-`manifest.json` holds `{"datasets": [entry, ...]}`. An entry has `name`, `file` (an
+`manifest.json` contains `{"datasets": [entry, ...]}`. An entry has `name`, `file` (an
 `.npz` without pickles), `shape`, `keys` (each array's shape and dtype) and, as text,
-`what`, `source`, `licence`, `rank`, `note`; also `sha256` of the file. What a set is
-follows from its keys alone: the matrix is `X`, or the arrays of a CSR matrix, or the
-triplets `user`, `item`, `rating`; the other keys say what its axes mean.
+`what`, `source`, `licence`, `rank`, `note`; also `sha256` of the file. The keys
+determine the kind of a data set: the matrix is `X`, the arrays of a CSR matrix, or the
+triplets `user`, `item`, `rating`; the other keys describe its axes.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from jaxnmf.datasets.base import Card, Dataset, Truth, as_float
 VARIABLE = "JAXNMF_DATA"
 MANIFEST = "manifest.json"
 
-# The first key that an entry has tells its kind, and with it the loss of its field:
+# The first of these keys in an entry determines its kind, and so its usual loss:
 # Kullback-Leibler for counts (Poisson), for expression [Brunet2004] and for magnitude
 # spectrograms [Smaragdis2003].
 _KINDS = {
@@ -35,12 +35,12 @@ _KINDS = {
     "audio": ("audio", "kullback-leibler"),
     "height": ("images", "frobenius"),
 }
-# Keys with one name or number a component: how many is the rank of the truth.
+# Keys with one name or number for each component; their length is the true rank.
 _RANKS = {"label_names": 0, "material_names": 0, "W_true": 1}
 
 
 def cards() -> dict[str, Card]:
-    """The sets of the folder by name; none if JAXNMF_DATA names no folder.
+    """The cards of the data sets in the folder; none if JAXNMF_DATA is not set.
 
     Raises:
       ValueError: the manifest cannot be read.
@@ -49,19 +49,19 @@ def cards() -> dict[str, Card]:
 
 
 def shared(name: str) -> Dataset:
-    """The set `name` of the folder.
+    """Load a data set of the folder.
 
     Ratings are `jaxnmf.Observed`: the entries without a rating are unknown, not zero.
 
     Raises:
-      ValueError: no such set, or its file is missing, damaged, or of another checksum
-        than the folder states.
+      ValueError: the name is unknown, or the file is missing, damaged, or differs
+        from the checksum in the folder.
     """
     listed = {entry["name"]: (path, entry) for path, entry in _listed()}
     if name not in listed:
         raise ValueError(
-            f"name: no set {name!r}; set {VARIABLE} to a folder with {MANIFEST} "
-            "that lists it"
+            f"name: unknown data set {name!r}; set {VARIABLE} to a folder with a "
+            f"{MANIFEST} that lists it"
         )
     path, entry = listed[name]
     _verify(path, entry)
@@ -90,8 +90,8 @@ def _listed() -> list[tuple[Path, dict[str, Any]]]:
         return [(folder / entry["file"], entry) for entry in entries]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{VARIABLE}: '{path}' is not a manifest ({error!r}); a JSON object with "
-            'a list "datasets" would fit'
+            f"{VARIABLE}: '{path}' is not a manifest ({error!r}); expected a JSON "
+            'object with a list "datasets"'
         ) from error
 
 
@@ -107,8 +107,8 @@ def _card(entry: dict[str, Any]) -> Card:
         m, n = (int(size) for size in entry["shape"])
     except (KeyError, TypeError, ValueError):
         raise ValueError(
-            f"{VARIABLE}: {MANIFEST} gives {entry.get('name')!r} no shape; "
-            '"shape": [m, n] would fit'
+            f"{VARIABLE}: {MANIFEST} has no shape for {entry.get('name')!r}; "
+            'expected "shape": [m, n]'
         ) from None
     return Card(
         name=entry["name"],
@@ -136,7 +136,7 @@ def _verify(path: Path, entry: dict[str, Any]) -> None:
     for where, digest in stated.items():
         if digest is not None and digest != found:
             raise ValueError(
-                f"{VARIABLE}: '{path}' has SHA-256 {found}, but {where} states "
+                f"{VARIABLE}: '{path}' has SHA-256 {found}, but {where} has "
                 f"{digest}: the file is damaged or of another version"
             )
 
@@ -157,7 +157,7 @@ def _matrix(arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _axes(V: Any, arrays: dict[str, np.ndarray], entry: dict) -> dict[str, Any]:
-    """What the rows, the columns and the components mean, as attributes."""
+    """The attributes that describe the rows, the columns and the components."""
     m, n = V.shape
     found: dict[str, Any] = {
         "row_names": _names(arrays, "sample_names"),

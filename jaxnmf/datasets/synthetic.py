@@ -1,4 +1,4 @@
-"""Planted factors: data whose W and H are known, of any size, dense or sparse."""
+"""Synthetic data with planted factors, of any size, dense or sparse."""
 
 import math
 import numbers
@@ -37,19 +37,19 @@ def synthetic(
     r"""V = W H from planted factors, with noise, dense or sparse.
 
     Each entry of W and H is 0 with probability `sparsity`, else exponentially
-    distributed; no row and no column of either is left empty. Both are scaled alike so
-    that W H has the mean entry `mean`. Dense V (`density = 1`):
+    distributed; no row or column of either is empty. Both are scaled by the same
+    number, so that the mean entry of W H is `mean`. Dense V (`density = 1`):
 
     - `none`: V = W H
     - `gaussian`: V = max(W H + N, 0), ‖N‖_F = noise_level · ‖W H‖_F before the cut
     - `poisson`: V_ij ~ Poisson((W H)_ij)
 
-    Sparse V (`density < 1`): a CSR array with about density · m · n non-zeros (less
-    those that Gaussian noise cuts to 0), with no m×n array made on the way:
+    Sparse V (`density < 1`): a CSR array with about density · m · n non-zeros (fewer
+    where Gaussian noise gives 0), without an m×n array in memory:
 
     - `none`, `gaussian`: V = B ∘ (W H + N), where B keeps each non-zero of W H with the
-      same probability c. Read as missing outside B, W H is exact; read as zero,
-      E[V] = c W H (without noise).
+      same probability c. If the entries outside B are unknown, W H is exact; if
+      they are zeros, E[V] = c W H (without noise).
     - `poisson`: V_ij ~ Poisson((W H)_ij) over the whole matrix, as in text counts. By
       superposition, component k draws Poisson(Σ_i W_ik Σ_j H_kj) tokens, each at row i
       with probability ∝ W_ik and column j ∝ H_kj; V counts them. The mean of W H is
@@ -64,15 +64,16 @@ def synthetic(
       sparsity: share of zeros in W and H, in [0, 1). NMF is identifiable only when
         the factors have zeros.
       noise: "none", "gaussian" or "poisson".
-      noise_level: relative size of Gaussian noise; the others do not use it.
-      mean: mean entry of W H; None is 1, or with Poisson noise what density < 1 asks.
+      noise_level: relative size of Gaussian noise; unused otherwise.
+      mean: mean entry of W H; None for 1, or with Poisson noise and density < 1 for the
+        mean that gives the density.
       seed: of `numpy.random.default_rng`.
 
     Returns:
       The data set, in float64, with the planted factors as `truth`.
 
     Raises:
-      ValueError: a setting is out of its range, or W H has too few non-zeros for
+      ValueError: an option is out of its range, or W H has too few non-zeros for
         `density`.
     """
     m, n, rank = _count("m", m), _count("n", n), _count("rank", rank)
@@ -80,13 +81,13 @@ def synthetic(
     sparsity = _number("sparsity", sparsity, "in [0, 1)", lambda x: 0 <= x < 1)
     noise_level = _number("noise_level", noise_level, "≥ 0", lambda x: x >= 0)
     if noise not in NOISES:
-        raise ValueError(f"noise: {noise!r} is not one of {', '.join(NOISES)}")
+        raise ValueError(f"noise={noise!r} must be one of {', '.join(NOISES)}")
     if mean is not None:
         mean = _number("mean", mean, "> 0", lambda x: x > 0)
         if noise == "poisson" and density < 1:
             raise ValueError(
-                f"mean: {mean} cannot be set beside density {density} with Poisson "
-                "noise, where the density sets the mean: leave it None"
+                f"mean={mean} with Poisson noise and density={density}, which sets "
+                "the mean; expected mean=None"
             )
     rng = np.random.default_rng(_count("seed", seed, least=0))
 
@@ -148,8 +149,8 @@ def _at_random(rng, W, H, density: float, share: float = 1.0) -> np.ndarray:
     reach = share * np.mean(values > 0)
     if density > reach:
         raise ValueError(
-            f"density: {density} is more than the planted W H allows, about "
-            f"{reach:.3g}: take a lower sparsity or a higher rank"
+            f"density={density}: the planted W H allows at most about {reach:.3g}; use "
+            "a lower sparsity or a higher rank"
         )
     return values
 
@@ -170,7 +171,7 @@ def _sampled(rng, W: np.ndarray, H: np.ndarray, density: float, level: float):
 
 def _distinct(rng, size: int, count: int) -> np.ndarray:
     """`count` distinct integers below `size`, in memory O(count)."""
-    if count > size // 2:  # the few left out are quicker to draw
+    if count > size // 2:  # the few excluded are faster to draw
         return np.delete(np.arange(size), _distinct(rng, size, size - count))
     drawn = np.empty(0, dtype=np.int64)
     while drawn.size < count:
@@ -184,7 +185,7 @@ def _scale_for_density(rng, W: np.ndarray, H: np.ndarray, density: float) -> flo
     """The s with E[1 − exp(−s (W H)_ij)] = density, the expectation by sampling."""
     from scipy.optimize import brentq
 
-    # counts grow without bound as the density nears the share of non-zeros of W H
+    # The counts diverge as the density approaches the share of non-zeros of W H.
     x = _at_random(rng, W, H, density, share=0.9)
     log_scale: Any = brentq(
         lambda t: np.mean(-np.expm1(-np.exp(t) * x)) - density, -50, 50
@@ -217,7 +218,7 @@ def _count(name: str, value: Any, least: int = 1) -> int:
         or not isinstance(value, numbers.Integral)
         or value < least
     ):
-        raise ValueError(f"{name}: {value!r} is not an integer of at least {least}")
+        raise ValueError(f"{name}={value!r} must be an integer ≥ {least}")
     return int(value)
 
 
@@ -228,5 +229,5 @@ def _number(name: str, value: Any, span: str, fits: Callable[[float], bool]) -> 
         or not math.isfinite(value)
         or not fits(float(value))
     ):
-        raise ValueError(f"{name}: {value!r} is not a number {span}")
+        raise ValueError(f"{name}={value!r} must be a number {span}")
     return float(value)

@@ -15,13 +15,13 @@ import numpy as np
 def read_matrix(
     path: str | os.PathLike[str], key: str | None = None, header: bool | None = None
 ) -> tuple[Any, dict[str, tuple[str, ...] | None]]:
-    """Read a matrix and the names of its axes. Nothing is ever unpickled.
+    """Read a matrix and the names of its axes. Pickled data are never loaded.
 
     Args:
       path: a file that ends in .npy, .npz, .csv, .tsv, .parquet or .mtx.
-      key: the array to take from an .npz.
-      header: whether the first line of a .csv or .tsv names the columns; None for one
-        that is recognised.
+      key: the name of the array in an .npz.
+      header: whether the first line of a .csv or .tsv names the columns; None to detect
+        it.
 
     Returns:
       The matrix, an array or CSR, and its ``row_names`` and ``column_names`` if the
@@ -36,40 +36,42 @@ def read_matrix(
     place = Path(path).expanduser()
     if not place.is_file():
         found = "is a folder" if place.is_dir() else "does not exist"
-        raise ValueError(f"path: '{place}' {found}; a file ({_SUFFIXES}) would fit")
+        raise ValueError(f"path: '{place}' {found}; expected a file ({_SUFFIXES})")
     reader = _READERS.get(place.suffix.lower())
     if reader is None:
         raise ValueError(f"path: '{place}' does not end in {_SUFFIXES}")
     if key is not None and reader is not _npz:
-        raise ValueError(f"key: '{place}' holds one array; only .npz files have keys")
+        raise ValueError(
+            f"key: '{place}' contains one array; only .npz files have keys"
+        )
     if header is not None and reader is not _text:
         raise ValueError(f"header: '{place}' is not a .csv or .tsv file")
     try:
         V, names = reader(place, key=key, header=header)
-    except _UnfitError as unfit:
-        raise ValueError(f"path: '{place}' {unfit}") from None
+    except _ContentError as error:
+        raise ValueError(f"path: '{place}' {error}") from None
     except Exception as error:  # each format fails in ways of its own
         raise ValueError(
             f"path: '{place}' cannot be read as {place.suffix} "
-            f"({type(error).__name__}: {error}); a whole file of numbers, without "
-            "pickled objects, would fit"
+            f"({type(error).__name__}: {error}); expected a complete file of numbers "
+            "without pickled objects"
         ) from error
     if V.ndim != 2 or V.dtype.kind not in "buif":
         raise ValueError(
-            f"path: '{place}' holds an array of shape {V.shape} and dtype {V.dtype}; "
-            "a 2-D array of real numbers would fit"
+            f"path: '{place}' contains an array of shape {V.shape} and dtype "
+            f"{V.dtype}; expected a 2-D array of real numbers"
         )
     return V, names
 
 
-class _UnfitError(Exception):
+class _ContentError(Exception):
     """The file was read and does not contain a matrix; the message says what it has."""
 
 
 def _npy(place: Path, **_) -> tuple[Any, dict]:
     loaded = np.load(place, allow_pickle=False)
     if not isinstance(loaded, np.ndarray):
-        raise _UnfitError("is an .npz archive under the suffix .npy; rename it")
+        raise _ContentError("is an .npz archive under the suffix .npy; rename it")
     return loaded, {}
 
 
@@ -79,7 +81,7 @@ def _npz(place: Path, key: str | None, **_) -> tuple[Any, dict]:
             opened.seek(0)
             return _sparse_npz(opened), {}
         if key is not None and key not in archive.files:
-            raise _UnfitError(
+            raise _ContentError(
                 f"has no array '{key}'; it has {', '.join(archive.files)}"
             )
         arrays = {name: archive[name] for name in ([key] if key else archive.files)}
@@ -87,10 +89,10 @@ def _npz(place: Path, key: str | None, **_) -> tuple[Any, dict]:
         return arrays[key], {}
     matrices = [name for name, array in arrays.items() if array.ndim == 2]
     if len(matrices) != 1:
-        held = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise _UnfitError(
-            f"holds {len(matrices)} 2-D arrays ({held or 'nothing'}); "
-            "one would fit, or set key to the name of the one to take"
+        listed = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise _ContentError(
+            f"contains {len(matrices)} 2-D arrays ({listed or 'no arrays'}); "
+            "expected one, or set key to the name of the array to read"
         )
     return arrays[matrices[0]], {}
 
@@ -112,7 +114,7 @@ def _mtx(place: Path, **_) -> tuple[Any, dict]:
     from scipy.sparse import csr_array
 
     with warnings.catch_warnings():
-        # It warns that its default type of sparse matrix changes: either is converted.
+        # It warns that its default sparse type will change: both are converted here.
         warnings.simplefilter("ignore", DeprecationWarning)
         loaded: Any = mmread(place)
     return csr_array(loaded) if hasattr(loaded, "tocsr") else loaded, {}
@@ -178,12 +180,12 @@ def _from_frame(frame: Any, named: bool) -> tuple[Any, dict]:
         if not is_numeric_dtype(dtype)
     ]
     if text:
-        raise _UnfitError(
-            f"has columns that are not numbers ({', '.join(text[:5])}); numbers, after "
-            "a first column of row names at most, would fit"
+        raise _ContentError(
+            f"has columns that are not numbers ({', '.join(text[:5])}); expected "
+            "numbers, optionally after a first column of row names"
         )
     if not frame.shape[1]:
-        raise _UnfitError("has no column of numbers; a table of numbers would fit")
+        raise _ContentError("has no column of numbers; expected a table of numbers")
     names = {
         "row_names": None if row_names is None else tuple(map(str, row_names)),
         "column_names": tuple(map(str, frame.columns)) if named else None,

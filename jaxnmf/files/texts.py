@@ -27,8 +27,8 @@ def read_text(file: Path, codec: str) -> str:
 def _not_encoded(file: Path, error: UnicodeDecodeError) -> ValueError:
     return ValueError(
         f"path: '{file}' is not {error.encoding} ({error.reason} at byte "
-        f"{error.start}); a file saved as UTF-8, or encoding set to what it is "
-        "(such as 'latin-1'), would fit"
+        f"{error.start}); save the file as UTF-8, or set encoding to that of the file, "
+        "such as 'latin-1'"
     )
 
 
@@ -65,14 +65,14 @@ def read_text_table(
     except Exception as error:  # each format fails in ways of its own
         raise ValueError(
             f"path: '{place}' cannot be read as {place.suffix} "
-            f"({type(error).__name__}: {error}); a whole table with a header would fit"
+            f"({type(error).__name__}: {error}); expected a table with a header"
         ) from error
     if place.suffix.lower() != ".parquet" and not isinstance(
         frame.index, pd.RangeIndex
     ):
         raise ValueError(
-            f"path: '{place}' has more cells in a row than columns; a name for "
-            "each, and quotes around text with separators in it, would fit"
+            f"path: '{place}' has rows with more cells than there are column "
+            "names; name every column, and quote text that contains separators"
         )
     frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
     listed = ", ".join(frame.columns) or "none"
@@ -92,7 +92,7 @@ def read_text_table(
             raise ValueError(
                 f"column: '{place}' has {len(candidates)} columns of text"
                 + (f" ({', '.join(candidates)})" if candidates else "")
-                + f"; name the one with the documents; its columns are {listed}"
+                + f"; set column to that of the documents; the columns are {listed}"
             )
         (column,) = candidates
     elif column not in text:
@@ -107,7 +107,7 @@ def read_text_table(
             rows = np.flatnonzero(labels.isna())
             raise ValueError(
                 f"label_column: {len(rows)} rows of {label_column!r} have no label "
-                f"(the first is row {rows[0] + 1}); one a row would fit"
+                f"(the first is row {rows[0] + 1}); expected one for each row"
             )
         # Numbers keep their order: 2 comes before 10.
         number = pd.api.types.is_numeric_dtype(labels)

@@ -61,11 +61,11 @@ def test_listing_and_importing_read_no_data():
 def test_unknown_names_options_and_values_are_refused():
     with pytest.raises(ValueError, match=r"'digit' \(did you mean 'digits'\?\)"):
         load("digit")
-    with pytest.raises(ValueError, match=r"ranks: not an option.*m, n, rank"):
+    with pytest.raises(ValueError, match=r"ranks: unknown option.*m, n, rank"):
         load("synthetic", ranks=3)
-    with pytest.raises(ValueError, match=r"size: not an option.*it has none"):
+    with pytest.raises(ValueError, match=r"size: unknown option.*options: none"):
         load("digits", size=3)
-    with pytest.raises(ValueError, match=r"path: .*cannot be loaded without"):
+    with pytest.raises(ValueError, match=r"path: .*requires this option"):
         load("file")
     assert datasets.options("synthetic")["rank"] == 5
 
@@ -107,7 +107,7 @@ def test_attributes_that_do_not_fit_are_refused(attribute, value):
     good = Dataset(
         name="x", V=np.ones((2, 3)), kind="table", about="", source="", licence=""
     )
-    with pytest.raises(ValueError, match=f"{attribute}: "):
+    with pytest.raises(ValueError, match=f"^{attribute}(: |=)"):
         dataclasses.replace(good, **{attribute: value})
 
 
@@ -236,7 +236,7 @@ def test_sparse_v_is_made_without_the_whole_matrix():
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(settings):
-    with pytest.raises(ValueError, match=f"^{next(iter(settings))}: "):
+    with pytest.raises(ValueError, match=f"^{next(iter(settings))}="):
         load("synthetic", **settings)
 
 
@@ -456,7 +456,7 @@ def test_an_entry_without_a_rating_is_unknown(tmp_path, monkeypatch):
     result = jaxnmf.factorize(loaded.V, 1, max_iter=500, tol=0)
     np.testing.assert_allclose(result.W @ result.H, 4, rtol=1e-4)
     stored = sparse.csr_array((rating, (user, item)), shape=(8, 6))
-    with pytest.raises(ValueError, match=r"'ratings' it must be jaxnmf\.Observed"):
+    with pytest.raises(ValueError, match=r"'ratings' expected jaxnmf\.Observed"):
         dataclasses.replace(loaded, V=stored)
     # The same numbers have the same checksum, in whatever order they are given.
     turned = jaxnmf.Observed(user[::-1], item[::-1], rating, (8, 6))
@@ -468,7 +468,7 @@ def test_an_entry_without_a_rating_is_unknown(tmp_path, monkeypatch):
 
 def test_a_changed_or_missing_file_is_refused(folder):
     (folder / "SHA256SUMS").write_text(f"{'0' * 64}  tiny.npz\n")
-    with pytest.raises(ValueError, match=r"tiny\.npz' has SHA-256 .*SHA256SUMS states"):
+    with pytest.raises(ValueError, match=r"tiny\.npz' has SHA-256 .*SHA256SUMS has"):
         load("tiny")
     (folder / "SHA256SUMS").unlink()
     (folder / "tiny.npz").write_bytes(b"other")
@@ -485,7 +485,9 @@ def test_a_changed_or_missing_file_is_refused(folder):
 def test_without_the_folder_its_sets_are_not_listed(monkeypatch, value):
     monkeypatch.setenv("JAXNMF_DATA", value)
     assert set(datasets.names()) == BUILT_IN
-    with pytest.raises(ValueError, match=r"set JAXNMF_DATA to a folder with manifest"):
+    with pytest.raises(
+        ValueError, match=r"set JAXNMF_DATA to a folder with a"
+    ):
         load("samson")
 
 
