@@ -253,7 +253,7 @@ def _constraints(constraints: Any) -> tuple[NonNegative, NonNegative]:
 
 
 def check_problem(problem: Problem, solver: Any) -> None:
-    """Refuse, by name and with what would fit, a combination that cannot be run."""
+    """Raise a ValueError for a combination that is not supported."""
     loss, operand = problem.loss, problem.operand
     name = getattr(solver, "name", type(solver).__name__)
     loss_name = type(loss).name or type(loss).__name__

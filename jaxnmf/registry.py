@@ -57,14 +57,14 @@ def register_solver(name: str) -> Callable[[type[T]], type[T]]:
     counts, flags and names with ``static(default)``.
 
     Raises:
-      ValueError: when the name is taken, or a field has no default.
+      ValueError: if the name is already registered, or a field has no default.
     """
 
     def decorate(cls: type[T]) -> type[T]:
         check_free("solver", name, cls, _solvers)
         for attribute in ("init", "step", "supports", "monotone"):
             if not hasattr(cls, attribute):
-                raise ValueError(f"solver {name!r} lacks {attribute}")
+                raise ValueError(f"solver {name!r} has no attribute {attribute}")
         cls = pytree(cls)
         for field in dataclasses.fields(cls):  # pyright: ignore
             if _has_no_default(field):
@@ -80,7 +80,7 @@ def register_loss(name: str) -> Callable[[Any], Any]:
     """Decorator: register a `Loss` subclass, or an entrywise function φ(v, x).
 
     Raises:
-      ValueError: when the name is taken, or it is neither of the two.
+      ValueError: if the name is already registered, or it is neither of the two.
     """
 
     def decorate(loss: Any) -> Any:
@@ -137,7 +137,7 @@ def make_solver(solver: Any, options: Mapping[str, Any] | None = None) -> Any:
     if isinstance(solver, str):
         return build("solver", solver, solver_class(solver), options or {})
     if options:
-        raise ValueError("solver_options go with a solver's name, not an instance")
+        raise ValueError("solver_options: expected a solver by name, not an instance")
     if isinstance(solver, type) or not hasattr(solver, "step"):
         raise ValueError(
             f"solver={solver!r} is neither a name ({', '.join(solvers())}) nor a "
@@ -154,7 +154,7 @@ def make_loss(loss: Any, options: Mapping[str, Any] | None = None) -> Loss:
             return build("loss", loss, listed, options or {})
         loss = listed
     if options:
-        raise ValueError("loss_options go with a loss's name, not an instance")
+        raise ValueError("loss_options: expected a loss by name, not an instance")
     if isinstance(loss, Loss):
         return loss
     if _is_function(loss):
@@ -195,10 +195,10 @@ def build(kind: str, name: str, cls: type, given: Mapping[str, Any]) -> Any:
     known = {option.name: option for option in options(cls)}
     for key, value in given.items():
         if key not in known:
-            fit = ", ".join(known) or "none"
+            listed = ", ".join(known) or "none"
             raise ValueError(
                 f"{kind} {name!r} has no option {key!r}"
-                f"{suggestion(key, known)}; its options: {fit}"
+                f"{suggestion(key, known)}; its options: {listed}"
             )
         unset = value is None and known[key].default is None
         if not (unset or _fits(value, known[key].type)):
@@ -251,7 +251,7 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if kind is float:
-        # An array is a float setting too: that is how settings become lanes.
+        # Arrays too: settings become lanes as arrays.
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number or hasattr(value, "dtype")
     return kind is Any or not isinstance(kind, type) or isinstance(value, kind)

@@ -33,7 +33,7 @@ def one_by_one(v: Any, x: Any) -> Any:
 
 
 # Name: what differs from a good call, and the words of its refusal: the argument, what
-# was found, what would fit.
+# was found, what is expected.
 CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     # --- V
     "V negative": ({"V": with_entry(-1)}, ["V", "negative", "-1", "≥ 0"]),

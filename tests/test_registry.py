@@ -88,7 +88,7 @@ def test_a_class_without_the_protocol_is_refused(lacking):
         "monotone": False,
     }
     del whole[lacking]
-    with pytest.raises(ValueError, match=f"'part' lacks {lacking}"):
+    with pytest.raises(ValueError, match=f"'part' has no attribute {lacking}"):
         registry.register_solver("part")(type("Part", (), whole))
     assert "part" not in registry.solvers()
 
@@ -166,7 +166,7 @@ def test_an_unknown_option_names_the_nearest_and_all():
 def test_an_instance_takes_no_options_and_is_returned_as_it_is():
     solver = HALS(inner=2)
     assert registry.make_solver(solver) is solver
-    with pytest.raises(ValueError, match="solver_options go with a solver's name"):
+    with pytest.raises(ValueError, match="solver_options: expected a solver by name"):
         registry.make_solver(solver, {"inner": 1})
 
 

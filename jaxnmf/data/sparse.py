@@ -17,21 +17,21 @@ from jaxnmf.types import pytree, static
 
 # Columns of a sparse product on a CPU come in multiples of this.
 CPU_COLUMNS = 8
-# Components to a pass over the stored entries.
+# Components in each pass over the stored entries.
 COMPONENTS = 4
-# From this density × p on, blocks of X are faster than gathers; entries of a block.
+# The density × p from which blocks of X are faster than gathers; entries of a block.
 BLOCKS_FROM = 1.0
 X_BLOCK = 2**18
 
 
 @pytree
 class CSR:
-    """Compressed rows, with the row of each entry written out as well.
+    """A matrix in compressed rows, with the row of each entry too.
 
     ``order`` is the position of each entry in the other orientation; ``padded`` is the
-    pattern once more, where there is no compiled product. Where there are many columns
-    the entries are in ``blocks`` of them, each with all rows, so that what a block
-    reads of a dense factor stays in the cache.
+    pattern in padded rows, for a platform without a compiled product. Many columns are
+    divided into ``blocks``, each with all rows, so that the part of a dense factor that
+    a block reads stays in the cache.
     """
 
     data: Float[Array, " nnz"]
@@ -45,7 +45,7 @@ class CSR:
     blocks: int = static(1)
 
     def padded_to(self, rows: int, columns: int) -> CSR:
-        """The same entries with more rows and columns, which store nothing."""
+        """The same entries with more rows and columns, all empty."""
         indptr = np.asarray(self.indptr)
         starts = indptr[:-1].reshape(self.blocks, -1)
         ends = np.append(starts[1:, :1], indptr[-1:])[:, None]
@@ -70,10 +70,10 @@ class CSR:
 
 @pytree
 class Sparse:
-    """A sparse V whose absent entries are zeros, or with weights unknown.
+    """A sparse V, whose absent entries are zeros, or unknown where it has weights.
 
-    Holds V and Vᵀ by rows, so that either product is a product of a CSR matrix
-    with a thin dense one. Costs O(nnz·p) a product and never holds m×n numbers.
+    Stores V and Vᵀ by rows, so that either product is that of a CSR matrix and a thin
+    dense one. A product costs O(nnz·p), and no m×n array is ever formed.
     """
 
     csr: CSR
@@ -92,7 +92,7 @@ class Sparse:
 
     @property
     def entries(self) -> int:
-        """How many numbers a product reads."""
+        """The number of entries that a product reads."""
         return self.csr.data.shape[0]
 
     @property
@@ -110,7 +110,7 @@ class Sparse:
         )
 
     def padded_to(self, rows: int, columns: int) -> Sparse:
-        """V with more rows and columns, which store nothing."""
+        """V with more rows and columns, all empty."""
         return dataclasses.replace(
             self,
             csr=self.csr.padded_to(rows, columns),
@@ -150,10 +150,10 @@ class Sparse:
         return self.csr_t.matmul(left.T, self.csr_t.weights).T
 
     def residual(self, fixed: Float[Array, "p m"], free: Float[Array, "p n"]) -> Sparse:
-        """V − fixedᵀ free at the known entries, of data observed in part: what is
-        absent as a zero would be no zero any more."""
+        """V − fixedᵀ free at the known entries, for data observed in part alone: the
+        residual at the zeros of a sparse V is not zero."""
         if self.kind == "sparse":
-            raise TypeError("a sparse V less a product is not sparse")
+            raise TypeError("the residual of a sparse V is not sparse")
         data = self.csr_t.data - self._product(fixed, free)
         turned = taken(data, self.csr.order)
         return dataclasses.replace(
@@ -165,7 +165,7 @@ class Sparse:
     def map_sum(
         self, fn: EntryFn, fixed: Float[Array, "p m"], *frees: Any
     ) -> jax.Array:
-        """Σ fn(v, x…) over the stored entries alone."""
+        """Σ fn(v, x…) over the stored entries."""
         return _blocked_sum(self._at_stored(fn, fixed, *frees))
 
     def map_dot(self, fn: EntryFn, fixed: Any, free: Any) -> tuple[jax.Array, ...]:
@@ -177,7 +177,7 @@ class Sparse:
         self, fn: EntryFn, fixed: Any, free: Any
     ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
         ys = self._at_stored(fn, fixed, free)
-        # To put y in the other order is cheaper than to find x again.
+        # Reordering y is cheaper than computing x again.
         turned = [taken(y, self.csr.order) for y in ys]
         return (
             tuple(self.csr_t.matmul(fixed.T, y).T for y in ys),
@@ -197,21 +197,22 @@ class Sparse:
         """x at the stored entries, in the order of Vᵀ's rows."""
         m, n = self.shape
         dense = self.entries * fixed.shape[0] >= BLOCKS_FROM * m * n
-        dense = dense and self.csr_t.blocks == 1  # X's rows are all together then
+        dense = dense and self.csr_t.blocks == 1  # the rows of X are then contiguous
         return (self._from_blocks if dense else self._gathered)(fixed, free)
 
     def _gathered(self, fixed: Any, free: Any) -> Float[Array, " nnz"]:
         """x at the stored entries, component by component.
 
-        Two gathers of nnz numbers at a time beat one of nnz × p on a CPU, and hold p
-        times less. Four components to a pass over the indices are three times faster
-        than one, and eight are no better (`experiments/benchmarks`).
+        On a CPU, two gathers of nnz numbers at a time are faster than one of nnz × p,
+        and need p times less memory. Four components in each pass over the indices are
+        three times faster than one, and eight are not faster
+        (`experiments/benchmarks`).
         """
         csr = self.csr_t
         size = min(len(fixed), COMPONENTS)
 
         def blocks(X: Any) -> Any:
-            # Cut beforehand, not by unrolling the loop, which is not fused as well.
+            # Divided beforehand: an unrolled loop is fused less well.
             X = jnp.pad(X, ((0, -len(X) % size), (0, 0)))
             return X.reshape(-1, size, X.shape[1])
 
@@ -225,10 +226,10 @@ class Sparse:
         return jax.lax.fori_loop(0, len(left), add, jnp.zeros_like(csr.data))
 
     def _from_blocks(self, fixed: Any, free: Any) -> Float[Array, " nnz"]:
-        """x at the stored entries, taken from blocks of Xᵀ's rows.
+        """x at the stored entries, gathered from blocks of Xᵀ's rows.
 
-        2mnp operations as one product of matrices, and one gather an entry where
-        `_gathered` has 2p: faster from a few per cent of entries on.
+        2mnp operations in products of matrices and one gather for each entry, where
+        `_gathered` has 2p: faster from a density of a few per cent.
         """
         csr, (m, n) = self.csr_t, self.shape
         size = min(n, max(1, X_BLOCK // m))
@@ -248,7 +249,7 @@ class Sparse:
                 )
                 row = row - first
                 new = X.at[row, column].get(mode="clip")
-                # A part may reach into the blocks beside this one.
+                # A part may extend into the neighbouring blocks.
                 new = jnp.where((row >= 0) & (row < size), new, old)
                 return jax.lax.dynamic_update_slice_in_dim(x, new, start, 0)
 
@@ -259,20 +260,20 @@ class Sparse:
 
 
 def _blocked_sum(x: jax.Array, size: int = 1024) -> jax.Array:
-    """Σx in two levels, since one long float32 sum drifts."""
+    """Σx in two levels, since one long sum in float32 loses digits."""
     padded = jnp.pad(x, (0, -x.shape[0] % size))
     return padded.reshape(-1, size).sum(1).sum()
 
 
 def _csr_matmul(data: Any, indices: Any, indptr: Any, right: Any, columns: int) -> Any:
-    """CSR times dense. Lanes that share the pattern are folded into one product.
+    """CSR times dense. Lanes with the same pattern are combined in one product.
 
-    The compiled kernel takes no batch dimension: a batch of right-hand sides
-    becomes more columns, and a batch of values is processed in turn. On a CPU it is
-    up to four times faster where the columns fill whole vectors: 20 columns take 4.7 ms
-    of half a million entries, and 24 take 1.1.
+    The compiled kernel does not support a batch dimension: a batch of right-hand sides
+    becomes more columns, and a batch of values is processed in sequence. On a CPU it
+    is up to four times faster where the columns fill whole vectors: with half a million
+    entries, 20 columns take 4.7 ms and 24 take 1.1 ms.
     """
-    # Imported here: it takes half as long as jax itself.
+    # Imported here, since the import takes half as long as that of jax.
     from jax.experimental import sparse as jsparse
 
     shape = (indptr.shape[0] - 1, columns)

@@ -23,9 +23,9 @@ class Loss:
       name: in the registry.
       quadratic: whether it is ½‖V − X‖², for which solvers may work on Gram and cross
         products.
-      unit_plus: whether b = 1 everywhere, so that Wᵀb is a sum and takes no product.
-      has_split: whether `split` is the loss's own, and not by automatic
-        differentiation.
+      unit_plus: whether b = 1 everywhere, so that Wᵀb is a sum and needs no product.
+      has_split: whether the loss defines `split`, which is otherwise computed by
+        automatic differentiation.
       separable_zeros: whether Σφ(0, x) over all entries has a closed form
         (`zero_total`), so that a sparse V costs only its stored entries. Unless it is
         ``quadratic``, such a loss needs a(0, x) = 0, ``unit_plus``, and a `zero_total`
@@ -96,7 +96,7 @@ class BetaDivergence(Loss):
         if self.beta == 0:
             return ratio - jnp.log(safe) - 1
         b = self.beta
-        # x^β times a function of v/x: the three powers never overflow apart.
+        # x^β times a function of v/x: the three powers alone could overflow.
         return x**b * ((ratio**b - 1) - b * (ratio - 1)) / (b * (b - 1))
 
     def split(self, v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:

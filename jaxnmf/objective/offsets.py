@@ -1,12 +1,12 @@
-"""Offsets of rows and columns, inside the non-negative model.
+"""Offsets of rows and columns, as components of the model.
 
-V_ij ≈ b_i + c_j + Σ_k w_ik h_kj is W'H' with two more components, each with one side
-held at one: W' = [b, 1, W] and H' = [1; c; H]. So every solver fits the offsets with
-the factors, for every loss, and they are non-negative as those are.
+V_ij ≈ b_i + c_j + Σ_k w_ik h_kj is W'H' with two more components, in each of which
+one factor is held at one: W' = [b, 1, W] and H' = [1; c; H]. Every solver therefore
+fits the offsets together with the factors, for every loss, and they are non-negative.
 
 An l2 penalty shrinks b and c to a share of the mean of V: a row or column with few
-known entries is then predicted like the others, where shrinking to zero would predict
-zeros. Factors may be shrunk to the mean for the same reason.
+known entries is then predicted near the mean instead of near zero. Factors may be
+shrunk to the mean for the same reason.
 
 Reference: Koren, Bell & Volinsky, "Matrix factorization techniques for recommender
 systems", Computer 42 (2009) [Koren2009], for offsets of users and items.
@@ -28,17 +28,18 @@ FIRST = 2  # the index of the first component that is not an offset
 # Chosen by validation on ratings from half a star to five.
 OFFSET_WEIGHTS = (5.0, 3.0)
 TOWARD = ("zero", "mean")
-SHARE = 0.25  # of the mean of V that W H has at the start where there are offsets
-SPREAD = 0.2  # of a random start around its level, relative to that
+# The mean of W H at the start of a fit with offsets, relative to that of V.
+SHARE = 0.25
+SPREAD = 0.2  # of a random start around its mean, relative to that
 
 
 class Levels(NamedTuple):
-    """The values that l2 shrinks to, and that a start has.
+    """The values that l2 shrinks to, which are also those of a start.
 
     Attributes:
-      share: of the mean of V that W H has.
-      entry: of an entry of W and H, 0 unless they are shrunk to the mean.
-      half: of each offset.
+      share: the mean of W H, relative to that of V.
+      entry: the value of an entry of W or H, 0 unless they are shrunk to the mean.
+      half: the value of an offset.
     """
 
     share: float
@@ -70,19 +71,18 @@ def with_offsets(
 
     Args:
       problem: over data observed in part, without offsets.
-      rank: p; the factors have two rows more where there are offsets.
+      rank: p; with offsets, the factors have two more rows.
       offsets, toward: as for `levels`.
 
     Raises:
-      ValueError: for offsets with a constraint that ties the components of a factor.
+      ValueError: for offsets with a constraint that couples the components of a factor.
     """
     dtype = problem.operand.dtype
     _, entry, half = levels(problem.operand, rank, offsets, toward)
     if offsets is not None and "simplex" in [P.name for P in problem.projects]:
         raise ValueError(
-            f"offsets={offsets} with the constraint 'simplex': a sum to one leaves no "
-            "room for offsets, which are components of their own; use 'nonnegative' or "
-            "'box'"
+            f"offsets={offsets} with the constraint 'simplex': offsets are components "
+            "too, which must not count in a sum to one; use 'nonnegative' or 'box'"
         )
     if offsets is None:
         penalties = tuple(
@@ -129,9 +129,9 @@ def start_with_offsets(
 
     Args:
       operand: V, observed in part.
-      factors: of rank p; those returned have two rows more where there are offsets.
+      factors: of rank p; with offsets, those returned have two more rows.
       offsets, toward: as for `levels`.
-      drawn: whether the factors were drawn at random, so that their level may change.
+      drawn: whether the factors were drawn at random, so that they may be rescaled.
     """
     dtype = operand.dtype
     share, entry, half = levels(operand, len(factors.H), offsets, toward)

@@ -26,7 +26,7 @@ class Problem:
     that one function is the half-step of both factors.
 
     Attributes:
-      operand: V. As for every field, a pytree may have tracers in its place.
+      operand: V; in transformations of jax, tracers may take its place.
       loss: D.
       projects: the projections on the feasible sets of W and of H.
       penalties: on W and on H.
@@ -47,7 +47,7 @@ class Problem:
         constraints: tuple[NonNegative, NonNegative] | None = None,
         held: tuple[Any, Any] | None = None,
     ) -> Problem:
-        """A problem with every number in the precision of V.
+        """Make a problem, its numbers in the precision of V.
 
         Args:
           operand: V.
@@ -90,7 +90,7 @@ class Problem:
         return self.penalties[1]
 
     def start(self, factors: Factors) -> Factors:
-        """Feasible factors to start from, of the same directions as these."""
+        """Feasible initial factors, with the directions of these."""
         pairs = zip(self.projects, factors, strict=True)
         return Factors(*(project.start(jnp.asarray(X)) for project, X in pairs))
 
@@ -98,8 +98,8 @@ class Problem:
         """The objective, summed from the entries themselves.
 
         ‖V‖² − 2⟨cross, H⟩ + ⟨gram, HHᵀ⟩ would be cheaper and lose every digit in
-        float32 once the fit is good. For a sparse V the stored entries are summed
-        against φ(0, x), whose sum over all entries has a closed form.
+        float32 once the fit is good. For a sparse V, φ(v, x) − φ(0, x) is summed
+        over the stored entries, and φ(0, x) over all entries in closed form.
         """
         Wt, H = factors
         fit = self.operand.map_sum(self._pointwise, Wt, H)
@@ -190,7 +190,7 @@ class Problem:
         new: FreeFactor,
     ) -> jax.Array:
         """objective(new) − objective(free), summed from the changes of the entries: a
-        difference of two objectives would lose the digits."""
+        difference of two objectives would lose its digits to cancellation."""
         if self.by_gram:
             return self.quadratic_change(*self.quadratic(fixed), free, new)
         fit = self.operand.map_sum(
@@ -227,7 +227,7 @@ class Problem:
         x ≥ 0 the min(x, g) of the conditions x ≥ 0, g ≥ 0, x·g = 0. The entries x of a
         component are in units of their mean, and its gradient g in units of the mean of
         its positive part ``plus``: so the residual depends neither on the scale of V
-        nor on how a component's scale is shared between W and H. The mean is over the
+        nor on how a component's scale is divided between W and H. The mean is over the
         present entries.
         """
         minus, plus = self.gradients(factors)

@@ -48,11 +48,13 @@ def relative_error(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> f
     m, n = V.shape
     p = W.shape[1]
     if W.shape[0] != m:
-        raise ValueError(f"W: shape {W.shape} does not fit V {V.shape}; ({m}, p) would")
+        raise ValueError(
+            f"W: shape {W.shape} does not fit V {V.shape}; expected ({m}, p)"
+        )
     if H.shape != (p, n):
         raise ValueError(
             f"H: shape {H.shape} does not fit V {V.shape} and W {W.shape}; "
-            f"({p}, {n}) would"
+            f"expected ({p}, {n})"
         )
     if weights is not None:
         return _weighted_error(V, W, H, _weights_of(V, weights))

@@ -485,9 +485,7 @@ def test_a_changed_or_missing_file_is_refused(folder):
 def test_without_the_folder_its_sets_are_not_listed(monkeypatch, value):
     monkeypatch.setenv("JAXNMF_DATA", value)
     assert set(datasets.names()) == BUILT_IN
-    with pytest.raises(
-        ValueError, match=r"set JAXNMF_DATA to a folder with a"
-    ):
+    with pytest.raises(ValueError, match=r"set JAXNMF_DATA to a folder with a"):
         load("samson")
 
 

@@ -59,7 +59,7 @@ class LaneJob:
         if growth := specification.record_growth:
             raise ValueError(
                 f"record_growth={growth!r}: lanes are recorded every record_every "
-                "iterations; 0 would fit"
+                "iterations; expected 0"
             )
         stop = specification.stop
         for name, value, never in (
@@ -68,8 +68,8 @@ class LaneJob:
         ):
             if value != never:
                 raise ValueError(
-                    f"stop.{name}={value!r}: lanes stop by max_iter and tol; null "
-                    "would fit"
+                    f"stop.{name}={value!r}: lanes stop by max_iter and tol; "
+                    "expected null"
                 )
 
     @property
