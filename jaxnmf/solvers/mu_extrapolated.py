@@ -28,7 +28,7 @@ class ExtrapolatedMU(Alternating):
 
     With H₋ the factor before its last update: Ĥ = H + b [H − H₋]₊, then one
     multiplicative update from there, H⁺ = max(floor, Ĥ ∘ (minus / plus)^γ) with the
-    gradient plus − minus taken at Ĥ. Only what grew is extrapolated, so Ĥ is never
+    gradient plus − minus taken at Ĥ. Only entries that grew are extrapolated, so Ĥ is never
     negative and the majoriser at Ĥ still holds. b = min((t − 1) / t⁺, bound /
     (i^¾ ‖[H − H₋]₊‖)) in iteration i, with t⁺ = (1 + √(1 + 4t²)) / 2 from t = 1.
 
@@ -37,7 +37,7 @@ class ExtrapolatedMU(Alternating):
     are stationary; other β use the exponent γ of `mu` and have no proof. With an l2
     penalty γ is that of `mu` too, without which the updates oscillate.
 
-    ``joint`` (Kullback-Leibler only; other losses alternate all the same) extrapolates
+    ``joint`` (Kullback-Leibler only; other losses alternate regardless) extrapolates
     both factors and updates them from one quotient V / ŴĤ, as `mu` does: on sparse data
     the same progress for a little more than half the cost.
 
@@ -48,8 +48,7 @@ class ExtrapolatedMU(Alternating):
       joint: update both factors from one quotient.
 
     Reference: Hien, Leplat & Gillis, "Block majorization minimization with
-    extrapolation and application to β-NMF", SIAM Journal on Imaging Sciences 18 (2025)
-    [Hien2025], arXiv 2401.06646.
+    extrapolation and application to β-NMF", arXiv:2401.06646 (2024) [Hien2024].
     """
 
     supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND)
