@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import numbers
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,17 +16,20 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jaxnmf._util.checks import check_count
+from jaxnmf.build import Objective
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.factorize import factorize
+from jaxnmf.fold_in import Model, check_H
 from jaxnmf.objective.losses import Loss
 from jaxnmf.registry import make_solver
+from jaxnmf.result import to_result
 from jaxnmf.run.clock import divergence
 from jaxnmf.run.programs import precision
 from jaxnmf.types import Factors, Status
@@ -52,8 +56,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     - ``tol`` bounds the change of the loss over ten iterations, against the first loss,
       for every solver.
     - It works and returns float32 unless ``dtype="float64"``, whatever X has.
-    - ``transform`` iterates to a tolerance of its own, 1e-7, and fits with ``result_``:
-      setting ``components_`` changes ``inverse_transform`` alone.
+    - ``transform`` iterates to a tolerance of its own, 1e-7.
     - Sparse X needs the Frobenius or Kullback-Leibler loss.
 
     Row offsets, masks as arrays and `jaxnmf.Observed` are for `jaxnmf.factorize`: they
@@ -189,11 +192,12 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self.fit(X, y).result_.W.copy()
 
     def transform(self, X: Any) -> Float[np.ndarray, "r p"]:
-        """W of the rows of X, with H as it was fitted.
+        """W of the rows of X, with H = ``components_``, fitted or set by hand.
 
         min over W ≥ 0 of D(X | W H) + penalty(W), by `jaxnmf.Result.fold_in`: a problem
         for each row by itself, which end together when the sum of their losses hardly
-        changes. `ConvergenceWarning` warns where that was not reached.
+        changes. `ConvergenceWarning` warns where that was not reached. Setting
+        ``components_`` needs no `fit` before it.
 
         Args:
           X: (r, n), as for `fit`.
@@ -206,7 +210,19 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
           ValueError: X has not the columns that were fitted, or does not fit.
         """
         check_is_fitted(self)
-        folded = self.result_.fold_in(self._checked(X, reset=False), mask=self.mask)
+        X = self._checked(X, reset=False)
+        solver = make_solver(self.solver, self.solver_options)
+        H = check_H("components_", self.components_, "H" in solver.supports.signed)
+        if H.shape[1] != X.shape[1]:
+            raise ValueError(
+                f"components_ has shape {H.shape}; for X of shape {X.shape} it must be "
+                f"(p, {X.shape[1]})"
+            )
+        if hasattr(self, "result_"):
+            folded = dataclasses.replace(self.result_, H=H).fold_in(X, mask=self.mask)
+        else:
+            model = self._model(solver)
+            folded = to_result(*model.fit(X, H, mask=self.mask), model)
         if folded.status == Status.MAX_ITER:
             warnings.warn(
                 f"NMF.transform: {folded.status.message}, and the loss still falls",
@@ -236,6 +252,23 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 f"must be (r, {len(self.components_)})"
             )
         return W @ self.components_
+
+    def _model(self, solver: Any) -> Model:
+        """What rows are fitted with before any `fit`."""
+        if self.toward != "zero":
+            raise NotFittedError(
+                f"toward={self.toward!r} needs the mean of the data that were fitted; "
+                "call fit first"
+            )
+        with precision(self.dtype) as dtype:
+            objective = Objective.of(
+                self.loss,
+                loss_options=self.loss_options,
+                l1=self.l1,
+                l2=self.l2,
+                constraints=self.constraints,
+            )
+        return Model.of_objective(objective, solver.supports.signed, dtype.name)
 
     @property
     def _n_features_out(self) -> int:

@@ -1,17 +1,18 @@
-"""New rows for a given factorisation: W with H fixed."""
+"""New rows, and known components: W with H fixed."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Set
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from jaxnmf._util.checks import check_amount, check_count
-from jaxnmf.build import check_loss
+from jaxnmf._util.checks import as_matrix, check_amount, check_count
+from jaxnmf.build import Objective, check_loss, feasible_sets
 from jaxnmf.data.convert import as_operand
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.losses import Loss
@@ -23,7 +24,9 @@ from jaxnmf.run.loop import Run
 from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import Stop
 from jaxnmf.solvers.base import Alternating
-from jaxnmf.types import Factors, pytree
+from jaxnmf.types import Factors, Trace, pytree
+
+APART = 0.1  # measured: above it coordinate descent ends within 1e-5 of the solution
 
 
 @pytree
@@ -46,83 +49,106 @@ class RowsOnly:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """The model that new rows are fitted with.
+    """What new rows are fitted with, besides H.
 
     Attributes:
       loss: D.
-      H: with its offsets.
-      typical: the mean row of W, for rows of which nothing is known.
       project, penalty: the feasible set of W and the penalty on it.
+      signed: which of "V" and "H" may have negative entries.
       dtype: the precision.
     """
 
     loss: Loss
-    H: Float[np.ndarray, "p n"]
-    typical: Float[np.ndarray, " p"]
     project: NonNegative
     penalty: Penalty
-    dtype: str
+    signed: frozenset[str] = frozenset()
+    dtype: str = "float32"
 
     @classmethod
-    def of(
-        cls, problem: Problem, Wt: Float[np.ndarray, "p m"], H: Float[np.ndarray, "p n"]
-    ) -> Model:
+    def of(cls, problem: Problem) -> Model:
         """The model of a solved problem."""
         host = (problem.projects[0], problem.penalties[0])
-        project, penalty = jax.tree.map(np.asarray, host)
-        name = np.dtype(problem.operand.dtype).name
+        of_W, penalty = jax.tree.map(np.asarray, host)
+        sides = zip("WH", problem.projects, strict=True)
+        free = [side for side, project in sides if project.name == "free"]
         return cls(
             loss=problem.loss,
-            H=H,
-            typical=Wt.mean(1),
-            project=project,
+            project=of_W,
             penalty=penalty,
-            dtype=name,
+            signed=frozenset([*free, "V"] if free else []),
+            dtype=np.dtype(problem.operand.dtype).name,
+        )
+
+    @classmethod
+    def of_objective(cls, objective: Objective, signed: Set[str], dtype: Any) -> Model:
+        """The model of a specification that has no offsets and shrinks to zero."""
+        return cls(
+            loss=objective.loss,
+            project=feasible_sets(objective, signed)[0],
+            penalty=objective.penalties[0],
+            signed=frozenset(signed),
+            dtype=dtype,
         )
 
     def fit(
-        self, V: Any, *, mask: Any = None, max_iter: int = 1000, tol: float = 1e-7
+        self,
+        V: Any,
+        H: Any,
+        *,
+        mask: Any = None,
+        max_iter: int = 1000,
+        tol: float = 1e-7,
+        exact: bool = True,
     ) -> tuple[Run, Problem]:
         """argmin over W of D(V | W H) + penalty(W), and the problem it solves.
 
         By `hals` for the Frobenius loss, `mu` for other β-divergences, and `pgd` for
         what neither of them supports.
+
+        Args:
+          V, mask: the rows, and what is known of them.
+          H: (p, n); with its offsets, where the penalty has weights for them.
+          max_iter, tol: when to stop.
+          exact: end with a step of block principal pivoting where coordinate descent is
+            slow: components that overlap, or data observed in part.
         """
         check_count("max_iter", max_iter)
         check_amount("tol", tol)
-        p, n = self.H.shape
-        signed = self.project.name == "free"
+        H = check_H("H", H, "H" in self.signed)
+        solver, stop = self._solver(), Stop(max_iter=max_iter, tol=tol)
         with precision(self.dtype) as dtype:
-            operand = as_operand(V, dtype, mask=mask, signed=signed)
-            if operand.shape[1] != n:
-                raise ValueError(
-                    f"V has shape {operand.shape}; rows for this H need {n} columns"
-                )
-            check_loss(operand, self.loss)
-            problem = Problem(
-                operand=operand,
-                loss=self.loss,
-                projects=(
-                    jax.tree.map(jnp.asarray, self.project),
-                    NonNegative(held=jnp.asarray(self.H)),
-                ),
-                penalties=jax.tree.map(jnp.asarray, (self.penalty, Penalty())),
+            problem = self._problem(V, H, mask, dtype)
+            run = _rows(problem, solver, _start(problem, H), stop)
+        pivots = solver.name == "hals" and self.project.name == "nonnegative"
+        if exact and pivots and (not problem.fully_observed or overlap(H)):
+            # In float32 the Gram matrix of such components has no digit to spare.
+            with precision("float64") as double:
+                finer = self._problem(V, H, mask, double)
+                factors = Factors(*(jnp.asarray(X, double) for X in run.factors))
+                once = Stop(max_iter=1, tol=0.0)
+                more = _rows(finer, make_solver("anls-bpp"), factors, once)
+            run = _continued(run, more, dtype)
+        return run, problem
+
+    def _problem(
+        self, V: Any, H: Float[np.ndarray, "p n"], mask: Any, dtype: Any
+    ) -> Problem:
+        """The problem of W alone, H held."""
+        operand = as_operand(V, dtype, mask=mask, signed="V" in self.signed)
+        if operand.shape[1] != H.shape[1]:
+            raise ValueError(
+                f"V has shape {operand.shape} and H {H.shape}; rows for this H need "
+                f"{H.shape[1]} columns"
             )
-            # Start at the right mean; multiplicative updates need entries > 0.
-            total = float(np.abs(self.H).sum(0).mean())
-            level = float(operand.moments.mean) / total if total > 0 else 1.0
-            Wt = np.full((p, operand.shape[0]), abs(level) or 1.0, dtype)
-            factors = problem.start(
-                Factors(problem.projects[0](jnp.asarray(Wt)), jnp.asarray(self.H))
-            )
-            run = timed(
-                problem,
-                RowsOnly(inner=self._solver()),
-                factors,
-                jax.random.key(0),
-                Stop(max_iter=max_iter, tol=tol),
-            )
-            return run, problem
+        check_loss(operand, self.loss)
+        project, penalty = _at_rank((self.project, self.penalty), len(H))
+        return Problem.of(
+            operand,
+            self.loss,
+            penalties=(penalty, Penalty()),
+            constraints=(project, NonNegative()),
+            held=(project.held, H),
+        )
 
     def _solver(self) -> Any:
         if self.loss.quadratic and self.project.name != "simplex":
@@ -130,3 +156,132 @@ class Model:
         if self.loss.beta is not None and self.project.name == "nonnegative":
             return make_solver("mu")
         return make_solver("pgd")
+
+
+def fit_W(
+    V: Any,
+    H: Any,
+    *,
+    loss: Any = "frobenius",
+    l1: float = 0.0,
+    l2: float = 0.0,
+    mask: Any = None,
+    dtype: Any = "float32",
+) -> Float[np.ndarray, "m p"]:
+    """W for a known H: each row of V as a combination of given components.
+
+    argmin over W ≥ 0 of D(V | W H) + l1·ΣW + ½ l2·‖W‖², which is convex for Frobenius,
+    Kullback-Leibler and every β from 1 to 2: non-negative least squares in each row for
+    the Frobenius loss.
+
+    Args:
+      V: (m, n), non-negative, as for `jaxnmf.factorize`.
+      H: (p, n), non-negative: the components, such as spectra of known substances. One
+        that is all zeros has a W of 0.
+      loss: a name (`jaxnmf.losses()`), an instance, or your own entrywise φ(v, x).
+      l1, l2: penalties on W, ≥ 0.
+      mask: what is known of V, as for `jaxnmf.factorize`. A row of which nothing is
+        known has the mean of the other rows.
+      dtype: "float32" or "float64", the precision.
+
+    Returns:
+      W (m, p).
+
+    Raises:
+      ValueError: H is no non-negative matrix with as many columns as V, or anything
+        that `jaxnmf.factorize` refuses.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> H = np.array([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
+      >>> jaxnmf.fit_W([[2.0, 3.0, 1.0], [0.0, 4.0, 4.0]], H)
+      array([[2., 1.],
+             [0., 4.]], dtype=float32)
+    """
+    check_amount("l1", l1)
+    check_amount("l2", l2)
+    with precision(dtype) as dtype:
+        objective = Objective.of(loss, l1=(l1, 0.0), l2=(l2, 0.0))
+    model = Model.of_objective(objective, frozenset(), dtype.name)
+    run, problem = model.fit(V, H, mask=mask)
+    Wt = np.array(run.factors.Wt)
+    known = known_rows(problem)
+    Wt[:, ~known] = Wt[:, known].mean(1, keepdims=True)
+    return np.ascontiguousarray(Wt.T)
+
+
+def known_rows(problem: Problem) -> Bool[np.ndarray, " m"]:
+    """The rows of V of which an entry is known."""
+    weights = problem.operand.host_weights()
+    if weights is None:
+        return np.ones(problem.operand.shape[0], bool)
+    return np.asarray(weights.sum(1)).ravel() > 0
+
+
+def overlap(H: Float[np.ndarray, "p n"]) -> bool:
+    """Whether the components are so alike that coordinate descent is slow: whether the
+    smallest eigenvalue of their cosines is below `APART`."""
+    X = H[H.any(1)].astype(np.float64)
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    return len(X) > 0 and float(np.linalg.eigvalsh(X @ X.T)[0]) < APART
+
+
+def check_H(name: str, H: Any, signed: bool) -> Float[np.ndarray, "p n"]:
+    """H as a float64 matrix, or a ValueError."""
+    H = as_matrix(name, H, "(p, n)")
+    if not len(H):
+        raise ValueError(
+            f"{name} has no components, shape {H.shape}; give at least one"
+        )
+    if np.isnan(H).any() or np.isinf(H).any():
+        found = "NaN" if np.isnan(H).any() else "an infinite entry"
+        raise ValueError(f"{name} holds {found}; every entry must be a finite number")
+    if not signed and (H < 0).any():
+        raise ValueError(
+            f"{name} holds negative entries, the smallest is {H.min():g}; every entry "
+            "must be ≥ 0"
+        )
+    return H
+
+
+def _at_rank(sides: Any, rank: int) -> Any:
+    """A constraint and a penalty with their columns of a value for each component cut
+    or, by the last value, extended to the rank."""
+
+    def fitted(x: Any) -> Any:
+        own = np.ndim(x) == 2 and len(x) > 1
+        return x[np.minimum(np.arange(rank), len(x) - 1)] if own else x
+
+    return jax.tree.map(fitted, sides)
+
+
+def _start(problem: Problem, H: Float[np.ndarray, "p n"]) -> Factors:
+    """W at the right mean: multiplicative updates need entries > 0. What H has only
+    zeros of stays 0."""
+    total = float(np.abs(H).sum(0).mean())
+    level = float(problem.operand.moments.mean) / total if total > 0 else 1.0
+    Wt = np.full((len(H), problem.operand.shape[0]), abs(level) or 1.0)
+    Wt[~H.any(1)] = 0
+    dtype = problem.operand.dtype
+    Wt = problem.projects[0](jnp.asarray(Wt, dtype))
+    return problem.start(Factors(Wt, jnp.asarray(H, dtype)))
+
+
+def _rows(problem: Problem, solver: Any, factors: Factors, stop: Stop) -> Run:
+    """The run of W alone."""
+    rows = RowsOnly(inner=solver)
+    return timed(problem, rows, factors, jax.random.key(0), stop)
+
+
+def _continued(run: Run, more: Run, dtype: Any) -> Run:
+    """A run and the one that went on from its end."""
+    starts = (int(run.iterations), 0, 0, run.trace.seconds[-1])
+    parts = zip(run.trace, more.trace, starts, strict=True)
+    return Run(
+        factors=Factors(*(np.asarray(X, dtype) for X in more.factors)),  # pyright: ignore
+        status=run.status,
+        iterations=run.iterations + more.iterations,
+        trace=Trace(*(np.append(x, start + y[1:]) for x, y, start in parts)),
+        compile_seconds=run.compile_seconds + more.compile_seconds,
+        program=run.program,
+    )

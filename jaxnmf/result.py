@@ -55,7 +55,7 @@ class Result:
       offsets: (rows, cols), or None without offsets.
       unobserved: (rows, cols) of which nothing was known. They have the mean factors
         and offsets of the others.
-      model: the model that `fold_in` fits new rows with.
+      model: what `fold_in` fits new rows with, besides H.
     """
 
     W: np.ndarray
@@ -152,13 +152,22 @@ class Result:
           fitted independently. A row of which nothing is known has the mean of the rows
           of this result.
 
+        H is what this result has: ``dataclasses.replace(result, H=H)`` fits rows with
+        components of your own, of any number (`jaxnmf.fit_W` needs no result).
+
         Raises:
           ValueError: V does not have n columns, or anything that `factorize` refuses.
         """
         if self.model is None:
             raise ValueError("this result has no model to fit new rows with")
-        fitted = self.model.fit(V, mask=mask, max_iter=max_iter, tol=tol)
-        return to_result(*fitted, model=self.model)
+        H, Wt = self.H, np.ascontiguousarray(self.W.T)
+        if self.offsets is not None:
+            rows, cols = self.offsets
+            H = np.vstack([np.ones_like(cols), cols, H])
+            Wt = np.vstack([rows, np.ones_like(rows), Wt])
+        run, problem = self.model.fit(V, H, mask=mask, max_iter=max_iter, tol=tol)
+        typical = Wt.mean(1) if len(Wt) == len(H) else None
+        return to_result(run, problem, model=self.model, typical=typical)
 
     def transform(self, V: Any, *, mask: Any = None) -> np.ndarray:
         """W (r, p) of new rows V (r, n) with H fixed, by `fold_in`."""
@@ -195,21 +204,27 @@ class Result:
         )
 
 
-def to_result(run: Run, problem: Problem, model: Model | None = None) -> Result:
+def to_result(
+    run: Run,
+    problem: Problem,
+    model: Model | None = None,
+    typical: Float[np.ndarray, " p"] | None = None,
+) -> Result:
     """The result of a run, as NumPy arrays with W (m, p).
 
     Args:
       run: the run.
       problem: the problem it solved.
       model: for a run of new rows, the model they were fitted with.
+      typical: the row of W where nothing is known; the mean of the others by default.
     """
     Wt, H = (np.array(X) for X in run.factors)
     V, weights = problem.operand.to_host(), problem.operand.host_weights()
     unobserved = NOTHING
     if weights is not None:
         rows, cols = (np.asarray(weights.sum(axis)).ravel() > 0 for axis in (1, 0))
-        typical = Wt[:, rows].mean(1) if model is None else model.typical
-        Wt[:, ~rows] = typical[:, None]
+        usual = Wt[:, rows].mean(1) if typical is None else typical
+        Wt[:, ~rows] = usual[:, None]
         if model is None:
             H[:, ~cols] = H[:, cols].mean(1, keepdims=True)
             unobserved = Unobserved(np.flatnonzero(~rows), np.flatnonzero(~cols))
@@ -218,7 +233,7 @@ def to_result(run: Run, problem: Problem, model: Model | None = None) -> Result:
     error = np.nan
     if problem.operand.moments.squares > 0:
         error = relative_error(V, Wt.T, H, weights)
-    offsets, model = None, model or Model.of(problem, Wt, H)
+    offsets, model = None, model or Model.of(problem)
     if has_offsets(problem):
         offsets = Offsets(rows=Wt[0], cols=H[1])
         Wt, H = Wt[FIRST:], H[FIRST:]

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from jaxnmf._util.names import suggestion
 from jaxnmf.data.known import Known, what_is_known
+from jaxnmf.fold_in import fit_W
 from jaxnmf.selection.components import median_components
 from jaxnmf.sweeps.result import SweepResult
 from jaxnmf.types import Status
@@ -161,8 +162,9 @@ class RankSelection:
       table: a `pandas.DataFrame` with a row for each rank: the method's measures and
         their spread.
       evidence: {rank: {name: array}}, further arrays that are drawn.
-      sweep: all runs; None, as data and refit are, in a selection that was read from
-        a study, which has all that is drawn.
+      sweep: all runs; None, as data is, in a selection that was read from a study,
+        which has all that is drawn.
+      dtype: the precision of the runs.
     """
 
     method: Method
@@ -171,7 +173,7 @@ class RankSelection:
     evidence: Mapping[int, Mapping[str, Any]]
     sweep: SweepResult | None = None
     data: Data | None = None
-    refit: Callable[[np.ndarray], np.ndarray] | None = None
+    dtype: str = "float32"
 
     def factors(self, rank: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         r"""The consensus of the runs of a rank: (W, H), (m, p) and (p, n).
@@ -200,10 +202,11 @@ class RankSelection:
             raise ValueError(
                 f"rank={rank!r} is none of those measured: {list(self.table.index)}"
             )
-        if self.sweep is None or self.refit is None:
+        if self.sweep is None or self.data is None:
             raise ValueError("the runs of this selection were not stored")
         H = median_components(self.method.fits_at(self.sweep, rank))
-        return self.refit(H), H
+        V, mask, loss = self.data.V, self.data.mask, self.data.loss
+        return fit_W(V, H, loss=loss, mask=mask, dtype=self.dtype), H
 
     def __repr__(self) -> str:
         ranks = list(self.table.index)

@@ -120,8 +120,8 @@ class BiCrossValidation(HeldOut):
         # Padded with components that are 0, so that one program serves every rank.
         pad = ((0, most - len(fit.H)), (0, 0))
         Wt, H = np.pad(fit.Wt, pad), np.pad(fit.H, pad)
-        right = Model.of(problem, Wt, H).fit(V[np.ix_(rows, other_cols)])
-        below = Model.of(problem.T, H, Wt).fit(V[np.ix_(other_rows, cols)].T)
+        right = Model.of(problem).fit(V[np.ix_(rows, other_cols)], H, exact=False)
+        below = Model.of(problem.T).fit(V[np.ix_(other_rows, cols)].T, Wt, exact=False)
         i, j = np.ix_(rows, cols)
         i, j = (x.ravel() for x in np.broadcast_arrays(i, j))
         place = np.searchsorted(rows, i), np.searchsorted(cols, j)

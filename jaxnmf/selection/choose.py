@@ -14,9 +14,6 @@ from jaxnmf._util.checks import check_list
 from jaxnmf.build import Objective, Start
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
-from jaxnmf.fold_in import Model
-from jaxnmf.objective.constraints import NonNegative
-from jaxnmf.objective.penalties import Penalty
 from jaxnmf.run.stop import Stop
 from jaxnmf.selection.ard import Relevance
 from jaxnmf.selection.base import Data, Method, RankSelection
@@ -199,7 +196,7 @@ def run_selection(
         evidence={rank: one.evidence for rank, one in measured.items()},
         sweep=found,
         data=data,
-        refit=lambda H: refit(data, H, np.dtype(dtype).name),
+        dtype=np.dtype(dtype).name,
     )
 
 
@@ -219,17 +216,3 @@ def as_table(measured: Any) -> Any:
 
     rows = [one.row for one in measured.values()]
     return pd.DataFrame(rows, index=pd.Index(list(measured), name="rank"))
-
-
-def refit(data: Data, H: np.ndarray, dtype: str) -> np.ndarray:
-    """argmin over W ≥ 0 of D(V | W H), (m, p)."""
-    model = Model(
-        loss=data.loss,
-        H=H.astype(dtype),
-        typical=np.zeros(len(H), dtype),
-        project=NonNegative(),
-        penalty=Penalty(),
-        dtype=dtype,
-    )
-    run, _ = model.fit(data.V, mask=data.mask)
-    return np.asarray(run.factors.Wt).T
