@@ -28,8 +28,8 @@ class ExtrapolatedMU(Alternating):
 
     With H₋ the factor before its last update: Ĥ = H + b [H − H₋]₊, then one
     multiplicative update from there, H⁺ = max(floor, Ĥ ∘ (minus / plus)^γ) with the
-    gradient plus − minus taken at Ĥ. Only entries that grew are extrapolated, so Ĥ is never
-    negative and the majoriser at Ĥ still holds. b = min((t − 1) / t⁺, bound /
+    gradient plus − minus taken at Ĥ. Only entries that grew are extrapolated, so Ĥ is
+    never negative and the majoriser at Ĥ still holds. b = min((t − 1) / t⁺, bound /
     (i^¾ ‖[H − H₋]₊‖)) in iteration i, with t⁺ = (1 + √(1 + 4t²)) / 2 from t = 1.
 
     Cost: a multiplicative update's products (8mnp for Kullback-Leibler) and one more
