@@ -1,7 +1,8 @@
 """A data set: the matrix V and the meaning of its rows and columns."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,8 @@ class Dataset:
       truth: planted or reference factors, or None.
       rank: the rank that is usual in its field, or None.
       loss: the loss that is usual in its field.
+      assumed: the separator, header and so on with which a file was read.
+      doubts: sentences on which of these may be wrong.
 
     Raises:
       ValueError: the length of an attribute differs from V's, `kind` is unknown, or V
@@ -92,6 +95,8 @@ class Dataset:
     truth: Truth | None = None
     rank: int | None = None
     loss: str = "frobenius"
+    assumed: Mapping[str, Any] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.kind not in KINDS:

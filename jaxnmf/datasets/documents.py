@@ -1,6 +1,5 @@
 """Word counts of the user's own documents."""
 
-import codecs
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple, no_type_check
 import numpy as np
 
 from jaxnmf.datasets.base import Card, Dataset
+from jaxnmf.files.encodings import as_codec
 
 DOCUMENTS = Card(
     name="documents",
@@ -79,7 +79,7 @@ def documents(
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"path: {path!r} is not a path; expected {_EXPECTED}")
     place = Path(path).expanduser()
-    codec = _codec(encoding)
+    codec = as_codec(encoding)
     settings = {
         "min_df": _limit("min_df", min_df, counts_from=1),
         "max_df": _limit("max_df", max_df, counts_from=2),
@@ -211,17 +211,6 @@ def _folder(place: Path, codec: str) -> _Documents:
 
 
 # --- options -------------------------------------------------------------------------
-
-
-def _codec(encoding: Any) -> str:
-    try:
-        name = codecs.lookup(encoding).name
-    except (LookupError, TypeError):
-        raise ValueError(
-            f"encoding: {encoding!r} is unknown; expected a codec of Python, such as "
-            "'utf-8' or 'latin-1'"
-        ) from None
-    return "utf-8-sig" if name == "utf-8" else name  # a byte order mark is not a word
 
 
 def _count(name: str, value: Any, *, optional: bool = False) -> int | None:

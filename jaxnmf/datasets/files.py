@@ -1,6 +1,7 @@
 """A matrix from a file of the user's own."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import no_type_check
 
@@ -20,7 +21,14 @@ FILE = Card(
 def file(
     path: str | os.PathLike[str],
     key: str | None = None,
+    separator: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
     header: bool | None = None,
+    index: str | int | bool | None = None,
+    encoding: str | None = None,
+    missing: str | Sequence[str] | None = None,
+    transpose: bool = False,
 ) -> Dataset:
     """The matrix in a file: rows are samples, columns are features.
 
@@ -29,24 +37,55 @@ def file(
         `.npy`: one array;
         `.npz`: what `numpy.savez` writes (its one 2-D array, or `key`), or
         `scipy.sparse.save_npz`;
-        `.csv`, `.tsv`: numbers, with or without a header; a first column of text, or
-        one under an empty header, contains the row names;
-        `.parquet`: columns of numbers, the row names as in `.csv`;
+        `.csv`, `.tsv`: numbers, with or without names of the columns and rows. Options
+        that are not given are detected: `assumed` lists them, `doubts` says which of
+        them may be wrong, and a file that can be read in two ways is refused;
+        `.parquet`: columns of numbers; the row names are its index, or a first column
+        of text;
         `.mtx`: Matrix Market, sparse or dense.
         Pickled data are never loaded.
       key: the name of the array in an `.npz`.
-      header: whether the first line of a `.csv` or `.tsv` names the columns. With
-        None it does if it has text after its first cell, or in its first cell above a
-        column of numbers, or if its first cell is empty.
+      separator: between the cells of a `.csv` or `.tsv`: "comma", "semicolon", "tab",
+        "space" (any run of spaces and tabs), or the character itself.
+      decimal: "point" or "comma", or the character.
+      thousands: the thousands separator: "comma", "point", "apostrophe", "space", or
+        the character. Without it numbers such as "1,234" are refused.
+      header: whether the first line of a `.csv` or `.tsv` names the columns.
+      index: the column of the row names, by name or by number from 0; False for none.
+      encoding: of a `.csv` or `.tsv`; by default UTF-8, or what its byte order mark
+        states.
+      missing: a cell, or a list of cells, that marks a missing value, besides the empty
+        one, NA, N/A, NaN, null, None, "-", "?" and ".". Missing values are NaN in V;
+        with ``mask="nan"`` they are unknown entries.
+      transpose: exchange rows and columns.
 
     Returns:
       The data set, named after the file. Sparse formats stay sparse.
 
     Raises:
       ValueError: the file does not exist, cannot be read, or does not contain one 2-D
-        numeric array.
+        numeric array, or an option does not fit.
     """
     from jaxnmf.files.matrices import read_matrix
 
-    V, names = read_matrix(path, key, header)
-    return FILE.dataset(as_float(V), name=Path(path).stem, source=str(path), **names)
+    found = read_matrix(
+        path,
+        key=key,
+        transpose=transpose,
+        separator=separator,
+        decimal=decimal,
+        thousands=thousands,
+        header=header,
+        index=index,
+        encoding=encoding,
+        missing=missing,
+    )
+    return FILE.dataset(
+        as_float(found.V),
+        name=Path(path).stem,
+        source=str(path),
+        row_names=found.row_names,
+        column_names=found.column_names,
+        assumed=found.assumed,
+        doubts=found.doubts,
+    )

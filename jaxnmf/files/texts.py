@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxnmf.files.encodings import not_encoded
+
 
 def read_text(file: Path, codec: str) -> str:
     """Read a text file.
@@ -17,19 +19,11 @@ def read_text(file: Path, codec: str) -> str:
     try:
         return file.read_text(encoding=codec)
     except UnicodeDecodeError as error:
-        raise _not_encoded(file, error) from None
+        raise not_encoded(file, error) from None
     except OSError as error:
         raise ValueError(
             f"path: '{file}' cannot be read: {error.strerror or error}"
         ) from None
-
-
-def _not_encoded(file: Path, error: UnicodeDecodeError) -> ValueError:
-    return ValueError(
-        f"path: '{file}' is not {error.encoding} ({error.reason} at byte "
-        f"{error.start}); save the file as UTF-8, or set encoding to that of the file, "
-        "such as 'latin-1'"
-    )
 
 
 def read_text_table(
@@ -61,7 +55,7 @@ def read_text_table(
                 low_memory=False,
             )
     except UnicodeDecodeError as error:
-        raise _not_encoded(place, error) from None
+        raise not_encoded(place, error) from None
     except Exception as error:  # each format fails in ways of its own
         raise ValueError(
             f"path: '{place}' cannot be read as {place.suffix} "

@@ -306,8 +306,13 @@ def test_sparse_files_stay_sparse(tmp_path, layout):
         (",a,b,c\ng1,1.5,0,2\ng2,0,3.25,1e-3\n", ("g1", "g2"), ("a", "b", "c")),
         # as R writes them: no name above the row names
         ("a,b,c\ng1,1.5,0,2\ng2,0,3.25,1e-3\n", ("g1", "g2"), ("a", "b", "c")),
-        # a header whose later cells are numbers
+        # headers whose later cells are numbers
         ("id,1990,1991\n1.5,0,2\n0,3.25,1e-3\n", None, ("id", "1990", "1991")),
+        (
+            "sample,4.5,5.5,6.5\nleaf0,1.5,0,2\nleaf1,0,3.25,1e-3\n",
+            ("leaf0", "leaf1"),
+            ("4.5", "5.5", "6.5"),
+        ),
         # a byte order mark
         ("\ufeffa,b,c\n1.5,0,2\n0,3.25,1e-3\n", None, ("a", "b", "c")),
     ],
@@ -320,16 +325,6 @@ def test_text_tables(tmp_path, text, rows, columns):
         np.testing.assert_array_equal(loaded.V, MATRIX)
         assert loaded.row_names == rows
         assert loaded.column_names == columns
-
-
-def test_a_header_can_be_stated_where_it_cannot_be_told(tmp_path):
-    path = tmp_path / "years.csv"
-    path.write_text("country,1990,1991\nFrance,1,2\nPeru,3,4\n")
-    assert load_file(path).shape == (3, 2)
-    loaded = load_file(path, header=True)
-    np.testing.assert_array_equal(loaded.V, [[1, 2], [3, 4]])
-    assert loaded.column_names == ("1990", "1991")
-    assert loaded.row_names == ("France", "Peru")
 
 
 def test_parquet(tmp_path):
@@ -345,6 +340,28 @@ def test_parquet(tmp_path):
     assert load_file(tmp_path / "named.parquet").row_names == ("r", "s")
     mixed = load_file(tmp_path / "mixed.parquet").V
     np.testing.assert_array_equal(mixed, [[1.5, 0, 1], [0, 3.25, 0]])
+
+
+def test_rows_and_columns_are_exchanged_with_their_names(tmp_path):
+    (tmp_path / "a.csv").write_text("gene,s1,s2\ng1,1,2\ng2,3,4\ng3,5,6\n")
+    loaded = load_file(tmp_path / "a.csv", transpose=True)
+    np.testing.assert_array_equal(loaded.V, [[1, 3, 5], [2, 4, 6]])
+    assert loaded.row_names == ("s1", "s2")
+    assert loaded.column_names == ("g1", "g2", "g3")
+    sparse.save_npz(tmp_path / "a.npz", sparse.csr_array(MATRIX))
+    V = load_file(tmp_path / "a.npz", transpose=True).V
+    assert V.format == "csr"
+    np.testing.assert_array_equal(V.toarray(), MATRIX.T)
+
+
+def test_a_column_of_a_parquet_names_the_rows(tmp_path):
+    import pandas as pd
+
+    pd.DataFrame({"x": [1.0, 2.0], "id": [7, 8]}).to_parquet(tmp_path / "a.parquet")
+    loaded = load_file(tmp_path / "a.parquet", index="id")
+    assert (loaded.V.tolist(), loaded.row_names) == ([[1.0], [2.0]], ("7", "8"))
+    with pytest.raises(ValueError, match=r"no column 'z'.* x, id"):
+        load_file(tmp_path / "a.parquet", index="z")
 
 
 def write_bad_files(folder: Path) -> dict[str, str]:
@@ -381,7 +398,9 @@ def write_bad_files(folder: Path) -> dict[str, str]:
         "cube.npy": r"shape \(2, 2, 2\)",
         "text.npy": "2-D array of real numbers",
         "complex.npy": "complex128",
-        "words.csv": r"not numbers \(colour\)",
+        "words.csv": r"text in column 'colour': 'red' in row 1 \(line 2\)",
+        "noise.csv": "is not utf-8",
+        "empty.csv": "no line of text",
         "names.csv": "no column of numbers",
         "a.xlsx": r"\.npy, \.npz, \.csv",
         "missing.npy": "does not exist",
@@ -405,8 +424,9 @@ def test_file_options_that_do_not_fit_are_refused(tmp_path):
         load_file(tmp_path / "a.npz", key="Z")
     with pytest.raises(ValueError, match=r"^key: "):
         load_file(tmp_path / "a.npy", key="X")
-    with pytest.raises(ValueError, match=r"^header: "):
-        load_file(tmp_path / "a.npy", header=True)
+    for option, value in {"header": True, "separator": ";", "index": 0}.items():
+        with pytest.raises(ValueError, match=rf"^{option}: .* not a .csv or .tsv"):
+            load_file(tmp_path / "a.npy", **{option: value})
     with pytest.raises(ValueError, match=r"^path: 3 "):
         load_file(3)
 
