@@ -140,6 +140,11 @@ class Dataset:
         return self.V.shape
 
     @property
+    def read_as(self) -> str:
+        """How the file was read, as a phrase; empty for other data sets."""
+        return described(self.assumed)
+
+    @property
     def checksum(self) -> str:
         """SHA-256 over the shape, dtype and values of V; of sparse V over its CSR
         arrays, and of `jaxnmf.Observed` over those of its known entries."""
@@ -162,6 +167,30 @@ class Dataset:
         for part in parts:
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
+
+
+def described(assumed: Mapping[str, Any]) -> str:
+    """What a reader assumed, as a phrase."""
+    known = dict(assumed)
+    parts = []
+    if separator := known.get("separator"):
+        name = {"\t": "tab", " ": "spaces"}.get(separator, repr(separator))
+        parts.append(f"separator {name}, decimal sign {known['decimal']!r}")
+        if known["thousands"]:
+            parts.append(f"thousands separator {known['thousands']!r}")
+    if "header" in known:
+        parts.append("a header" if known["header"] else "no header")
+    if "index" in known:
+        index = known["index"]
+        where = f"in column {index!r}" if index else "in the first column"
+        parts.append("no row names" if index is None else f"row names {where}")
+    if missing := known.get("missing"):
+        parts.append(f"{missing} missing value{'s' * (missing != 1)}")
+    if "encoding" in known:
+        parts.append(f"encoding {known['encoding']}")
+    if known.get("transpose"):
+        parts.append("transposed")
+    return ", ".join(parts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,7 @@ class StudyConfig:
     l1: list[float] = field(default_factory=lambda: [0.0, 0.0])
     l2: list[float] = field(default_factory=lambda: [0.0, 0.0])
     constraints: list[str] = field(default_factory=lambda: ["nonnegative"] * 2)
+    mask: str | None = None  # "nan": missing values of the data set are unknown
     # A method of `select_rank`; the settings of a sweep in lanes, name → values.
     select: Any = None
     sweep: Any = None

@@ -88,7 +88,8 @@ def run_study(
             first = outcomes.read(folder, call)
             if any(one["status"] == "in progress" for one in first):
                 # Wait for the other process, or run its job if it was killed.
-                ended = [one for one in first if one["status"] in ("run", "warning")]
+                kept = ("run", "warning", "note")
+                ended = [one for one in first if one["status"] in kept]
                 outcomes.clear(folder, call)
                 _hydra(task(force=False, wait=True))
     finally:
@@ -182,6 +183,7 @@ def _task(call: str, command: str, *, force: bool, wait: bool) -> Any:
                 force=force,
                 wait=wait,
                 warn=lambda message: add_outcome("warning", message),
+                note=lambda message: add_outcome("note", message),
                 command=command,
             )
             if plain["mlflow"]:
@@ -228,11 +230,14 @@ def _messages(ended: Sequence[Mapping[str, Any]], status: str) -> list[str]:
 def _print_outcomes(
     folder: Path, ended: Sequence[Mapping[str, Any]], console: Console
 ) -> None:
-    """Print the warnings of a call, and the report if there is anything new."""
+    """Print the notes and warnings of a call, and the report if there is anything
+    new."""
+    for message in _messages(ended, "note"):
+        _print(console, f"data: {message}")
     for message in _messages(ended, "warning"):
         _print(console, f"warning: {message}")
     complete = sum(one["status"] == "done before" for one in ended)
-    new = any(one["status"] not in ("done before", "skipped") for one in ended)
+    new = any(one["status"] not in ("done before", "skipped", "note") for one in ended)
     if (folder / PAGE).is_file() and complete and not new:
         _print_complete(folder, complete, console)
         return

@@ -63,7 +63,8 @@ def study_table(
       call: the call whose outcomes are shown.
       names: a cache of the names of jobs in progress.
     """
-    ended = [one for one in outcomes.read(folder, call) if one["status"] != "warning"]
+    said = ("warning", "note")
+    ended = [one for one in outcomes.read(folder, call) if one["status"] not in said]
     counts = {
         status: sum(one["status"] == status for one in ended)
         for status in ("run", "done before", "skipped", "failed")

@@ -18,6 +18,7 @@ import jax
 
 from jaxnmf import datasets
 from jaxnmf._version import __version__
+from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment.jobs.lanes import Selection, Settings
 from jaxnmf.experiment.jobs.runs import Runs
@@ -68,6 +69,7 @@ def run_job(
     force: bool = False,
     wait: bool = True,
     warn: Callable[[str], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
     limits: Mapping[str, int] | None = None,
     command: str = "",
 ) -> Done:
@@ -79,6 +81,8 @@ def run_job(
       force: run a complete job again.
       wait: for another process that is running this job.
       warn: called with a message when a damaged job is run again.
+      note: called with a sentence on how the data were read, and with what may be wrong
+        about that.
       limits: run → iterations, for runs that end after so many and not by the clock.
       command: the command line, for the manifest.
 
@@ -92,6 +96,8 @@ def run_job(
     begun = _now()
     name, options = configs.split_name(config["dataset"])
     dataset = datasets.load(name, **options)
+    for sentence in how_read(dataset):
+        note(sentence)
     specification = Specification.of(config, dataset)
     key = specification.key(dataset.checksum)
     if not force and (stored_job := _complete(folder, key)):
@@ -105,7 +111,7 @@ def run_job(
                 return Done(stored_job, False)
             unfinished = Unfinished(folder, key)
             manifest = {
-                **_manifest(config, job.kind, dataset.checksum),
+                **_manifest(config, job.kind, dataset),
                 "command": command,
                 "started": begun,
             }
@@ -199,7 +205,18 @@ def _locked(folder: Path, key: str, wait: bool) -> Iterator[None]:
         lock.release()
 
 
-def _manifest(config: Mapping[str, Any], kind: str, checksum: str) -> dict[str, Any]:
+def how_read(dataset: Dataset) -> list[str]:
+    """How a data set was read from its file, and what may be wrong about that."""
+    if not dataset.assumed:
+        return []
+    m, n = dataset.shape
+    read = f"{dataset.name}: {m}×{n}, read with {dataset.read_as}"
+    return [read, *(f"{dataset.name}: {doubt}" for doubt in dataset.doubts)]
+
+
+def _manifest(
+    config: Mapping[str, Any], kind: str, dataset: Dataset
+) -> dict[str, Any]:
     device = jax.devices()[0]
     commit, dirty = _commit()
     return {
@@ -216,7 +233,9 @@ def _manifest(config: Mapping[str, Any], kind: str, checksum: str) -> dict[str, 
         "precision": programs.PRECISION,
         "commit": commit,
         "dirty": dirty,
-        "data_checksum": checksum,
+        "data_checksum": dataset.checksum,
+        "data_assumed": dict(dataset.assumed),
+        "data_doubts": list(dataset.doubts),
     }
 
 

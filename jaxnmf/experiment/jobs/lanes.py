@@ -176,6 +176,7 @@ class Settings(LaneJob):
             start=given.start,
             stop=given.stop,
             settings=self.combinations,
+            mask=given.mask,
             dtype=given.dtype,
             record_every=given.record_every,
             kkt=given.kkt,
@@ -214,6 +215,7 @@ class Selection(LaneJob):
             start=given.start,
             # A method with a solver of its own knows how long that needs.
             stop=given.stop if own is None else None,
+            mask=given.mask,
             dtype=given.dtype,
             folder=unfinished.path / "lanes",
             progress=False,

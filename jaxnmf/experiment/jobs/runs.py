@@ -126,7 +126,9 @@ class Runs:
         if self.rated:
             held = split_of(V, given.holdout, seed, fold)
             V, baselines = held.train, _baselines(held)
-        problem = make_problem(V, given.solver, given.objective, np.dtype(given.dtype))
+        problem = make_problem(
+            V, given.solver, given.objective, np.dtype(given.dtype), given.mask
+        )
         return Part(problem, reference(problem), held, baselines)
 
     def _finished(self, case: Case, stop: Stop, unfinished: Unfinished) -> StoredRun:

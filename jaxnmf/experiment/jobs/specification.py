@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from jaxnmf import baselines, registry
 from jaxnmf._util.checks import check_amount, check_count, check_list
 from jaxnmf._util.describe import described
@@ -29,6 +31,7 @@ class Specification:
       ranks, seeds: of the runs, one for each pair.
       dtype: the precision, also that of the context in which a job is used.
       record_every, record_growth, kkt: what is recorded.
+      mask: "nan" if NaN in the data are unknown entries, or None.
       holdout: of ratings, what is not trained on.
       select: the method that chooses the rank, with its options, or None.
       settings: the settings that lanes differ in, with their values, or None.
@@ -45,6 +48,7 @@ class Specification:
     record_every: int
     record_growth: float
     kkt: bool
+    mask: str | None
     holdout: Mapping[str, Any]
     select: Mapping[str, Any] | None
     settings: Mapping[str, list[float]] | None
@@ -63,6 +67,7 @@ class Specification:
             )
         if dataset.kind != "ratings":
             _check_ratings_only(config, dataset)
+        mask = _checked_mask(config["mask"], dataset)
         ranks = config["ranks"]
         if ranks is None:  # the rank that the data set's own field uses
             ranks = [dataset.rank] if dataset.rank else []
@@ -92,6 +97,7 @@ class Specification:
             record_every=config["record_every"],
             record_growth=config["record_growth"],
             kkt=config["kkt"],
+            mask=mask,
             holdout=config["holdout"],
             select=config["select"] or None,
             settings={k: v for k, v in (config["sweep"] or {}).items() if k != "name"}
@@ -113,6 +119,30 @@ def make_solver(name: str, options: Mapping[str, Any]) -> Any:
     """A solver of the registry, or a baseline."""
     peer = name in baselines.names()
     return (baselines.make if peer else registry.make_solver)(name, options)
+
+
+def _checked_mask(mask: Any, dataset: Dataset) -> str | None:
+    """The mask, if it is possible for the data and they need no other."""
+    if mask not in (None, "nan"):
+        raise ValueError(f"mask={mask!r} is neither 'nan' nor null")
+    V = dataset.V
+    dense = isinstance(V, np.ndarray)
+    if mask is not None and not dense:
+        raise ValueError(
+            f"mask='nan' is for dense data with missing values; those of "
+            f"{dataset.name!r} are {type(V).__name__}"
+        )
+    if mask is None and dense and (missing := np.isnan(V)).any():
+        i, j = (int(first) for first in np.argwhere(missing)[0])
+        row = dataset.row_names[i] if dataset.row_names else i + 1
+        column = dataset.column_names[j] if dataset.column_names else j + 1
+        count = int(missing.sum())
+        raise ValueError(
+            f"dataset={dataset.name!r} has {count} missing value{'s' * (count > 1)}, "
+            f"the first in row {row}, column {column}: set mask=nan if they are "
+            "unknown entries"
+        )
+    return mask
 
 
 def _check_ratings_only(config: Mapping[str, Any], dataset: Dataset) -> None:
