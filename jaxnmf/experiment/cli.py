@@ -41,7 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif given.command == "report":
             folders = [Path(folder) for folder in given.folders]
             study.print_report(
-                folders, console, target=given.into, figures=given.figures
+                folders,
+                console,
+                target=given.into,
+                figures=given.figures,
+                check_data=True,
             )
         elif given.command == "reproduce":
             from jaxnmf.experiment.reproduce import print_reproduction, reproduce

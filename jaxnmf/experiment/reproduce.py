@@ -126,12 +126,7 @@ def _plural(count: int, noun: str) -> str:
 
 def _check_data(job: StoredJob) -> None:
     name, options = split_name(job.config["dataset"])
-    found = datasets.load(name, **options).checksum
-    if found != (recorded := job.manifest.get("data_checksum")):
-        raise ValueError(
-            f"{job.path}: the data {name!r} have changed: SHA-256 {found[:12]}… now, "
-            f"{str(recorded)[:12]}… in the manifest"
-        )
+    job.check_data(datasets.load(name, **options).checksum)
 
 
 def _repeated(job: StoredJob) -> Comparison:

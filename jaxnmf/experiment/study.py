@@ -113,9 +113,28 @@ def run_study(
     return folder
 
 
-def load_dataset(name: str, options: dict[str, Any]) -> Any:
-    """The data set of a job, for the figures of its factors."""
-    return datasets.load(name, **options)
+class _Datasets:
+    """The data sets of a report's jobs, each loaded once."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, datasets.Dataset] = {}
+
+    def load(self, name: str, options: Mapping[str, Any]) -> datasets.Dataset:
+        """The data set of a job."""
+        given = {key: value for key, value in options.items() if value is not None}
+        key = repr((name, given))
+        if key not in self._loaded:
+            self._loaded[key] = datasets.load(name, **given)
+        return self._loaded[key]
+
+    def check(self, job: stored.StoredJob) -> None:
+        """Raise a ValueError if the data of a job have changed; the page says if they
+        cannot be loaded."""
+        try:
+            dataset = self.load(*split_name(job.config["dataset"]))
+        except ValueError:
+            return
+        job.check_data(dataset.checksum)
 
 
 def print_report(
@@ -126,6 +145,7 @@ def print_report(
     target: str | Path | None = None,
     jobs: Sequence[stored.StoredJob] | None = None,
     figures: bool = False,
+    check_data: bool = False,
 ) -> None:
     """Build report.html from study folders and print its tables.
 
@@ -136,6 +156,12 @@ def print_report(
       target: the folder of the page; needed where there are several folders.
       jobs: the jobs of the folders, where they have been read already.
       figures: as in `report.build_report`.
+      check_data: raise an error, after the report is written, if the data of a job have
+        changed.
+
+    Raises:
+      ValueError: a folder has no jobs or a corrupt one, or the data have changed. The
+        page then has the tables, but no pictures of these data.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -149,12 +175,20 @@ def print_report(
     report.print_predictions(report.prediction_table(summary), console)
     report.print_choices(report.choices_table(jobs), console)
     report.print_sensitivity(report.sensitivity_table(jobs), console)
+    used = _Datasets()
     page = report.build_report(
-        folders, target=target, load_dataset=load_dataset, jobs=jobs, figures=figures
+        folders,
+        target=target,
+        load_dataset=used.load,
+        jobs=jobs,
+        figures=figures,
     )
     for reason in skipped:
         _print(console, f"skipped: {reason}")
     _print(console, f"report: {page}")
+    if check_data:
+        for each in jobs:
+            used.check(each)
 
 
 def _hydra(task: Any) -> None:

@@ -214,9 +214,7 @@ def how_read(dataset: Dataset) -> list[str]:
     return [read, *(f"{dataset.name}: {doubt}" for doubt in dataset.doubts)]
 
 
-def _manifest(
-    config: Mapping[str, Any], kind: str, dataset: Dataset
-) -> dict[str, Any]:
+def _manifest(config: Mapping[str, Any], kind: str, dataset: Dataset) -> dict[str, Any]:
     device = jax.devices()[0]
     commit, dirty = _commit()
     return {

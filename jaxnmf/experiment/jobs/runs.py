@@ -263,12 +263,19 @@ def as_error(loss: Any, objective: np.ndarray, reference: float) -> np.ndarray:
     return np.sqrt(np.maximum(ratio, 0)) if loss.quadratic else ratio
 
 
+def _mean_sparsity(factor: np.ndarray, axis: int) -> float:
+    """NaN for components of one entry, which have no sparsity."""
+    if factor.shape[axis] < 2:
+        return np.nan
+    return float(np.mean(metrics.hoyer_sparsity(factor, axis=axis)))
+
+
 def quality(dataset: Dataset, result: Result, occurrence: Any) -> dict[str, float]:
     """Measures of the factors, as far as the data set has what they need; those of
     texts use the ``occurrence`` of words."""
     found = {
-        "sparsity_W": float(np.mean(metrics.hoyer_sparsity(result.W, axis=0))),
-        "sparsity_H": float(np.mean(metrics.hoyer_sparsity(result.H, axis=1))),
+        "sparsity_W": _mean_sparsity(result.W, axis=0),
+        "sparsity_H": _mean_sparsity(result.H, axis=1),
     }
     if dataset.labels is not None:
         clusters = metrics.cluster_by_component(result.W, result.H)

@@ -305,20 +305,22 @@ def _with_data(
     load_dataset: LoadDataset | None,
     loaded: dict[str, Any],
 ) -> tuple[Any, Any, Any]:
-    """(the data set, W, H) of a run, when they still fit each other."""
-    dataset = _dataset(job, load_dataset, loaded)
+    """(the data set, W, H) of a run, if the data are those of the job."""
+    dataset, checksum = _dataset(job, load_dataset, loaded)
     W, H = job.factors(run)
     if dataset.V.shape != (len(W), H.shape[1]):
         raise ValueError(
             f"the data is {dataset.V.shape[0]}×{dataset.V.shape[1]} now, the "
             f"factors are of a matrix {len(W)}×{H.shape[1]}"
         )
+    job.check_data(checksum)
     return dataset, W, H
 
 
 def _dataset(
     job: StoredJob, load_dataset: LoadDataset | None, loaded: dict[str, Any]
-) -> Any:
+) -> tuple[Any, str]:
+    """The data set of a job and its checksum."""
     if load_dataset is None:
         raise _NotLoaded("no loader of data sets was given")
     options = dict(job.config.get("dataset") or {})
@@ -326,7 +328,8 @@ def _dataset(
     key = repr((name, options))
     if key not in loaded:
         try:
-            loaded[key] = load_dataset(name, options)
+            dataset = load_dataset(name, options)
+            loaded[key] = dataset, dataset.checksum
         except Exception as error:  # a loader is anyone's code
             loaded[key] = _NotLoaded(str(error) or type(error).__name__)
     if isinstance(loaded[key], _NotLoaded):

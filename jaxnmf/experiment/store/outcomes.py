@@ -20,7 +20,8 @@ FOLDER = ".outcomes"
 
 def add(folder: Path, call: str, status: str, message: str = "", **more: Any) -> None:
     """Store the status of a job: "run", "done before", "in progress" (in another
-    process), "skipped" (its solver does not support it) or "failed"; or a "warning", or a "note" on the data."""
+    process), "skipped" (its solver does not support it) or "failed"; or a "warning", or
+    a "note" on the data."""
     text = json.dumps({"status": status, "message": message, **more})
     with writing(folder):
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)

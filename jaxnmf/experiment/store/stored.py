@@ -68,6 +68,17 @@ class StoredJob:
         """ "runs" that are timed, "settings" swept in lanes, or "selection" of p."""
         return self.manifest["kind"]
 
+    def check_data(self, checksum: str) -> None:
+        """Raise a ValueError if the data set has another checksum than the job's."""
+        recorded = self.manifest.get("data_checksum")
+        if recorded not in (None, checksum):
+            name = (self.config.get("dataset") or {}).get("name")
+            name = next(iter(self.summary["dataset"]), name)
+            raise ValueError(
+                f"{self.key}: the data {name!r} have changed: SHA-256 "
+                f"{checksum[:12]}… now, {recorded[:12]}… in the manifest"
+            )
+
     def factors(self, run: str) -> Pair:
         """W (m, p) and H (p, n) of a run.
 
