@@ -291,6 +291,36 @@ def test_booleans_are_noughts_and_ones():
     assert same(factorize(bits, max_iter=20), factorize(bits * 1.0, max_iter=20))
 
 
+# --- Data of a wide range -------------------------------------------------------------
+
+
+def itakura_saito(V, found):
+    ratio = V / (found.W.astype(float) @ found.H.astype(float))
+    return (ratio - np.log(ratio) - 1).sum()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("solver", ["mu", "mu-overrelaxed", "mu-minibatch"])
+def test_power_spectra_of_a_wide_range_are_fitted_throughout(solver, dtype):
+    rng = np.random.default_rng(0)
+    V = np.outer(np.logspace(-12, 0, 60), rng.uniform(0.5, 2, 40))
+    settings = {"solver": solver, "loss": "itakura-saito", "dtype": dtype}
+    found = factorize(V, 1, max_iter=300, tol=1e-7, **settings)
+    assert itakura_saito(V, found) < 1e-5
+    assert 0 <= found.objective < 1e-5
+
+
+@pytest.mark.parametrize("decibels", [90, 120])
+def test_spectra_that_fade_are_fitted_throughout(decibels):
+    rng = np.random.default_rng(0)
+    fade = 10 ** np.linspace(0, -decibels / 10, 80)[:, None]
+    W, H = rng.gamma(1.0, size=(80, 2)) * fade, rng.gamma(1.0, size=(2, 50))
+    settings = {"solver": "mu", "loss": "itakura-saito", "max_iter": 1000}
+    found = factorize(W @ H, 2, tol=1e-7, **settings)
+    assert itakura_saito(W @ H, found) < 0.5
+    assert found.objective == pytest.approx(itakura_saito(W @ H, found), rel=1e-3)
+
+
 # --- Starts, seeds, progress ----------------------------------------------------------
 
 

@@ -151,16 +151,19 @@ class Dense:
         return dataclasses.replace(self, array=self.array - left.T @ right)
 
     def map_sum(
-        self, fn: EntryFn, fixed: Float[Array, "p m"], *frees: Any
+        self,
+        fn: EntryFn,
+        fixed: Float[Array, "p m"],
+        *frees: Any,
     ) -> jax.Array:
-        """Σ fn(v, x…), with an x for each of ``frees``."""
+        """Σ fn(v, x…), with an x for each of ``frees``, not kept above the floor."""
 
         def visit(total, _, v, xs, __, weighted):
             # Along rows first, then rows, then blocks: one long float32 sum drifts.
             return total + weighted(fn(v, *xs)).sum(1).sum()
 
         pairs = [self._stored(fixed, free) for free in frees]
-        return self._fold(visit, pairs, jnp.zeros((), self.dtype))
+        return self._fold(visit, pairs, jnp.zeros((), self.dtype), floor=None)
 
     def map_dot(self, fn: EntryFn, fixed: Any, free: Any) -> tuple[jax.Array, ...]:
         return self._map_dot(fn, fixed, free, both=False)[0]
@@ -193,7 +196,8 @@ class Dense:
             tuple(jnp.zeros_like(right) for _ in range(by_left)),
             tuple(jnp.zeros_like(left) for _ in range(by_right)),
         )
-        left_products, right_products = self._fold(visit, [(left, right)], start)
+        folded = self._fold(visit, [(left, right)], start, floor=self.floor)
+        left_products, right_products = folded
         if self.transposed:
             return right_products, left_products
         return left_products, right_products
@@ -202,7 +206,7 @@ class Dense:
         """The pair (left, right) with leftᵀ right in the stored orientation."""
         return (free, fixed) if self.transposed else (fixed, free)
 
-    def _fold(self, visit: Any, pairs: Any, carry: Any) -> Any:
+    def _fold(self, visit: Any, pairs: Any, carry: Any, *, floor: Any) -> Any:
         """Fold ``visit(carry, start, v, xs, left, weighted)`` over blocks of rows;
         ``weighted(y)`` is y times the weights, 0 where a row was seen before unless
         ``again``."""
@@ -211,10 +215,8 @@ class Dense:
 
         def products(lefts):
             rights = [right for _, right in pairs]
-            return [
-                jnp.maximum(left.T @ right, self.floor)
-                for left, right in zip(lefts, rights, strict=True)
-            ]
+            xs = [left.T @ right for left, right in zip(lefts, rights, strict=True)]
+            return xs if floor is None else [jnp.maximum(x, floor) for x in xs]
 
         lefts = [left for left, _ in pairs]
 

@@ -27,6 +27,8 @@ class Moments:
       total: Σ|v|; of data observed in part, mn times the weighted mean of |v|.
       squares: Σ w v².
       smallest: of the known entries, of sparse V of those it stores.
+      least: of the positive ones among these, infinite where there is none.
+      largest: of the known |v|.
       known: how many entries are known.
       rows, columns: m and n.
     """
@@ -35,6 +37,8 @@ class Moments:
     total: Any
     squares: Any
     smallest: Any
+    least: Any
+    largest: Any
     known: Any
     rows: Any
     columns: Any
@@ -64,11 +68,14 @@ class Moments:
             total = m * n * total / _total(_sums(weights))
         at_hand = _in_memory(data)
         squares, known = (_on_host if at_hand else _on_device)(data, weights)
+        least, largest = _extremes(data, weights, at_hand)
         numbers = {
             "mean": mean,
             "total": total,
             "squares": squares,
             "smallest": np.dtype(data.dtype).type(smallest),
+            "least": smallest if smallest > 0 else least,
+            "largest": largest,
             "known": m * n if weights is None else known,
             "rows": m,
             "columns": n,
@@ -139,3 +146,23 @@ def _on_device(data: jax.Array, weights: jax.Array | None) -> tuple[float, float
         return scale**2 * _total(squares.sum(-1)), 0.0
     known = _total((weights > 0).sum(-1))
     return scale**2 * _total((squares * weights).sum(-1)), known
+
+
+def _extremes(
+    data: jax.Array, weights: jax.Array | None, at_hand: bool
+) -> tuple[float, float]:
+    """(the least entry > 0, the largest |v|) of the known entries."""
+    if not data.size:
+        return np.inf, 0.0
+    if not at_hand:
+        known = data if weights is None else jnp.where(weights > 0, data, 0)
+        least = jnp.where(known > 0, known, np.inf).min()
+        return float(least), float(jnp.abs(known).max())
+    v, w = (x if x is None else np.asarray(x) for x in (data, weights))
+    assert v is not None
+    least, largest = np.inf, 0.0
+    for rows in row_blocks(len(v), v[:1].size, BLOCK):
+        block = v[rows] if w is None else np.where(w[rows] > 0, v[rows], 0)
+        largest = max(largest, float(block.max()), -float(block.min()))
+        least = min(least, float(np.where(block > 0, block, np.inf).min()))
+    return least, largest

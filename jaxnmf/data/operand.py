@@ -2,8 +2,8 @@
 
 Every operand answers the same questions about X = fixedᵀ free. ``.T`` is the transposed
 operand, without a copy of dense data. X is never stored in full: a dense pass
-works on blocks of rows, a sparse one on the stored entries. Values of x are kept above
-``floor``, a ten-billionth of the mean of V, so that a quotient v/x stays finite.
+works on blocks of rows, a sparse one on the stored entries. In products, values of x
+are kept above ``floor``, which a problem sets for its loss, so that v/x is finite.
 
 With weights an operand is observed in part: every sum and product is over the known
 entries alone, each times its weight. They are those where a dense V has a weight > 0,
@@ -92,8 +92,8 @@ class Operand(Protocol):
         ...
 
     def map_sum(self, fn: EntryFn, fixed: Float[Array, "p m"], *frees: Any) -> Any:
-        """Σ fn(v, x, …) over all entries, with an x for each of ``frees``; of a sparse
-        V over its stored entries."""
+        """Σ fn(v, x, …) over all entries, with an x for each of ``frees``, not kept
+        above the floor; of a sparse V over its stored entries."""
         ...
 
     def map_dot(self, fn: EntryFn, fixed: Any, free: Any) -> tuple[jax.Array, ...]:

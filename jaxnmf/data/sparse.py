@@ -165,18 +165,18 @@ class Sparse:
     def map_sum(
         self, fn: EntryFn, fixed: Float[Array, "p m"], *frees: Any
     ) -> jax.Array:
-        """Σ fn(v, x…) over the stored entries."""
-        return _blocked_sum(self._at_stored(fn, fixed, *frees))
+        """Σ fn(v, x…) over the stored entries, x not kept above the floor."""
+        return _blocked_sum(self._at_stored(fn, fixed, *frees, floor=None))
 
     def map_dot(self, fn: EntryFn, fixed: Any, free: Any) -> tuple[jax.Array, ...]:
         """fixed @ y where y = fn(v, x) at the stored entries and 0 elsewhere."""
-        ys = self._at_stored(fn, fixed, free)
+        ys = self._at_stored(fn, fixed, free, floor=self.floor)
         return tuple(self.csr_t.matmul(fixed.T, y).T for y in ys)
 
     def map_dot_both(
         self, fn: EntryFn, fixed: Any, free: Any
     ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-        ys = self._at_stored(fn, fixed, free)
+        ys = self._at_stored(fn, fixed, free, floor=self.floor)
         # Reordering y is cheaper than computing x again.
         turned = [taken(y, self.csr.order) for y in ys]
         return (
@@ -184,12 +184,13 @@ class Sparse:
             tuple(self.csr.matmul(free.T, y).T for y in turned),
         )
 
-    def _at_stored(self, fn: EntryFn, fixed: Any, *frees: Any) -> Any:
+    def _at_stored(self, fn: EntryFn, fixed: Any, *frees: Any, floor: Any) -> Any:
         """fn(v, x…) times the weights, in the order of Vᵀ's rows."""
         csr = self.csr_t
 
         def value(free: Any) -> jax.Array:
-            return jnp.maximum(self._product(fixed, free), self.floor)
+            x = self._product(fixed, free)
+            return x if floor is None else jnp.maximum(x, floor)
 
         return jax.tree.map(csr.weighted, fn(csr.data, *map(value, frees)))
 

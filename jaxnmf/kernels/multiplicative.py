@@ -18,6 +18,21 @@ def quotient(minus: jax.Array, plus: jax.Array) -> jax.Array:
     return jnp.where(plus > 0, minus / jnp.where(plus > 0, plus, 1), 1)
 
 
+def factor_floor(
+    problem: Problem, X: Float[Array, "p q"], relative: jax.Array | float
+) -> jax.Array:
+    """The smallest entry of a factor, ``relative`` to the mean of X.
+
+    For β < 1 never above what the floor of WH is relative to the mean of V: there an
+    entry that the data need, however small, must be within reach.
+    """
+    if problem.loss.beta < 1:
+        mean = jnp.asarray(problem.operand.moments.mean, X.dtype)
+        reach = problem.operand.floor / jnp.where(mean > 0, mean, 1)
+        relative = jnp.minimum(relative, jnp.where(mean > 0, reach, relative))
+    return relative * problem.project.mean(X)
+
+
 def multiplied(
     problem: Problem,
     X: Float[Array, "p q"],

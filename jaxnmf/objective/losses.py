@@ -7,13 +7,20 @@ take the ratio of the two, gradient methods the difference, the KKT residual bot
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnmf.types import Pointwise, pytree, static
+
+# |v − x| / x below which φ(v, x) is a power series, by the bytes of a number, where
+# the error of the definition is as small as that of the powers left out.
+NEAR = {4: 1 / 8, 8: 1 / 64}
+TERMS = 9
+# The floor under X, relative to the least positive entry of V.
+REACH = 1e-3
 
 
 class Loss:
@@ -56,6 +63,17 @@ class Loss:
         """Σφ(0, x) over all entries of X = fixedᵀ free, in closed form."""
         raise NotImplementedError
 
+    def floor(self, mean: float, least: float, largest: float, dtype: Any) -> float:
+        """The value that entries of X are kept above, so that φ and the split are
+        finite: below what a fit to the data can reach.
+
+        Args:
+          mean, least, largest: of V's entries, ``least`` of those > 0.
+          dtype: the precision.
+        """
+        del largest
+        return max(min(1e-10 * mean, REACH * least), float(jnp.finfo(dtype).tiny))
+
 
 class BetaDivergence(Loss):
     """The β-divergence for a real β.
@@ -87,16 +105,31 @@ class BetaDivergence(Loss):
         return self.beta <= 0
 
     def pointwise(self, v: jax.Array, x: jax.Array) -> jax.Array:
+        """φ(v, x), to the precision that v − x has: where v is near x by a power
+        series, since the terms of the definition cancel there."""
         if self.beta == 2:
             return 0.5 * (v - x) ** 2
-        ratio = v / x
-        safe = jnp.where(v > 0, ratio, 1)
-        if self.beta == 1:
-            return v * jnp.log(safe) - v + x
-        if self.beta == 0:
-            return ratio - jnp.log(safe) - 1
-        b = self.beta
+        delta = (v - x) / x
+        near = jnp.abs(delta) < NEAR[delta.dtype.itemsize]
+        delta = jnp.where(near, delta, 0)
+        # Σ over k ≥ 2 of the binomial (β k) δ^k / (β (β − 1)).
+        series = jnp.ones_like(delta)
+        for k in range(TERMS, 2, -1):
+            series = 1 + (self.beta - k + 1) / k * delta * series
+        series = 0.5 * delta * delta * series
+        size = x if self.beta == 1 else x**self.beta
+        return jnp.where(near, size * series, self._apart(v, x))
+
+    def _apart(self, v: jax.Array, x: jax.Array) -> jax.Array:
+        """φ(v, x) by its definition."""
+        b, ratio = self.beta, v / x
+        if b in (0, 1):
+            log = jnp.log(jnp.where(v > 0, ratio, 1))
+            return v * log - v + x if b == 1 else ratio - log - 1
+        if b > 1:  # no quotient, whose power may overflow
+            return (v**b - x ** (b - 1) * (x + b * (v - x))) / (b * (b - 1))
         # x^β times a function of v/x: the three powers alone could overflow.
+        ratio = jnp.where(v > 0, ratio, 0)
         return x**b * ((ratio**b - 1) - b * (ratio - 1)) / (b * (b - 1))
 
     def split(self, v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -118,6 +151,17 @@ class BetaDivergence(Loss):
         if self.beta == 1:
             return (fixed.sum(1) * free.sum(1)).sum()
         return 0.5 * ((fixed @ fixed.T) * (free @ free.T)).sum()
+
+    def floor(self, mean: float, least: float, largest: float, dtype: Any) -> float:
+        limits, beta = jnp.finfo(dtype), self.beta
+        if beta == 2:
+            return 0.0
+        floor = min(1e-10 * mean, REACH * least)
+        if beta >= 1:  # what lies below 1e-16 of the mean adds nothing to the sum
+            floor = max(floor, 1e-16 * mean)
+        elif beta > 0:  # where x is 0 and v is not, v x^(β−2) must be finite
+            floor = max(floor, largest * float(limits.max) ** (-0.8 / (2 - beta)))
+        return max(floor, float(limits.tiny))
 
     @property
     def mu_exponent(self) -> float:

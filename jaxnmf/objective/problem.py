@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnmf.data.grams import ColumnGrams, Gram, SharedGram
 from jaxnmf.data.operand import Operand
@@ -67,6 +68,7 @@ class Problem:
         )
         numbers = (projects, penalties or (Penalty(), Penalty()))
         projects, pair = jax.tree.map(lambda x: jnp.asarray(x, operand.dtype), numbers)
+        operand = with_floor(operand, loss)
         return cls(operand=operand, loss=loss, projects=projects, penalties=pair)
 
     @property
@@ -116,6 +118,12 @@ class Problem:
         return self.operand.kind == "sparse"
 
     def _pointwise(self, v: jax.Array, x: jax.Array) -> jax.Array:
+        """φ(v, x), of a sparse V less φ(0, x). X is kept above the floor, except where
+        a β-divergence of v = 0 is finite for every x."""
+        if not self.loss.quadratic:
+            above = jnp.maximum(x, self.operand.floor)
+            known = self.loss.beta is not None and not self.loss.positive_data
+            x = jnp.where(v > 0, above, x) if known else above
         value = self.loss.pointwise(v, x)
         return value - self.loss.pointwise(0 * v, x) if self._zeros_apart else value
 
@@ -238,6 +246,16 @@ class Problem:
             # A factor without free entries has no conditions.
             count = count + jnp.where(jnp.any(project.free), project.count(X), 0)
         return jnp.sqrt(total / count)
+
+
+def with_floor(operand: Operand, loss: Loss) -> Any:
+    """The operand with X kept above the floor of a loss; none for data of any sign."""
+    if not operand.floor > -np.inf:
+        return operand
+    known, dtype = operand.moments, operand.dtype
+    mean, least, largest = map(float, (known.mean, known.least, known.largest))
+    floor = jnp.asarray(loss.floor(mean, least, largest, dtype), dtype)
+    return dataclasses.replace(operand, floor=floor)  # pyright: ignore
 
 
 def _plus(one: Any, other: Any) -> Any:

@@ -69,6 +69,8 @@ def held_out_error(loss: Any, entries: Observed, fit: Fit) -> float:
             x += w[entries.rows].astype(np.float64) * h[entries.cols]
         v = np.asarray(entries.values, np.float64)
         # As in a fit, x is positive where v is.
-        x = np.maximum(x, max(1e-10 * np.abs(v).mean(), 1e-300))
+        positive = v[v > 0]
+        sizes = np.abs(v).mean(), positive.min(initial=np.inf), np.abs(v).max()
+        x = np.maximum(x, loss.floor(*map(float, sizes), "float64"))
         values = np.asarray(loss.pointwise(jnp.asarray(v), jnp.asarray(x)))
     return float((entries.weights * values).sum() / entries.weights.sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from jaxnmf.data.grams import Gram, SharedGram
 from jaxnmf.kernels.coordinate import sweep
 from jaxnmf.kernels.step_sizes import gradient_step
 from jaxnmf.objective.constraints import Simplex
+from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
@@ -73,7 +75,7 @@ class MinVol(Alternating):
         scale = jnp.where(size > 0, size, 1)
         gram, cross = problem.T.quadratic(H)
         Wt = _simplex_fit(problem.T, gram, cross, Wt, steps=100)
-        plain = Problem.of(problem.operand, problem.loss)
+        plain = dataclasses.replace(problem, penalties=(Penalty(), Penalty()))
         weight = jnp.asarray(self.weight, problem.operand.dtype)
         residual = 2 * plain.value(Factors(Wt, H))
         return Weights(scale, weight * residual / rank, stretch)

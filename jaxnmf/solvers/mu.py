@@ -7,7 +7,7 @@ from typing import ClassVar
 import jax
 
 from jaxnmf.data.grams import Gram
-from jaxnmf.kernels.multiplicative import joint_update, multiplied
+from jaxnmf.kernels.multiplicative import factor_floor, joint_update, multiplied
 from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
@@ -56,7 +56,7 @@ class MU(Alternating):
         self, problem: Problem, fixed: FixedFactor, free: FreeFactor
     ) -> Scalar:
         """The floor, fixed for the run so that the updates stay monotone."""
-        return self.floor * problem.project.mean(free)
+        return factor_floor(problem, free, self.floor)
 
     def half_step(
         self, problem: Problem, fixed: FixedFactor, free: FreeFactor, state: Scalar

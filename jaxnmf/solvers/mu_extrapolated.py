@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxnmf.kernels.multiplicative import joint_update, multiplied
+from jaxnmf.kernels.multiplicative import factor_floor, joint_update, multiplied
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import BETA, EVERY_OPERAND, Alternating, Supports
@@ -62,7 +62,7 @@ class ExtrapolatedMU(Alternating):
     ) -> State:
         dtype = problem.operand.dtype
         one = jnp.ones((), dtype)
-        floor = self.floor * problem.project.mean(free)
+        floor = factor_floor(problem, free, self.floor)
         return State(last=free, floor=floor, momentum=one, count=one)
 
     def half_step(

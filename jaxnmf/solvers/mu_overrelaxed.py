@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxnmf.kernels.multiplicative import multiplied
+from jaxnmf.kernels.multiplicative import factor_floor, multiplied
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import BETA, Alternating, Supports
@@ -59,7 +59,7 @@ class OverrelaxedMU(Alternating):
         self, problem: Problem, fixed: FixedFactor, free: FreeFactor
     ) -> State:
         return State(
-            floor=self.floor * problem.project.mean(free),
+            floor=factor_floor(problem, free, self.floor),
             relaxation=jnp.asarray(self.relaxation, problem.operand.dtype),
         )
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from jaxnmf.data.grams import SharedGram
 from jaxnmf.kernels.coordinate import sweep, sweeps
 from jaxnmf.kernels.inverses import inverse
-from jaxnmf.kernels.multiplicative import multiplied
+from jaxnmf.kernels.multiplicative import factor_floor, multiplied
 from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
@@ -281,8 +281,8 @@ class MinibatchMU(Minibatch):
     def constants(self, problem: Problem, factors: Factors) -> Factors:
         return Factors(
             *(
-                self.floor * P.mean(X)
-                for P, X in zip(problem.projects, factors, strict=True)
+                factor_floor(side, X, self.floor)
+                for side, X in zip((problem.T, problem), factors, strict=True)
             )
         )
 

@@ -69,6 +69,48 @@ def test_pointwise_is_the_divergence(beta, loss):
 
 
 @each_loss
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pointwise_near_x_has_the_digits_of_the_difference(beta, loss, dtype):
+    # At each distance, the same power series summed in extended precision.
+    eps = float(np.finfo(dtype).eps)
+    for apart in (0.9, 0.3, 0.13, 0.12, 1e-2, 1e-3, 1e-2 * np.sqrt(eps)):
+        x = np.array([0.7, 1.0, 3.0, 40.0], dtype)
+        v = (x * (1 + apart * np.array([1, -1, 1, -1]))).astype(dtype)
+        found = np.asarray(loss.pointwise(jnp.asarray(v), jnp.asarray(x)))
+        assert found.dtype == dtype
+        wide = np.longdouble
+        d = (v.astype(wide) - x) / x.astype(wide)
+        k = np.arange(2, 400, dtype=wide)
+        terms = np.cumprod((beta - k + 1) / k * d[:, None], 1) * (d * beta)[:, None]
+        if beta in (0, 1):  # the limits, with the vanishing factor left out
+            ratio = np.where(k == k[0], 0.5, (beta - k + 1) / k)
+            terms = np.cumprod(ratio * d[:, None], 1) * d[:, None]
+        else:
+            terms = terms / (wide(beta) * (wide(beta) - 1))
+        expected = x.astype(wide) ** beta * terms.sum(1)
+        np.testing.assert_allclose(found, expected, rtol=5e-5)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 1.5, 3.0])
+def test_an_entry_that_is_zero_in_both_costs_nothing(beta):
+    nothing = jnp.zeros(3)
+    assert (np.asarray(Beta(beta=beta).pointwise(nothing, nothing)) == 0).all()
+
+
+@each_loss
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_floor_is_below_what_the_data_can_reach(beta, loss, dtype):
+    spectrum = np.logspace(-12, 0, 60)
+    floor = loss.floor(spectrum.mean(), spectrum.min(), spectrum.max(), dtype)
+    assert 0 <= floor < spectrum.min()
+    assert (floor == 0) == (beta == 2)  # which needs none
+    # Of ordinary data, and where nothing is positive.
+    expected = 0 if beta == 2 else 1e-10
+    assert loss.floor(1.0, 0.01, 5.0, dtype) == pytest.approx(expected)
+    assert np.isfinite(loss.floor(0.0, np.inf, 0.0, dtype))
+
+
+@each_loss
 def test_split_is_v_times_a_power_and_a_power(beta, loss):
     a, b = loss.split(jnp.asarray(V), jnp.asarray(X))
     np.testing.assert_allclose(a, V * X ** (beta - 2), rtol=1e-13)

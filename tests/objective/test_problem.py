@@ -80,6 +80,18 @@ def test_value_is_the_sum_over_all_entries_and_penalties(loss, penalties):
     assert turned == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("loss", ["kullback-leibler", "beta"])
+def test_zeros_that_are_fitted_by_zeros_add_nothing(loss):
+    # Two blocks, fitted to a millionth: a floor under the rest would be all the sum.
+    blocks = np.kron(np.eye(2), np.ones((4, 3)))
+    near = 1 + 1e-6 * RNG.standard_normal(blocks.shape)
+    Wt, H = np.kron(np.eye(2), np.ones(4)), np.kron(np.eye(2), np.ones(3))
+    found = float(value(make(loss, blocks * near), factors(Wt, H)))
+    # φ(v, x) is ½ (v − x)² / x to first order, whatever β for x = 1.
+    expected = 0.5 * (((blocks * near) - blocks) ** 2).sum()
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
 @each_penalty
 @each_loss
 def test_gradient_is_the_derivative_of_the_value(loss, penalties):
