@@ -12,24 +12,19 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from compiler_options import QUICK
+
 TESTS = Path(__file__).parent
-# A program is compiled for a fifth of the usual time: LLVM does not optimise, and XLA
-# writes the whole module as one piece by its older emitters. The contract compares such
-# programs with those that users run; `XLA_FLAGS=--xla_backend_optimization_level=3
-# pytest …` runs all tests on the latter.
-QUICK = {
-    "xla_backend_optimization_level": "0",
-    "xla_cpu_use_fusion_emitters": "false",
-    "xla_cpu_parallel_codegen_split_count": "1",
-}
 
 flags = os.environ.get("XLA_FLAGS", "")
-wanted = {"xla_force_host_platform_device_count": "4"}
+wanted = {"xla_force_host_platform_device_count": 4}
+# The contract compares quick programs with those that users run;
+# `XLA_FLAGS=--xla_backend_optimization_level=3 pytest …` runs all tests on the latter.
 if "xla_backend_optimization_level" not in flags:
     wanted |= QUICK
 for name, value in wanted.items():
     if name not in flags:  # workers have them from their parent
-        flags += f" --{name}={value}"
+        flags += f" --{name}={str(value).lower()}"
 os.environ["XLA_FLAGS"] = flags.strip()
 
 from jaxtyping import install_import_hook  # noqa: E402

@@ -199,15 +199,6 @@ def setup(
     return Setup(problem, solver, factors, jax.random.key(seed))
 
 
-# The compiler's options of what users run. The tests' own programs take less time to
-# compile (`conftest.py`).
-AS_USERS_RUN: dict[str, Any] = {
-    "xla_backend_optimization_level": 3,
-    "xla_cpu_use_fusion_emitters": True,
-    "xla_cpu_parallel_codegen_split_count": 32,
-}
-
-
 @jax.jit
 def begin(problem: Any, solver: Any, factors: Any, key: Any) -> Any:
     return solver.init(problem, factors, key)

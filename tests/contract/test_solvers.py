@@ -29,6 +29,7 @@ from cases import (
     ZERO_CASES,
     Case,
 )
+from compiler_options import AS_USERS_RUN
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxnmf
@@ -255,7 +256,7 @@ def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case):
 @each_program_case
 def test_timed_and_solve_agree(case, monkeypatch):
     """And the compiler's optimisation changes no more than rounding."""
-    optimised = partial(programs.compiled, **cases.AS_USERS_RUN)
+    optimised = partial(programs.compiled, **AS_USERS_RUN)
     monkeypatch.setattr(clock, "compiled", optimised)
     start = cases.setup(case)
     stop = Stop(max_iter=75, tol=1e-3)  # no multiple of the record's distance
