@@ -90,7 +90,13 @@ def _grown(x: Any, axes: tuple[tuple[int, int], ...]) -> np.ndarray:
     if not x.ndim:
         return x
     pairs = zip(x.shape, axes, strict=True)
-    return np.pad(x, [(0, new - old if n == old else 0) for n, (old, new) in pairs])
+    shape = tuple(new if n == old else n for n, (old, new) in pairs)
+    if shape == x.shape:
+        return x
+    # Not numpy.pad, which takes longer than a small lane's iterations.
+    grown = np.zeros(shape, x.dtype)
+    grown[tuple(map(slice, x.shape))] = x
+    return grown
 
 
 def _check_loss(loss: Loss, operand: Operand) -> None:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnmf._util.platform import on_cpu, platform
 from jaxnmf.data.dense import Dense
 from jaxnmf.data.known import is_sparse, stored_dense, what_is_known
 from jaxnmf.data.moments import Moments, weighted_mean
@@ -19,7 +20,7 @@ from jaxnmf.data.sparse import CSR, Sparse
 
 # Entries in a block of X. On a CPU a block and its quotient stay in the cache.
 CPU_BLOCK = 2**21
-ACCELERATOR_BLOCK = 2**24
+ACCELERATOR_BLOCK = 2**28
 # Columns in a block of a sparse V's entries: so many rows of a factor stay in
 # the cache of a CPU. And the entries that a row must have, on average, in each block.
 COLUMNS_TOGETHER = 2**16
@@ -75,7 +76,7 @@ def _dense(
     if weights is not None:
         weights = jax.device_put(jnp.asarray(weights, dtype), array.sharding)
     m, n = array.shape
-    limit = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
+    limit = CPU_BLOCK if on_cpu() else ACCELERATOR_BLOCK
     # Slices along a sharded axis would move data: there a block is all rows.
     block = m if len(array.devices()) > 1 else max(1, min(m, limit // n))
     return Dense(
@@ -103,7 +104,7 @@ def _sparse(
     rows = np.repeat(np.arange(m, dtype=np.int32), np.diff(csr.indptr))
     pick, indptr, blocks = _by_rows(rows, columns, (m, n))
     pick_t, indptr_t, blocks_t = _by_rows(columns, rows, (n, m))
-    compiled = jax.default_backend() in COMPILED
+    compiled = platform() in COMPILED
 
     def made(pick: Any, by: Any, across: Any, indptr: Any, other: Any, **static: Any):
         by, across = by[pick], across[pick]
@@ -139,7 +140,7 @@ def _by_rows(
 
     r, c = shape
     blocks = 1
-    if jax.default_backend() == "cpu":
+    if on_cpu():
         # Each block's product has all rows: without entries enough it would cost more.
         blocks = min(-(-c // COLUMNS_TOGETHER), len(rows) // (ROW_ENTRIES * r))
         blocks = max(1, blocks)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.moments import Moments
 from jaxnmf.data.operand import EntryFn, true_shape
 from jaxnmf.types import pytree, static
@@ -119,7 +120,7 @@ class Dense:
     def for_lanes(self) -> Dense:
         """The same V, stored along its longer side where it is tall, on one CPU."""
         m, n = self.shape
-        on_one_cpu = jax.default_backend() == "cpu" and len(self.array.devices()) == 1
+        on_one_cpu = on_cpu() and len(self.array.devices()) == 1
         return self.stored_wide() if on_one_cpu and m >= TALL * n else self
 
     def to_host(self) -> np.ndarray:

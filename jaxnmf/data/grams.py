@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -49,6 +50,11 @@ class SharedGram:
     def scaled(self, scale: Float[Array, "p 1"]) -> SharedGram:
         """S G S for S = diag(scale)."""
         return SharedGram(array=self.array * scale * scale.T)
+
+    def tile(self, first: Any, size: int) -> tuple[Any, Any]:
+        """``size`` rows from ``first`` on, and of these the columns of the same
+        components."""
+        return _tile(self.array, first, size)
 
     def of_columns(self, columns: Any) -> Float[Array, "p p"]:
         """The matrix of some columns."""
@@ -100,12 +106,23 @@ class ColumnGrams:
         """S G_j S for S = diag(scale_j)."""
         return ColumnGrams(array=self.array * scale[:, None] * scale)
 
+    def tile(self, first: Any, size: int) -> tuple[Any, Any]:
+        """``size`` rows from ``first`` on, and of these the columns of the same
+        components."""
+        rows, own = _tile(self.array, first, size)
+        return ColumnGrams(array=rows), own
+
     def of_columns(self, columns: Any) -> Float[Array, "t p p"]:
         """The matrices of some columns, one after the other."""
         return jnp.moveaxis(self.array[..., columns], -1, 0)
 
 
 Gram = SharedGram | ColumnGrams
+
+
+def _tile(array: Any, first: Any, size: int) -> tuple[Any, Any]:
+    rows = jax.lax.dynamic_slice_in_dim(array, first, size)
+    return rows, jax.lax.dynamic_slice_in_dim(rows, first, size, 1)
 
 
 def component_pairs(p: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.moments import Moments
 from jaxnmf.data.operand import EntryFn, taken, true_shape
 from jaxnmf.data.padded_rows import PaddedRows
@@ -20,8 +21,11 @@ CPU_COLUMNS = 8
 # Components in each pass over the stored entries.
 COMPONENTS = 4
 # The density × p from which blocks of X are faster than gathers; entries of a block.
-BLOCKS_FROM = 1.0
-X_BLOCK = 2**18
+# The second of each is for accelerators (`experiments/accelerator`).
+BLOCKS_FROM, ACCELERATOR_BLOCKS_FROM = 1.0, 4.0
+X_BLOCK, ACCELERATOR_X_BLOCK = 2**18, 2**26
+# Stored entries in each pass over whole rows of the factors, on an accelerator.
+ENTRIES = 2**22
 
 
 @pytree
@@ -197,8 +201,12 @@ class Sparse:
     def _product(self, fixed: Any, free: Any) -> Float[Array, " nnz"]:
         """x at the stored entries, in the order of Vᵀ's rows."""
         m, n = self.shape
-        dense = self.entries * fixed.shape[0] >= BLOCKS_FROM * m * n
-        dense = dense and self.csr_t.blocks == 1  # the rows of X are then contiguous
+        per_entry = self.entries * fixed.shape[0] / (m * n)
+        if not on_cpu():
+            dense = per_entry >= ACCELERATOR_BLOCKS_FROM
+            return (self._from_blocks if dense else self._from_rows)(fixed, free)
+        # In one block of columns the rows of X are contiguous.
+        dense = per_entry >= BLOCKS_FROM and self.csr_t.blocks == 1
         return (self._from_blocks if dense else self._gathered)(fixed, free)
 
     def _gathered(self, fixed: Any, free: Any) -> Float[Array, " nnz"]:
@@ -226,6 +234,26 @@ class Sparse:
 
         return jax.lax.fori_loop(0, len(left), add, jnp.zeros_like(csr.data))
 
+    def _from_rows(self, fixed: Any, free: Any) -> Float[Array, " nnz"]:
+        """x at the stored entries, from whole rows of the factors.
+
+        For an accelerator, where p numbers side by side cost little more than one.
+        """
+        csr, left, right = self.csr_t, fixed.T, free.T
+        size = min(self.entries, ENTRIES)
+
+        def part(i: Any, x: Any) -> Any:
+            start = jnp.minimum(i * size, self.entries - size)
+            rows, columns = (
+                jax.lax.dynamic_slice_in_dim(whole, start, size)
+                for whole in (csr.indices, csr.rows)
+            )
+            new = (taken(left, rows) * taken(right, columns)).sum(1)
+            return jax.lax.dynamic_update_slice_in_dim(x, new, start, 0)
+
+        zero = jnp.zeros_like(csr.data)
+        return jax.lax.fori_loop(0, -(-self.entries // max(size, 1)), part, zero)
+
     def _from_blocks(self, fixed: Any, free: Any) -> Float[Array, " nnz"]:
         """x at the stored entries, gathered from blocks of Xᵀ's rows.
 
@@ -233,7 +261,7 @@ class Sparse:
         `_gathered` has 2p: faster from a density of a few per cent.
         """
         csr, (m, n) = self.csr_t, self.shape
-        size = min(n, max(1, X_BLOCK // m))
+        size = min(n, max(1, (X_BLOCK if on_cpu() else ACCELERATOR_X_BLOCK) // m))
         # A block's entries are processed in parts, since every size must be fixed.
         part = max(1, self.entries * size // (4 * n))
 
@@ -283,7 +311,7 @@ def _csr_matmul(data: Any, indices: Any, indptr: Any, right: Any, columns: int) 
     def product(data, indices, indptr, right):
         # BCSR is compiled on a CPU, but on a GPU without a flag it is a scatter; CSR
         # is cuSPARSE there.
-        cpu = jax.default_backend() == "cpu"
+        cpu = on_cpu()
         form = jsparse.BCSR if cpu else jsparse.CSR
         matrix: Any = form((data, indices, indptr), shape=shape)
         width = right.shape[1]

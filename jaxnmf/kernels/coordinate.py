@@ -9,14 +9,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.inverses import inverse
-from jaxnmf.kernels.repeats import inner_repeats
+from jaxnmf.kernels.repeats import UNROLLED, inner_repeats
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
 
-# The components from which a sweep works on tiles, and the rows of a tile: measured on
-# a CPU (`experiments/benchmarks`).
+# The components from which a sweep works on tiles on a CPU, and the rows of a tile
+# there: measured (`experiments/benchmarks`).
 TILED_FROM, TILE = 128, 8
 
 
@@ -43,9 +44,11 @@ def sweep(
 
         x_k ← P(x_k + (b_k − G_k X − l1 − l2 (x_k − toward)) / (G_kk + l2)).
 
-    From ``TILED_FROM`` components on, X is too large for the cache: tiles of ``TILE``
-    rows then get the part of the other rows by one product, which changes rounding
-    only.
+    The form depends on the platform and changes rounding only. On a CPU rows follow
+    each other in a loop; from ``TILED_FROM`` components on, where X is too large for
+    the cache, tiles of ``TILE`` rows get the part of the other rows by one product. On
+    an accelerator, where every operation is a launch, tiles have up to ``UNROLLED``
+    rows, unrolled into one expression: a sweep is two launches for each tile.
 
     Args:
       problem: gives the penalty, the projection and the held entries.
@@ -66,36 +69,55 @@ def sweep(
     l2 = by_row(penalty.l2, X)
     project = project or problem.project.entrywise
 
-    def rows(X: Any, gram: Any, cross: Any, first: Any) -> Any:
+    def moved(x: Any, cross: Any, product: Any, k: Any) -> Any:
+        """Row k of the factor after its step; ``product`` is row k of G X."""
+        # gram[k] @ X as one vector-matrix product: ten times faster than a sum.
+        descent = cross - product - l1(k) - l2(k) * x
+        if rough is not None:
+            bend = jnp.diff(jnp.pad(differences(problem.project, x), 1))
+            descent = descent + rough[k] * bend
+        return project(x + descent * steps[k])
+
+    def looped(X: Any, gram: Any, cross: Any, first: Any) -> Any:
         """X after a pass over its rows, the factor's rows from ``first`` on."""
 
         def row(k: Any, X: Any) -> Any:
-            x = X[k]
-            # gram[k] @ X as one vector-matrix product: ten times faster than a sum.
-            descent = cross[k] - gram[k] @ X - l1(first + k) - l2(first + k) * x
-            if rough is not None:
-                bend = jnp.diff(jnp.pad(differences(problem.project, x), 1))
-                descent = descent + rough[first + k] * bend
-            return X.at[k].set(project(x + descent * steps[first + k]))
+            return X.at[k].set(moved(X[k], cross[k], gram[k] @ X, first + k))
 
         return jax.lax.fori_loop(0, X.shape[0], row, X)
 
-    def tile(X: Any, first: Any, size: int) -> Any:
-        x, G, B = (
-            jax.lax.dynamic_slice_in_dim(whole, first, size)
-            for whole in (X, gram.array, cross)
-        )
-        own = jax.lax.dynamic_slice_in_dim(G, first, size, 1)
-        # The rest of the factor by one product, without what the tile itself adds.
-        x = rows(x, own, B - G @ X + own @ x, first)
-        return jax.lax.dynamic_update_slice_in_dim(X, x, first, 0)
+    def unrolled(X: Any, gram: Any, rest: Any, first: Any) -> Any:
+        """The same as one expression; ``rest`` is cross − G X of the X at its start."""
+        rows, changes = [], []
+        for k, x in enumerate(X):
+            product = sum(gram[k, j] * change for j, change in enumerate(changes))
+            rows.append(moved(x, rest[k], product, first + k))
+            changes.append(rows[-1] - x)
+        return jnp.stack(rows)
+
+    def by_tiles(X: Any, size: int, rows: Any) -> Any:
+        def tile(X: Any, first: Any, size: int) -> Any:
+            x, B = (
+                jax.lax.dynamic_slice_in_dim(whole, first, size) for whole in (X, cross)
+            )
+            G, own = gram.tile(first, size)
+            # The whole factor by one product; a row then adds what the tile changes.
+            x = rows(x, own, B - G @ X, first)
+            return jax.lax.dynamic_update_slice_in_dim(X, x, first, 0)
+
+        X = jax.lax.fori_loop(0, p // size, lambda i, X: tile(X, i * size, size), X)
+        return tile(X, p - p % size, p % size) if p % size else X
+
+    def looped_tile(X: Any, gram: Any, rest: Any, first: Any) -> Any:
+        return looped(X, gram, rest + gram @ X, first)
 
     p = X.shape[0]
-    if p < TILED_FROM or not gram.shared:
-        return problem.project.hold(rows(X, gram, cross, 0))
-    X = jax.lax.fori_loop(0, p // TILE, lambda i, X: tile(X, i * TILE, TILE), X)
-    if p % TILE:
-        X = tile(X, p - p % TILE, p % TILE)
+    if not on_cpu():
+        X = by_tiles(X, -(-p // -(-p // UNROLLED)), unrolled)
+    elif p < TILED_FROM or not gram.shared:
+        X = looped(X, gram, cross, 0)
+    else:
+        X = by_tiles(X, TILE, looped_tile)
     return problem.project.hold(X)
 
 

@@ -7,9 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.operand import true_shape
 from jaxnmf.objective.problem import Problem
 from jaxnmf.types import FreeFactor
+
+# The rows of a tile of a sweep, and the seconds of a launch, operations and bytes a
+# second of an accelerator (an H200): only their ratios matter.
+UNROLLED, LAUNCH, FLOPS, BYTES = 32, 5e-6, 50e12, 4e12
+SPARSE_COST = 20
 
 
 def inner_repeats(
@@ -24,7 +30,9 @@ def inner_repeats(
     The rule is 1 + share × (cost of the products) / (cost of a sweep), at most
     ``most``. It counts the present components, so that a padded problem takes as many
     repeats as the problem itself. The defaults were measured on a CPU
-    (`experiments/benchmarks`).
+    (`experiments/benchmarks`). On an accelerator a cost is a time: that of the
+    launches, or of the numbers moved and multiplied where that is longer
+    (`experiments/accelerator`).
 
     Reference: Gillis & Glineur, "Accelerated multiplicative updates and hierarchical
     ALS algorithms for nonnegative matrix factorization", Neural Computation 24 (2012)
@@ -32,12 +40,33 @@ def inner_repeats(
     """
     if inner:
         return inner
-    operand = problem.operand
-    ratio: Any = operand.entries / operand.shape[1]
-    if operand.padded:
-        rows, columns = true_shape(operand)
-        dense = operand.entries == operand.shape[0] * operand.shape[1]
-        ratio = rows if dense else operand.entries / columns
-    # A Gram matrix for each column takes p²/2 an entry, and a sweep then p² a column.
-    ratio = ratio / (problem.project.rank(free) if problem.by_gram else 2)
+    p = problem.project.rank(free)
+    ratio = (_operations if on_cpu() else _seconds)(problem, p)
     return jnp.clip(1 + jnp.floor(share * ratio), 1, most).astype(jnp.int32)
+
+
+def _operations(problem: Problem, p: jax.Array) -> jax.Array:
+    """The operations of the products over those of a sweep."""
+    _, each = _sizes(problem.operand)
+    # A Gram matrix for each column takes p²/2 an entry, and a sweep then p² a column.
+    return each / (p if problem.by_gram else 2)
+
+
+def _seconds(problem: Problem, p: jax.Array) -> jax.Array:
+    """The time of the products over that of a sweep, on an accelerator."""
+    columns, each = _sizes(problem.operand)
+    # What a stored entry of a sparse V costs beside one of a dense V.
+    entries = columns * each * (SPARSE_COST if problem.operand.by_entries else 1)
+    pairs = p if problem.by_gram else p**2 / 2
+    products = 2 * entries * pairs / FLOPS + 4 * entries / BYTES
+    moved = 4 * columns * p * (3 if problem.by_gram else p) / BYTES
+    return products / (2 * LAUNCH * jnp.ceil(p / UNROLLED) + moved)
+
+
+def _sizes(operand: Any) -> tuple[Any, Any]:
+    """(columns, entries a column) of V without what pads it."""
+    if not operand.padded:
+        return operand.shape[1], operand.entries / operand.shape[1]
+    rows, columns = true_shape(operand)
+    dense = operand.entries == operand.shape[0] * operand.shape[1]
+    return columns, rows if dense else operand.entries / columns

@@ -142,6 +142,7 @@ class Box(NonNegative):
         return xp.minimum(super().entrywise(x, floor), self.upper)
 
     def start(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
+        X = jnp.asarray(X)
         largest = jnp.where(self.free, X, 0).max()
         over = jnp.where(largest > self.upper, largest, self.upper)
         return self.hold(X * (self.upper / over))
@@ -209,6 +210,7 @@ class Simplex(NonNegative):
         raise NotImplementedError("a sum to one ties the entries of a column")
 
     def start(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
+        X = jnp.asarray(X)
         mass = jnp.maximum(1 - self.hold(jnp.zeros_like(X)).sum(0), 0)
         total = self._where_free(X, 0).sum(0)
         if self.at_most:

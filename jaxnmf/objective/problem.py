@@ -94,7 +94,7 @@ class Problem:
     def start(self, factors: Factors) -> Factors:
         """Feasible initial factors, with the directions of these."""
         pairs = zip(self.projects, factors, strict=True)
-        return Factors(*(project.start(jnp.asarray(X)) for project, X in pairs))
+        return Factors(*(project.start(X) for project, X in pairs))
 
     def value(self, factors: Factors) -> jax.Array:
         """The objective, summed from the entries themselves.

@@ -84,9 +84,17 @@ class LaneBuilder:
     init: str
     sizes: Mapping[int, int]  # the bucket of a rank
     dtype: Any
+    made: dict[Any, Problem] = dataclasses.field(default_factory=dict, repr=False)
 
     def problem(self, lane: Lane) -> Problem:
-        """The problem of a lane at its own rank, with its own penalties."""
+        """The problem of a lane at its own rank, with its own penalties: one for all
+        seeds that share their data."""
+        key = (lane.rank, *sorted(lane.settings.items()), self.data_of_seed[lane.seed])
+        if key not in self.made:
+            self.made[key] = self._problem(lane)
+        return self.made[key]
+
+    def _problem(self, lane: Lane) -> Problem:
         with precision(self.dtype.name):
             own = {
                 name: np.asarray(value, self.dtype)
@@ -99,7 +107,8 @@ class LaneBuilder:
                     dataclasses.replace(penalty, **own) for penalty in problem.penalties
                 )
                 problem = dataclasses.replace(problem, penalties=penalties)
-            return at_rank(problem, self.objective, lane.rank)
+            problem = at_rank(problem, self.objective, lane.rank)
+            return _on_host(problem)
 
     def start(self, lane: Lane, problem: Problem) -> Factors:
         """The initial factors of a lane at its own rank, for its own `problem`."""
@@ -144,6 +153,13 @@ def stored_for_lanes(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
             problem, operand=problem.operand.for_lanes()
         )
     return tuple(made[id(problem)] for problem in problems)
+
+
+def _on_host(problem: Problem) -> Problem:
+    """The problem with all but V on the host, where lanes are padded and stacked."""
+    own = (problem.projects, problem.penalties)
+    projects, penalties = jax.tree.map(np.asarray, own)
+    return dataclasses.replace(problem, projects=projects, penalties=penalties)
 
 
 def _kind(operand: Any) -> tuple[Any, ...]:

@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnmf._util.platform import on_cpu
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run.loop import Run, RunState, continue_run, start_run
 from jaxnmf.run.programs import as_leaves, compiled, precision
@@ -65,7 +66,7 @@ class Batching:
     @classmethod
     def default(cls, tasks: int) -> Batching:
         """One lane on each core of a CPU, all lanes at once on an accelerator."""
-        if jax.default_backend() == "cpu":
+        if on_cpu():
             workers = max(1, min(cores(), tasks))
             return cls(workers=workers, threaded=workers == 1)
         return cls(group=min(256, 1 << max(0, tasks - 1).bit_length()))
@@ -73,7 +74,7 @@ class Batching:
     @property
     def options(self) -> dict[str, Any]:
         """Compiler options for the programs."""
-        if jax.default_backend() == "cpu" and not self.threaded:
+        if on_cpu() and not self.threaded:
             return {"xla_cpu_multi_thread_eigen": False}
         return {}
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxnmf._util.platform import on_cpu
 from jaxnmf.objective.problem import Problem
 from jaxnmf.sweeps.lanes import Batching, Task
 
@@ -31,7 +32,7 @@ def plan(
     """
     if not waiting:
         return
-    if batching is not None or jax.default_backend() != "cpu":
+    if batching is not None or not on_cpu():
         yield waiting, batching or Batching.default(len(waiting))
         return
     alone = Batching.default(len(waiting))
@@ -79,25 +80,34 @@ def note_timing(
 def fit_memory(
     max_memory: float | None, batching: Batching, task: Task, records: int
 ) -> Batching:
-    """The batching, narrowed until the lanes in progress fit ``max_memory`` bytes.
+    """The batching, narrowed until the lanes in progress fit ``max_memory`` bytes, or
+    with None half of what an accelerator has.
 
     A lane has its factors, a state assumed to be three times as large, and its trace; X
     is processed in blocks that all lanes of a worker share.
     """
-    if max_memory is None:
-        return batching
+    limit = device_memory() / 2 if max_memory is None else max_memory
     factors = sum(np.asarray(X).nbytes for X in task.factors)
     block = getattr(task.problem.operand, "block", 0) * task.problem.operand.shape[1]
     itemsize = np.dtype(task.problem.operand.dtype).itemsize
     lane = 4 * factors + 4 * itemsize * (records + 1) + 2 * itemsize * block
-    if lane > max_memory:
+    if max_memory is not None and lane > max_memory:
         raise ValueError(
             f"max_memory={max_memory:g} bytes is too little for one lane, which needs "
             f"about {lane:g}"
         )
-    while batching.workers * batching.group * lane > max_memory:
+    while batching.workers * batching.group * lane > limit:
         if batching.group > 1:
             batching = dataclasses.replace(batching, group=batching.group // 2)
-        else:
+        elif batching.workers > 1:
             batching = dataclasses.replace(batching, workers=batching.workers - 1)
+        else:
+            break
     return batching
+
+
+def device_memory() -> float:
+    """Bytes that an accelerator has for arrays; infinite where it does not say, and on
+    a CPU."""
+    statistics = None if on_cpu() else jax.devices()[0].memory_stats()
+    return (statistics or {}).get("bytes_limit", np.inf)

@@ -72,6 +72,7 @@ def sweep(
         with a list of values: every combination is a lane.
       init: the name of a start.
       max_memory: bytes that the lanes in progress may use; groups are narrowed to fit.
+        By default half of an accelerator's memory, and no limit on a CPU.
       folder: where finished lanes are saved. An interrupted sweep that is called again
         runs only the missing lanes.
       progress: show a line with lanes done, best objective and time left; by default
