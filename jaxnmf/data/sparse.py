@@ -311,7 +311,9 @@ def _csr_matmul(data: Any, indices: Any, indptr: Any, right: Any, columns: int) 
     def product(data, indices, indptr, right):
         # BCSR is compiled on a CPU, but on a GPU without a flag it is a scatter; CSR
         # is cuSPARSE there.
-        cpu = on_cpu()
+        # cuSPARSE's library is there only beside a GPU, not where a program is lowered
+        # for one.
+        cpu = on_cpu() or jax.default_backend() == "cpu"
         form = jsparse.BCSR if cpu else jsparse.CSR
         matrix: Any = form((data, indices, indptr), shape=shape)
         width = right.shape[1]

@@ -45,7 +45,7 @@ def inner_repeats(
     return jnp.clip(1 + jnp.floor(share * ratio), 1, most).astype(jnp.int32)
 
 
-def _operations(problem: Problem, p: jax.Array) -> jax.Array:
+def _operations(problem: Problem, p: jax.Array) -> jax.Array | float:
     """The operations of the products over those of a sweep."""
     _, each = _sizes(problem.operand)
     # A Gram matrix for each column takes p²/2 an entry, and a sweep then p² a column.

@@ -49,7 +49,7 @@ class NonNegative:
         xp: Any = _namespace(X)
         return X if self.held is None else xp.where(self.free, X, self.held)
 
-    def start(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
+    def start(self, X: Float[A, "p q"]) -> Float[A, "p q"]:
         """A feasible point to start from, of the same direction as X ≥ 0."""
         return self.hold(X)
 
@@ -141,7 +141,7 @@ class Box(NonNegative):
         xp: Any = _namespace(x)
         return xp.minimum(super().entrywise(x, floor), self.upper)
 
-    def start(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
+    def start(self, X: Float[Any, "p q"]) -> Float[Array, "p q"]:
         X = jnp.asarray(X)
         largest = jnp.where(self.free, X, 0).max()
         over = jnp.where(largest > self.upper, largest, self.upper)
@@ -209,7 +209,7 @@ class Simplex(NonNegative):
     def entrywise(self, x: A, floor: A | float = 0.0) -> A:
         raise NotImplementedError("a sum to one ties the entries of a column")
 
-    def start(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
+    def start(self, X: Float[Any, "p q"]) -> Float[Array, "p q"]:
         X = jnp.asarray(X)
         mass = jnp.maximum(1 - self.hold(jnp.zeros_like(X)).sum(0), 0)
         total = self._where_free(X, 0).sum(0)

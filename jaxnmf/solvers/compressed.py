@@ -22,6 +22,7 @@ class LowRank:
     """V' = leftᵀ right in place of V, for solvers that only use products."""
 
     kind: ClassVar[str] = "low-rank"
+    by_entries: ClassVar[bool] = False
     left: Float[Array, "l m"]
     right: Float[Array, "l n"]
     floor: Float[Array, ""]
