@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jaxnmf._util.checks import check_count
 from jaxnmf.build import Objective
+from jaxnmf.data.arrays import check_columns, is_frame, widened
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
@@ -302,9 +303,17 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 f"mask{found}; it must be 'nan' or None (jaxnmf.factorize takes arrays "
                 "too, which belong to the rows of one X)"
             )
+        if isinstance(X, np.ma.MaskedArray):
+            if self.mask is None and np.ma.getmaskarray(X).any():
+                raise ValueError(
+                    "X is a masked array; mask='nan' takes what is masked as unknown"
+                )
+            X = np.ma.filled(X.astype(np.float64), np.nan)
+        if is_frame(X):
+            X = check_columns("X", X)
         X = validate_data(
             self,
-            X,
+            widened(X),
             reset=reset,
             accept_sparse=("csr", "csc"),
             ensure_all_finite="allow-nan",

@@ -50,8 +50,9 @@ def factorize(
 
     Args:
       V: (m, n), non-negative and finite (of any sign for solvers such as "semi"): a
-        NumPy or JAX array, SciPy sparse (what is not stored is zero), or
-        `jaxnmf.Observed` (what is not given is unknown).
+        NumPy or JAX array, a masked array (what is masked is unknown), a data frame,
+        SciPy sparse (what is not stored is zero), or `jaxnmf.Observed` (what is not
+        given is unknown).
       rank: p, the number of components.
       solver: a name (`jaxnmf.solvers()`) or an instance.
       loss: a name (`jaxnmf.losses()`), an instance, or your own entrywise φ(v, x).

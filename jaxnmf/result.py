@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxnmf._util.checks import check_count
+from jaxnmf.data.arrays import as_array
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.fold_in import Model
@@ -175,7 +176,7 @@ class Result:
 
     def residual(self, V: Any) -> np.ndarray:
         """The residual U = V − X, with X the approximation of V: a dense (m, n) array,
-        or for `jaxnmf.Observed` data its value at each known entry.
+        masked where V is, or for `jaxnmf.Observed` data its value at each known entry.
 
         Raises:
           ValueError: when V has another shape than W H.
@@ -189,11 +190,11 @@ class Result:
             )
         if observed:
             return V.values - self.predict(V.rows, V.cols)
-        dense = V.toarray() if hasattr(V, "toarray") else np.asarray(V)
+        dense = V.toarray() if hasattr(V, "toarray") else as_array("V", V)
         X = self.W @ self.H
         if self.offsets is not None:
             X += self.offsets.rows[:, None] + self.offsets.cols
-        return dense - X
+        return (dense if np.ma.isMaskedArray(dense) else np.asarray(dense)) - X
 
     def __repr__(self) -> str:
         (m, p), n = self.W.shape, self.H.shape[1]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
+from jaxnmf.data.arrays import NUMBERS, as_array
 from jaxnmf.data.observed import Observed, check_weights
 
 # V is stored dense from this share of known entries on: products of blocks are then
@@ -46,8 +46,8 @@ def what_is_known(V: Any, mask: Any = None) -> Known:
     """Interpret a user's V and mask.
 
     Args:
-      V: a NumPy or JAX array (sharded or not), anything `numpy.asarray` takes, SciPy
-        sparse, or `Observed`.
+      V: a NumPy or JAX array (sharded or not), a masked array, a data frame, anything
+        `numpy.asarray` takes, SciPy sparse, or `Observed`.
       mask: (m, n), true or a weight > 0 for a known entry, an array or SciPy sparse;
         "nan" for every entry that is not NaN; or None.
 
@@ -60,10 +60,15 @@ def what_is_known(V: Any, mask: Any = None) -> Known:
             raise ValueError("mask: V is Observed, which says itself what is known")
         return Known(V, None)
     if is_sparse(V):
-        _check_matrix(V.shape, V.dtype)
+        if V.dtype.kind not in NUMBERS:
+            raise ValueError(f"V has dtype {V.dtype}; it must contain real numbers")
+        _check_matrix(V.shape)
         V = _canonical(V)
     else:
-        V = _as_array(V)
+        V = as_array("V", V)
+        _check_matrix(V.shape)
+    if isinstance(V, np.ma.MaskedArray):
+        V, mask = _without_mask(V, mask)
     if mask is None:
         return Known(V, None)
     mask = _as_mask(mask, V)
@@ -100,17 +105,16 @@ def _canonical(V: Any) -> Any:
     return csr
 
 
-def _as_array(V: Any) -> Any:
-    # A JAX array stays on its devices.
-    try:
-        array = V if isinstance(V, jax.Array) else np.asarray(V)
-    except ValueError:
-        raise ValueError(
-            f"V is a {type(V).__name__} that makes no array (rows of different "
-            "lengths?); it must be a matrix of shape (m, n)"
-        ) from None
-    _check_matrix(array.shape, array.dtype)
-    return array
+def _without_mask(V: Any, mask: Any) -> tuple[Any, Any]:
+    """The data of a masked array, and a mask that leaves out what it masks."""
+    hidden = np.ma.getmaskarray(V)
+    V = V.data
+    if not hidden.any():
+        return V, mask
+    if mask is None:
+        return V, ~hidden
+    mask = _as_mask(mask, V)
+    return V, np.where(hidden, 0, mask.toarray() if is_sparse(mask) else mask)
 
 
 def _as_mask(mask: Any, V: Any) -> Any:
@@ -125,29 +129,18 @@ def _as_mask(mask: Any, V: Any) -> Any:
             )
         mask = ~np.isnan(np.asarray(V))
     if not is_sparse(mask):
-        try:
-            mask = np.asarray(mask)
-        except ValueError:
-            raise ValueError(
-                f"mask is a {type(mask).__name__} that makes no array; it must be of "
-                f"the shape of V, {tuple(V.shape)}"
-            ) from None
+        mask = np.asarray(as_array("mask", mask, f"of the shape of V, {V.shape}"))
     if tuple(mask.shape) != tuple(V.shape):
         raise ValueError(
             f"mask has shape {tuple(mask.shape)}; it must be that of V, "
             f"{tuple(V.shape)}"
         )
-    if mask.dtype.kind not in "fiub":
+    if mask.dtype.kind not in NUMBERS:
         raise ValueError(f"mask has dtype {mask.dtype}; it must be bool or weights ≥ 0")
     return mask
 
 
-def _check_matrix(shape: tuple[int, ...], dtype: Any) -> None:
-    if np.dtype(dtype).kind not in "fiub":
-        raise ValueError(
-            f"V has dtype {dtype}; it must contain real numbers (float, integer or "
-            "bool)"
-        )
+def _check_matrix(shape: tuple[int, ...]) -> None:
     if len(shape) != 2:
         raise ValueError(
             f"V has {len(shape)} dimension(s), shape {tuple(shape)}; it must be a "

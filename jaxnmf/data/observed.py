@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxnmf.data.arrays import as_array
+
 
 class Observed:
     """The known entries of a matrix; the others are unknown, not zero.
@@ -133,10 +135,9 @@ def _as_index(name: str, index: Any, size: int) -> np.ndarray:
 
 
 def _as_numbers(name: str, values: Any) -> np.ndarray:
-    values = np.asarray(values)
-    if values.ndim != 1 or values.dtype.kind not in "fiub":
+    values = np.asarray(as_array(name, values, "a list of real numbers"))
+    if values.ndim != 1:
         raise ValueError(
-            f"{name} has shape {values.shape} and dtype {values.dtype}; it must be a "
-            "list of real numbers"
+            f"{name} has shape {values.shape}; it must be a list of real numbers"
         )
     return values.astype(values.dtype if values.dtype.kind == "f" else np.float64)

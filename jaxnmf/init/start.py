@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxnmf._util.names import suggestion
+from jaxnmf.data.arrays import as_array
 from jaxnmf.data.operand import Operand, true_shape
 from jaxnmf.init.random import random_factors
 from jaxnmf.init.rows import SEPARABLE, row_factors
@@ -75,16 +76,16 @@ def _custom(
 ) -> tuple[np.ndarray, np.ndarray]:
     found = []
     for name, x, shape in (("W", init[0], W_shape), ("H", init[1], H_shape)):
-        x = np.asarray(x)
+        x = np.asarray(as_array(f"init: {name}", x, f"of shape {shape}"))
         if x.shape != shape:
             raise ValueError(
                 f"init: {name} has shape {x.shape}; for this V and rank it must be "
                 f"{shape}"
             )
-        if not (x.dtype.kind in "fiub" and np.isfinite(x).all() and (x >= 0).all()):
+        if not (np.isfinite(x).all() and (x >= 0).all()):
             raise ValueError(
-                f"init: {name} holds entries that are negative, not finite or not "
-                "numbers; every entry must be ≥ 0"
+                f"init: {name} holds entries that are negative or not finite; every "
+                "entry must be ≥ 0"
             )
         found.append(x)
     return found[0], found[1]

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from jaxnmf._util.blocks import row_blocks
 from jaxnmf._util.checks import as_matrix, check_two_axes
+from jaxnmf.data.arrays import as_array
 
 _BLOCK = 2**20  # entries of W H in memory at a time
 
@@ -43,6 +44,11 @@ def relative_error(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> f
             V.sum_duplicates()
         stored = V.data.astype(np.float64)
     else:
+        V = as_array("V", V)
+        if isinstance(V, np.ma.MaskedArray):
+            hidden, V = np.ma.getmaskarray(V), V.data
+            if hidden.any():
+                weights = ~hidden if weights is None else np.where(hidden, 0, weights)
         stored = V = check_two_axes("V", np.asarray(V), "(m, n)")
     W, H = as_matrix("W", W, "(m, p)"), as_matrix("H", H, "(p, n)")
     m, n = V.shape

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxnmf.data.arrays import as_array
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.plots.blocks import CELLS, block_means, bounded, by_label
@@ -53,7 +54,9 @@ def data_of(result: Any, V: Any) -> tuple[Pair, Any, Any]:
     if dataset is not None:
         V = dataset.V
     if not isinstance(V, Observed):
-        V = V.tocsr() if is_sparse(V) else np.asarray(V)
+        V = V.tocsr() if is_sparse(V) else as_array("V", V)
+        if isinstance(V, np.ma.MaskedArray):
+            V = np.ma.filled(V.astype(float), np.nan)
     if tuple(V.shape) != pair.shape:
         raise ValueError(
             f"V has shape {tuple(V.shape)}; the result is of a matrix of shape "
