@@ -40,7 +40,8 @@ class StudyConfig:
     solver: Any = MISSING
     init: Any = MISSING
     stop: Any = MISSING
-    ranks: list[int] | None = field(default_factory=lambda: [8, 16, 32])
+    # A list of integers, an integer for a list of one, or null for the data set's own.
+    ranks: Any = field(default_factory=lambda: [8, 16, 32])
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     l1: list[float] = field(default_factory=lambda: [0.0, 0.0])
     l2: list[float] = field(default_factory=lambda: [0.0, 0.0])
@@ -170,7 +171,10 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     """The config as a plain dict, every interpolation resolved."""
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    found = {str(key): value for key, value in plain.items()}
+    if isinstance(found.get("ranks"), int):
+        found["ranks"] = [found["ranks"]]
+    return found
 
 
 def split_name(part: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

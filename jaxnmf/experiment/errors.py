@@ -65,4 +65,10 @@ def one_line(error: BaseException) -> str:
         if known := known_keys(key[3]):
             text += f"{suggestion(key[2], known)}; choose from: {', '.join(known)}"
         return text
+    scalar = re.search(
+        r"override (\S+)=(\S+) Invalid value .* is not a ListConfig", text
+    )
+    if scalar:
+        setting, value = scalar.groups()
+        return f"{setting}={value} must be a list, in brackets: {setting}=[…]"
     return re.sub(r" full_key: .*", "", text)

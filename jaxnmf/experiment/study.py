@@ -18,7 +18,6 @@ from typing import Any
 
 import hydra
 import numpy as np
-from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf.errors import MissingMandatoryValue
 from rich.console import Console
 
@@ -28,6 +27,7 @@ from jaxnmf.experiment import command_cache, tracking
 from jaxnmf.experiment.config import labels, register_configs, resolved, split_name
 from jaxnmf.experiment.errors import one_line
 from jaxnmf.experiment.jobs import job
+from jaxnmf.experiment.overrides import as_overrides, quoted
 from jaxnmf.experiment.store import outcomes, stored
 from jaxnmf.experiment.store.layout import PAGE
 from jaxnmf.experiment.watch import Watch
@@ -56,6 +56,7 @@ def run_study(
         error, after all other jobs have been run.
     """
     register_configs()
+    asked, overrides = overrides, as_overrides(overrides)
     given = [o.removeprefix("folder=") for o in overrides if o.startswith("folder=")]
     folder = Path(_unquoted(given[-1])) if given else _new_folder()
     folder = folder.expanduser().resolve()
@@ -68,7 +69,7 @@ def run_study(
     new = _check_writable(folder)
     stored.check_formats(folder)
     arguments = [o for o in overrides if not o.startswith("folder=")]
-    arguments.append(f"folder={QuotedString(str(folder), Quote.single).with_quotes()}")
+    arguments.append(f"folder={quoted(str(folder))}")
     if config_dir is not None:
         arguments = ["--config-dir", config_dir, *arguments]
     saved, sys.argv = sys.argv, ["jaxnmf", *arguments]
@@ -78,7 +79,7 @@ def run_study(
     # Not taken from sys.argv where a job runs: a launcher's processes have their own.
     options = ["--force"] * force
     options += [] if config_dir is None else ["--config-dir", config_dir]
-    command = shlex.join(["jaxnmf", "run", *options, *overrides])
+    command = shlex.join(["jaxnmf", "run", *options, *asked])
     task = functools.partial(_task, call, command)
     ended: list[dict[str, Any]] = []
     unreported: list[str] = []

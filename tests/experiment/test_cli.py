@@ -22,6 +22,7 @@ from jaxnmf.build import Objective
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.config import register_configs, resolved, split_name
 from jaxnmf.experiment.jobs.specification import make_solver
+from jaxnmf.experiment.overrides import as_overrides
 from jaxnmf.experiment.store import stored
 from jaxnmf.registry import solver_class
 from jaxnmf.solvers.base import operands_of
@@ -189,6 +190,22 @@ ERRORS = {
     "max_iter of -1": (["stop.max_iter=-1"], ["max_iter=-1", "≥ 1"]),
     "dtype": (["dtype=float16"], ["float16", "float32"]),
     "mistyped key of Hydra's": (["hydra.sweep.dri=x"], ["hydra.sweep.dri"]),
+    "no key": (["hals"], ["'hals' is not an override", "key=value"]),
+    "a list cut by a space": (["ranks=[8,"], ["ranks=[8,", "'ranks=[8, 16]'"]),
+    "a character of Hydra's": (
+        ["dataset=file", "dataset.path=x.csv", "dataset.separator=;"],
+        ["""'dataset.separator=";"'"""],
+    ),
+    "a path that is not there": (
+        ["dataset=file", "dataset.path=nowhere (1).csv"],
+        ["""'dataset.path="nowhere (1).csv"'"""],
+    ),
+    "one seed without brackets": (["seeds=3"], ["seeds=3 must be a list", "seeds=[…]"]),
+    "a rank that is a word": (["ranks=x"], ["ranks='x' must be a list of integers"]),
+    "a path that is no text": (
+        ["dataset=file", "dataset.path=b\udcff.csv"],
+        ["is not UTF-8", "rename"],
+    ),
 }
 
 
@@ -215,6 +232,59 @@ def test_a_folder_may_have_any_name(name, tmp_path):
     assert main(["run", *QUICK, f"folder={folder}"]) == 0
     assert (folder / "report.html").is_file()
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+ODD = [
+    "example (1).csv", "größe.csv", "a,b.csv", "[x].csv", "a=b.csv", "it's.csv",
+    'q".csv', "a${b}.csv", "a\\${b}.csv", "tr\\.csv", "a#b;c&d.csv", "数", "n\nl.csv",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_path_that_exists_is_taken_as_it_is(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text("a,b\n1,2\n3,5\n")
+    (overridden,) = as_overrides([f"dataset.path={name}"])
+    register_configs()
+    GlobalHydra.instance().clear()
+    with initialize_config_module("jaxnmf.configs", version_base="1.3"):
+        config = resolved(compose("config", overrides=["dataset=file", overridden]))
+    assert config["dataset"]["path"] == name
+
+
+@pytest.mark.parametrize("name", ["größe, (1) [b].csv", "a${b}.csv"])
+def test_a_study_of_a_path_of_any_name(name, tmp_path):
+    path = tmp_path / name
+    path.write_text("a,b\n1,2\n3,5\n")
+    given = ["dataset=file", f"dataset.path={path}", "ranks=1", "seeds=[0]"]
+    folder = tmp_path / "study"
+    assert main(["run", *given, "solver=hals,mu", f"folder={folder}"]) == 0
+    jobs = stored.read_jobs(folder)
+    assert [job.config["dataset"]["path"] for job in jobs] == [str(path)] * 2
+    assert [job.config["ranks"] for job in jobs] == [[1], [1]]
+    assert main(["report", str(folder)]) == 0
+
+
+def test_other_values_are_hydras_whatever_files_are_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("hals,mu", "[8]", "0", "20", "hals"):
+        (tmp_path / name).touch()
+    given = ["solver=hals,mu", "ranks=[8]", "dataset.index=0", "stop.max_iter=20"]
+    given += ["dataset.path=a.csv,b.csv", "+solver.options.momentum=0.9", "~sweep"]
+    assert as_overrides(given) == given
+    assert as_overrides(["dataset.path=20"]) == ["dataset.path='20'"]
+
+
+def test_several_paths_are_quoted_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("größe.csv", "b (1).csv"):
+        (tmp_path / name).touch()
+    with pytest.raises(
+        ValueError, match=r"""'dataset.path="größe.csv","b \(1\).csv"'"""
+    ):
+        as_overrides(["dataset.path=größe.csv,b (1).csv"])
+    given = ['dataset.path="größe.csv","b (1).csv"']
+    assert as_overrides(given) == given
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):

@@ -64,7 +64,8 @@ def test_missing_values_are_refused_or_unknown(run, tmp_path, capsys):
     W, H = job.factors("r1-s0")
     assert W.shape == (5, 1)
     squares = np.nansum((V - W @ H) ** 2) / np.nansum(V**2)
-    assert job.summary["relative_error"][0] == pytest.approx(np.sqrt(squares), rel=1e-4)
+    error = float(job.summary["relative_error"].to_numpy()[0])
+    assert error == pytest.approx(np.sqrt(squares), rel=1e-4)
     # a least-squares fit of rank one to the known entries, by alternating in float64
     w = np.ones(5)
     known = ~np.isnan(V)
@@ -90,8 +91,8 @@ def test_one_row_and_one_column_run(run, text, tmp_path):
     (job,) = stored.read_jobs(tmp_path / "study")
     row = job.summary.iloc[0]
     m, n = (len(job.factors("r1-s0")[0]), job.factors("r1-s0")[1].shape[1])
-    assert np.isnan(row["sparsity_W"]) == (m == 1)
-    assert np.isnan(row["sparsity_H"]) == (n == 1)
+    assert np.isnan(float(row["sparsity_W"])) == (m == 1)
+    assert np.isnan(float(row["sparsity_H"])) == (n == 1)
     if m * n > 1:
         assert "has no sparsity" in page_of(tmp_path)
 
