@@ -178,9 +178,9 @@ def alternate(
     for _ in range(repeats):
         for function, found in zip(functions, seconds, strict=True):
             begin = time.perf_counter()
-            told = function()
+            found_seconds = function()
             took = time.perf_counter() - begin
-            found.append(took if told is None else told)
+            found.append(took if found_seconds is None else found_seconds)
     return seconds
 
 

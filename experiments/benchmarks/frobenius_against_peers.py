@@ -3,10 +3,10 @@
 Six real sets, two random starts each that all contestants share, float32, two threads
 each. A start is run long by each; the goal is within 1e-3, and 1e-4, of the relative
 error that all of them reach, the largest of their last ones: NMF has many local minima,
-and the lowest of them is not in everyone's reach. Who ends lowest is told beside it.
+which not every solver finds from every start. The final errors are printed beside it.
 
-The iterations to the goal are counted first, then so many are run in one go and timed,
-in turn, without the looks. Compilation is told apart.
+The iterations to the goal are counted first; then so many are run at once and timed, in
+turn, without recording. Compilation is printed separately.
 """
 
 from __future__ import annotations
@@ -128,22 +128,22 @@ def main(repeats: int = 3, starts: int = 2) -> None:
                 for i in range(len(GOALS))
             ]
             ratios.setdefault(solver, []).append(against)
-            told = "  ".join(
+            text = "  ".join(
                 f"{1e3 * s:9.1f} ms {x:6.2f}×"
                 for s, x in zip(seconds, against, strict=True)
             )
             print(
-                f"  {solver:14}{told}   error {error:.5f}"
+                f"  {solver:14}{text}   error {error:.5f}"
                 f"  compilation {compiling:.2f} s",
                 flush=True,
             )
     print("\nscikit-learn's time over a solver's, geometric mean and smallest")
     for solver, values in ratios.items():
-        told = "  ".join(
+        text = "  ".join(
             f"{geometric_mean(list(column)):6.2f} {min(column):6.2f}"
             for column in zip(*values, strict=True)
         )
-        print(f"  {solver:14}{told}")
+        print(f"  {solver:14}{text}")
 
 
 if __name__ == "__main__":

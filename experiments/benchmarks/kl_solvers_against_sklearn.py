@@ -128,9 +128,9 @@ def main(repeats: int = 3, limit: float = LIMIT) -> None:
         for key, (ours, _) in made.items():
             ratio = min(theirs, limit) / times[key]
             bound = "≥" if np.isinf(theirs) else " "
-            told = f"{bound}{ratio:.1f}" if np.isfinite(times[key]) else "not reached"
+            text = f"{bound}{ratio:.1f}" if np.isfinite(times[key]) else "not reached"
             print(
-                f"  {key:22} {times[key]:9.4f} s, ratio {told}"
+                f"  {key:22} {times[key]:9.4f} s, ratio {text}"
                 f" (compiled in {ours.compile_seconds:.2f} s)",
                 flush=True,
             )

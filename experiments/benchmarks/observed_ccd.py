@@ -1,8 +1,8 @@
-"""Ratings: `ccd`, whose residual stands at the known entries, against weighted `hals`.
+"""Ratings: `ccd`, on the residual at the known entries, against weighted `hals`.
 
 movielens_small whole, l2 = 20 and 10 toward the mean rating. The goal is the objective
 that `hals` reaches after ``ITERATIONS`` iterations. How many `ccd` takes to it is
-counted first; then an iteration of either is timed, in turn. Peaks of resident memory
+counted first; then an iteration of each is timed, in turn. Peaks of resident memory
 are those of processes of their own.
 
     python experiments/benchmarks/observed_ccd.py [rank [block [inner]]]

@@ -86,7 +86,7 @@ def select_rank(
         others. "ard" has its own.
       max_iter, tol: as for `factorize`; by default the method's own, 500 and 1e-5, or
         10000 and 0 for "ard", whose components fade slowly.
-      folder: where finished lanes are kept, so that a call that was cut short goes on.
+      folder: where finished lanes are kept, so that an interrupted call resumes.
       options: the method's own, such as ``samples="columns"`` or ``share=0.2``.
       Everything else: as for `jaxnmf.sweep`.
 

@@ -15,7 +15,7 @@ from jaxnmf.sweeps.lane import PENALTIES
 
 
 def as_seeds(seeds: Any) -> list[int]:
-    """A list of seeds; a number stands for as many, from 0 on."""
+    """A list of seeds; a number k is 0 … k − 1."""
     if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
         check_count("seeds", seeds)
         seeds = range(int(seeds))
