@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from jaxnmf._util.callable import make_callable
-from jaxnmf.datasets import bundled, documents, files, shared
+from jaxnmf.datasets import bundled, documents, files, ratings, shared
 from jaxnmf.datasets import synthetic as planted
 from jaxnmf.datasets.base import Card, Dataset, Truth
 
@@ -19,6 +19,7 @@ _BUILT_IN: dict[str, tuple[Card, Callable[..., Dataset]]] = {
     "documents": (documents.DOCUMENTS, documents.documents),
     "file": (files.FILE, files.file),
     "flower": (bundled.FLOWER, bundled.flower),
+    "ratings": (ratings.RATINGS, ratings.ratings),
     "synthetic": (planted.SYNTHETIC, planted.synthetic),
 }
 

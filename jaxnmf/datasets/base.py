@@ -176,7 +176,7 @@ def described(assumed: Mapping[str, Any]) -> str:
     if separator := known.get("separator"):
         name = {"\t": "tab", " ": "spaces"}.get(separator, repr(separator))
         parts.append(f"separator {name}, decimal sign {known['decimal']!r}")
-        if known["thousands"]:
+        if known.get("thousands"):
             parts.append(f"thousands separator {known['thousands']!r}")
     if "header" in known:
         parts.append("a header" if known["header"] else "no header")
@@ -184,6 +184,9 @@ def described(assumed: Mapping[str, Any]) -> str:
         index = known["index"]
         where = f"in column {index!r}" if index else "in the first column"
         parts.append("no row names" if index is None else f"row names {where}")
+    if "user" in known:
+        roles = (f"{role} in column {known[role]!r}" for role in ("user", "item"))
+        parts.append(", ".join([*roles, f"rating in column {known['rating']!r}"]))
     if missing := known.get("missing"):
         parts.append(f"{missing} missing value{'s' * (missing != 1)}")
     if "encoding" in known:

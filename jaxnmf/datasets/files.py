@@ -67,6 +67,7 @@ def file(
         numeric array, or an option does not fit.
     """
     from jaxnmf.files.matrices import read_matrix
+    from jaxnmf.files.triplets import look_like_ratings
 
     found = read_matrix(
         path,
@@ -80,6 +81,13 @@ def file(
         encoding=encoding,
         missing=missing,
     )
+    doubts = found.doubts
+    if look_like_ratings(found.column_names or ()):
+        names = ", ".join(found.column_names)
+        doubts += (
+            f"the columns ({names}) look like those of a table of ratings, which was "
+            "read as a matrix; dataset=ratings reads users, items and ratings",
+        )
     return FILE.dataset(
         as_float(found.V),
         name=Path(path).stem,
@@ -87,5 +95,5 @@ def file(
         row_names=found.row_names,
         column_names=found.column_names,
         assumed=found.assumed,
-        doubts=found.doubts,
+        doubts=doubts,
     )

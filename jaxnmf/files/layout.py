@@ -85,12 +85,12 @@ def find_layout(
     """
     doubts: list[str] = []
     if separator is None:
-        separator = _find_separator(lines, usual)
+        separator = find_separator(lines, usual)
     rows = split_rows(lines, separator)
     if not rows:
         raise ValueError("has no line of text; expected a table of numbers")
     if decimal is None:
-        decimal = _find_decimal(rows, thousands)
+        decimal = find_decimal(rows, thousands)
 
     def kind(cell: str) -> str:
         """What a cell is."""
@@ -116,7 +116,7 @@ def find_layout(
 # --- separator and decimal sign ------------------------------------------------------
 
 
-def _find_separator(lines: Sequence[str], usual: str) -> str:
+def find_separator(lines: Sequence[str], usual: str) -> str:
     """The separator with which all rows have one width and most cells are numbers."""
     best, found = (0.0, 0.0), usual
     for candidate in (usual, *(c for c in CANDIDATES if c != usual), SPACES):
@@ -141,7 +141,7 @@ def _find_separator(lines: Sequence[str], usual: str) -> str:
     return found
 
 
-def _find_decimal(rows: Rows, thousands: str | None) -> str:
+def find_decimal(rows: Rows, thousands: str | None) -> str:
     """The decimal sign, from cells that can be read in one way alone."""
     cells = [cell for row in rows for cell in row]
     commas = [x for x in cells if "," in x and is_number(x, ",")]

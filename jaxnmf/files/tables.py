@@ -26,6 +26,7 @@ from jaxnmf.files.encodings import find_codec, not_encoded
 from jaxnmf.files.labelled import ContentError, LabelledMatrix, count_missing
 from jaxnmf.files.layout import SPACES, Layout, find_layout, split_rows
 from jaxnmf.files.options import TableOptions
+from jaxnmf.files.triplets import look_like_ratings
 
 SAMPLE = 200
 CHARACTERS = 200_000
@@ -220,6 +221,8 @@ def _not_a_number(
     said = f"has text in column {name}: {cell!r} in row {row + 1} (line {line})"
     if len(wrong) > 1:
         said += f" and text in {len(wrong) - 1} more of its {len(values)} rows"
+    if look_like_ratings(layout.header or ()):
+        return f"{said}; dataset=ratings reads a row for each user, item and rating"
     if is_nearly_number(cell):
         return f"{said}; {advice(cell, layout.decimal)}"
     if len(wrong) == int(values.notna().sum()):

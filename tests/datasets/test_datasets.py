@@ -19,8 +19,10 @@ from jaxnmf import datasets
 from jaxnmf.datasets.base import Card, Dataset
 
 FOLDER = os.environ.get("JAXNMF_DATA", "")
-BUILT_IN = {"china", "digits", "documents", "file", "flower", "synthetic"}
-NEED_NO_PATH = [n for n in datasets.names() if n not in ("documents", "file")]
+BUILT_IN = {"china", "digits", "documents", "file", "flower", "ratings", "synthetic"}
+NEED_NO_PATH = [
+    n for n in datasets.names() if n not in ("documents", "file", "ratings")
+]
 needs_folder = pytest.mark.skipif(not FOLDER, reason="JAXNMF_DATA is not set")
 
 
