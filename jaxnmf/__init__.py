@@ -21,6 +21,7 @@ from jaxnmf.objective.constraints import Simplex as Simplex
 from jaxnmf.registry import register_loss as register_loss
 from jaxnmf.registry import register_solver as register_solver
 from jaxnmf.result import Result as Result
+from jaxnmf.result import load as load
 from jaxnmf.selection import RankSelection as RankSelection
 from jaxnmf.selection import select_rank as select_rank
 from jaxnmf.sweeps.result import SweepResult as SweepResult

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxnmf import saved
 from jaxnmf._util.checks import check_count
 from jaxnmf.data.arrays import as_array
 from jaxnmf.data.known import is_sparse
@@ -72,6 +74,28 @@ class Result:
     offsets: Offsets | None = None
     unobserved: Unobserved = NOTHING
     model: Model | None = None
+
+    def save(self, path: str | Path) -> Path:
+        """Write the result to a file that `jaxnmf.load` reads: one NumPy archive, with
+        factors, trace and settings, without pickles.
+
+        Args:
+          path: the file; ".npz" is added where it ends otherwise.
+
+        Returns:
+          The path of the file.
+
+        Raises:
+          ValueError: for a folder that does not exist.
+        """
+        arrays = {"W": self.W, "H": self.H}
+        for name in _PARTS:
+            part = getattr(self, name)
+            if part is not None:
+                arrays |= {f"{name}.{k}": x for k, x in part._asdict().items()}
+        about = {name: getattr(self, name) for name in _NUMBERS}
+        about["status"] = str(self.status)
+        return saved.write(path, about, arrays, self.model)
 
     def predict(self, rows: Any, cols: Any) -> np.ndarray:
         """The approximation of V at the entries (rows, cols).
@@ -203,6 +227,56 @@ class Result:
             f"objective {self.objective:.6g}, {self.iterations} iterations, "
             f"{self.status})"
         )
+
+
+# The fields of a result that are numbers, and those that are named tuples of arrays.
+_NUMBERS = (
+    "objective",
+    "relative_error",
+    "kkt",
+    "iterations",
+    "seconds",
+    "compile_seconds",
+)
+_PARTS = {"trace": Trace, "offsets": Offsets, "unobserved": Unobserved}
+
+
+def load(path: str | Path) -> Result:
+    """The result that `Result.save` wrote to a file.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The `Result`. With a loss that is a function of the user's own it cannot fit new
+      rows, since a function is not in the file.
+
+    Raises:
+      ValueError: the file is missing, damaged or none of a result, or was written by a
+        later version in a form that this one does not know.
+
+    Example:
+      >>> import numpy as np, jaxnmf, tempfile, pathlib
+      >>> V = np.random.default_rng(0).random((30, 20))
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "factors.npz"
+      >>> saved = jaxnmf.factorize(V, 4).save(path)
+      >>> jaxnmf.load(path).W.shape
+      (30, 4)
+    """
+    about, arrays, model = saved.read(path)
+    parts = {
+        name: cls(**{k: arrays[f"{name}.{k}"] for k in cls._fields})
+        for name, cls in _PARTS.items()
+        if f"{name}.{cls._fields[0]}" in arrays
+    }
+    return Result(
+        W=arrays["W"],
+        H=arrays["H"],
+        status=Status(about["status"]),
+        model=model,
+        **{name: about[name] for name in _NUMBERS},
+        **parts,
+    )
 
 
 def to_result(

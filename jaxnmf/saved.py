@@ -1,0 +1,129 @@
+"""Results in files: one NumPy archive each, without pickles."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxnmf._util.disk import DAMAGED, npz, put, read_arrays
+from jaxnmf._version import __version__
+from jaxnmf.fold_in import Model
+from jaxnmf.objective.constraints import CONSTRAINTS, Free
+from jaxnmf.objective.penalties import Penalty
+from jaxnmf.registry import loss_class, losses, make_loss, options
+
+FORMAT = 1
+_PROJECTS = {**CONSTRAINTS, Free.name: Free}
+
+
+def write(
+    path: str | Path,
+    about: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    model: Model | None,
+) -> Path:
+    """Write a result to a file, completely or not at all; ".npz" is added to the path
+    where it ends otherwise.
+
+    Args:
+      path: the file.
+      about: what is no array, for JSON.
+      arrays: by name.
+      model: what new rows are fitted with.
+
+    Returns:
+      The path of the file.
+
+    Raises:
+      ValueError: for a folder that does not exist.
+    """
+    path = Path(path)
+    path = path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
+    if not path.parent.is_dir():
+        raise ValueError(f"path={str(path)!r}: there is no folder {path.parent}")
+    arrays = dict(arrays)
+    text = json.dumps(
+        {
+            "format": FORMAT,
+            "jaxnmf": __version__,
+            **about,
+            "model": _model(model, arrays),
+        }
+    )
+    put(path, npz({**arrays, "about": np.array(text)}))
+    return path
+
+
+def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray], Any]:
+    """What `write` wrote: what is no array, the arrays, and the model.
+
+    Raises:
+      ValueError: the file is missing, damaged or none of a result, or was written by a
+        later version in a form that this one does not know.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"path={str(path)!r}: there is no such file")
+    try:
+        arrays = read_arrays(path)
+        about = json.loads(str(arrays.pop("about")))
+        number = int(about["format"])
+    except (*DAMAGED, TypeError) as error:
+        raise ValueError(
+            f"path={str(path)!r} is not a complete file of a result, as Result.save "
+            f"writes it ({type(error).__name__})"
+        ) from None
+    if number > FORMAT:
+        raise ValueError(
+            f"path={str(path)!r} was written by jaxnmf {about.get('jaxnmf')} in format "
+            f"{number}; this is jaxnmf {__version__}, which reads up to {FORMAT}"
+        )
+    return about, arrays, _made(about["model"], arrays)
+
+
+def _model(model: Model | None, arrays: dict[str, Any]) -> dict[str, Any] | None:
+    """A JSON description of the model, its arrays among ``arrays``; None where its loss
+    has no name."""
+    name = None if model is None else type(model.loss).name
+    if model is None or name not in losses() or not isinstance(loss_class(name), type):
+        return None
+    for part in ("project", "penalty"):
+        for field in dataclasses.fields(getattr(model, part)):
+            value = getattr(getattr(model, part), field.name)
+            if value is not None:
+                arrays[f"model.{part}.{field.name}"] = np.asarray(value)
+    loss = {o.name: getattr(model.loss, o.name) for o in options(type(model.loss))}
+    return {
+        "loss": [name, {k: np.asarray(x).item() for k, x in loss.items()}],
+        "project": model.project.name,
+        "signed": sorted(model.signed),
+        "dtype": model.dtype,
+    }
+
+
+def _made(about: Mapping[str, Any] | None, arrays: Mapping[str, Any]) -> Model | None:
+    """The inverse of `_model`."""
+    if about is None:
+        return None
+
+    def part(cls: Any, name: str) -> Any:
+        given = {
+            field.name: arrays[key]
+            for field in dataclasses.fields(cls)
+            if (key := f"model.{name}.{field.name}") in arrays
+        }
+        statics = {f.name for f in dataclasses.fields(cls) if f.metadata.get("static")}
+        return cls(**{k: x.item() if k in statics else x for k, x in given.items()})
+
+    return Model(
+        loss=make_loss(*about["loss"]),
+        project=part(_PROJECTS[about["project"]], "project"),
+        penalty=part(Penalty, "penalty"),
+        signed=frozenset(about["signed"]),
+        dtype=about["dtype"],
+    )
