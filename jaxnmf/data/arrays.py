@@ -49,9 +49,9 @@ def as_array(name: str, X: Any, fit: str = "a matrix of shape (m, n)") -> Any:
 def widened(X: Any) -> Any:
     """An array of numbers of a type that NumPy does not have, such as bfloat16, in
     float32; anything else as it is."""
-    dtype = getattr(X, "dtype", None)
-    short = getattr(dtype, "kind", "") == "V" and jnp.issubdtype(dtype, np.number)
-    return X.astype(np.float32) if short else X
+    if getattr(getattr(X, "dtype", None), "kind", "") != "V":
+        return X
+    return X.astype(np.float32) if jnp.issubdtype(X.dtype, np.number) else X
 
 
 def is_frame(X: Any) -> bool:

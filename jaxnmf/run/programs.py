@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
+import os
 import re
 import time
 import weakref
@@ -22,13 +23,39 @@ PRECISION = "highest"
 MOST_MAPPINGS = 30_000
 
 
+_used = False  # whether this process, or the one it was forked from, ran anything
+_forked = False
+
+
+def _note_fork() -> None:
+    # What a hook raises Python swallows, so that the next call has to.
+    global _forked
+    _forked = _used
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
 @contextlib.contextmanager
 def precision(dtype: Any) -> Iterator[np.dtype]:
     """Work in float32 or float64 with exact products, whatever the global settings.
 
     Yields the dtype. Accelerators would else round float32 products to TF32 or
     bfloat16, and results would differ between devices in the third digit.
+
+    Raises:
+      ValueError: for another dtype.
+      RuntimeError: in a process forked from one that had used jaxnmf, which would hang.
     """
+    global _used
+    if _forked:
+        raise RuntimeError(
+            "this process was forked from one that had used jaxnmf, and JAX's threads "
+            "do not survive a fork; start workers with "
+            "multiprocessing.get_context('spawn'), or with joblib.Parallel"
+        )
+    _used = True
     known = {name: np.dtype(name) for name in ("float32", "float64")}
     try:
         name = None if dtype is None else np.dtype(dtype).name  # NumPy's is float64

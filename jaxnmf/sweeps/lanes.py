@@ -157,25 +157,25 @@ class Runner:
         if self.batching.workers == 1:
             target(make, done)
         else:
+            # Not `Thread.join`: interrupted, it takes a running thread for a finished
+            # one (CPython before 3.13), which is then still there at exit.
+            ends = [threading.Event() for _ in range(self.batching.workers)]
             threads = [
-                threading.Thread(target=self._guarded, args=(target, make, done))
-                for _ in range(self.batching.workers)
+                threading.Thread(target=self._guarded, args=(end, target, make, done))
+                for end in ends
             ]
-            for thread in threads:
-                thread.start()
             try:
                 for thread in threads:
-                    while thread.is_alive():
-                        thread.join(0.1)  # not one long wait: Ctrl-C must come through
+                    thread.start()
+                _wait(ends)
             except BaseException:
                 self.cancelled.set()
-                for thread in threads:
-                    thread.join()
+                _wait(ends[: sum(thread.ident is not None for thread in threads)])
                 raise
         if self._errors:
             raise self._errors[0]
 
-    def _guarded(self, target: Any, make: Any, done: Any) -> None:
+    def _guarded(self, end: threading.Event, target: Any, make: Any, done: Any) -> None:
         try:
             # The precision is a setting of the thread.
             with precision(self.dtype.name):
@@ -183,6 +183,8 @@ class Runner:
         except BaseException as error:
             self._errors.append(error)
             self.cancelled.set()
+        finally:
+            end.set()
 
     def _next(self, count: int) -> list[int]:
         """Up to ``count`` waiting tasks."""
@@ -313,6 +315,12 @@ class Runner:
         arguments = (operand, *jax.device_put(stacked), self.stop)
         begin = self._compiled(width, _grouped(self.begin, shared, 1), *arguments)
         return *arguments[1:3], begin(*arguments)
+
+
+def _wait(ends: Sequence[threading.Event]) -> None:
+    for end in ends:
+        while not end.wait(0.1):  # not one long wait: Ctrl-C must come through
+            pass
 
 
 class _Pace:
