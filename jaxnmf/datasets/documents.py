@@ -1,6 +1,7 @@
 """Word counts of the user's own documents."""
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, no_type_check
@@ -9,6 +10,7 @@ import numpy as np
 
 from jaxnmf.datasets.base import Card, Dataset
 from jaxnmf.files.encodings import as_codec
+from jaxnmf.files.words import WORD, composed, doubts
 
 DOCUMENTS = Card(
     name="documents",
@@ -41,11 +43,14 @@ def documents(
     max_words: int | None = None,
     stop_words: str | Iterable[str] = "english",
     ngrams: int = 1,
+    token_pattern: str | None = None,
     encoding: str = "utf-8",
 ) -> Dataset:
     r"""How often each word (column) is in each document (row).
 
-    Words are runs of two or more letters or digits, in lower case. With `tfidf` the
+    Words are runs of two or more letters or digits, in lower case and in Unicode's
+    composed form, or what `token_pattern` matches. `doubts` says where this rule does
+    not suit the texts, such as those without spaces between words. With `tfidf` the
     count c_ij of word j in document i becomes c_ij (1 + ln((1 + m) / (1 + d_j))), where
     d_j of the m documents contain the word, and each row is scaled to length 1.
     Documents without any of the words kept are omitted; `note` gives their number.
@@ -65,6 +70,9 @@ def documents(
       stop_words: words to exclude: "english" (scikit-learn's list), "none", or a
         list of them.
       ngrams: the length, in words, of the longest phrases to count.
+      token_pattern: a regular expression that matches the words, such as ``\w+`` for
+        words of one letter too, ``\S+`` for all that is separated by spaces, or ``\w``
+        for characters.
       encoding: the encoding of the text files.
 
     Returns:
@@ -86,6 +94,7 @@ def documents(
         "max_features": _count("max_words", max_words, optional=True),
         "stop_words": _stop_words(stop_words),
         "ngram_range": (1, _count("ngrams", ngrams)),
+        "token_pattern": _token_pattern(token_pattern),
     }
     if not isinstance(tfidf, bool | np.bool_):
         raise ValueError(f"tfidf: {tfidf!r} is not True or False")
@@ -97,7 +106,9 @@ def documents(
                 f"{name}: '{place}' has no columns; only {', '.join(_TABLES)} have"
             )
     found = _read(place, column, label_column, codec)
-    V, words = _counted(place, found.texts, bool(tfidf), settings)
+    texts = composed(found.texts)
+    unsuited = doubts(texts) if token_pattern is None else ()
+    V, words = _counted(place, texts, bool(tfidf), settings, unsuited)
 
     kept = np.flatnonzero(np.diff(V.indptr))
     empty = len(found.texts) - len(kept)
@@ -124,11 +135,16 @@ def documents(
         labels=labels,
         label_names=label_names,
         loss="frobenius" if tfidf else "kullback-leibler",
+        doubts=unsuited,
     )
 
 
 def _counted(
-    place: Path, texts: list[str], tfidf: bool, settings: dict[str, Any]
+    place: Path,
+    texts: list[str],
+    tfidf: bool,
+    settings: dict[str, Any],
+    unsuited: tuple[str, ...],
 ) -> tuple[Any, tuple[str, ...]]:
     from scipy.sparse import csr_array
     from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
@@ -138,20 +154,41 @@ def _counted(
     try:
         V = csr_array(vectorizer.fit_transform(texts))
     except ValueError:  # raised only where no word is left
-        analyse = vectorizer.build_analyzer()
-        words = {word for text in texts for word in analyse(text)}
-        if not words:
-            raise ValueError(
-                f"path: the {len(texts)} documents of '{place}' contain no word that "
-                "is not a stop word; set stop_words='none' to count stop words"
-            ) from None
         raise ValueError(
-            f"min_df, max_df: {settings['min_df']} and {settings['max_df']} exclude "
-            f"all {len(words)} words of the {len(texts)} documents (a float is a share "
-            "of the documents, an integer their number); set a lower min_df or a "
-            "higher max_df"
+            _no_words(place, texts, vectorizer, settings, unsuited)
         ) from None
     return V, tuple(map(str, vectorizer.get_feature_names_out()))
+
+
+def _no_words(
+    place: Path,
+    texts: list[str],
+    vectorizer: Any,
+    settings: dict[str, Any],
+    unsuited: tuple[str, ...],
+) -> str:
+    """Why no word is left."""
+    documents = f"the {len(texts)} documents"
+    if unsuited:
+        return f"path: no word of {documents} of '{place}' is left: {unsuited[0]}"
+    tokens = map(vectorizer.build_tokenizer(), texts)
+    if not any(tokens):
+        rule = settings["token_pattern"]
+        what = "word of two or more letters or digits"
+        what = what if rule == WORD else f"word that token_pattern={rule!r} matches"
+        return f"path: {documents} of '{place}' contain no {what}"
+    analyse = vectorizer.build_analyzer()
+    words = {word for text in texts for word in analyse(text)}
+    if not words:
+        return (
+            f"path: {documents} of '{place}' contain no word that is not a stop word; "
+            "set stop_words='none' to count stop words"
+        )
+    return (
+        f"min_df, max_df: {settings['min_df']} and {settings['max_df']} exclude all "
+        f"{len(words)} words of {documents} (a float is a share of the documents, an "
+        "integer their number); set a lower min_df or a higher max_df"
+    )
 
 
 # --- reading -------------------------------------------------------------------------
@@ -236,13 +273,27 @@ def _limit(name: str, value: Any, counts_from: int) -> int | float:
     )
 
 
+def _token_pattern(value: Any) -> str:
+    if value is None:
+        return WORD
+    try:
+        groups = re.compile(value).groups
+    except (re.error, TypeError) as error:
+        raise ValueError(
+            f"token_pattern={value!r} is not a regular expression ({error})"
+        ) from None
+    if groups > 1:
+        raise ValueError(f"token_pattern={value!r} has {groups} groups; at most one")
+    return value
+
+
 def _stop_words(value: Any) -> Any:
     if value is None or (isinstance(value, str) and value in ("none", "english")):
         return None if value == "none" else value
     if not isinstance(value, str) and isinstance(value, Iterable):
         words = list(value)
         if all(isinstance(word, str) for word in words):
-            return words
+            return composed(words)
     raise ValueError(
         f"stop_words={value!r} must be 'english', 'none' or a list of words"
     )

@@ -51,9 +51,11 @@ def not_encoded(place: Path, error: UnicodeError) -> EncodingError:
         return EncodingError(f"path: '{place}' cannot be decoded ({error})")
     with place.open("rb") as opened:
         start = opened.read(1024)
-    likely = "latin-1"
-    if start.count(0) >= len(start) // 4:  # every second byte of Latin letters is 0
-        likely = "utf-16-le" if start[1:2] == b"\0" else "utf-16-be"
+    likely = find_codec(place)
+    if likely == "utf-8-sig":
+        likely = "latin-1"
+        if start.count(0) >= len(start) // 4:  # every second byte of Latin letters is 0
+            likely = "utf-16-le" if start[1:2] == b"\0" else "utf-16-be"
     return EncodingError(
         f"path: '{place}' is not {error.encoding} ({error.reason} at byte "
         f"{error.start}); save the file as UTF-8, or set encoding to that of the file, "

@@ -1,5 +1,6 @@
 """Documents: what is counted is what the files hold, and what cannot be is refused."""
 
+import unicodedata
 from collections import Counter
 from typing import Any
 
@@ -179,6 +180,73 @@ def test_a_file_in_another_encoding_is_refused_by_name_or_read(tmp_path):
     assert load(marked, min_df=1, max_df=1.0).column_names[1] == "café"
 
 
+CHINESE = (
+    "我喜欢吃苹果和香蕉。苹果很好吃。",
+    "他不喜欢吃香蕉，喜欢苹果。",
+    "今天天气很好，我们去公园。",
+    "公园里有很多人，天气不错。",
+)
+LETTERS = ("a b c", "b c d", "c d a", "a d q")
+
+
+def written(tmp_path, texts):
+    (tmp_path / "t.txt").write_text("\n".join(texts), encoding="utf-8")
+    return tmp_path / "t.txt"
+
+
+def test_texts_that_the_rule_for_words_does_not_suit_are_refused_with_the_option(
+    tmp_path,
+):
+    path = written(tmp_path, LETTERS)
+    with pytest.raises(ValueError, match=r"words of two or more.*token_pattern='.w\+'"):
+        load(path)
+    given = {"token_pattern": r"\w+", "stop_words": "none", "max_df": 1.0}
+    loaded = load(path, **given)
+    assert loaded.column_names == ("a", "b", "c", "d")
+    expected = [[word in text for word in "abcd"] for text in LETTERS]
+    np.testing.assert_array_equal(loaded.V.toarray(), expected)
+
+    path = written(tmp_path, CHINESE)
+    with pytest.raises(ValueError, match=r"few spaces.*tokenizer.*token_pattern"):
+        load(path)
+    # whole phrases that happen to repeat do not make it right
+    repeated = written(tmp_path, [*CHINESE, *CHINESE, "好", "好"])
+    (doubt,) = load(repeated).doubts
+    assert "tokenizer" in doubt
+    words = load(path, token_pattern=r"\w", ngrams=2, stop_words="none").column_names
+    assert "天 气" in words
+    # words that a tokenizer has separated
+    spaced = written(
+        tmp_path, ["我 喜欢 吃 苹果", "他 喜欢 苹果", "今天 天气", "天气 很好"]
+    )
+    loaded = load(spaced)
+    assert (loaded.column_names, loaded.doubts) == (("喜欢", "天气", "苹果"), ())
+
+
+def test_combining_marks_that_split_words_are_said(tmp_path):
+    path = written(tmp_path, ["नमस्ते दुनिया", "नमस्ते भारत", "दुनिया भारत"])
+    (doubt,) = load(path, max_df=1.0).doubts
+    assert r"token_pattern='\S\S+'" in doubt
+    loaded = load(path, max_df=1.0, token_pattern=r"\S\S+")
+    assert set(loaded.column_names) == {"नमस्ते", "दुनिया", "भारत"}
+    assert loaded.doubts == ()
+
+
+def test_composed_and_decomposed_spellings_are_one_word(tmp_path):
+    texts = ["café noir", "café noir", "thé vert"]
+    texts[1] = unicodedata.normalize("NFD", texts[1])
+    loaded = load(written(tmp_path, texts), max_df=1.0)
+    assert loaded.column_names == ("café", "noir")
+    assert loaded.V.toarray().tolist() == [[1, 1], [1, 1]]
+    stop = [unicodedata.normalize("NFD", "café")]
+    loaded = load(written(tmp_path, texts), max_df=1.0, stop_words=stop)
+    assert loaded.column_names == ("noir",)
+
+
+def test_ordinary_texts_raise_no_doubt(lines):
+    assert load(lines).doubts == ()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -195,6 +263,10 @@ def test_a_file_in_another_encoding_is_refused_by_name_or_read(tmp_path):
         ({"ngrams": None}, "ngrams=None"),
         ({"stop_words": "german"}, "stop_words='german'.*'english', 'none'"),
         ({"stop_words": [1]}, r"stop_words=\[1\]"),
+        ({"token_pattern": "("}, r"token_pattern='\(' is not a regular expression"),
+        ({"token_pattern": "(a)(b)"}, r"token_pattern='\(a\)\(b\)' has 2 groups"),
+        ({"token_pattern": 3}, "token_pattern=3"),
+        ({"token_pattern": "zz"}, "path: .* that token_pattern='zz' matches"),
         ({"encoding": "utf-9"}, "encoding: 'utf-9'"),
         ({"encoding": None}, "encoding: None"),
         ({"column": "text"}, "column: '.*' has no columns"),

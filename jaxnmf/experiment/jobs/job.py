@@ -207,11 +207,11 @@ def _locked(folder: Path, key: str, wait: bool) -> Iterator[None]:
 
 def how_read(dataset: Dataset) -> list[str]:
     """How a data set was read from its file, and what may be wrong about that."""
+    said = [f"{dataset.name}: {doubt}" for doubt in dataset.doubts]
     if not dataset.assumed:
-        return []
+        return said
     m, n = dataset.shape
-    read = f"{dataset.name}: {m}×{n}, read with {dataset.read_as}"
-    return [read, *(f"{dataset.name}: {doubt}" for doubt in dataset.doubts)]
+    return [f"{dataset.name}: {m}×{n}, read with {dataset.read_as}", *said]
 
 
 def _manifest(config: Mapping[str, Any], kind: str, dataset: Dataset) -> dict[str, Any]:
