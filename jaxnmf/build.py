@@ -137,7 +137,7 @@ class Start:
         """
         check_init(init)
         check_count("seed", seed, least=0)
-        return cls(init=init, seed=seed)
+        return cls(init=init, seed=int(seed))
 
 
 def make_problem(

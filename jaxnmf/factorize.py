@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxnmf._util.checks import check_count
 from jaxnmf._util.progress import progress_bar
 from jaxnmf.build import Objective, Start, at_rank, draw_start, make_problem
+from jaxnmf.init.random import key_seed
 from jaxnmf.objective.losses import Loss
 from jaxnmf.registry import make_solver
 from jaxnmf.result import Result, to_result
@@ -25,7 +27,7 @@ def factorize(
     solver: Any = "hals",
     loss: str | Loss | Callable[..., Any] = "frobenius",
     init: str | Sequence[Any] = "random",
-    seed: int = 0,
+    seed: int | np.integer = 0,
     max_iter: int = 200,
     tol: float = 1e-4,
     kkt_tol: float = 0.0,
@@ -58,7 +60,7 @@ def factorize(
       loss: a name (`jaxnmf.losses()`), an instance, or your own entrywise φ(v, x).
       init: "random"; "nndsvd", "nndsvda", "nndsvdar", from the SVD; "spa", "snpa",
         "xray", rows of V that span the others; or a pair (W, H).
-      seed: of everything random.
+      seed: of everything random, an integer ≥ 0.
       max_iter, tol, kkt_tol, target, time_budget: when to stop, whichever comes
         first: iterations; change of the objective over ten iterations relative to the
         first objective; KKT residual relative to the first; objective; seconds of
@@ -120,7 +122,7 @@ def factorize(
                 problem,
                 solver,
                 factors,
-                jax.random.key(seed),
+                jax.random.key(key_seed(start.seed)),
                 stop,
                 record_every=record_every,
                 kkt=kkt,

@@ -33,6 +33,14 @@ KEPT_SIZE = 2**14
 _kept = functools.lru_cache(maxsize=512)(_drawn)
 
 
+def key_seed(seed: int) -> int:
+    """The seed of a solver's random key: the seed itself, or where it takes more than
+    63 bits a number that depends on all of them."""
+    if seed < 2**63:
+        return seed
+    return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1)
+
+
 def random_factors(
     operand: Operand, rank: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:

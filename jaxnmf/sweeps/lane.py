@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxnmf.build import Objective, Start, at_rank, draw_start, make_problem
+from jaxnmf.init.random import key_seed
 from jaxnmf.objective.problem import Problem
 from jaxnmf.padding import padded
 from jaxnmf.run.loop import Run
@@ -126,7 +127,7 @@ class LaneBuilder:
         rank = len(factors.H) + extra
         problem, factors = padded(problem, factors, solver, rank=rank)
         solver = jax.tree.map(lambda x: np.asarray(x, self.dtype), solver)
-        return Task(problem, solver, factors, np.int64(lane.seed))
+        return Task(problem, solver, factors, np.int64(key_seed(lane.seed)))
 
     def key(self, lane: Lane) -> str:
         """The name of a lane in a store. With data per seed it names the data: they

@@ -187,3 +187,26 @@ def test_own_start_that_does_not_fit_is_refused_by_name(init, message):
     with pytest.raises(ValueError, match=r"^init") as error:
         start(init)
     assert error.match(message)
+
+
+@pytest.mark.parametrize("solver", ["hals", "mu-minibatch"])
+def test_a_seed_may_have_any_size(solver):
+    V = np.random.default_rng(0).random((9, 6))
+    given = {"solver": solver, "max_iter": 3}
+    seeds = [0, 2**63 - 1, 2**63, 2**64, 2**64 + 1, 10**40]
+    found = [jaxnmf.factorize(V, 2, seed=seed, **given).W for seed in seeds]
+    for i, W in enumerate(found):
+        assert not any(np.array_equal(W, other) for other in found[:i])
+    lanes = jaxnmf.sweep(V, [2], seeds[-2:], progress=False, **given)
+    for lane, W in enumerate(found[-2:]):
+        np.testing.assert_allclose(lanes.result(lane).W, W, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.uint64])
+def test_a_seed_of_numpy_is_the_same_seed(kind):
+    V = np.random.default_rng(0).random((9, 6))
+    plain, other = (
+        jaxnmf.factorize(V, 2, solver="mu-minibatch", seed=seed, max_iter=3).W
+        for seed in (7, kind(7))
+    )
+    np.testing.assert_array_equal(plain, other)

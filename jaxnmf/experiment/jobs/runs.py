@@ -18,6 +18,7 @@ from jaxnmf.datasets import Dataset
 from jaxnmf.experiment.jobs.specification import Specification
 from jaxnmf.experiment.store.layout import JobResults, StoredRun
 from jaxnmf.experiment.store.unfinished import Unfinished
+from jaxnmf.init.random import key_seed
 from jaxnmf.objective.problem import Problem
 from jaxnmf.result import Result, to_result
 from jaxnmf.run.clock import divergence, timed
@@ -148,7 +149,7 @@ class Runs:
                 problem,
                 given.solver,
                 factors,
-                jax.random.key(case.seed),
+                jax.random.key(key_seed(case.seed)),
                 stop,
                 checkpoint=unfinished.checkpoint(case.name),
                 **timing,
