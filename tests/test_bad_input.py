@@ -37,7 +37,10 @@ def one_by_one(v: Any, x: Any) -> Any:
 CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     # --- V
     "V negative": ({"V": with_entry(-1)}, ["V", "negative", "-1", "≥ 0"]),
-    "V NaN": ({"V": with_entry(np.nan)}, ["V", "(8, 6)", "NaN", "≥ 0"]),
+    "V NaN": (
+        {"V": with_entry(np.nan)},
+        ["V", "(8, 6)", "NaN", "≥ 0", "mask='nan'"],
+    ),
     "V infinite": ({"V": with_entry(np.inf)}, ["V", "infinite", "finite"]),
     "V minus infinite": ({"V": with_entry(-np.inf)}, ["V", "infinite", "finite"]),
     "V empty": ({"V": np.zeros((0, 3))}, ["V", "empty", "(0, 3)", "m ≥ 1"]),

@@ -216,7 +216,10 @@ def _check_values(
 ) -> None:
     what = f"V of shape {tuple(shape)}"
     if np.isnan(low) or np.isnan(high):
-        raise ValueError(f"{what} holds NaN; every entry must be a number ≥ 0")
+        raise ValueError(
+            f"{what} holds NaN; every entry must be a number ≥ 0 (with mask='nan' the "
+            "NaN of a dense V are unknown entries)"
+        )
     if np.isinf(low) or np.isinf(high):
         raise ValueError(f"{what} holds an infinite entry; every entry must be finite")
     if low < 0 and not signed:
