@@ -11,6 +11,7 @@ import numpy as np
 from jaxnmf._util.checks import check_amount, check_count, is_number
 from jaxnmf._util.names import lookup
 from jaxnmf.data.convert import as_operand
+from jaxnmf.data.known import what_is_known
 from jaxnmf.data.operand import Operand
 from jaxnmf.init.start import check_init, initial_factors
 from jaxnmf.objective.constraints import CONSTRAINTS, Box, Free, NonNegative
@@ -23,6 +24,7 @@ from jaxnmf.objective.offsets import (
 )
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
+from jaxnmf.objective.units import units_of
 from jaxnmf.registry import make_loss, solver_class, solvers
 from jaxnmf.solvers.base import constraints_of, operands_of
 from jaxnmf.types import Factors
@@ -141,7 +143,13 @@ class Start:
 
 
 def make_problem(
-    V: Any, solver: Any, objective: Objective, dtype: Any, mask: Any = None
+    V: Any,
+    solver: Any,
+    objective: Objective,
+    dtype: Any,
+    mask: Any = None,
+    *,
+    largest: float | None = None,
 ) -> Problem:
     """The problem of V, of no rank yet, everything checked.
 
@@ -150,17 +158,27 @@ def make_problem(
       solver: what is to solve it.
       objective: what is minimised.
       dtype: the precision.
+      largest: the entry by which units are chosen, the largest of V by default.
 
     Raises:
       ValueError: for data that do not fit, or that the loss or the solver does not
         support.
     """
     signed = solver.supports.signed
+    known, constraints = what_is_known(V, mask), feasible_sets(objective, signed)
+    if largest is None:
+        largest = known.largest(bool(signed))
+    unscaled = [
+        one.name == "simplex" or factor in solver.supports.unscaled
+        for factor, one in zip("WH", constraints, strict=True)
+    ]
+    units = units_of(largest, objective.loss.beta, *unscaled)
     problem = Problem.of(
-        as_operand(V, dtype, mask=mask, signed=bool(signed)),
+        as_operand(known, dtype, signed=bool(signed), unit=units.V),
         objective.loss,
         penalties=objective.penalties,
-        constraints=feasible_sets(objective, signed),
+        constraints=constraints,
+        units=units,
     )
     check_problem(problem, solver)
     if objective.for_observed and problem.operand.kind != "observed":
@@ -198,7 +216,8 @@ def draw_start(
     Raises:
       ValueError: for a start that V or the rank does not allow.
     """
-    factors = initial_factors(problem.operand, rank, start.init, start.seed)
+    units = problem.units.W, problem.units.H
+    factors = initial_factors(problem.operand, rank, start.init, start.seed, units)
     if objective.for_observed:
         drawn = isinstance(start.init, str) and start.init == "random"
         given = objective.offsets, objective.toward

@@ -21,9 +21,8 @@ from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jaxnmf._util.checks import check_count
-from jaxnmf.build import Objective
+from jaxnmf.build import Objective, make_problem
 from jaxnmf.data.arrays import check_columns, is_frame, widened
-from jaxnmf.data.convert import as_operand
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.factorize import factorize
@@ -354,8 +353,9 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         value = result.objective
         if np.any(self.l1) or np.any(self.l2):
             with precision(dtype):
-                V = as_operand(X, dtype, mask=self.mask, signed=self._signed)
-                factors = Factors(jnp.asarray(result.W.T), jnp.asarray(result.H))
-                value = divergence(V, loss, factors)
+                solver = make_solver(self.solver, self.solver_options)
+                plain = make_problem(X, solver, Objective(loss=loss), dtype, self.mask)
+                factors = Factors(*map(jnp.asarray, (result.W.T, result.H)))
+                value = divergence(plain, plain.units.inverse.of(factors))
         # Rounding may leave a sum of divergences below 0 where the fit is exact.
         return value if loss.beta is None else float(np.sqrt(2 * max(value, 0.0)))

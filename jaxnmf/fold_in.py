@@ -14,10 +14,12 @@ from jaxtyping import Bool, Float
 from jaxnmf._util.checks import as_matrix, check_amount, check_count
 from jaxnmf.build import Objective, check_loss, feasible_sets
 from jaxnmf.data.convert import as_operand
+from jaxnmf.data.known import what_is_known
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
+from jaxnmf.objective.units import Units, unit_of
 from jaxnmf.registry import make_solver
 from jaxnmf.run.clock import timed
 from jaxnmf.run.loop import Run
@@ -54,6 +56,7 @@ class Model:
     Attributes:
       loss: D.
       project, penalty: the feasible set of W and the penalty on it.
+      offsets: the components of W that are offsets, as of `Units`.
       signed: which of "V" and "H" may have negative entries.
       dtype: the precision.
     """
@@ -61,6 +64,7 @@ class Model:
     loss: Loss
     project: NonNegative
     penalty: Penalty
+    offsets: tuple[int, int] | None = None
     signed: frozenset[str] = frozenset()
     dtype: str = "float32"
 
@@ -69,12 +73,15 @@ class Model:
         """The model of a solved problem."""
         host = (problem.projects[0], problem.penalties[0])
         of_W, penalty = jax.tree.map(np.asarray, host)
+        units = problem.units
+        of_W, penalty = units.constraint(of_W, 0), units.penalty(penalty, 0)
         sides = zip("WH", problem.projects, strict=True)
         free = [side for side, project in sides if project.name == "free"]
         return cls(
             loss=problem.loss,
             project=of_W,
             penalty=penalty,
+            offsets=units.offsets,
             signed=frozenset([*free, "V"] if free else []),
             dtype=np.dtype(problem.operand.dtype).name,
         )
@@ -118,13 +125,16 @@ class Model:
         solver, stop = self._solver(), Stop(max_iter=max_iter, tol=tol)
         with precision(self.dtype) as dtype:
             problem = self._problem(V, H, mask, dtype)
-            run = _rows(problem, solver, _start(problem, H), stop)
+            units = problem.units.inverse
+            own_H = H * units.of_factor(1, len(H))
+            run = _rows(problem, solver, _start(problem, own_H), stop)
         pivots = solver.name == "hals" and self.project.name == "nonnegative"
         if exact and pivots and (not problem.fully_observed or overlap(H)):
             # In float32 the Gram matrix of such components has no digit to spare.
             with precision("float64") as double:
                 finer = self._problem(V, H, mask, double)
-                factors = Factors(*(jnp.asarray(X, double) for X in run.factors))
+                own = units.of(Factors(*(np.asarray(X, double) for X in run.factors)))  # pyright: ignore
+                factors = Factors(*map(jnp.asarray, own))
                 once = Stop(max_iter=1, tol=0.0)
                 more = _rows(finer, make_solver("anls-bpp"), factors, once)
             run = _continued(run, more, dtype)
@@ -134,7 +144,9 @@ class Model:
         self, V: Any, H: Float[np.ndarray, "p n"], mask: Any, dtype: Any
     ) -> Problem:
         """The problem of W alone, H held."""
-        operand = as_operand(V, dtype, mask=mask, signed="V" in self.signed)
+        signed, known = "V" in self.signed, what_is_known(V, mask)
+        units = self._units(known.largest(signed), H)
+        operand = as_operand(known, dtype, signed=signed, unit=units.V)
         if operand.shape[1] != H.shape[1]:
             raise ValueError(
                 f"V has shape {operand.shape} and H {H.shape}; rows for this H need "
@@ -148,7 +160,18 @@ class Model:
             penalties=(penalty, Penalty()),
             constraints=(project, NonNegative()),
             held=(project.held, H),
+            units=units,
         )
+
+    def _units(self, largest: float, H: Float[np.ndarray, "p n"]) -> Units:
+        """By the sizes of V and of H, which W alone must make up for."""
+        if self.loss.beta is None:
+            return Units()
+        of_V = of_H = unit_of(largest)
+        if self.project.name != "simplex":  # on which W has no scale
+            components = H if self.offsets is None else H[len(self.offsets) :]
+            of_H = unit_of(float(np.abs(components).max(initial=0)))
+        return Units(of_V / of_H, of_H, self.loss.beta, self.offsets)
 
     def _solver(self) -> Any:
         if self.loss.quadratic and self.project.name != "simplex":

@@ -19,7 +19,7 @@ from jaxnmf.objective.offsets import FIRST, has_offsets
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.relative_error import relative_error
 from jaxnmf.run.loop import Run
-from jaxnmf.types import Status, Trace
+from jaxnmf.types import Factors, Status, Trace
 
 
 class Offsets(NamedTuple):
@@ -307,7 +307,8 @@ def to_result(
             unobserved = Unobserved(np.flatnonzero(~rows), NOTHING.cols)
     error = np.nan
     if problem.operand.moments.squares > 0:
-        error = relative_error(V, Wt.T, H, weights)
+        own = problem.units.inverse.of(Factors(Wt, H))  # pyright: ignore
+        error = relative_error(V, own.Wt.T, own.H, weights)
     offsets, model = None, model or Model.of(problem)
     if has_offsets(problem):
         offsets = Offsets(rows=Wt[0], cols=H[1])

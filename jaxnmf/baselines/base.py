@@ -19,7 +19,7 @@ from jaxnmf._util.names import check_free, lookup
 from jaxnmf.build import UnsupportedError, check_problem
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import build, options, solvers
-from jaxnmf.run.clock import clocked, on_host, record_kkt_of_ends
+from jaxnmf.run.clock import clocked, in_units, record_kkt_of_ends
 from jaxnmf.run.loop import Run, measure, measure_with_kkt
 from jaxnmf.run.programs import compiled
 from jaxnmf.run.stop import RECORD_EVERY, Measure, Stop
@@ -165,6 +165,7 @@ def timed(
       ValueError: the baseline does not support the problem (`UnsupportedError`).
     """
     check_problem(problem, baseline)
+    units, problem = problem.units, problem.plain
     kept = factors = jax.tree.map(jnp.asarray, factors)
     program, _ = compiled(measure_with_kkt if kkt else measure, problem, factors)
     V, dtype = problem.operand.to_host(), problem.operand.dtype
@@ -182,7 +183,7 @@ def timed(
         copies = (np.array(X, dtype, order="C") for X in (np.transpose(W), H))
         pairs = zip(copies, factors, strict=True)
         new = Factors(*(jax.device_put(X, old.sharding) for X, old in pairs))
-        now = on_host(program(problem, new))
+        now = in_units(units, program(problem, new))
         if np.isfinite(now.objective):
             kept = new
         return now
@@ -209,7 +210,8 @@ def timed(
         )
     if not kkt:
         record_kkt_of_ends(run.trace, problem, factors, kept)
-    return run._replace(factors=kept, compile_seconds=warm_up_seconds)
+    factors = units.of(kept)
+    return run._replace(factors=factors, compile_seconds=warm_up_seconds)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,12 @@ COMPILED = ("cpu", "gpu")
 
 
 def as_operand(
-    V: Any, dtype: Any = np.float32, *, mask: Any = None, signed: bool = False
+    V: Any,
+    dtype: Any = np.float32,
+    *,
+    mask: Any = None,
+    signed: bool = False,
+    unit: float = 1.0,
 ) -> Operand:
     """Check V on the host and make an operand of it.
 
@@ -42,29 +47,43 @@ def as_operand(
         or SciPy sparse; or "nan", everything that is not NaN. The value of V at
         an unknown entry is ignored.
       signed: allow negative entries, of V and of W H: no floor under the latter.
+      unit: a power of two that V is divided by, before it is rounded to the dtype.
 
     Raises:
       ValueError: for anything else.
     """
     V, weights = what_is_known(V, mask)
     if isinstance(V, Observed):
-        operand = _as_observed(V, dtype, signed)
+        operand = _as_observed(V, dtype, signed, unit)
     elif weights is not None:
-        operand = _masked_dense(V, weights, dtype, signed)
+        operand = _masked_dense(V, weights, dtype, signed, unit)
     elif is_sparse(V):
-        operand = _as_sparse(V, dtype, signed)
+        operand = _as_sparse(V, dtype, signed, unit)
     else:
-        operand = _as_dense(V, dtype, signed)
+        operand = _as_dense(V, dtype, signed, unit)
     if signed:
         floor = jnp.full_like(operand.floor, -jnp.inf)
         return dataclasses.replace(operand, floor=floor)  # pyright: ignore
     return operand
 
 
-def _as_dense(array: Any, dtype: Any, signed: bool) -> Dense:
+def in_units(array: Any, unit: float) -> Any:
+    """The array over a power of two: on the host in float64, so that nothing is lost
+    before it is rounded; a JAX array where it is."""
+    if unit == 1:
+        return array
+    if isinstance(array, jax.Array):
+        if array.dtype not in (jnp.float32, jnp.float64):
+            array = array.astype(jnp.float32)
+        return array / unit
+    return np.divide(array, unit, dtype=np.float64)
+
+
+def _as_dense(array: Any, dtype: Any, signed: bool, unit: float) -> Dense:
     # min and max carry a NaN through, so no m×n temporary is needed to find one.
     low = float(array.min())
     _check_values(low, float(array.max()), array.shape, signed)
+    array, low = in_units(array, unit), low / unit
     mean = float(array.mean(dtype=None if isinstance(array, jax.Array) else np.float64))
     return _dense(array, mean, low, dtype)
 
@@ -89,9 +108,12 @@ def _dense(
     )
 
 
-def _as_sparse(csr: Any, dtype: Any, signed: bool) -> Sparse:
+def _as_sparse(csr: Any, dtype: Any, signed: bool, unit: float) -> Sparse:
     low, high = map(float, (csr.data.min(), csr.data.max()) if csr.nnz else (0, 0))
     _check_values(low, high, csr.shape, signed)
+    if unit != 1:
+        parts = in_units(csr.data, unit), csr.indices, csr.indptr
+        csr, low = type(csr)(parts, shape=csr.shape), low / unit
     mean = float(csr.sum(dtype=np.float64)) / (csr.shape[0] * csr.shape[1])
     return _sparse(csr, mean, low, dtype)
 
@@ -151,12 +173,13 @@ def _by_rows(
     return ordered.data, ordered.indptr, blocks
 
 
-def _as_observed(V: Observed, dtype: Any, signed: bool) -> Operand:
+def _as_observed(V: Observed, dtype: Any, signed: bool, unit: float) -> Operand:
     from scipy.sparse import csr_array
 
     low = float(V.values.min())
     _check_values(low, float(V.values.max()), V.shape, signed)
-    values, weights = V.values.astype(dtype), V.weights.astype(dtype)
+    values, low = in_units(V.values, unit).astype(dtype), low / unit
+    weights = V.weights.astype(dtype)
     if stored_dense(V.nnz, V.shape):
         array, everywhere = np.zeros((2, *V.shape), dtype)
         array[V.rows, V.cols], everywhere[V.rows, V.cols] = values, weights
@@ -167,13 +190,16 @@ def _as_observed(V: Observed, dtype: Any, signed: bool) -> Operand:
     return _sparse(csr, weighted_mean(values, weights), low, dtype, weights)
 
 
-def _masked_dense(V: Any, mask: np.ndarray, dtype: Any, signed: bool) -> Dense:
+def _masked_dense(
+    V: Any, mask: np.ndarray, dtype: Any, signed: bool, unit: float
+) -> Dense:
     known = mask > 0
     xp: Any = jnp if isinstance(V, jax.Array) else np
     low = float(xp.where(known, V, np.inf).min())
     high = float(xp.where(known, V, -np.inf).max())
     _check_values(low, high, V.shape, signed)
-    return _dense_observed(xp.where(known, V, 0), mask, low, dtype)
+    V = in_units(xp.where(known, V, 0), unit)
+    return _dense_observed(V, mask, low / unit, dtype)
 
 
 def _dense_observed(V: Any, weights: np.ndarray, low: float, dtype: Any) -> Dense:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.data.arrays import NUMBERS, as_array
@@ -32,6 +34,22 @@ class Known(NamedTuple):
         """Whether V is observed in part, or its entries have weights."""
         return self.weights is not None or isinstance(self.V, Observed)
 
+    def largest(self, signed: bool = False) -> float:
+        """The largest known entry, of |V| where entries may be negative."""
+        V, weights = self
+        values: Any = V
+        if isinstance(V, Observed):
+            values = V.values
+        elif is_sparse(V):
+            values = np.asarray(V.data)
+        if weights is not None:
+            xp: Any = jnp if isinstance(V, jax.Array) else np
+            values = xp.where(weights > 0, values, 0)
+        if not values.size:
+            return 0.0
+        high = float(values.max())
+        return max(high, -float(values.min())) if signed else high
+
     def observed(self) -> Observed:
         """Every known entry. A sparse V is made dense: its zeros are known."""
         if isinstance(self.V, Observed):
@@ -47,7 +65,8 @@ def what_is_known(V: Any, mask: Any = None) -> Known:
 
     Args:
       V: a NumPy or JAX array (sharded or not), a masked array, a data frame, anything
-        `numpy.asarray` takes, SciPy sparse, or `Observed`.
+        `numpy.asarray` takes, SciPy sparse, or `Observed`; `Known` is returned as it
+        is.
       mask: (m, n), true or a weight > 0 for a known entry, an array or SciPy sparse;
         "nan" for every entry that is not NaN; or None.
 
@@ -55,6 +74,8 @@ def what_is_known(V: Any, mask: Any = None) -> Known:
       ValueError: for anything else. The values of known entries are checked where
         they are converted.
     """
+    if isinstance(V, Known):
+        return V
     if isinstance(V, Observed):
         if mask is not None:
             raise ValueError("mask: V is Observed, which says itself what is known")

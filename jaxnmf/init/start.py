@@ -23,6 +23,7 @@ def initial_factors(
     rank: int,
     init: str | Sequence[Any] = "random",
     seed: int = 0,
+    units: tuple[float, float] = (1.0, 1.0),
 ) -> Factors:
     """Initial rank-major factors in the precision of V.
 
@@ -33,6 +34,7 @@ def initial_factors(
         of V for H, see `jaxnmf.init.separable`, and the best W ≥ 0 for them); or a pair
         (W, H) of shapes (m, p) and (p, n), both non-negative.
       seed: of "random" and of the noise of "nndsvdar".
+      units: what the problem's W and H are multiplied by to be those of a pair.
 
     Raises:
       ValueError: for an unknown name, a p that the SVD or the rows of V cannot give,
@@ -41,7 +43,11 @@ def initial_factors(
     m, n = map(int, true_shape(operand))
     check_init(init)
     if not isinstance(init, str):
-        W, H = _custom(init, (m, rank), (rank, n))
+        pair = _custom(init, (m, rank), (rank, n))
+        W, H = (
+            x if unit == 1 else x / np.float64(unit)
+            for x, unit in zip(pair, units, strict=True)
+        )
     elif init == "random":
         W, H = random_factors(operand, rank, seed)
     elif init in SEPARABLE:

@@ -77,7 +77,7 @@ def with_offsets(
     Raises:
       ValueError: for offsets with a constraint that couples the components of a factor.
     """
-    dtype = problem.operand.dtype
+    dtype, units = problem.operand.dtype, problem.units
     _, entry, half = levels(problem.operand, rank, offsets, toward)
     if offsets is not None and "simplex" in [P.name for P in problem.projects]:
         raise ValueError(
@@ -85,9 +85,12 @@ def with_offsets(
             "too, which must not count in a sum to one; use 'nonnegative' or 'box'"
         )
     if offsets is None:
+        root = np.sqrt(units.V)  # what the level of V is shared by
         penalties = tuple(
-            dataclasses.replace(penalty, toward=jnp.asarray(entry, dtype))
-            for penalty in problem.penalties
+            dataclasses.replace(
+                penalty, toward=jnp.asarray(entry * (root / unit), dtype)
+            )
+            for penalty, unit in zip(problem.penalties, (units.W, units.H), strict=True)
         )
         return dataclasses.replace(problem, penalties=penalties)
     penalties, projects = [], []
@@ -105,7 +108,7 @@ def with_offsets(
             dataclasses.replace(
                 penalty,
                 l1=column(0.0, penalty.l1),
-                l2=column(offsets[free], penalty.l2),
+                l2=column(offsets[free] * units.V**2 / units.objective, penalty.l2),
                 toward=column(half, entry),
             )
         )
@@ -113,7 +116,10 @@ def with_offsets(
         held[1 - free] = 1.0
         projects.append(dataclasses.replace(project, held=jnp.asarray(held, dtype)))
     return dataclasses.replace(
-        problem, penalties=tuple(penalties), projects=tuple(projects)
+        problem,
+        penalties=tuple(penalties),
+        projects=tuple(projects),
+        units=dataclasses.replace(units, offsets=(0, 1)),
     )
 
 

@@ -15,7 +15,8 @@ from jaxnmf.data.operand import Operand
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.penalties import Penalty
-from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, pytree
+from jaxnmf.objective.units import Units
+from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, pytree, static
 
 
 @pytree
@@ -31,12 +32,14 @@ class Problem:
       loss: D.
       projects: the projections on the feasible sets of W and of H.
       penalties: on W and on H.
+      units: what its numbers are multiplied by to be the user's.
     """
 
     operand: Any
     loss: Any
     projects: tuple[NonNegative, ...]
     penalties: tuple[Penalty, ...]
+    units: Units = static(default=Units())
 
     @classmethod
     def of(
@@ -47,17 +50,22 @@ class Problem:
         penalties: tuple[Penalty, Penalty] | None = None,
         constraints: tuple[NonNegative, NonNegative] | None = None,
         held: tuple[Any, Any] | None = None,
+        units: Units | None = None,
     ) -> Problem:
         """Make a problem, its numbers in the precision of V.
 
         Args:
-          operand: V.
+          operand: V, in units of ``units.V``.
           loss: D.
           penalties: on W and on H; none by default.
           constraints: on W and on H; non-negativity by default.
           held: the held entries of Wt and of H, arrays that broadcast to (p, m) and
             (p, n) with NaN for a free entry; None where all are free.
+          units: of the problem, 1 by default; penalties, constraints and held entries
+            are the user's, and scaled by them.
         """
+        units = units or Units()
+        own = units.inverse
         projects = tuple(
             dataclasses.replace(constraint, held=values)
             for constraint, values in zip(
@@ -66,10 +74,25 @@ class Problem:
                 strict=True,
             )
         )
-        numbers = (projects, penalties or (Penalty(), Penalty()))
+        pair = penalties or (Penalty(), Penalty())
+        numbers = (
+            tuple(own.constraint(one, side) for side, one in enumerate(projects)),
+            tuple(own.penalty(one, side) for side, one in enumerate(pair)),
+        )
         projects, pair = jax.tree.map(lambda x: jnp.asarray(x, operand.dtype), numbers)
         operand = with_floor(operand, loss)
-        return cls(operand=operand, loss=loss, projects=projects, penalties=pair)
+        return cls(
+            operand=operand,
+            loss=loss,
+            projects=projects,
+            penalties=pair,
+            units=units,
+        )
+
+    @property
+    def plain(self) -> Problem:
+        """The same numbers without units, which programs are compiled for."""
+        return dataclasses.replace(self, units=Units())
 
     @property
     def T(self) -> Problem:
@@ -79,6 +102,7 @@ class Problem:
             loss=self.loss,
             projects=self.projects[::-1],
             penalties=self.penalties[::-1],
+            units=self.units.T,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.objective.problem import Problem
+from jaxnmf.objective.units import Units
 from jaxnmf.run.checkpoint import Checkpoint, from_arrays, to_arrays
 from jaxnmf.run.loop import Run, advance, measure, measure_with_kkt
 from jaxnmf.run.programs import as_leaves, compiled, program_hash
@@ -48,6 +50,7 @@ def timed(
     Returns:
       A `Run` of host arrays, with ``compile_seconds`` and the hash of its program.
     """
+    units, problem = problem.units, problem.plain
     solver = as_leaves(solver, problem.operand.dtype)
     factors = jax.tree.map(jnp.asarray, factors)
     begin, compiling = compiled(_begin, problem, solver, factors, key)
@@ -67,7 +70,7 @@ def timed(
 
     run = clocked(
         iterate,
-        lambda factors: look(problem, factors),
+        lambda factors: in_units(units, look(problem, factors)),
         factors,
         state,
         stop,
@@ -78,7 +81,10 @@ def timed(
     )
     if not kkt:
         compiling += record_kkt_of_ends(run.trace, problem, factors, run.factors)
-    return run._replace(compile_seconds=compiling, program=program_hash(go))
+    factors = units.of(run.factors)
+    return run._replace(
+        factors=factors, compile_seconds=compiling, program=program_hash(go)
+    )
 
 
 def record_kkt_of_ends(
@@ -94,11 +100,13 @@ def record_kkt_of_ends(
     return compiling
 
 
-def divergence(operand: Any, loss: Any, factors: Factors) -> float:
-    """D(V | W H), without penalties."""
-    problem = Problem.of(operand, loss)
-    look, _ = compiled(measure, problem, factors)
-    return float(look(problem, factors).objective)
+def divergence(problem: Problem, factors: Factors) -> float:
+    """D(V | W H) without penalties, of the problem's own factors and in the user's
+    units."""
+    nothing = Problem.of(problem.operand, problem.loss).penalties
+    plain = dataclasses.replace(problem.plain, penalties=nothing)
+    look, _ = compiled(measure, plain, factors)
+    return float(in_units(problem.units, look(plain, factors)).objective)
 
 
 def clocked(
@@ -118,13 +126,13 @@ def clocked(
     Args:
       iterate: (factors, state, steps) → both after so many iterations, complete when it
         returns. Only its calls are on the clock.
-      look: the objective and the KKT residual of factors.
+      look: the objective and the KKT residual of factors, as NumPy scalars.
       Everything else: as for `timed`.
     """
     saved = None if checkpoint is None else checkpoint.load()
     restored = None if saved is None else from_arrays(saved, (factors, state))
     if saved is None or restored is None:
-        first = on_host(look(factors))
+        first = look(factors)
         rows: list[tuple[Any, ...]] = [(0, *first, 0.0)]
     else:
         factors, state = restored
@@ -140,7 +148,7 @@ def clocked(
         start = time.perf_counter()
         new, state = iterate(factors, state, steps)
         seconds += time.perf_counter() - start
-        now = on_host(look(new))
+        now = look(new)
         iteration += steps
         status = int(verdict(stop, first, last, now, iteration, steps, np))
         if status != Status.DIVERGED.code:
@@ -165,9 +173,10 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> dict[str, np.ndarray]:
     return dict(zip(Trace._fields, columns, strict=True))
 
 
-def on_host(now: Measure) -> Measure:
-    """The measure as NumPy scalars."""
-    return Measure(*(np.asarray(x) for x in now))  # pyright: ignore
+def in_units(units: Units, now: Measure) -> Measure:
+    """The measure as NumPy scalars, the objective in float64 and the user's units."""
+    objective = np.float64(now.objective) * units.objective
+    return Measure(objective, np.asarray(now.kkt))  # pyright: ignore
 
 
 def _begin(problem: Problem, solver: Any, factors: Factors, key: jax.Array) -> Any:

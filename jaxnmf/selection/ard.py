@@ -130,7 +130,8 @@ class Relevance(Method):
         solver: ARD = found.builder.solver
         with precision(found.builder.dtype.name):
             problem = found.builder.problems[found.builder.data_of_seed[fit.seed]]
-            factors = Factors(jnp.asarray(fit.Wt), jnp.asarray(fit.H))
+            own = problem.units.inverse.of(Factors(fit.Wt, fit.H))  # pyright: ignore
+            factors = Factors(*map(jnp.asarray, own))
             return np.asarray(solver.relevance(problem, factors))
 
     def choose(self, table: Any) -> int:

@@ -27,6 +27,7 @@ class Supports(NamedTuple):
       padded: whether rows and columns that only pad V change nothing: the solver
         counts by `jaxnmf.data.operand.true_shape` or by what the projection says is
         present, and returns projected factors.
+      unscaled: which of "W" and "H" have a scale of their own, whatever that of V.
     """
 
     losses: str = "any"
@@ -35,6 +36,7 @@ class Supports(NamedTuple):
     signed: frozenset[str] = frozenset()
     symmetric: bool = False
     padded: bool = True
+    unscaled: frozenset[str] = frozenset()
 
     def includes(self, loss: Loss) -> bool:
         """Whether a loss is among ``losses``."""

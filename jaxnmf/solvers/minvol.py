@@ -56,7 +56,7 @@ class MinVol(Alternating):
     factorizations", ICASSP (2019) [Leplat2019], where λ is over |logdet| in place of p.
     """
 
-    supports: ClassVar[Supports] = QUADRATIC
+    supports: ClassVar[Supports] = QUADRATIC._replace(unscaled=frozenset("W"))
     own_objective: ClassVar[bool] = True
     weight: float = 0.1
     delta: float = 0.1

@@ -98,7 +98,9 @@ class ConvexNMF(Alternating):
     updates are multiplicative.
     """
 
-    supports: ClassVar[Supports] = QUADRATIC._replace(signed=frozenset("VH"))
+    supports: ClassVar[Supports] = QUADRATIC._replace(
+        signed=frozenset("VH"), unscaled=frozenset("W")
+    )
     own_objective: ClassVar[bool] = True
     inner: int = static(0)
 
@@ -113,6 +115,9 @@ class ConvexNMF(Alternating):
         A, Wt = state.A, factors.Wt
         H = problem.operand.dot(A)
         gram, cross = problem.T.quadratic(H)
+        # At first of the best length: H has the scale of V, and W was drawn without.
+        best = (cross * Wt).sum(1).sum() * inverse((Wt * (gram @ Wt)).sum(1).sum())
+        Wt = jnp.where((state.step > 0) | (best <= 0), 1, best) * Wt
         Wt = sweeps(problem.T, gram, cross, Wt, self.inner)
         gram, cross = problem.quadratic(Wt)
         slope = problem.T.operand.dot(gram @ H - cross + problem.penalty.gradient(H))

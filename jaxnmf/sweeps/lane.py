@@ -10,7 +10,9 @@ import jax
 import numpy as np
 
 from jaxnmf.build import Objective, Start, at_rank, draw_start, make_problem
+from jaxnmf.data.known import what_is_known
 from jaxnmf.init.random import key_seed
+from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.padding import padded
 from jaxnmf.run.loop import Run
@@ -59,11 +61,18 @@ class DataPerSeed:
                 f"DataPerSeed: {len(masks)} masks and {len(self.data)} data; give at "
                 "least one, and a mask for each"
             )
-        # The same two objects share one problem, and so one operand.
-        made: dict[tuple[int, int], Problem] = {}
-        for V, mask in zip(self.data, masks, strict=True):
-            if (id(V), id(mask)) not in made:
-                made[id(V), id(mask)] = make_problem(V, solver, objective, dtype, mask)
+        signed = bool(solver.supports.signed)
+        # The same two objects share one problem, and so one operand. All have the same
+        # units.
+        known = {
+            (id(V), id(mask)): what_is_known(V, mask)
+            for V, mask in zip(self.data, masks, strict=True)
+        }
+        most = max(one.largest(signed) for one in known.values())
+        made = {
+            key: make_problem(one, solver, objective, dtype, largest=most)
+            for key, one in known.items()
+        }
         kinds = {_kind(problem.operand) for problem in made.values()}
         if len(kinds) > 1:
             raise ValueError(
@@ -97,15 +106,18 @@ class LaneBuilder:
 
     def _problem(self, lane: Lane) -> Problem:
         with precision(self.dtype.name):
-            own = {
-                name: np.asarray(value, self.dtype)
-                for name, value in lane.settings.items()
-                if name in PENALTIES
-            }
+            own = {k: v for k, v in lane.settings.items() if k in PENALTIES}
             problem = self.problems[self.data_of_seed[lane.seed]]
             if own:
+                units = problem.units.inverse
+                given = [Penalty(**own)] * 2
+                scaled = [units.penalty(one, side) for side, one in enumerate(given)]
                 penalties = tuple(
-                    dataclasses.replace(penalty, **own) for penalty in problem.penalties
+                    dataclasses.replace(
+                        penalty,
+                        **{k: np.asarray(getattr(new, k), self.dtype) for k in own},
+                    )
+                    for penalty, new in zip(problem.penalties, scaled, strict=True)
                 )
                 problem = dataclasses.replace(problem, penalties=penalties)
             problem = at_rank(problem, self.objective, lane.rank)
@@ -125,7 +137,7 @@ class LaneBuilder:
         own = {k: v for k, v in lane.settings.items() if k not in PENALTIES}
         solver = dataclasses.replace(self.solver, **own)
         rank = len(factors.H) + extra
-        problem, factors = padded(problem, factors, solver, rank=rank)
+        problem, factors = padded(problem.plain, factors, solver, rank=rank)
         solver = jax.tree.map(lambda x: np.asarray(x, self.dtype), solver)
         return Task(problem, solver, factors, np.int64(key_seed(lane.seed)))
 
@@ -137,10 +149,15 @@ class LaneBuilder:
             parts.append(f"data={self.data_of_seed[lane.seed]}")
         return ",".join([f"rank={lane.rank}", f"seed={lane.seed}", *parts])
 
-    def without_padding(self, lane: Lane, run: Run) -> Run:
-        """The run without the rows that padded its factors."""
+    def finished(self, lane: Lane, run: Run) -> Run:
+        """The run without the rows that padded its factors, in the user's units."""
         rows = lane.rank + len(run.factors.H) - self.sizes[lane.rank]
-        return run._replace(factors=Factors(*(X[:rows] for X in run.factors)))
+        units = self.problem(lane).units
+        objective = run.trace.objective.astype(np.float64) * units.objective
+        return run._replace(
+            factors=units.of(Factors(*(X[:rows] for X in run.factors))),
+            trace=run.trace._replace(objective=objective),
+        )
 
 
 def stored_for_lanes(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:

@@ -76,9 +76,11 @@ class SweepResult:
         if not problem.loss.quadratic or squares == 0:
             return float("nan")
         with precision(self.builder.dtype.name):
-            pairs = zip(problem.penalties, run.factors, strict=True)
+            own = problem.units.inverse.of(run.factors)
+            pairs = zip(problem.penalties, own, strict=True)
             penalty = sum(float(p.value(jnp.asarray(X))) for p, X in pairs)
-        fit = max(float(run.trace.objective[-1]) - penalty, 0.0)
+        objective = float(run.trace.objective[-1]) / problem.units.objective
+        fit = max(objective - penalty, 0.0)
         return float(np.sqrt(2 * fit / squares))
 
     def factors(self, lane: int) -> tuple[np.ndarray, np.ndarray]:

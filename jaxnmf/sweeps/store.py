@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from jaxnmf._util.disk import DAMAGED, npz, put, read_arrays
+from jaxnmf.objective.problem import Problem
 from jaxnmf.run.loop import Run
 from jaxnmf.types import Factors, Trace
 
@@ -129,9 +130,11 @@ class LaneStore:
             return None
 
 
-def fingerprint(matrices: Sequence[Any]) -> str:
-    """A digest of the operands' numbers."""
-    digest = hashlib.sha256(str([operand.shape for operand in matrices]).encode())
+def fingerprint(problems: Sequence[Problem]) -> str:
+    """A digest of the numbers of V, and of their units."""
+    matrices = [problem.operand for problem in problems]
+    sizes = [(one.operand.shape, one.units.V) for one in problems]
+    digest = hashlib.sha256(str(sizes).encode())
     for leaf in jax.tree.leaves(matrices):
         digest.update(np.ascontiguousarray(np.asarray(leaf)).data)
     return digest.hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -199,13 +200,15 @@ def run_sweep(
                 "dtype": dtype.name,
                 "record_every": record_every,
                 "kkt": kkt,
-                "data": fingerprint([problem.operand for problem in problems]),
+                "data": fingerprint(problems),
             }
             store = LaneStore(Path(folder), specification)
             for i, lane in enumerate(lanes):
                 runs[i] = store.read(builder.key(lane))
         records = -(-int(stop.max_iter) // record_every)
         every = {"records": records, "record_every": record_every, "kkt": kkt}
+        target = float(stop.target) / problems[0].units.objective
+        own_stop = dataclasses.replace(stop, target=target)
         timings: dict[str, Any] = {}
         interrupted, compiling = False, 0.0
         with progress_bar(len(lanes), progress, "lanes") as show:
@@ -213,7 +216,7 @@ def run_sweep(
 
             def done(i: int, run: Run) -> None:
                 nonlocal best
-                runs[i] = run = builder.without_padding(lanes[i], run)
+                runs[i] = run = builder.finished(lanes[i], run)
                 if store is not None:
                     store.add(builder.key(lanes[i]), run)
                 best = min(best, float(run.trace.objective[-1]))
@@ -230,7 +233,7 @@ def run_sweep(
                     for part, chosen in plan(waiting, batching, timings, problems[0]):
                         like = first_tasks[lanes[part[0]].rank]
                         chosen = fit_memory(max_memory, chosen, like, records)
-                        runner = Runner(dtype, stop, batching=chosen, **every)
+                        runner = Runner(dtype, own_stop, batching=chosen, **every)
                         started = time.perf_counter()
                         try:
                             runner.run(part, lambda i: builder.task(lanes[i]), done)

@@ -243,7 +243,7 @@ def reference(problem: Problem) -> float:
     """
     operand = problem.operand
     if problem.loss.quadratic:
-        return 0.5 * float(operand.moments.squares)
+        return 0.5 * float(operand.moments.squares) * problem.units.objective
     (m, n), dtype = operand.shape, operand.dtype
     V, weights = operand.to_host(), operand.host_weights()
     if weights is None:
@@ -255,7 +255,7 @@ def reference(problem: Problem) -> float:
         means = np.where(known > 0, means, operand.moments.mean)
     means = np.asarray(means, dtype).reshape(1, m)
     factors = Factors(means, np.ones((1, n), dtype))  # pyright: ignore
-    return divergence(operand, problem.loss, factors)
+    return divergence(problem, factors)
 
 
 def as_error(loss: Any, objective: np.ndarray, reference: float) -> np.ndarray:
