@@ -54,6 +54,11 @@ class Dense:
         return self.array.dtype
 
     @property
+    def any_known(self) -> Any:
+        """Which columns have a known entry: True for all, or (n,)."""
+        return self.weights is None or (self._turned(self.weights) > 0).any(0)
+
+    @property
     def T(self) -> Dense:
         return dataclasses.replace(
             self, transposed=not self.transposed, moments=self.moments.T

@@ -75,6 +75,11 @@ class Operand(Protocol):
         """Vᵀ."""
         ...
 
+    @property
+    def any_known(self) -> Any:
+        """Which columns have a known entry: True for all, or (n,)."""
+        ...
+
     def padded_to(self, rows: int, columns: int) -> Any:
         """V with rows and columns that only pad it."""
         ...

@@ -108,6 +108,14 @@ class Sparse:
         return self.csr.data.dtype
 
     @property
+    def any_known(self) -> Any:
+        """Which columns have a known entry: True for all, or (n,)."""
+        csr = self.csr_t
+        if csr.weights is None:
+            return True
+        return (jnp.diff(csr.indptr).reshape(csr.blocks, -1) > 0).any(0)
+
+    @property
     def T(self) -> Sparse:
         return dataclasses.replace(
             self, csr=self.csr_t, csr_t=self.csr, moments=self.moments.T

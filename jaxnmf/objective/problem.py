@@ -131,10 +131,15 @@ class Problem:
         fit = self.operand.map_sum(self._pointwise, Wt, H)
         if self._zeros_apart:
             fit = fit + self.loss.zero_total(Wt, H)
-        sides = zip(self.penalties, factors, self.projects, strict=True)
-        for penalty, X, project in sides:
-            fit = fit + penalty.value(X, project.present)
+        for side, X in ((self.T, Wt), (self, H)):
+            fit = fit + side.penalty.value(X, side._counted)
         return fit
+
+    @property
+    def _counted(self) -> Any:
+        """The entries of the free factor that are part of the penalty. Not those of a
+        column of which nothing is known: it has the mean of the others in the end."""
+        return self.project.present & self.operand.any_known
 
     @property
     def _zeros_apart(self) -> bool:

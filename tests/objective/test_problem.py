@@ -10,6 +10,7 @@ import scipy.linalg
 from cases import objective, pseudo_huber
 from scipy import optimize, sparse
 
+import jaxnmf
 from jaxnmf.data.convert import as_operand
 from jaxnmf.objective.losses import Frobenius, KullbackLeibler
 from jaxnmf.objective.penalties import Penalty
@@ -386,3 +387,24 @@ def test_every_number_has_the_precision_of_the_data(dtype):
             )
             leaves = jax.tree.leaves(jax.tree.map(jnp.asarray, problem))
             assert {x.dtype for x in leaves} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_a_row_of_which_nothing_is_known_is_no_part_of_the_objective(
+    dense, monkeypatch
+):
+    """It has the mean of the others in the end, whatever the penalty made of it."""
+    monkeypatch.setattr("jaxnmf.data.convert.stored_dense", lambda *_: dense)
+    rng = np.random.default_rng(0)
+    V, known = rng.random((9, 7)), rng.random((9, 7)) < 0.8
+    known[2], known[:, 4] = False, False
+    rows, columns = np.nonzero(known)
+    found = jaxnmf.factorize(
+        jaxnmf.Observed(rows, columns, V[rows, columns], V.shape), 2, solver="pgd",
+        l1=0.1, l2=0.2, max_iter=3, tol=0, dtype="float64",
+    )  # fmt: skip
+    kept = np.delete(found.W, 2, 0), np.delete(found.H, 4, 1)
+    expected = 0.5 * ((V - found.W @ found.H)[known] ** 2).sum() + sum(
+        0.1 * X.sum() + 0.1 * (X**2).sum() for X in kept
+    )
+    np.testing.assert_allclose(found.objective, expected, rtol=1e-12)

@@ -302,7 +302,7 @@ def holds(call: Call, found: Any, V: np.ndarray, weights: np.ndarray) -> str:
         if call.loss != "itakura-saito"
         else V.size
     )
-    size = size if np.isfinite(size) else float(np.abs(weights * V).sum())
+    size = size if np.isfinite(size) else float(np.abs(V[weights > 0]).sum())
     slack = 1e-12 * size if call.dtype == "float32" else 1e-20 * size
     slack += 1e-300
     reported = float(found.objective)
