@@ -13,6 +13,7 @@ from jaxnmf import topics as topics
 from jaxnmf._version import __version__ as __version__
 from jaxnmf.data.observed import Observed as Observed
 from jaxnmf.factorize import factorize as factorize
+from jaxnmf.files.matrices import read as read
 from jaxnmf.fold_in import fit_W as fit_W
 from jaxnmf.objective import losses as losses
 from jaxnmf.objective.constraints import Box as Box

@@ -22,7 +22,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jaxnmf._util.checks import check_count
 from jaxnmf.build import Objective, make_problem
-from jaxnmf.data.arrays import check_columns, is_frame, widened
+from jaxnmf.data.arrays import check_columns, widened
+from jaxnmf.data.containers import contents, is_frame, names_of
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.factorize import factorize
@@ -157,13 +158,14 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Raises:
           ValueError: for anything that does not fit, before any compilation.
         """
-        X = self._checked(X, reset=True)
+        labels, X = names_of(X), self._checked(X, reset=True)
         # The rest have the names that they have there. Not `get_params`: a subclass may
         # have parameters of its own.
         names = set(NMF._get_param_names()) - {"n_components", "random_state"}
         settings = {name: getattr(self, name) for name in names}
         rank, seed = self._rank(X.shape[1]), self._seed()
-        self.result_ = factorize(X, rank, seed=seed, **settings)
+        result = factorize(X, rank, seed=seed, **settings)
+        self.result_ = result.named(labels)
         self.components_ = self.result_.H
         self.n_components_ = len(self.components_)
         self.n_iter_ = self.result_.iterations
@@ -308,6 +310,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                     "X is a masked array; mask='nan' takes what is masked as unknown"
                 )
             X = np.ma.filled(X.astype(np.float64), np.nan)
+        X = contents(X)
         if is_frame(X):
             X = check_columns("X", X)
         X = validate_data(

@@ -11,6 +11,7 @@ import numpy as np
 from jaxnmf._util.checks import check_count
 from jaxnmf._util.progress import progress_bar
 from jaxnmf.build import Objective, Start, at_rank, draw_start, make_problem
+from jaxnmf.data.containers import names_of
 from jaxnmf.init.random import key_seed
 from jaxnmf.objective.losses import Loss
 from jaxnmf.registry import make_solver
@@ -52,9 +53,10 @@ def factorize(
 
     Args:
       V: (m, n), non-negative and finite (of any sign for solvers such as "semi"): a
-        NumPy or JAX array, a masked array (what is masked is unknown), a data frame,
-        SciPy sparse (what is not stored is zero), or `jaxnmf.Observed` (what is not
-        given is unknown).
+        NumPy or JAX array, a masked array (what is masked is unknown), what
+        `jaxnmf.read` returns, a data frame of pandas or polars, AnnData, an array of
+        xarray or of a package that shares its arrays by DLPack, SciPy sparse (what is
+        not stored is zero), or `jaxnmf.Observed` (what is not given is unknown).
       rank: p, the number of components.
       solver: a name (`jaxnmf.solvers()`) or an instance.
       loss: a name (`jaxnmf.losses()`), an instance, or your own entrywise φ(v, x).
@@ -87,7 +89,7 @@ def factorize(
 
     Returns:
       A `Result`: W (m, p), H (p, n), objective, relative_error, iterations,
-      status, trace.
+      status, trace; and the names of rows and columns where V has some.
 
     Raises:
       ValueError: for anything that does not fit, before any compilation.
@@ -128,4 +130,4 @@ def factorize(
                 kkt=kkt,
                 on_record=on_record,
             )
-        return to_result(run, problem)
+        return to_result(run, problem).named(names_of(V))

@@ -12,8 +12,10 @@ from jaxtyping import Float, Int
 from jaxnmf import saved
 from jaxnmf._util.checks import check_count
 from jaxnmf.data.arrays import as_array
+from jaxnmf.data.containers import Names, contents, names_of
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
+from jaxnmf.files.frames import factor_frames
 from jaxnmf.fold_in import Model
 from jaxnmf.objective.offsets import FIRST, has_offsets
 from jaxnmf.objective.problem import Problem
@@ -27,6 +29,13 @@ class Offsets(NamedTuple):
 
     rows: Float[np.ndarray, " m"]
     cols: Float[np.ndarray, " n"]
+
+
+class Frames(NamedTuple):
+    """The factors as data frames of pandas, W (m, p) and H (p, n)."""
+
+    W: Any
+    H: Any
 
 
 class Unobserved(NamedTuple):
@@ -59,6 +68,8 @@ class Result:
       unobserved: (rows, cols) of which nothing was known. They have the mean factors
         and offsets of the others.
       model: what `fold_in` fits new rows with, besides H.
+      row_names, column_names: (m,) and (n,) strings, the names of the rows and columns
+        of V; None where it has none.
     """
 
     W: np.ndarray
@@ -74,10 +85,34 @@ class Result:
     offsets: Offsets | None = None
     unobserved: Unobserved = NOTHING
     model: Model | None = None
+    row_names: np.ndarray | None = None
+    column_names: np.ndarray | None = None
+
+    def named(self, names: Names) -> Result:
+        """The result of data whose rows and columns have these names."""
+        rows, columns = names
+        return dataclasses.replace(self, row_names=rows, column_names=columns)
+
+    def frames(self) -> Frames:
+        """W and H as data frames of pandas, with the names of rows and columns.
+
+        Returns:
+          ``(W, H)``: a row of W for each row of V and a column for each component, a
+          row of H for each component and a column for each column of V. Components are
+          numbered from 0, as are rows and columns without names.
+
+        Example:
+          >>> import jaxnmf, pandas as pd
+          >>> V = pd.DataFrame([[1.0, 2.0], [2.0, 4.0]], ["a", "b"], ["x", "y"])
+          >>> jaxnmf.factorize(V, 1).frames().W.index.tolist()
+          ['a', 'b']
+        """
+        named = self.row_names, self.column_names
+        return Frames(*factor_frames(self.W, self.H, *named))
 
     def save(self, path: str | Path) -> Path:
         """Write the result to a file that `jaxnmf.load` reads: one NumPy archive, with
-        factors, trace and settings, without pickles.
+        factors, names, trace and settings, without pickles.
 
         Args:
           path: the file; ".npz" is added where it ends otherwise.
@@ -89,6 +124,9 @@ class Result:
           ValueError: for a folder that does not exist.
         """
         arrays = {"W": self.W, "H": self.H}
+        for name in _NAMES:
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name)
         for name in _PARTS:
             part = getattr(self, name)
             if part is not None:
@@ -192,7 +230,8 @@ class Result:
             Wt = np.vstack([rows, np.ones_like(rows), Wt])
         run, problem = self.model.fit(V, H, mask=mask, max_iter=max_iter, tol=tol)
         typical = Wt.mean(1) if len(Wt) == len(H) else None
-        return to_result(run, problem, model=self.model, typical=typical)
+        found = to_result(run, problem, model=self.model, typical=typical)
+        return found.named(Names(names_of(V).rows, self.column_names))
 
     def transform(self, V: Any, *, mask: Any = None) -> np.ndarray:
         """W (r, p) of new rows V (r, n) with H fixed, by `fold_in`."""
@@ -205,7 +244,7 @@ class Result:
         Raises:
           ValueError: when V has another shape than W H.
         """
-        expected = (self.W.shape[0], self.H.shape[1])
+        V, expected = contents(V), (self.W.shape[0], self.H.shape[1])
         observed = isinstance(V, Observed)
         found = tuple(V.shape) if observed else tuple(np.shape(V))
         if found != expected:
@@ -229,7 +268,8 @@ class Result:
         )
 
 
-# The fields of a result that are numbers, and those that are named tuples of arrays.
+# The fields of a result that are numbers, those that are arrays or None, and those
+# that are named tuples of arrays.
 _NUMBERS = (
     "objective",
     "relative_error",
@@ -238,6 +278,7 @@ _NUMBERS = (
     "seconds",
     "compile_seconds",
 )
+_NAMES = ("row_names", "column_names")
 _PARTS = {"trace": Trace, "offsets": Offsets, "unobserved": Unobserved}
 
 
@@ -275,6 +316,7 @@ def load(path: str | Path) -> Result:
         status=Status(about["status"]),
         model=model,
         **{name: about[name] for name in _NUMBERS},
+        **{name: arrays[name] for name in _NAMES if name in arrays},
         **parts,
     )
 

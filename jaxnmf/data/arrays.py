@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnmf.data.containers import contents, is_frame
+
 NUMBERS = "fiub"  # the kinds of dtypes that are real numbers
+HOST = (1, 3)  # DLPack's numbers of memory that a CPU reads, plain and pinned
 
 
 def as_array(name: str, X: Any, fit: str = "a matrix of shape (m, n)") -> Any:
@@ -20,22 +23,27 @@ def as_array(name: str, X: Any, fit: str = "a matrix of shape (m, n)") -> Any:
 
     Args:
       name: of X, in messages.
-      X: an array, a data frame, or anything `numpy.asarray` takes.
+      X: an array, a data frame, or anything `numpy.asarray` takes or that has
+        ``__dlpack__``.
       fit: what X must be, in messages.
 
     Raises:
       ValueError: for what makes no array, and for what is no number, by its column in a
         frame or its position.
     """
+    X = contents(X)
     if is_frame(X):
         X = _of_frame(name, X)
     elif not isinstance(X, jax.Array | np.ma.MaskedArray):
         try:
-            X = np.asarray(X)
-        except (TypeError, ValueError):
+            X = _of_object(X)
+        except (TypeError, ValueError, RuntimeError, BufferError) as error:
+            why = "rows of different lengths?"
+            if hasattr(X, "__dlpack__"):
+                why = " ".join(str(error).split())
             raise ValueError(
-                f"{name} is a {type(X).__name__} that makes no array (rows of "
-                f"different lengths?); it must be {fit}"
+                f"{name} is a {type(X).__name__} that makes no array ({why}); it must "
+                f"be {fit}"
             ) from None
     X = widened(X)
     if X.dtype.kind not in NUMBERS:
@@ -54,11 +62,6 @@ def widened(X: Any) -> Any:
     return X.astype(np.float32) if jnp.issubdtype(X.dtype, np.number) else X
 
 
-def is_frame(X: Any) -> bool:
-    """Whether X is a pandas data frame, without an import of pandas."""
-    return hasattr(X, "infer_objects") and hasattr(X, "columns")
-
-
 def check_columns(name: str, frame: Any) -> Any:
     """The frame, columns of objects as what they hold.
 
@@ -75,6 +78,19 @@ def check_columns(name: str, frame: Any) -> Any:
                 "every column must contain numbers (leave it out, or make it the index)"
             )
     return frame
+
+
+def _of_object(X: Any) -> Any:
+    """What another package shares by DLPack, on the device where it is, or what NumPy
+    makes an array of."""
+    if isinstance(X, np.ndarray | np.generic) or not hasattr(X, "__dlpack__"):
+        return np.asarray(X)
+    if X.__dlpack_device__()[0] in HOST:
+        try:
+            return np.from_dlpack(X)
+        except BufferError:  # of a type that NumPy does not have, such as bfloat16
+            pass
+    return jnp.from_dlpack(X)
 
 
 def _of_frame(name: str, frame: Any) -> np.ndarray:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.data.arrays import NUMBERS, as_array
+from jaxnmf.data.containers import contents
 from jaxnmf.data.observed import Observed, check_weights
 
 # V is stored dense from this share of known entries on: products of blocks are then
@@ -64,9 +65,9 @@ def what_is_known(V: Any, mask: Any = None) -> Known:
     """Interpret a user's V and mask.
 
     Args:
-      V: a NumPy or JAX array (sharded or not), a masked array, a data frame, anything
-        `numpy.asarray` takes, SciPy sparse, or `Observed`; `Known` is returned as it
-        is.
+      V: a NumPy or JAX array (sharded or not), a masked array, a container
+        (`contents`), anything `numpy.asarray` takes or that has ``__dlpack__``, SciPy
+        sparse, or `Observed`; `Known` is returned as it is.
       mask: (m, n), true or a weight > 0 for a known entry, an array or SciPy sparse;
         "nan" for every entry that is not NaN; or None.
 
@@ -80,6 +81,7 @@ def what_is_known(V: Any, mask: Any = None) -> Known:
         if mask is not None:
             raise ValueError("mask: V is Observed, which says itself what is known")
         return Known(V, None)
+    V = contents(V)
     if is_sparse(V):
         if V.dtype.kind not in NUMBERS:
             raise ValueError(f"V has dtype {V.dtype}; it must contain real numbers")

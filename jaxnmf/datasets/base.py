@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
+from jaxnmf.files.labelled import described
 
 KINDS = (
     "images",  # the columns are the pixels of one picture a row
@@ -167,33 +168,6 @@ class Dataset:
         for part in parts:
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
-
-
-def described(assumed: Mapping[str, Any]) -> str:
-    """What a reader assumed, as a phrase."""
-    known = dict(assumed)
-    parts = []
-    if separator := known.get("separator"):
-        name = {"\t": "tab", " ": "spaces"}.get(separator, repr(separator))
-        parts.append(f"separator {name}, decimal sign {known['decimal']!r}")
-        if known.get("thousands"):
-            parts.append(f"thousands separator {known['thousands']!r}")
-    if "header" in known:
-        parts.append("a header" if known["header"] else "no header")
-    if "index" in known:
-        index = known["index"]
-        where = f"in column {index!r}" if index else "in the first column"
-        parts.append("no row names" if index is None else f"row names {where}")
-    if "user" in known:
-        roles = (f"{role} in column {known[role]!r}" for role in ("user", "item"))
-        parts.append(", ".join([*roles, f"rating in column {known['rating']!r}"]))
-    if missing := known.get("missing"):
-        parts.append(f"{missing} missing value{'s' * (missing != 1)}")
-    if "encoding" in known:
-        parts.append(f"encoding {known['encoding']}")
-    if known.get("transpose"):
-        parts.append("transposed")
-    return ", ".join(parts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,10 +66,10 @@ def file(
       ValueError: the file does not exist, cannot be read, or does not contain one 2-D
         numeric array, or an option does not fit.
     """
-    from jaxnmf.files.matrices import read_matrix
+    from jaxnmf.files.matrices import read
     from jaxnmf.files.triplets import look_like_ratings
 
-    found = read_matrix(
+    found = read(
         path,
         key=key,
         transpose=transpose,

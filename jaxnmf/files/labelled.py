@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelledMatrix:
     """A matrix from a file, the names of its axes, and what the reader assumed.
 
@@ -28,6 +28,22 @@ class LabelledMatrix:
     doubts: tuple[str, ...] = ()
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """(m, n)."""
+        return self.V.shape
+
+    def __repr__(self) -> str:
+        m, n = self.shape
+        pairs = ("rows", self.row_names), ("columns", self.column_names)
+        named = " and ".join(side for side, names in pairs if names is not None)
+        stored = f", {self.V.nnz} stored" if hasattr(self.V, "nnz") else ""
+        parts = [f"{m}×{n} {self.V.dtype}{stored}"]
+        parts += [f"{named} named"] if named else []
+        parts += [f"read with {said}"] if (said := described(self.assumed)) else []
+        parts += [f"perhaps wrong: {doubt}" for doubt in self.doubts]
+        return f"LabelledMatrix({'; '.join(parts)})"
+
+    @property
     def T(self) -> LabelledMatrix:
         """Rows and columns exchanged."""
         assumed = {**self.assumed, "transpose": True}
@@ -35,6 +51,33 @@ class LabelledMatrix:
         return LabelledMatrix(
             V, self.column_names, self.row_names, assumed, self.doubts
         )
+
+
+def described(assumed: Mapping[str, Any]) -> str:
+    """What a reader assumed, as a phrase."""
+    known = dict(assumed)
+    parts = []
+    if separator := known.get("separator"):
+        name = {"\t": "tab", " ": "spaces"}.get(separator, repr(separator))
+        parts.append(f"separator {name}, decimal sign {known['decimal']!r}")
+        if known.get("thousands"):
+            parts.append(f"thousands separator {known['thousands']!r}")
+    if "header" in known:
+        parts.append("a header" if known["header"] else "no header")
+    if "index" in known:
+        index = known["index"]
+        where = f"in column {index!r}" if index else "in the first column"
+        parts.append("no row names" if index is None else f"row names {where}")
+    if "user" in known:
+        roles = (f"{role} in column {known[role]!r}" for role in ("user", "item"))
+        parts.append(", ".join([*roles, f"rating in column {known['rating']!r}"]))
+    if missing := known.get("missing"):
+        parts.append(f"{missing} missing value{'s' * (missing != 1)}")
+    if "encoding" in known:
+        parts.append(f"encoding {known['encoding']}")
+    if known.get("transpose"):
+        parts.append("transposed")
+    return ", ".join(parts)
 
 
 class ContentError(Exception):

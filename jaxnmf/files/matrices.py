@@ -16,7 +16,7 @@ from jaxnmf.files.tables import read_table
 
 
 @no_type_check  # it checks its arguments itself
-def read_matrix(
+def read(
     path: str | os.PathLike[str],
     *,
     key: str | None = None,

@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnmf.data.containers import Names
 from jaxnmf.result import Result, to_result
 from jaxnmf.run.loop import Run
 from jaxnmf.run.programs import precision
@@ -28,6 +29,7 @@ class SweepResult:
       batching: how lanes were spread over threads and groups, with the seconds
         measured for each way.
       seconds: of the sweep; compile_seconds: of those, spent compiling.
+      names: of the rows and columns of V.
       complete: whether every lane is finished.
     """
 
@@ -38,6 +40,7 @@ class SweepResult:
     batching: dict[str, Any]
     seconds: float
     compile_seconds: float
+    names: Names
 
     @property
     def complete(self) -> bool:
@@ -100,7 +103,7 @@ class SweepResult:
         if run is None:
             raise ValueError(f"lane {lane} is unfinished: {self.lanes[lane]}")
         problem = self.builder.problem(self.lanes[lane])
-        return to_result(run, problem)
+        return to_result(run, problem).named(self.names)
 
     def best(self, rank: int | None = None) -> Result:
         """The result of the lowest objective, its own penalties included.

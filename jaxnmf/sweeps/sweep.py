@@ -17,6 +17,7 @@ from jaxnmf._util.describe import described
 from jaxnmf._util.progress import progress_bar
 from jaxnmf._version import __version__
 from jaxnmf.build import Objective, Start
+from jaxnmf.data.containers import Names, names_of
 from jaxnmf.run.loop import Run
 from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import RECORD_EVERY, Stop
@@ -255,6 +256,7 @@ def run_sweep(
             lanes=lanes,
             runs=tuple(runs),
             builder=builder,
+            names=Names() if isinstance(V, DataPerSeed) else names_of(V),
             buckets={
                 "sizes": sorted(set(builder.sizes.values())),
                 "waste": waste([lane.rank for lane in lanes], builder.sizes),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxnmf.files.matrices import read_matrix
+import jaxnmf
 
 NAN = np.nan
 
@@ -16,7 +16,7 @@ def read(tmp_path):
     def read(text, *, suffix=".csv", written="utf-8", **options):
         path = tmp_path / f"table{suffix}"
         path.write_bytes(text.encode(written))
-        return read_matrix(path, **options)
+        return jaxnmf.read(path, **options)
 
     return read
 
@@ -289,7 +289,7 @@ def test_what_pandas_writes_is_read_or_refused(data, tmp_path_factory):
         index=names,
     )
     try:
-        found = read_matrix(path)
+        found = jaxnmf.read(path)
     except ValueError:
         return
     if found.V.shape != V.shape:
