@@ -139,7 +139,7 @@ class Problem:
     def _counted(self) -> Any:
         """The entries of the free factor that are part of the penalty. Not those of a
         column of which nothing is known: it has the mean of the others in the end."""
-        return self.project.present & self.operand.any_known
+        return self.project.present & jnp.atleast_2d(self.operand.any_known)
 
     @property
     def _zeros_apart(self) -> bool:
