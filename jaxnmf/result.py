@@ -305,20 +305,21 @@ def load(path: str | Path) -> Result:
       (30, 4)
     """
     about, arrays, model = saved.read(path)
-    parts = {
-        name: cls(**{k: arrays[f"{name}.{k}"] for k in cls._fields})
-        for name, cls in _PARTS.items()
-        if f"{name}.{cls._fields[0]}" in arrays
-    }
-    return Result(
-        W=arrays["W"],
-        H=arrays["H"],
-        status=Status(about["status"]),
-        model=model,
-        **{name: about[name] for name in _NUMBERS},
-        **{name: arrays[name] for name in _NAMES if name in arrays},
-        **parts,
-    )
+    with saved.refused(path):
+        parts = {
+            name: cls(**{k: arrays[f"{name}.{k}"] for k in cls._fields})
+            for name, cls in _PARTS.items()
+            if f"{name}.{cls._fields[0]}" in arrays
+        }
+        return Result(
+            W=arrays["W"],
+            H=arrays["H"],
+            status=Status(about["status"]),
+            model=model,
+            **{name: about[name] for name in _NUMBERS},
+            **{name: arrays[name] for name in _NAMES if name in arrays},
+            **parts,
+        )
 
 
 def to_result(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,21 +70,29 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray], Any]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"path={str(path)!r}: there is no such file")
-    try:
+    with refused(path, *DAMAGED):
         arrays = read_arrays(path)
         about = json.loads(str(arrays.pop("about")))
         number = int(about["format"])
-    except (*DAMAGED, TypeError) as error:
-        raise ValueError(
-            f"path={str(path)!r} is not a complete file of a result, as Result.save "
-            f"writes it ({type(error).__name__})"
-        ) from None
     if number > FORMAT:
         raise ValueError(
             f"path={str(path)!r} was written by jaxnmf {about.get('jaxnmf')} in format "
             f"{number}; this is jaxnmf {__version__}, which reads up to {FORMAT}"
         )
-    return about, arrays, _made(about["model"], arrays)
+    with refused(path):
+        return about, arrays, _made(about["model"], arrays)
+
+
+@contextlib.contextmanager
+def refused(path: str | Path, *errors: type[Exception]) -> Iterator[None]:
+    """Turn what the parts of another file raise into a ValueError that names it."""
+    try:
+        yield
+    except (*errors, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"path={str(path)!r} is not a complete file of a result, as Result.save "
+            f"writes it ({type(error).__name__})"
+        ) from None
 
 
 def _model(model: Model | None, arrays: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,19 +1,19 @@
-"""Atomic writing of files, and archives of arrays without pickles."""
+"""Atomic writing of files; archives of arrays without pickles, and JSON."""
 
 from __future__ import annotations
 
 import io
+import json
 import os
 import uuid
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-"""The exceptions raised by reading an archive that is missing or damaged."""
+DAMAGED = (OSError, ValueError, KeyError, TypeError)
+"""The exceptions raised by reading what is missing, damaged or of something else."""
 
 
 def put(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -38,6 +38,37 @@ def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an archive. Raises one of `DAMAGED`."""
-    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    """All arrays of an archive.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: it is no complete archive of arrays.
+    """
+    with path.open("rb") as opened:
+        try:
+            with np.load(opened, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except OSError:
+            raise
+        except Exception as error:  # archives can be damaged in many ways
+            raise ValueError(
+                f"{path}: is no complete archive of arrays ({type(error).__name__}: "
+                f"{error})"
+            ) from error
+    other = [name for name, x in arrays.items() if not isinstance(x, np.ndarray)]
+    if other:
+        raise ValueError(f"{path}: is no archive of arrays: {other[0]!r} is none")
+    return arrays
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: it is no complete JSON, or of something that is no object.
+    """
+    found = json.loads(path.read_bytes())
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: contains no JSON object")
+    return found

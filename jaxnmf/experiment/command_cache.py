@@ -19,7 +19,7 @@ from typing import Any
 
 import jaxnmf
 from jaxnmf import datasets, registry
-from jaxnmf._util.disk import DAMAGED, put
+from jaxnmf._util.disk import DAMAGED, put, read_json
 from jaxnmf._version import __version__
 from jaxnmf.experiment.config import solver_class, solver_names
 from jaxnmf.experiment.store import stored
@@ -72,7 +72,7 @@ def count_complete(folder: Path, command: str) -> int:
     """The number of jobs of a complete command, all intact and of the present data; 0
     for any other command."""
     try:
-        done = json.loads((folder / FOLDER / f"{command}.json").read_bytes())
+        done = read_json(folder / FOLDER / f"{command}.json")
         for name, options, checksum in done["data"]:
             if datasets.load(name, **options).checksum != checksum:
                 return 0

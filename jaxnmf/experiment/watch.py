@@ -4,7 +4,6 @@ of other processes."""
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from jaxnmf._util.disk import read_json
 from jaxnmf.experiment.config import labels
 from jaxnmf.experiment.store import outcomes
 
@@ -95,7 +95,7 @@ def study_table(
             with (path / "config.yaml").open("rb") as opened:
                 names[path] = labels(yaml.safe_load(opened))
         started = (path / "manifest.json").stat().st_mtime
-        manifest = json.loads((path / "manifest.json").read_bytes())
+        manifest = read_json(path / "manifest.json")
         runs = str(manifest.get("runs", "?"))
         if manifest.get("kind") == "runs":
             runs = f"{len(list(path.glob('*.npz')))} of {runs}"

@@ -15,12 +15,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnmf._util.disk import DAMAGED, npz, put, read_arrays
+from jaxnmf._util.disk import DAMAGED, npz, put, read_arrays, read_json
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run.loop import Run
 from jaxnmf.types import Factors, Trace
 
 SAVE_SECONDS = 5.0  # until a finished lane is on disk
+PARTS = ("Wt", "H", "trace")  # of a lane, besides its status
 
 
 class LaneStore:
@@ -47,8 +48,7 @@ class LaneStore:
             folder.mkdir(parents=True, exist_ok=True)
             card = folder / "sweep.json"
             if card.exists():
-                held = json.loads(card.read_text())
-                own = specification["version"]
+                held, own = _card(card), specification["version"]
                 if held.get("version") != own:
                     raise ValueError(
                         f"folder={str(folder)!r} contains a sweep of jaxnmf "
@@ -74,8 +74,8 @@ class LaneStore:
             except DAMAGED:  # those lanes run again
                 continue
             for name in arrays:
-                key, part = name.rsplit("/", 1)
-                if part == "status":
+                key, _, part = name.rpartition("/")
+                if part == "status" and all(f"{key}/{x}" in arrays for x in PARTS):
                     self._held[key] = arrays
 
     def read(self, key: str) -> Run | None:
@@ -83,7 +83,7 @@ class LaneStore:
         if key not in self._held:
             return None
         arrays = self._held[key]
-        parts = {name: arrays[f"{key}/{name}"] for name in ("Wt", "H", "trace")}
+        parts = {name: arrays[f"{key}/{name}"] for name in PARTS}
         status, iterations = arrays[f"{key}/status"]
         return Run(
             factors=Factors(parts["Wt"], parts["H"]),  # pyright: ignore
@@ -128,6 +128,20 @@ class LaneStore:
                 return error
             self._new = {}
             return None
+
+
+def _card(path: Path) -> dict[str, Any]:
+    """The specification in a file, or a ValueError that names the folder."""
+    try:
+        held = read_json(path)
+        held["version"]
+    except (ValueError, KeyError):
+        raise ValueError(
+            f"folder={str(path.parent)!r}: {path.name} is cut or of something else, so "
+            "that it is not known what the lanes there are of; give a new folder, or "
+            "remove this one"
+        ) from None
+    return held
 
 
 def fingerprint(problems: Sequence[Problem]) -> str:

@@ -172,15 +172,19 @@ def _check_environment(
     warn: Callable[[str], None],
 ) -> None:
     """Move aside an interrupted job that was started in another environment."""
-    before = unfinished.manifest()
-    if before is None or unfinished.empty:
+    if unfinished.empty:
         return
-    other = [k for k in ENVIRONMENT if before.get(k) != manifest[k]]
-    if other:
+    before = unfinished.manifest()
+    if before is None:
+        found = "has a manifest that cannot be read"
+    else:
+        other = [k for k in ENVIRONMENT if before.get(k) != manifest[k]]
+        found = f"was started with another {', '.join(other)}" if other else ""
+    if found:
         kept = move_damaged(folder, unfinished.key, unfinished.path)
         warn(
-            f"{unfinished.key} was started with another {', '.join(other)}; it is "
-            f"started again, and the old files are in {kept}"
+            f"{unfinished.key} {found}; it is started again, and the old files are in "
+            f"{kept}"
         )
 
 

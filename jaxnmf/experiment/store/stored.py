@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from jaxnmf._util.disk import read_arrays
+from jaxnmf._util.disk import read_arrays, read_json
 from jaxnmf._version import __version__
 from jaxnmf.experiment.store.layout import (
     DATA_FILES,
@@ -244,7 +244,7 @@ def check_formats(folder: str | Path) -> None:
     """
     for path in sorted(Path(folder).glob("jobs/*/manifest.json")):
         try:
-            manifest = json.loads(path.read_bytes())
+            manifest = read_json(path)
         except (OSError, ValueError):  # damaged: its job is run again
             continue
         if "format" in manifest:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jaxnmf._util.disk import DAMAGED, npz, put, read_arrays
+from jaxnmf._util.disk import DAMAGED, npz, put, read_arrays, read_json
 from jaxnmf.experiment.store.layout import (
     FORMAT,
     TRACE_COLUMNS,
@@ -86,9 +86,10 @@ class Unfinished:
         return RunCheckpoint(self.path / f"{run}.checkpoint")
 
     def manifest(self) -> dict[str, Any] | None:
-        """The manifest of the process that began the job; None before."""
+        """The manifest of the process that began the job; None where there is none that
+        can be read."""
         try:
-            return json.loads((self.path / "manifest.json").read_bytes())
+            return read_json(self.path / "manifest.json")
         except (OSError, ValueError):
             return None
 
