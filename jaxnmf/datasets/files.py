@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import no_type_check
 
 from jaxnmf.datasets.base import Card, Dataset, as_float
+from jaxnmf.files.labelled import LabelledMatrix
 
 FILE = Card(
     name="file",
@@ -67,7 +68,6 @@ def file(
         numeric array, or an option does not fit.
     """
     from jaxnmf.files.matrices import read
-    from jaxnmf.files.triplets import look_like_ratings
 
     found = read(
         path,
@@ -81,9 +81,17 @@ def file(
         encoding=encoding,
         missing=missing,
     )
+    return dataset_of(found, path)
+
+
+def dataset_of(found: LabelledMatrix, path: str | os.PathLike[str]) -> Dataset:
+    """The data set of what was read from a file, named after the file."""
+    from jaxnmf.files.triplets import look_like_ratings
+
     doubts = found.doubts
-    if look_like_ratings(found.column_names or ()):
-        names = ", ".join(found.column_names)
+    columns = found.column_names or ()
+    if look_like_ratings(columns):
+        names = ", ".join(columns)
         doubts += (
             f"the columns ({names}) look like those of a table of ratings, which was "
             "read as a matrix; dataset=ratings reads users, items and ratings",

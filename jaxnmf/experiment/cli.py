@@ -1,4 +1,4 @@
-"""The command line: run, report, reproduce, list."""
+"""The command line: run, factorize, report, reproduce, list."""
 
 from __future__ import annotations
 
@@ -6,8 +6,24 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 DIFFERS = 1
+SETTINGS = ("solver", "loss", "seed", "max_iter", "mask")
+READING = (
+    "key",
+    "transpose",
+    "separator",
+    "decimal",
+    "thousands",
+    "header",
+    "index",
+    "encoding",
+    "missing",
+)
 LISTS = ("solvers", "datasets", "losses", "experiments")
 
 
@@ -33,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             print_list(given.what, console)
             return failed()
+        if given.command == "factorize":
+            _factorize(given, console)
+            return failed()
         from jaxnmf.experiment import study
 
         if given.command == "run":
@@ -56,10 +75,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return failed()
 
 
+def _factorize(given: argparse.Namespace, console: Console) -> None:
+    from jaxnmf.experiment.factorization import factorize_file
+
+    def chosen(names: Sequence[str]) -> dict[str, Any]:
+        found = {name: getattr(given, name) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
+
+    result, files = factorize_file(
+        given.file,
+        given.rank,
+        given.out,
+        form=given.format,
+        reading=chosen(READING),
+        **chosen(SETTINGS),
+    )
+    console.print(str(result), highlight=False, markup=False, soft_wrap=True)
+    for file in files:
+        console.print(str(file), highlight=False, markup=False, soft_wrap=True)
+
+
 def _count(text: str) -> int:
     if not text.isdigit() or text == "0":
         raise argparse.ArgumentTypeError(f"{text!r} is not an integer ≥ 1")
     return int(text)
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+def _index(text: str) -> str | int | bool:
+    if text.lower() == "false":
+        return False
+    return int(text) if text.isdigit() else text
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("overrides", nargs="*", help="Hydra overrides, key=value")
     run.add_argument("--config-dir", help="a folder with your own configs")
     run.add_argument("--force", action="store_true", help="run complete jobs again")
+    _add_factorize(commands)
     report = commands.add_parser("report", help="build report.html of study folders")
     report.add_argument("folders", nargs="+", metavar="folder")
     report.add_argument("--into", help="folder of the page of several studies")
@@ -95,6 +147,52 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="list what is available by name")
     listing.add_argument("what", choices=LISTS)
     return parser
+
+
+def _add_factorize(commands: Any) -> None:
+    one = commands.add_parser(
+        "factorize",
+        help="factorise the matrix in a file: jaxnmf factorize FILE -p 10 -o OUT",
+        description="Factorise V ≈ W H and write the factors, with the names of rows "
+        "and columns, and a page with pictures. How the file is written is detected; "
+        "the options after --key are for what cannot be.",
+    )
+    one.add_argument("file", help="the file of V, whose rows are samples")
+    one.add_argument(
+        "-p", "--rank", type=_count, required=True, help="the number of components"
+    )
+    one.add_argument(
+        "-o", "--out", required=True, help="a folder, or a file that ends in .npz"
+    )
+    one.add_argument(
+        "--format", choices=("csv", "parquet"), default="csv", help="of W and H"
+    )
+    one.add_argument("--solver", help="see jaxnmf list solvers")
+    one.add_argument("--loss", help="see jaxnmf list losses")
+    one.add_argument("--seed", type=int, help="of the random start, 0 by default")
+    one.add_argument(
+        "--max-iter", type=_count, help="the most iterations, 200 by default"
+    )
+    one.add_argument(
+        "--mask", choices=("nan",), help="nan: missing values are unknown entries"
+    )
+    one.add_argument("--key", help="the array to read, in a file of several")
+    one.add_argument(
+        "--transpose", action="store_true", default=None, help="samples are columns"
+    )
+    one.add_argument("--separator", help="comma, semicolon, tab, space or a character")
+    one.add_argument("--decimal", help="point or comma")
+    one.add_argument("--thousands", help="comma, point, space or apostrophe")
+    one.add_argument(
+        "--header", type=_switch, help="true or false: the first line names the columns"
+    )
+    one.add_argument(
+        "--index", type=_index, help="the column of row names, or false for none"
+    )
+    one.add_argument("--encoding", help="of the text, such as latin-1")
+    one.add_argument(
+        "--missing", action="append", help="a cell that marks a missing value"
+    )
 
 
 if __name__ == "__main__":

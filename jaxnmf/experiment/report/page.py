@@ -72,13 +72,14 @@ def build_report(
         named = words.listed(repr(str(each)) for each in folders)
         raise ValueError(f"folder: {named} holds no runs under jobs/")
     contents = Contents.of(jobs, figures=figures)
-    page = _template(figures).render(
+    page = template("page.html.j2", figures=figures).render(
         **_context(folders, Path(target), contents, load_dataset)
     )
     return write_report(Path(target), page, contents.files)
 
 
-def _template(figures: bool) -> jinja2.Template:
+def template(name: str, *, figures: bool = False) -> jinja2.Template:
+    """A template of this folder; with ``figures``, it links to files of them."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -90,7 +91,12 @@ def _template(figures: bool) -> jinja2.Template:
     environment.filters["share_cells"] = _share_cells
     environment.filters["share_columns"] = _share_columns
     environment.globals["figures"] = figures
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
+
+
+def style() -> Markup:
+    """The style sheet of every page."""
+    return Markup((Path(__file__).parent / "page.css").read_text("utf-8"))
 
 
 def _word_cells(words: Any) -> list[list[Cell]]:
@@ -136,7 +142,7 @@ def _context(
         "environment": provenance.environment(contents),
         "jobs": [provenance.job_details(target, job) for job in contents.jobs],
         "tables": contents.files.tables,
-        "style": Markup((Path(__file__).parent / "page.css").read_text("utf-8")),
+        "style": style(),
     }
 
 

@@ -67,7 +67,7 @@ def problems(
             if len(set(rows["model"])) > 1 and factor.get("model"):
                 name += f" {factor['model']}"
             factor["blocks"] = [
-                _named(contents.files, name, b) for b in factor["blocks"]
+                named(contents.files, name, b) for b in factor["blocks"]
             ]
         models = [
             _model(
@@ -214,7 +214,7 @@ def _convergence(
     return {axis: panels[axis] for axis in ("seconds", "iterations") if axis in panels}
 
 
-def _named(files: ReportFiles, stem: str, block: Block) -> Block:
+def named(files: ReportFiles, stem: str, block: Block) -> Block:
     """The block, its panels with names of files, its pictures filed too."""
     name = f"{stem} {block.heading}"
     pictured = [[address for address, _ in card.pictures] for card in block.cards]

@@ -1,0 +1,78 @@
+"""`jaxnmf factorize`: one file in, factors and a page out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxnmf._util.disk import put
+from jaxnmf.datasets.files import dataset_of
+from jaxnmf.experiment.report.factorization import factorization_page
+from jaxnmf.factorize import factorize
+from jaxnmf.files.matrices import read
+from jaxnmf.result import Result
+
+FORMATS = ("csv", "parquet")
+ARCHIVE, PAGE = "factors.npz", "index.html"
+
+
+def factorize_file(
+    path: str,
+    rank: int,
+    out: str,
+    *,
+    form: str = "csv",
+    reading: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> tuple[Result, list[Path]]:
+    """Factorise the matrix in a file and write the result. Files are written last, each
+    completely or not at all.
+
+    Args:
+      path: what `jaxnmf.read` reads.
+      rank: p.
+      out: a file that ends in .npz, for the result alone; or a folder, which may exist,
+        for ``factors.npz``, W and H as tables with names, and ``index.html``.
+      form: of the tables, "csv" or "parquet".
+      reading: options of `jaxnmf.read`.
+      settings: of `jaxnmf.factorize`.
+
+    Returns:
+      The result, and the files.
+
+    Raises:
+      ValueError: for what cannot be read, factorised or written.
+    """
+    place = Path(out).expanduser()
+    single = place.suffix == ".npz"
+    if place.is_dir() if single else place.exists() and not place.is_dir():
+        raise ValueError(
+            f"out: {out!r} is a {'folder' if single else 'file'}; give a folder, or a "
+            "file that ends in .npz"
+        )
+    found = read(path, **(reading or {}))
+    result = factorize(found, rank, **settings)
+    if single:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return result, [result.save(place)]
+    tables = {
+        f"{name}.{form}": _table(frame, form)
+        for name, frame in result.frames()._asdict().items()
+    }
+    page = factorization_page(dataset_of(found, path), result, [ARCHIVE, *tables])
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        result.save(place / ARCHIVE)
+        for name, data in {**tables, PAGE: page.encode()}.items():
+            put(place / name, data)
+    except OSError as error:
+        raise ValueError(f"out: {out!r} cannot be written ({error})") from error
+    return result, [place / name for name in (ARCHIVE, *tables, PAGE)]
+
+
+def _table(frame: Any, form: str) -> bytes:
+    """A factor as the bytes of a file."""
+    if form == "csv":
+        return frame.to_csv().encode()
+    return frame.rename(columns=str).to_parquet()
