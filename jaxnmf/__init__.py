@@ -32,21 +32,28 @@ from jaxnmf.types import Trace as Trace
 
 if TYPE_CHECKING:
     from jaxnmf import plots as plots
-    from jaxnmf.estimator import NMF as NMF
+    from jaxnmf.estimators.function import (
+        non_negative_factorization as non_negative_factorization,
+    )
+    from jaxnmf.estimators.minibatch import MiniBatchNMF as MiniBatchNMF
+    from jaxnmf.estimators.nmf import NMF as NMF
 else:  # which a type checker would read as: there is every name
+    # scikit-learn takes as long to import as all the rest, and few runs need it or
+    # pictures.
+    _LATER = {
+        "NMF": "jaxnmf.estimators.nmf",
+        "MiniBatchNMF": "jaxnmf.estimators.minibatch",
+        "non_negative_factorization": "jaxnmf.estimators.function",
+        "plots": "jaxnmf.plots",
+    }
 
     def __getattr__(name: str) -> Any:
-        # scikit-learn takes as long to import as all the rest, and few runs need it
-        # or pictures.
-        if name == "NMF":
-            from jaxnmf.estimator import NMF
+        from importlib import import_module
 
-            return NMF
-        if name == "plots":
-            from importlib import import_module
-
-            return import_module("jaxnmf.plots")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(_LATER[name])
+        return getattr(module, name, module)
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), "NMF", "plots"})
+        return sorted({*globals(), *_LATER})

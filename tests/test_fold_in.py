@@ -141,7 +141,7 @@ def test_components_set_by_hand_are_what_transform_uses():
     W = model.transform(V)
     assert_same(W, right(V, other))
     np.testing.assert_allclose(model.inverse_transform(W), W @ other, rtol=1e-6)
-    unfitted = jaxnmf.NMF(l2=3.0)
+    unfitted = jaxnmf.NMF(alpha_W=3.0 / N)
     unfitted.components_ = other
     assert_same(unfitted.transform(V), right(V, other, l2=3.0))
 

@@ -61,6 +61,28 @@ class CSR:
             self, indptr=jnp.asarray(indptr), padded=pattern, columns=columns
         )
 
+    def with_room(self, entries: int) -> CSR:
+        """The same with stored zeros in the last place, ``entries`` in all."""
+        r, extra = (len(self.indptr) - 1) // self.blocks, entries - len(self.data)
+
+        def grown(x: Any, value: int) -> jax.Array:
+            return jnp.asarray(np.pad(x, (0, extra), constant_values=value))
+
+        weights = None if self.weights is None else grown(self.weights, 0)
+        return dataclasses.replace(
+            self,
+            data=grown(self.data, 0),
+            indices=grown(self.indices, self.columns - 1),
+            indptr=jnp.asarray(np.append(self.indptr[:-1], np.int32(entries))),
+            rows=grown(self.rows, r - 1),
+            order=jnp.asarray(
+                np.append(
+                    self.order, np.arange(len(self.data), entries, dtype=np.int32)
+                )
+            ),
+            weights=weights,
+        )
+
     def weighted(self, y: Float[Array, " nnz"]) -> Float[Array, " nnz"]:
         return y if self.weights is None else y * self.weights
 
@@ -128,6 +150,15 @@ class Sparse:
             csr=self.csr.padded_to(rows, columns),
             csr_t=self.csr_t.padded_to(columns, rows),
             padded=True,
+        )
+
+    def with_room(self, entries: int) -> Sparse:
+        """V with stored zeros, ``entries`` in all, so that data of different counts
+        share a program; V itself where rows are padded for a product."""
+        if self.csr.padded is not None:
+            return self
+        return dataclasses.replace(
+            self, csr=self.csr.with_room(entries), csr_t=self.csr_t.with_room(entries)
         )
 
     def stored(self, index: Int[Array, " b"]) -> tuple[Any, Any, Any, Any]:

@@ -206,6 +206,12 @@ class Beta(BetaDivergence):
     beta: float = static(1.5)  # pyright: ignore
 
 
+def beta_divergence(beta: float) -> BetaDivergence:
+    """The β-divergence of a number."""
+    known = {2.0: Frobenius, 1.0: KullbackLeibler, 0.0: ItakuraSaito}
+    return known[beta]() if beta in known else Beta(beta=float(beta))
+
+
 @pytree
 class OwnLoss(Loss):
     """The loss of a user's entrywise function φ(v, x), by automatic differentiation.

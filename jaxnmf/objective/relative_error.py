@@ -37,6 +37,21 @@ def relative_error(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> f
     Raises:
       ValueError: the shapes do not fit, or V is zero throughout (where it is known).
     """
+    squared, size = _squared(V, W, H, weights)
+    if size == 0:
+        shape = "×".join(map(str, np.shape(V)))
+        known = shape if weights is None else "known"
+        raise ValueError(f"V: all {known} entries are 0; the error is relative to ‖V‖")
+    return float(np.sqrt(squared / size))
+
+
+def residual_norm(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> float:
+    """‖V − W H‖_F, with the arguments of `relative_error`."""
+    return float(np.sqrt(_squared(V, W, H, weights)[0]))
+
+
+def _squared(V: Any, W: ArrayLike, H: ArrayLike, weights: Any) -> tuple[float, float]:
+    """‖V − W H‖² and ‖V‖²."""
     if hasattr(V, "tocsr"):
         V = V.tocsr()
         if not V.has_canonical_format:
@@ -63,22 +78,22 @@ def relative_error(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> f
             f"expected ({p}, {n})"
         )
     if weights is not None:
-        return _weighted_error(V, W, H, _weights_of(V, weights))
+        return _weighted(V, W, H, _weights_of(V, weights))
     size = sum(
         _squares(stored[rows])
         for rows in row_blocks(len(stored), stored[:1].size, _BLOCK)
     )
-    if size == 0:
-        raise ValueError(f"V: all {m}×{n} entries are 0; the error is relative to ‖V‖")
     squared = None if stored is V else _sparse_residual(V, size, W, H)
     if squared is None:
         squared = sum(
             _squares(_minus(W[rows] @ H, V[rows])) for rows in row_blocks(m, n, _BLOCK)
         )
-    return float(np.sqrt(squared / size))
+    return squared, size
 
 
-def _weighted_error(V: Any, W: np.ndarray, H: np.ndarray, weights: Any) -> float:
+def _weighted(
+    V: Any, W: np.ndarray, H: np.ndarray, weights: Any
+) -> tuple[float, float]:
     if hasattr(V, "tocsr"):
         i, j = _positions(V)
         x = np.zeros(V.nnz)
@@ -93,9 +108,7 @@ def _weighted_error(V: Any, W: np.ndarray, H: np.ndarray, weights: Any) -> float
             v, w = V[rows][known].astype(np.float64), weights[rows][known]
             off += float(np.sum(w * np.square((W[rows] @ H)[known] - v)))
             size += float(np.sum(w * np.square(v)))
-    if size == 0:
-        raise ValueError("V: all known entries are 0; the error is relative to ‖V‖")
-    return float(np.sqrt(off / size))
+    return off, size
 
 
 def _weights_of(V: Any, weights: Any) -> Any:

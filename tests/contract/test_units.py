@@ -203,13 +203,15 @@ def test_fluxes_of_any_unit_reach_the_same_error(dtype):
     np.testing.assert_allclose(errors, errors[0], rtol=1e-3)
 
 
+@pytest.mark.parametrize("solver", ["mu", "mu-extrapolated"])
 @pytest.mark.parametrize("loss", ["frobenius", "kullback-leibler"])
-def test_the_estimator_reports_its_error_in_the_units_of_the_user(loss):
+def test_the_estimator_reports_its_error_in_the_units_of_the_user(loss, solver):
     V, c = cases.data(), 1e-25
     beta = BETAS[loss]
-    penalty = {"l2": 0.2 * c ** (beta - 1)}
-    model = jaxnmf.NMF(3, solver="mu", loss=loss, max_iter=20, tol=0, **penalty)
-    W = model.fit_transform(V * c).astype(float)
+    alpha = 0.01 * c ** (beta - 1)
+    settings = {"solver": solver, "beta_loss": loss, "max_iter": 20, "tol": 0}
+    model = jaxnmf.NMF(3, **settings, alpha_W=alpha)
+    W = model.fit_transform((V * c).astype(np.float32)).astype(float)
     X = W @ model.components_
     expected = np.sqrt(2 * cases.objective(loss, V * c, X))
     assert model.reconstruction_err_ == pytest.approx(expected, rel=1e-4)

@@ -154,7 +154,8 @@ def test_short_floats_are_worked_in_float32(dtype):
         np.testing.assert_allclose(
             found.residual(V), expected.residual(COUNTS), rtol=1e-5, atol=1e-5
         )
-        model = jaxnmf.NMF(P, random_state=0, max_iter=20, tol=0).fit(V)
+        settings: Any = {"solver": "hals", "init": "random", "max_iter": 20, "tol": 0}
+        model = jaxnmf.NMF(P, random_state=0, **settings).fit(V)
         np.testing.assert_array_equal(model.components_, expected.H)
     rows, cols = np.nonzero(~HIDDEN)
     values = COUNTS[rows, cols]

@@ -1,0 +1,1 @@
+"""scikit-learn's estimators of NMF and its function, with its parameters."""

@@ -1,0 +1,181 @@
+"""How an estimator is fitted: by scikit-learn's solvers, or by jaxnmf's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.utils import check_random_state
+
+from jaxnmf.build import Objective, make_problem
+from jaxnmf.data.convert import as_operand
+from jaxnmf.data.known import is_sparse, what_is_known
+from jaxnmf.factorize import factorize
+from jaxnmf.fold_in import Model
+from jaxnmf.objective.losses import Loss
+from jaxnmf.objective.problem import Problem
+from jaxnmf.objective.relative_error import residual_norm
+from jaxnmf.objective.units import units_of
+from jaxnmf.result import Result, to_result
+from jaxnmf.run.clock import divergence
+from jaxnmf.run.plain import coordinate_descent, multiplicative_updates
+from jaxnmf.run.programs import precision
+from jaxnmf.types import Factors, Status
+
+
+class Fit(NamedTuple):
+    """A factorisation, as every solver gives it.
+
+    Attributes:
+      W, H: the factors.
+      iterations: how many it took.
+      error: computes the reconstruction error.
+    """
+
+    W: Float[np.ndarray, "m p"]
+    H: Float[np.ndarray, "p n"]
+    iterations: int
+    error: Callable[[], float]
+
+
+def by_plain(
+    estimator: Any,
+    X: Any,
+    objective: Objective,
+    solver: str,
+    start: tuple[Any, Any],
+    *,
+    both: bool,
+) -> Fit:
+    """By "cd" or "mu" as scikit-learn defines them.
+
+    Args:
+      estimator: the parameters.
+      X: the data.
+      objective: what is minimised.
+      solver: which of the two.
+      start: (W, H).
+      both: whether H is updated too.
+    """
+    loss = objective.loss
+    if is_sparse(X) and loss.positive_data:
+        X = X.toarray()  # smaller than the sparse X, which stores every entry
+    W, H = start
+    settings: Any = {
+        "tol": estimator.tol,
+        "max_iter": estimator.max_iter,
+        "both": both,
+        "verbose": bool(estimator.verbose),
+    }
+    with precision(X.dtype) as dtype:
+        known = what_is_known(X)
+        units = units_of(known.largest(), loss.beta, False, False)
+        problem = Problem.of(
+            as_operand(known, dtype, unit=units.V),
+            loss,
+            penalties=objective.penalties,
+            units=units,
+        )
+        factors = Factors(*map(np.ascontiguousarray, (W.T, H)))  # pyright: ignore
+        if solver == "cd":
+            shuffled = estimator.shuffle
+            order = check_random_state(estimator.random_state) if shuffled else None
+            run = coordinate_descent(problem, factors, order=order, **settings)
+        else:
+            run = multiplicative_updates(problem, factors, **settings)
+    if run.iterations == estimator.max_iter and estimator.tol > 0:
+        warn_of_max_iter(estimator.max_iter)
+    W, H = np.ascontiguousarray(run.factors.Wt.T), np.asarray(run.factors.H)
+    error = run.error
+    known = partial(residual_norm, X, W, H) if error is None else lambda: error
+    return Fit(W, H, run.iterations, known)
+
+
+def by_factorize(
+    estimator: Any, X: Any, objective: Objective, solver: Any, init: Any, seed: int
+) -> Result:
+    """By a solver of jaxnmf's own."""
+    found = factorize(
+        X,
+        estimator._n_components,
+        solver=solver,
+        loss=objective.loss,
+        init=init,
+        seed=seed,
+        max_iter=estimator.max_iter,
+        tol=estimator.tol,
+        l1=objective.l1,
+        l2=objective.l2,
+        constraints=objective.constraints,
+        mask=estimator.mask,
+        toward=objective.toward,
+        dtype=X.dtype.name,
+        progress=bool(estimator.verbose) or estimator.progress,
+    )
+    if found.status == Status.MAX_ITER and estimator.tol > 0:
+        warn_of_max_iter(estimator.max_iter)
+    elif found.status == Status.DIVERGED:
+        _warn(f"NMF: {found.status.message}")
+    return found
+
+
+def rows(
+    result: Result | None, X: Any, H: Any, objective: Objective, signed: Any, mask: Any
+) -> Result:
+    """W of the rows of X for a known H.
+
+    Args:
+      result: of the fit before, if there was one: new rows have its model.
+      X: the data.
+      H: (p, n).
+      objective: what is minimised, where there was no fit.
+      signed: which of V, W and H may have negative entries, then.
+      mask: what is known of X.
+    """
+    if result is not None and result.model is not None:
+        model = dataclasses.replace(result.model, dtype=X.dtype.name)
+        found = dataclasses.replace(result, H=H, model=model).fold_in(X, mask=mask)
+    elif objective.toward != "zero":
+        raise NotFittedError(
+            f"toward={objective.toward!r} needs the mean of the data that were fitted; "
+            "call fit first"
+        )
+    else:
+        model = Model.of_objective(objective, signed, X.dtype.name)
+        found = to_result(*model.fit(X, H, mask=mask), model)
+    if found.status == Status.MAX_ITER:
+        _warn(f"NMF.transform: {found.status.message}, and the loss still falls")
+    return found
+
+
+def reconstruction_error(
+    X: Any, W: Any, H: Any, loss: Loss, solver: Any, mask: str | None
+) -> float:
+    """√(2D) over the known entries; for a loss that is no β-divergence D."""
+    if loss.quadratic:
+        known = None if mask is None else ~np.isnan(X)
+        return residual_norm(X if known is None else np.where(known, X, 0), W, H, known)
+    with precision(X.dtype) as dtype:
+        problem = make_problem(X, solver, Objective(loss=loss), dtype, mask)
+        factors = Factors(*(np.asarray(x, dtype) for x in (W.T, H)))  # pyright: ignore
+        value = divergence(problem, problem.units.inverse.of(factors))
+    # Rounding may leave a sum of divergences below 0 where the fit is exact.
+    return value if loss.beta is None else float(np.sqrt(2 * max(value, 0.0)))
+
+
+def warn_of_max_iter(max_iter: int) -> None:
+    """Warn, as scikit-learn does, of a fit that may not have converged."""
+    _warn(
+        f"Maximum number of iterations {max_iter} reached. Increase it to improve "
+        "convergence."
+    )
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, ConvergenceWarning, stacklevel=5)

@@ -1,0 +1,170 @@
+"""`MiniBatchNMF` with scikit-learn's signature."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from sklearn import decomposition
+
+from jaxnmf.data.convert import as_operand
+from jaxnmf.data.known import is_sparse
+from jaxnmf.data.sparse import Sparse
+from jaxnmf.objective.losses import beta_divergence
+from jaxnmf.objective.penalties import Penalty
+from jaxnmf.objective.problem import Problem
+from jaxnmf.run.plain import dropped, splitter, updater, value
+from jaxnmf.run.programs import compiled, precision
+from jaxnmf.types import Factors, FreeFactor, Scalar
+
+LEAST_ROOM = 8  # stored entries
+
+
+class Online(NamedTuple):
+    """What H is updated from: decayed sums of numerators and denominators."""
+
+    numerator: Float[Array, "p n"]
+    denominator: Float[Array, "p n"]
+    decay: Scalar
+
+
+class MiniBatchNMF(decomposition.MiniBatchNMF):
+    """NMF by batches of rows, in place of `sklearn.decomposition.MiniBatchNMF`.
+
+    The objective, parameters, attributes, stop rules and warnings are scikit-learn's;
+    the updates are compiled. For a batch X of b of the m rows, with the split gradients
+    plus − minus of its penalised loss and the exponent γ of the loss,
+
+        W ← W ∘ (minus / plus)^γ,
+        A ← r A + H^(1/γ) ∘ minus, B ← r B + plus, H ← (A / B)^γ,
+
+    where r = ``forget_factor`` ^ (b / m). It works and answers in float32 for X in
+    float32, in float64 for all else; sparse X is not made dense.
+
+    Args:
+      n_components, init, beta_loss, tol, max_iter, alpha_W, alpha_H, l1_ratio,
+        random_state, verbose: as for `jaxnmf.NMF` with solver "mu"; max_iter counts
+        passes over X, tol bounds the relative change of H in one step.
+      batch_size: rows in each batch.
+      max_no_improvement: steps without an improvement of the smoothed cost after which
+        it stops; None for no such rule.
+      forget_factor: the weight of the past after one pass over X, from 0 to 1.
+      fresh_restarts: solve for the W of each batch from a constant start.
+      fresh_restarts_max_iter, transform_max_iter: the most updates of W in that, and in
+        `transform` (``max_iter`` by default).
+
+    Attributes:
+      components_, n_components_, reconstruction_err_, n_iter_, n_features_in_,
+        feature_names_in_: as for `jaxnmf.NMF`.
+      n_steps_: the number of batches.
+
+    Raises:
+      ValueError: by ``fit``, for anything that does not fit.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> X = np.random.default_rng(0).random((90, 20))
+      >>> model = jaxnmf.MiniBatchNMF(4, batch_size=30, random_state=0)
+      >>> model.fit_transform(X).shape, model.components_.shape
+      ((90, 4), (4, 20))
+
+    Reference: Lefèvre, Bach & Févotte, "Online algorithms for nonnegative matrix
+    factorization with the Itakura-Saito divergence", WASPAA (2011) [Lefevre2011].
+    """
+
+    def _solve_W(self, X: Any, H: Any, max_iter: int) -> np.ndarray:
+        """W of a batch by multiplicative updates from a constant."""
+        with precision(X.dtype) as dtype:
+            level = np.sqrt(X.mean() / len(H))
+            Wt = np.full((len(H), X.shape[0]), level, dtype)
+            tol = np.asarray(self.tol, dtype)
+            arguments = (self._problem(X), H, Wt, tol, np.int32(max_iter))
+            found = compiled(_rows, *arguments)[0](*arguments)
+        return np.ascontiguousarray(np.asarray(found).T)
+
+    def _minibatch_step(self, X: Any, W: Any, H: Any, update_H: bool) -> float:
+        """Update W and H, in place, by one batch; returns its cost for each row."""
+        if self.fresh_restarts or W is None:
+            W, fresh = self._solve_W(X, H, self.fresh_restarts_max_iter), True
+        else:
+            fresh = False
+        with precision(X.dtype) as dtype:
+            sums = (self._components_numerator, self._components_denominator)
+            online = Online(*sums, np.asarray(self._rho, dtype))  # pyright: ignore
+            step = STEPS[fresh]
+            arguments = (self._problem(X), Factors(W.T, H), online)
+            factors, online, cost = compiled(step, *arguments)[0](*arguments)
+        W[:] = np.asarray(factors.Wt).T
+        if update_H:
+            H[:] = factors.H
+            self._components_numerator = np.array(online.numerator)
+            self._components_denominator = np.array(online.denominator)
+        return float(cost) / X.shape[0]
+
+    def _problem(self, X: Any) -> Problem:
+        """The problem of a batch."""
+        l1_W, l1_H, l2_W, l2_H = self._compute_regularization(X)
+        loss = beta_divergence(self._beta_loss)
+        if is_sparse(X) and loss.positive_data:
+            X = X.toarray()  # smaller than the sparse X, which stores every entry
+        operand = as_operand(X, X.dtype)
+        if isinstance(operand, Sparse):
+            operand = operand.with_room(_rounded(operand.entries))
+        penalties = (Penalty(l1=l1_W, l2=l2_W), Penalty(l1=l1_H, l2=l2_H))
+        return Problem.of(operand, loss, penalties=penalties)
+
+
+def _rows(
+    problem: Problem, H: Any, Wt: FreeFactor, tol: Any, max_iter: Any
+) -> FreeFactor:
+    """Multiplicative updates of W alone until it hardly changes."""
+    update = updater(problem.T, H)
+
+    def going(carry: Any) -> Array:
+        done, _, change = carry
+        return (done < max_iter) & ((tol <= 0) | (change > tol))
+
+    def iterate(carry: Any) -> Any:
+        done, Wt, _ = carry
+        new = update(Wt)
+        return done + 1, new, jnp.linalg.norm(new - Wt) / jnp.linalg.norm(new)
+
+    far = jnp.full((), jnp.inf, Wt.dtype)
+    return jax.lax.while_loop(going, iterate, (jnp.int32(0), Wt, far))[1]
+
+
+def _step(
+    problem: Problem, factors: Factors, online: Online, *, fresh: bool
+) -> tuple[Factors, Online, Scalar]:
+    """One step of a batch, and its cost before the update of H."""
+    Wt, H = factors
+    beta, gamma = problem.loss.beta, problem.loss.mu_exponent
+    if not fresh:
+        Wt = updater(problem.T, H)(Wt)
+    Wt = dropped(Wt) if beta < 1 else Wt
+    cost = value(problem, Factors(Wt, H))
+    for X, penalty in zip((Wt, H), problem.penalties, strict=True):
+        cost = cost + penalty.l1 * X.sum() + penalty.l2 * (X * X).sum()
+    minus, plus = splitter(problem, Wt)(H)
+    if beta == 1:
+        # As in scikit-learn: a batch of zeros would else leave H as it is, which counts
+        # as convergence.
+        plus = jnp.where(Wt.any(1, keepdims=True), plus, plus + 1)
+    A = online.decay * online.numerator + minus * H ** (1 / gamma)
+    B = online.decay * online.denominator + plus
+    H = jnp.where(B > 0, A / jnp.where(B > 0, B, 1), 0) ** gamma
+    H = dropped(H) if beta <= 1 else H
+    return Factors(Wt, H), Online(A, B, online.decay), cost
+
+
+STEPS = {fresh: partial(_step, fresh=fresh) for fresh in (True, False)}
+
+
+def _rounded(entries: int) -> int:
+    """The next of few sizes, at most an eighth more."""
+    unit = 2 ** max(0, entries.bit_length() - 4)
+    return max(LEAST_ROOM, -(-entries // unit) * unit)
