@@ -12,7 +12,7 @@ FILE = Card(
     name="file",
     shape=None,
     kind="table",
-    about="your own file: .npy, .npz, .csv, .tsv, .parquet or .mtx",
+    about="your own file: a table, NumPy, Matrix Market, HDF5, Zarr, sound and others",
     source="",
     licence="your own",
 )
@@ -30,6 +30,7 @@ def file(
     encoding: str | None = None,
     missing: str | Sequence[str] | None = None,
     transpose: bool = False,
+    layer: str | None = None,
 ) -> Dataset:
     """The matrix in a file: rows are samples, columns are features.
 
@@ -43,9 +44,10 @@ def file(
         them may be wrong, and a file that can be read in two ways is refused;
         `.parquet`: columns of numbers; the row names are its index, or a first column
         of text;
-        `.mtx`: Matrix Market, sparse or dense.
+        `.mtx`: Matrix Market, sparse or dense;
+        `.h5ad`, `.h5`, `.zarr`, `.wav` and folders of 10x Genomics: see `jaxnmf.read`.
         Pickled data are never loaded.
-      key: the name of the array in an `.npz`.
+      key: the name of the array in an `.npz`, `.h5` or `.zarr`.
       separator: between the cells of a `.csv` or `.tsv`: "comma", "semicolon", "tab",
         "space" (any run of spaces and tabs), or the character itself.
       decimal: "point" or "comma", or the character.
@@ -59,6 +61,7 @@ def file(
         one, NA, N/A, NaN, null, None, "-", "?" and ".". Missing values are NaN in V;
         with ``mask="nan"`` they are unknown entries.
       transpose: exchange rows and columns.
+      layer: of AnnData, in place of X.
 
     Returns:
       The data set, named after the file. Sparse formats stay sparse.
@@ -73,6 +76,7 @@ def file(
         path,
         key=key,
         transpose=transpose,
+        layer=layer,
         separator=separator,
         decimal=decimal,
         thousands=thousands,

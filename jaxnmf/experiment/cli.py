@@ -15,6 +15,7 @@ DIFFERS = 1
 SETTINGS = ("solver", "loss", "seed", "max_iter", "mask")
 READING = (
     "key",
+    "layer",
     "transpose",
     "separator",
     "decimal",
@@ -177,6 +178,7 @@ def _add_factorize(commands: Any) -> None:
         "--mask", choices=("nan",), help="nan: missing values are unknown entries"
     )
     one.add_argument("--key", help="the array to read, in a file of several")
+    one.add_argument("--layer", help="of AnnData, in place of X")
     one.add_argument(
         "--transpose", action="store_true", default=None, help="samples are columns"
     )

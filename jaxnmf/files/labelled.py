@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxnmf._util.memory import free_memory
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LabelledMatrix:
@@ -75,6 +77,13 @@ def described(assumed: Mapping[str, Any]) -> str:
         parts.append(f"{missing} missing value{'s' * (missing != 1)}")
     if "encoding" in known:
         parts.append(f"encoding {known['encoding']}")
+    if "window" in known:
+        parts.append(
+            f"magnitudes of windows of {known['window']} samples, {known['hop']} "
+            f"apart, {known['rate']} a second"
+        )
+    if "layer" in known:
+        parts.append(f"layer {known['layer']!r}")
     if known.get("transpose"):
         parts.append("transposed")
     return ", ".join(parts)
@@ -82,6 +91,29 @@ def described(assumed: Mapping[str, Any]) -> str:
 
 class ContentError(Exception):
     """The file was read and does not contain a matrix; the message says what it has."""
+
+
+def as_csr(V: Any) -> Any:
+    """A sparse matrix as a `scipy.sparse.csr_array` whose indices are checked: those
+    out of range would be read as addresses by compiled code."""
+    from scipy.sparse import csr_array
+
+    if hasattr(V, "check_format"):
+        V.check_format(full_check=True)
+    V = csr_array(V)
+    V.sum_duplicates()
+    return V
+
+
+def check_memory(size: int) -> None:
+    """Raise a ContentError where fewer bytes of memory are free."""
+    free = free_memory()
+    if free is not None and size > free:
+        raise ContentError(
+            f"needs {size / 1e9:.2g} GB of memory and {free / 1e9:.2g} GB are free; "
+            "expected a file that fits, such as a part of the rows, float32 for "
+            "float64, or a sparse matrix"
+        )
 
 
 def count_missing(V: Any) -> int:

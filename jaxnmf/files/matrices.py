@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from pathlib import Path
@@ -9,10 +10,20 @@ from typing import IO, Any, no_type_check
 
 import numpy as np
 
+from jaxnmf._util.checks import check_count
 from jaxnmf.files.encodings import EncodingError
-from jaxnmf.files.labelled import ContentError, LabelledMatrix, count_missing
+from jaxnmf.files.labelled import (
+    ContentError,
+    LabelledMatrix,
+    as_csr,
+    check_memory,
+    count_missing,
+)
 from jaxnmf.files.options import TableOptions
+from jaxnmf.files.sound import read_sound
+from jaxnmf.files.stores import is_zarr, read_store
 from jaxnmf.files.tables import read_table
+from jaxnmf.files.ten_x import is_ten_x, read_ten_x
 
 
 @no_type_check  # it checks its arguments itself
@@ -20,49 +31,78 @@ def read(
     path: str | os.PathLike[str],
     *,
     key: str | None = None,
+    layer: str | None = None,
+    window: int | None = None,
+    hop: int | None = None,
     transpose: bool = False,
     **options: Any,
 ) -> LabelledMatrix:
     """Read a matrix and the names of its axes. Pickled data are never loaded.
 
     Args:
-      path: a file that ends in .npy, .npz, .csv, .tsv, .parquet or .mtx.
-      key: the name of the array in an .npz.
+      path: a file that ends in .npy, .npz, .csv, .tsv, .parquet, .mtx or .mtx.gz; with
+        the extra ``jaxnmf[files]`` in .h5ad, .h5 or .hdf5, or a folder of Zarr; a
+        folder of 10x Genomics (matrix.mtx.gz, features.tsv.gz, barcodes.tsv.gz); a
+        .wav, read as a magnitude spectrogram, frames × frequencies; or AnnData in
+        memory.
+      key: the name of the array in an .npz, .h5 or Zarr folder of several.
+      layer: of AnnData, in place of X.
+      window, hop: of a spectrogram, in samples; by default about 46 ms and a quarter of
+        it.
       transpose: exchange rows and columns.
-      options: of a .csv or .tsv, see `TableOptions`; of a .parquet ``index`` alone.
+      options: of a .csv or .tsv: ``separator``, ``decimal``, ``thousands``, ``header``,
+        ``index``, ``encoding`` and ``missing``; of a .parquet ``index`` alone. What is
+        not given is detected, see `jaxnmf.files.options.TableOptions`.
+
+    Returns:
+      The matrix ``V`` with ``row_names``, ``column_names``, and what was ``assumed``;
+      everything that factorises takes it as it is.
 
     Raises:
-      ValueError: the file does not exist, cannot be read, or does not contain one 2-D
-        numeric array, or an option does not fit.
+      ValueError: the file does not exist, cannot be read, does not fit the memory, or
+        does not contain one 2-D numeric array, or an option does not fit.
+
+    Example:
+      >>> import jaxnmf, pathlib, tempfile
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "table.csv"
+      >>> _ = path.write_text("sample,a,b\\ns1,1,2\\ns2,3,4\\n")
+      >>> data = jaxnmf.read(path)
+      >>> data.V.shape, data.row_names, data.column_names
+      ((2, 2), ('s1', 's2'), ('a', 'b'))
+      >>> jaxnmf.factorize(data, 1).frames().H.columns.tolist()
+      ['a', 'b']
     """
+    for name, value in (("window", window), ("hop", hop)):
+        if value is not None:
+            check_count(name, value)
+    if not isinstance(transpose, bool | np.bool_):
+        raise ValueError(f"transpose: {transpose!r} is not True or False")
+    if hasattr(path, "obs_names") and hasattr(path, "layers"):
+        return _of_anndata(path, layer, transpose)
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"path: {path!r} is not the path of a file ({_SUFFIXES})")
     place = Path(path).expanduser()
-    if not place.is_file():
-        found = "is a folder" if place.is_dir() else "does not exist"
-        raise ValueError(f"path: '{place}' {found}; expected a file ({_SUFFIXES})")
-    reader = _READERS.get(place.suffix.lower())
-    if reader is None:
-        raise ValueError(f"path: '{place}' does not end in {_SUFFIXES}")
-    if key is not None and reader is not _npz:
-        raise ValueError(
-            f"key: '{place}' contains one array; only .npz files have keys"
-        )
-    if not isinstance(transpose, bool | np.bool_):
-        raise ValueError(f"transpose: {transpose!r} is not True or False")
+    suffix, reader = _reader(place)
     table = TableOptions(**options)
-    for name in table.given:
-        if reader is not _text and not (name == "index" and reader is _parquet):
-            raise ValueError(f"{name}: '{place}' is not a .csv or .tsv file")
+    given = {"key": key, "layer": layer, "window": window, "hop": hop}
+    own = {name: value for name, value in given.items() if value is not None}
+    for name in (*own, *table.given):
+        if name not in _OPTIONS.get(reader, ()):
+            fits = [x for x in _READERS if name in _OPTIONS.get(_READERS[x], ())]
+            raise ValueError(f"{name}: '{place}' is not a {' or '.join(fits)}")
+    if table.given or reader in (_text, _parquet):
+        own["options"] = table
     try:
-        found = reader(place, key=key, options=table)
+        if place.is_file():
+            check_memory(place.stat().st_size)
+        found = reader(place, **own)
     except ContentError as error:
         raise ValueError(f"path: '{place}' {error}") from None
     except EncodingError:
         raise
     except Exception as error:  # each format fails in ways of its own
         raise ValueError(
-            f"path: '{place}' cannot be read as {place.suffix} "
+            f"path: '{place}' cannot be read as {suffix} "
             f"({type(error).__name__}: {error}); expected a complete file of numbers "
             "without pickled objects"
         ) from error
@@ -75,14 +115,48 @@ def read(
     return found.T if transpose else found
 
 
-def _npy(place: Path, **_) -> LabelledMatrix:
+def _reader(place: Path) -> tuple[str, Any]:
+    """(what a file or folder is, its reader), or a ValueError."""
+    if place.is_dir():
+        if is_zarr(place):
+            return "a folder of Zarr", read_store
+        if is_ten_x(place):
+            return "a folder of 10x", read_ten_x
+        raise ValueError(
+            f"path: '{place}' is a folder; expected a file ({_SUFFIXES}), or a folder "
+            "of Zarr or of 10x (matrix.mtx.gz)"
+        )
+    if not place.is_file():
+        raise ValueError(
+            f"path: '{place}' does not exist; expected a file ({_SUFFIXES})"
+        )
+    name = place.name.lower()
+    suffix = ".mtx.gz" if name.endswith(".mtx.gz") else place.suffix.lower()
+    if suffix not in _READERS:
+        raise ValueError(f"path: '{place}' does not end in {_SUFFIXES}")
+    return suffix, _READERS[suffix]
+
+
+def _of_anndata(V: Any, layer: str | None, transpose: bool) -> LabelledMatrix:
+    """AnnData in memory, its names kept."""
+    if layer is not None and layer not in V.layers:
+        layers = ", ".join(map(repr, V.layers)) or "none"
+        raise ValueError(f"layer={layer!r} is none of the layers of V: {layers}")
+    X = V.X if layer is None else V.layers[layer]
+    X = X.to_memory() if hasattr(X, "to_memory") else X
+    given = {} if layer is None else {"layer": layer}
+    found = LabelledMatrix(X, tuple(V.obs_names), tuple(V.var_names), given)
+    return found.T if transpose else found
+
+
+def _npy(place: Path) -> LabelledMatrix:
     loaded = np.load(place, allow_pickle=False)
     if not isinstance(loaded, np.ndarray):
         raise ContentError("is an .npz archive under the suffix .npy; rename it")
     return LabelledMatrix(loaded)
 
 
-def _npz(place: Path, key: str | None, **_) -> LabelledMatrix:
+def _npz(place: Path, key: str | None = None) -> LabelledMatrix:
     with place.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
         if key is None and {"format", "shape", "data"} <= set(archive.files):
             opened.seek(0)
@@ -105,18 +179,12 @@ def _npz(place: Path, key: str | None, **_) -> LabelledMatrix:
 
 
 def _sparse_npz(opened: IO[bytes]) -> Any:
-    from scipy.sparse import csr_array, load_npz
+    from scipy.sparse import load_npz
 
-    loaded = load_npz(opened)
-    if hasattr(loaded, "check_format"):
-        # indices out of range would be read as addresses by compiled code
-        loaded.check_format(full_check=True)
-    V = csr_array(loaded)
-    V.sum_duplicates()
-    return V
+    return as_csr(load_npz(opened))
 
 
-def _mtx(place: Path, **_) -> LabelledMatrix:
+def _mtx(place: Path) -> LabelledMatrix:
     from scipy.io import mmread
     from scipy.sparse import csr_array
 
@@ -127,13 +195,13 @@ def _mtx(place: Path, **_) -> LabelledMatrix:
     return LabelledMatrix(csr_array(loaded) if hasattr(loaded, "tocsr") else loaded)
 
 
-def _parquet(place: Path, options: TableOptions, **_) -> LabelledMatrix:
+def _parquet(place: Path, options: TableOptions) -> LabelledMatrix:
     import pandas as pd
 
     return _from_frame(pd.read_parquet(place), options.index)
 
 
-def _text(place: Path, options: TableOptions, **_) -> LabelledMatrix:
+def _text(place: Path, options: TableOptions) -> LabelledMatrix:
     return read_table(place, options)
 
 
@@ -192,5 +260,18 @@ _READERS = {
     ".tsv": _text,
     ".parquet": _parquet,
     ".mtx": _mtx,
+    ".mtx.gz": _mtx,
+    ".h5ad": read_store,
+    ".h5": read_store,
+    ".hdf5": read_store,
+    ".zarr": read_store,
+    ".wav": read_sound,
+}
+_OPTIONS = {
+    _npz: ("key",),
+    _text: tuple(field.name for field in dataclasses.fields(TableOptions)),
+    _parquet: ("index",),
+    read_store: ("key", "layer"),
+    read_sound: ("window", "hop"),
 }
 _SUFFIXES = ", ".join(_READERS)

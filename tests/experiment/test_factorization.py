@@ -95,7 +95,7 @@ def test_missing_values_are_unknown_where_asked(tmp_path, capsys):
     [
         (["--solver", "hall"], "did you mean 'hals'"),
         (["--index", "12"], "index=12 is none"),
-        (["--key", "a"], "only .npz files have keys"),
+        (["--key", "a"], "is not a .npz or .h5ad or .h5"),
         (["--encoding", "klingon"], "encoding: 'klingon' is unknown"),
     ],
 )
