@@ -105,6 +105,7 @@ def _dense(
         weights=weights,
         transposed=False,
         block=block,
+        sharded=len(array.devices()) > 1,
     )
 
 

@@ -15,6 +15,8 @@ from jaxnmf.data.moments import Moments
 from jaxnmf.data.operand import EntryFn, true_shape
 from jaxnmf.types import pytree, static
 
+# Entries in a block of X in double precision, beside an operand in single.
+DOUBLE_BLOCK = 2**21
 # From this m/n on V is stored along its columns for lanes on a CPU.
 TALL = 4
 
@@ -30,6 +32,7 @@ class Dense:
     transposed: bool = static(False)
     block: int = static(0)
     padded: bool = static(default=False)
+    sharded: bool = static(default=False)
 
     @property
     def kind(self) -> str:
@@ -162,14 +165,16 @@ class Dense:
         fixed: Float[Array, "p m"],
         *frees: Any,
     ) -> jax.Array:
-        """Σ fn(v, x…), with an x for each of ``frees``, not kept above the floor."""
+        """Σ fn(v, x…), with an x for each of ``frees``, not kept above the floor; in
+        the precision of the factors."""
 
         def visit(total, _, v, xs, __, weighted):
             # Along rows first, then rows, then blocks: one long float32 sum drifts.
-            return total + weighted(fn(v, *xs)).sum(1).sum()
+            return total + weighted(fn(v.astype(total.dtype), *xs)).sum(1).sum()
 
         pairs = [self._stored(fixed, free) for free in frees]
-        return self._fold(visit, pairs, jnp.zeros((), self.dtype), floor=None)
+        zero = jnp.zeros((), fixed.dtype)
+        return self._fold(visit, pairs, zero, floor=None)
 
     def map_dot(self, fn: EntryFn, fixed: Any, free: Any) -> tuple[jax.Array, ...]:
         return self._map_dot(fn, fixed, free, both=False)[0]
@@ -218,6 +223,8 @@ class Dense:
         ``again``."""
         rows = self.array.shape[0]
         size = self.block
+        if pairs[0][0].dtype != self.dtype and not self.sharded:
+            size = max(1, min(size, DOUBLE_BLOCK // self.array.shape[1]))
 
         def products(lefts):
             rights = [right for _, right in pairs]
@@ -228,7 +235,7 @@ class Dense:
 
         def weighting(weights: Any, fresh: Any) -> Any:
             def weighted(y: Any, again: bool = False) -> Any:
-                y = y if weights is None else y * weights
+                y = y if weights is None else y * weights.astype(y.dtype)
                 return y if again or fresh is None else jnp.where(fresh, y, 0)
 
             return weighted

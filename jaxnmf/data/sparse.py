@@ -26,6 +26,8 @@ BLOCKS_FROM, ACCELERATOR_BLOCKS_FROM = 1.0, 4.0
 X_BLOCK, ACCELERATOR_X_BLOCK = 2**18, 2**26
 # Stored entries in each pass over whole rows of the factors, on an accelerator.
 ENTRIES = 2**22
+# The same in double precision, on any device.
+DOUBLE_ENTRIES = 2**16
 
 
 @pytree
@@ -84,7 +86,7 @@ class CSR:
         )
 
     def weighted(self, y: Float[Array, " nnz"]) -> Float[Array, " nnz"]:
-        return y if self.weights is None else y * self.weights
+        return y if self.weights is None else y * self.weights.astype(y.dtype)
 
     def matmul(self, right: Float[Array, "c p"], data: Any) -> Float[Array, "r p"]:
         """A @ right with A's pattern and the values ``data``."""
@@ -205,11 +207,42 @@ class Sparse:
             csr_t=dataclasses.replace(self.csr_t, data=data),
         )
 
-    def map_sum(
-        self, fn: EntryFn, fixed: Float[Array, "p m"], *frees: Any
-    ) -> jax.Array:
-        """Σ fn(v, x…) over the stored entries, x not kept above the floor."""
-        return _blocked_sum(self._at_stored(fn, fixed, *frees, floor=None))
+    def map_sum(self, fn: EntryFn, fixed: Float[Array, "p m"], *frees: Any) -> Any:
+        """Σ fn(v, x…), for each output of fn, over the stored entries, x not kept above
+        the floor; the sums of 64-bit numbers where these are enabled."""
+        if fixed.dtype != self.dtype:
+            return self._sum_in_parts(fn, fixed, *frees)
+        ys = self._at_stored(fn, fixed, *frees, floor=None)
+        return jax.tree.map(_blocked_sum, ys)
+
+    def _sum_in_parts(self, fn: EntryFn, fixed: Any, *frees: Any) -> Any:
+        """`map_sum` of factors in double precision, some entries at a time."""
+        csr, dtype = self.csr_t, fixed.dtype
+        size = min(self.entries, DOUBLE_ENTRIES)
+        step = jnp.arange(size, dtype=jnp.int32)
+
+        def part(i: Any, totals: Any) -> Any:
+            start = jnp.minimum(i * size, self.entries - size)
+            data, rows, columns, weights = jax.tree.map(
+                lambda x: jax.lax.dynamic_slice_in_dim(x, start, size),
+                (csr.data, csr.rows, csr.indices, csr.weights),
+            )
+
+            def value(free: Any) -> jax.Array:
+                pairs = zip(fixed, free, strict=True)
+                return sum(taken(w, columns) * taken(h, rows) for w, h in pairs)  # pyright: ignore
+
+            # The last part reaches back into the one before.
+            fresh = (start + step >= i * size).astype(dtype)
+            if weights is not None:
+                fresh = fresh * weights.astype(dtype)
+            ys = fn(data.astype(dtype), *map(value, frees))
+            return jax.tree.map(lambda T, y: T + (y * fresh).sum(), totals, ys)
+
+        example = jax.ShapeDtypeStruct((1,), dtype)
+        shapes = jax.eval_shape(fn, example, *(example for _ in frees))
+        totals = jax.tree.map(lambda _: jnp.zeros((), dtype), shapes)
+        return jax.lax.fori_loop(0, -(-self.entries // max(size, 1)), part, totals)
 
     def map_dot(self, fn: EntryFn, fixed: Any, free: Any) -> tuple[jax.Array, ...]:
         """fixed @ y where y = fn(v, x) at the stored entries and 0 elsewhere."""
@@ -235,7 +268,8 @@ class Sparse:
             x = self._product(fixed, free)
             return x if floor is None else jnp.maximum(x, floor)
 
-        return jax.tree.map(csr.weighted, fn(csr.data, *map(value, frees)))
+        data = csr.data.astype(fixed.dtype)
+        return jax.tree.map(csr.weighted, fn(data, *map(value, frees)))
 
     def _product(self, fixed: Any, free: Any) -> Float[Array, " nnz"]:
         """x at the stored entries, in the order of Vᵀ's rows."""
@@ -327,10 +361,16 @@ class Sparse:
         return jax.lax.fori_loop(0, -(-n // size), block, zero)
 
 
-def _blocked_sum(x: jax.Array, size: int = 1024) -> jax.Array:
-    """Σx in two levels, since one long sum in float32 loses digits."""
+def _blocked_sum(x: jax.Array) -> jax.Array:
+    """Σx in two levels, since one long sum in float32 loses digits; the second in
+    64-bit numbers where these are enabled."""
+    wide = jax.config.jax_enable_x64  # pyright: ignore
+    if wide and x.shape[0] <= 2**18:  # of more, the errors of parts average out
+        x = x.astype(np.float64)
+    size = 64 if x.dtype == np.float32 and wide else 1024
     padded = jnp.pad(x, (0, -x.shape[0] % size))
-    return padded.reshape(-1, size).sum(1).sum()
+    parts = padded.reshape(-1, size).sum(1)
+    return (parts.astype(np.float64) if wide else parts).sum()
 
 
 def _csr_matmul(data: Any, indices: Any, indptr: Any, right: Any, columns: int) -> Any:

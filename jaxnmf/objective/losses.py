@@ -18,7 +18,7 @@ from jaxnmf.types import Pointwise, pytree, static
 # |v − x| / x below which φ(v, x) is a power series, by the bytes of a number, where
 # the error of the definition is as small as that of the powers left out.
 NEAR = {4: 1 / 8, 8: 1 / 64}
-TERMS = 9
+TERMS = 7
 # The floor under X, relative to the least positive entry of V.
 REACH = 1e-3
 
@@ -109,7 +109,8 @@ class BetaDivergence(Loss):
         series, since the terms of the definition cancel there."""
         if self.beta == 2:
             return 0.5 * (v - x) ** 2
-        delta = (v - x) / x
+        inverse = 1 / x
+        delta = (v - x) * inverse
         near = jnp.abs(delta) < NEAR[delta.dtype.itemsize]
         delta = jnp.where(near, delta, 0)
         # Σ over k ≥ 2 of the binomial (β k) δ^k / (β (β − 1)).
@@ -118,11 +119,11 @@ class BetaDivergence(Loss):
             series = 1 + (self.beta - k + 1) / k * delta * series
         series = 0.5 * delta * delta * series
         size = x if self.beta == 1 else x**self.beta
-        return jnp.where(near, size * series, self._apart(v, x))
+        return jnp.where(near, size * series, self._apart(v, x, v * inverse))
 
-    def _apart(self, v: jax.Array, x: jax.Array) -> jax.Array:
-        """φ(v, x) by its definition."""
-        b, ratio = self.beta, v / x
+    def _apart(self, v: jax.Array, x: jax.Array, ratio: jax.Array) -> jax.Array:
+        """φ(v, x) by its definition, with the ratio v/x."""
+        b = self.beta
         if b in (0, 1):
             log = jnp.log(jnp.where(v > 0, ratio, 1))
             return v * log - v + x if b == 1 else ratio - log - 1

@@ -13,10 +13,15 @@ import numpy as np
 from jaxnmf.data.grams import ColumnGrams, Gram, SharedGram
 from jaxnmf.data.operand import Operand
 from jaxnmf.objective.constraints import NonNegative
-from jaxnmf.objective.losses import Loss
+from jaxnmf.objective.losses import REACH, Loss
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.units import Units
 from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, pytree, static
+
+# The relative error below which float32 may leave fewer than four digits of a sum. It
+# rounds an entry of X by 1e-7: of a thousandth that is 1e-4, less where many entries
+# average it out. Of a sparse V, whose zeros cancel, a larger one.
+CLOSE, CLOSE_SPARSE = 1e-3, 3e-2
 
 
 @pytree
@@ -121,19 +126,61 @@ class Problem:
         return Factors(*(project.start(X) for project, X in pairs))
 
     def value(self, factors: Factors) -> jax.Array:
-        """The objective, summed from the entries themselves.
+        """The objective, summed from the entries themselves, in the precision of V.
 
         ‖V‖² − 2⟨cross, H⟩ + ⟨gram, HHᵀ⟩ would be cheaper and lose every digit in
-        float32 once the fit is good. For a sparse V, φ(v, x) − φ(0, x) is summed
-        over the stored entries, and φ(0, x) over all entries in closed form.
+        float32 once the fit is good. For a sparse V, Σφ(0, x) over the entries that are
+        not stored is its closed form over all less the stored.
         """
         Wt, H = factors
-        fit = self.operand.map_sum(self._pointwise, Wt, H)
         if self._zeros_apart:
-            fit = fit + self.loss.zero_total(Wt, H)
+            pointwise = self.loss.pointwise
+
+            def both(v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+                x = self._above(v, x)
+                return pointwise(v, x), pointwise(0 * v, x)
+
+            fit, stored = self.operand.map_sum(both, Wt, H)
+            wide = jax.tree.map(lambda X: X.astype(stored.dtype), factors)
+            whole = _zero_total(self.loss, wide)
+            fit = fit + jnp.maximum(whole - stored, 0)
+        else:
+            fit = self.operand.map_sum(self._pointwise, Wt, H)
         for side, X in ((self.T, Wt), (self, H)):
-            fit = fit + side.penalty.value(X, side._counted)
+            fit = fit + side.penalty.value(X, side._counted).astype(fit.dtype)
         return fit
+
+    def objective(self, factors: Factors) -> jax.Array:
+        """The objective to four digits or more: `value`, for float32 in double
+        precision where the fit is so good that it would leave fewer.
+
+        What float32 rounds of an entry of X is 1e-7 of it. For a sparse V all sums are
+        in double, since those of the zeros cancel.
+        """
+        dtype = self.operand.dtype
+        if dtype == np.float64 or self.loss.beta is None:
+            return self.value(factors)
+        if self._zeros_apart:
+            with jax.enable_x64(True):
+                value = self.value(factors).astype(dtype)
+        else:
+            value = self.value(factors)
+        return _finer(self, factors, value)
+
+    def _in_double(self, factors: Factors) -> jax.Array:
+        with jax.enable_x64(True):
+            own = (factors, self.penalties)
+            wide, penalties = jax.tree.map(lambda x: x.astype(np.float64), own)
+            problem = dataclasses.replace(self, penalties=penalties)
+            return problem.value(wide).astype(self.operand.dtype)
+
+    def _is_close(self, value: jax.Array) -> jax.Array:
+        """Whether the divergence is that of so good a fit that float32 loses it: twice
+        the divergence is about the squared relative error times Σ v^β."""
+        known, beta = self.operand.moments, self.loss.beta
+        size = known.squares if beta == 2 else known.known * known.mean**beta
+        close = CLOSE_SPARSE if self._zeros_apart else CLOSE
+        return 2 * value < close**2 * jnp.asarray(size, value.dtype)
 
     @property
     def _counted(self) -> Any:
@@ -147,14 +194,20 @@ class Problem:
         return self.operand.kind == "sparse"
 
     def _pointwise(self, v: jax.Array, x: jax.Array) -> jax.Array:
-        """φ(v, x), of a sparse V less φ(0, x). X is kept above the floor, except where
-        a β-divergence of v = 0 is finite for every x."""
-        if not self.loss.quadratic:
-            above = jnp.maximum(x, self.operand.floor)
-            known = self.loss.beta is not None and not self.loss.positive_data
-            x = jnp.where(v > 0, above, x) if known else above
+        """φ(v, x), of a sparse V less φ(0, x)."""
+        x = self._above(v, x)
         value = self.loss.pointwise(v, x)
         return value - self.loss.pointwise(0 * v, x) if self._zeros_apart else value
+
+    def _above(self, v: jax.Array, x: jax.Array) -> jax.Array:
+        """x as φ takes it: above the floor, for a β-divergence no more of it than a
+        thousandth of v; as it is for the Frobenius loss."""
+        if self.loss.quadratic:
+            return x
+        floor = self.operand.floor.astype(x.dtype)
+        if self.loss.beta is not None:
+            floor = jnp.minimum(floor, REACH * v)
+        return jnp.maximum(x, floor)
 
     def quadratic(self, fixed: FixedFactor) -> tuple[Any, Cross]:
         """(gram, cross) = (fixed fixedᵀ, fixed V).
@@ -275,6 +328,40 @@ class Problem:
             # A factor without free entries has no conditions.
             count = count + jnp.where(jnp.any(project.free), project.count(X), 0)
         return jnp.sqrt(total / count)
+
+
+@jax.custom_batching.custom_vmap
+def _finer(problem: Problem, factors: Factors, value: jax.Array) -> jax.Array:
+    """The value, summed again in double precision where it has few digits."""
+    double = lambda: problem._in_double(factors)  # noqa: E731
+    return jax.lax.cond(problem._is_close(value), double, lambda: value)
+
+
+@jax.custom_batching.custom_vmap
+def _zero_total(loss: Loss, factors: Factors) -> jax.Array:
+    return loss.zero_total(*factors)
+
+
+def _in_turn(function: Any, size: int, batched: Any, *args: Any) -> Any:
+    """The function of one lane after the other: a batched condition would compute both
+    branches for all, and a batched product is not in double precision."""
+
+    def one(i: jax.Array) -> jax.Array:
+        own = jax.tree.map(lambda x, many: x[i] if many else x, args, tuple(batched))
+        return function(*own)
+
+    return jax.lax.map(one, jnp.arange(size, dtype=jnp.int32)), True
+
+
+@_finer.def_vmap
+def _(size: int, batched: Any, *args: Any) -> Any:
+    return _in_turn(_finer, size, batched, *args)
+
+
+@_zero_total.def_vmap
+def _(size: int, batched: Any, *args: Any) -> Any:
+    with jax.enable_x64(args[1].H.dtype == np.float64):
+        return _in_turn(_zero_total, size, batched, *args)
 
 
 def with_floor(operand: Operand, loss: Loss) -> Any:

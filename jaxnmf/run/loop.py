@@ -41,12 +41,14 @@ def advance(
 
 def measure(problem: Problem, factors: Factors) -> Measure:
     """The objective alone."""
-    return Measure(problem.value(factors), jnp.full((), jnp.nan, problem.operand.dtype))
+    return Measure(
+        problem.objective(factors), jnp.full((), jnp.nan, problem.operand.dtype)
+    )
 
 
 def measure_with_kkt(problem: Problem, factors: Factors) -> Measure:
     """The objective and the KKT residual, which costs a gradient of both factors."""
-    return Measure(problem.value(factors), problem.kkt(factors))
+    return Measure(problem.objective(factors), problem.kkt(factors))
 
 
 class RunState(NamedTuple):
