@@ -21,7 +21,7 @@ from jaxnmf.run.plain import dropped, splitter, updater, value
 from jaxnmf.run.programs import compiled, precision
 from jaxnmf.types import Factors, FreeFactor, Scalar
 
-LEAST_ROOM = 8  # stored entries
+LEAST_ROOM = 64  # stored entries of a batch, in steps of
 
 
 class Online(NamedTuple):
@@ -84,7 +84,7 @@ class MiniBatchNMF(decomposition.MiniBatchNMF):
             tol = np.asarray(self.tol, dtype)
             arguments = (self._problem(X), H, Wt, tol, np.int32(max_iter))
             found = compiled(_rows, *arguments)[0](*arguments)
-        return np.ascontiguousarray(np.asarray(found).T)
+        return np.array(found).T.copy()
 
     def _minibatch_step(self, X: Any, W: Any, H: Any, update_H: bool) -> float:
         """Update W and H, in place, by one batch; returns its cost for each row."""
@@ -165,6 +165,6 @@ STEPS = {fresh: partial(_step, fresh=fresh) for fresh in (True, False)}
 
 
 def _rounded(entries: int) -> int:
-    """The next of few sizes, at most an eighth more."""
-    unit = 2 ** max(0, entries.bit_length() - 4)
-    return max(LEAST_ROOM, -(-entries // unit) * unit)
+    """The next of few sizes, of many entries at most an eighth more."""
+    unit = max(LEAST_ROOM, 2 ** max(0, entries.bit_length() - 4))
+    return max(1, -(-entries // unit)) * unit
