@@ -206,7 +206,8 @@ class Problem:
             return x
         floor = self.operand.floor.astype(x.dtype)
         if self.loss.beta is not None:
-            floor = jnp.minimum(floor, REACH * v)
+            # An entry that only pads V is the floor itself, and so φ is 0 there.
+            floor = jnp.where(v == floor, floor, jnp.minimum(floor, REACH * v))
         return jnp.maximum(x, floor)
 
     def quadratic(self, fixed: FixedFactor) -> tuple[Any, Cross]:
