@@ -150,7 +150,12 @@ def test_ctrl_c_waits_for_every_thread(monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(runner, "_alone", work)
+    # A suite in the background inherits that SIGINT is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        runner.run([0], lambda _: None, lambda *_: None)  # pyright: ignore
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            runner.run([0], lambda _: None, lambda *_: None)  # pyright: ignore
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(ended) == 3
