@@ -261,6 +261,29 @@ def entries(loss: str, V: np.ndarray, X: np.ndarray) -> np.ndarray:
     return (V**b + (b - 1) * X**b - b * V * X ** (b - 1)) / (b * (b - 1))
 
 
+def divergences(beta: float, V: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """φ(v, x) in extended precision: near x by its power series."""
+    V, X = V.astype(np.longdouble), X.astype(np.longdouble)
+    if beta == 2:
+        return (V - X) ** 2 / 2
+    positive = V > 0
+    ratio = np.where(positive, V / np.where(positive, X, 1), 1)
+    d = ratio - 1
+    series, term = np.zeros_like(X), d * d / 2
+    for k in range(3, 40):
+        series += term
+        term = term * d * (beta - k + 1) / k
+    if beta == 1:
+        far = V * np.log(ratio) - V + X
+    elif beta == 0:
+        far = ratio - np.log(ratio) - 1
+    else:
+        far = V**beta + (beta - 1) * X**beta - beta * V * X ** (beta - 1)
+        far /= beta * (beta - 1)
+    near = positive & (np.abs(d) < 0.1)
+    return np.where(near, X**beta * series, far)
+
+
 def independent_answer(loss: str, V: np.ndarray, W: Any, H: Any) -> float:
     """The loss that another library reaches from (W, H), run long.
 

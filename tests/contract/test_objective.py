@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from cases import BETAS, CASES
+from cases import BETAS, CASES, divergences
 
 import jaxnmf
 from jaxnmf.build import Objective, make_problem
@@ -45,29 +45,6 @@ def pairwise(whole: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 def pairs(one: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     return list(itertools.combinations(enumerate(one), 2))
-
-
-def divergences(beta: float, V: np.ndarray, X: np.ndarray) -> np.ndarray:
-    """φ(v, x) in extended precision: near x by its power series."""
-    V, X = V.astype(np.longdouble), X.astype(np.longdouble)
-    if beta == 2:
-        return (V - X) ** 2 / 2
-    positive = V > 0
-    ratio = np.where(positive, V / np.where(positive, X, 1), 1)
-    d = ratio - 1
-    series, term = np.zeros_like(X), d * d / 2
-    for k in range(3, 40):
-        series += term
-        term = term * d * (beta - k + 1) / k
-    if beta == 1:
-        far = V * np.log(ratio) - V + X
-    elif beta == 0:
-        far = ratio - np.log(ratio) - 1
-    else:
-        far = V**beta + (beta - 1) * X**beta - beta * V * X ** (beta - 1)
-        far /= beta * (beta - 1)
-    near = positive & (np.abs(d) < 0.1)
-    return np.where(near, X**beta * series, far)
 
 
 def example(kind: str, beta: float, fit: float, range_: tuple[int, int], dtype: str):

@@ -1,6 +1,6 @@
-"""The long search: calls drawn for so many seconds, failures told and the next begun.
+"""The long search: calls drawn for so many seconds; a failure does not end it.
 
-PYTHONPATH=.:tests python tests/search/long.py 3600 [first seed]
+PYTHONPATH=.:tests:tests/contract python tests/search/long.py 3600 [first seed]
 """
 
 from __future__ import annotations
