@@ -5,25 +5,18 @@ python parts.py PART ROWS_FILE [--small]
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
-import dataclasses
 import functools
-import importlib
-import importlib.util
-import json
-import statistics
 import sys
-import time
-import traceback
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
+from iterations import blocks, iterations, large, method_of
+from timing import SMALL, attempt, repeated, report, seconds_of, together
 
 import jaxnmf
 from jaxnmf import registry
@@ -31,75 +24,8 @@ from jaxnmf._util.platform import compiled_for
 from jaxnmf.data.convert import as_operand
 from jaxnmf.kernels import coordinate
 from jaxnmf.objective.problem import Problem
-from jaxnmf.run.loop import advance
-from jaxnmf.run.programs import as_leaves, compiled, precision
+from jaxnmf.run.programs import precision
 from jaxnmf.solvers.base import operands_of
-from jaxnmf.types import Factors
-
-SMALL = "--small" in sys.argv
-THREADS = 6  # that compile at once; with more, each waits for the device
-
-
-def report(case: str, method: str, **quantities: Any) -> None:
-    """Write a row for each quantity."""
-    with Path(sys.argv[2]).open("a") as file:
-        for quantity, value in quantities.items():
-            row = {
-                "part": sys.argv[1],
-                "case": case,
-                "method": method,
-                "quantity": quantity.replace("_", " "),
-                "value": value,
-            }
-            file.write(json.dumps(row) + "\n")
-    shown = " ".join(f"{k}={v}" for k, v in quantities.items())
-    print(f"{sys.argv[1]} | {case} | {method} | {shown}", flush=True)
-
-
-def attempt(case: str, method: str, call: Callable[[], Any]) -> Any:
-    """What a call returns; an exception is reported in its place."""
-    try:
-        return call()
-    except Exception as error:
-        traceback.print_exc()
-        words = str(error).strip().splitlines() or [""]
-        report(case, method, failed=f"{type(error).__name__}: {words[0][:200]}")
-        return None
-
-
-def seconds_of(call: Callable[[int], Any], about: float = 0.1) -> float:
-    """Seconds of one repeat; ``call(n)`` does n and waits. The median of five."""
-
-    def took(n: int) -> float:
-        begin = time.perf_counter()
-        call(n)
-        return (time.perf_counter() - begin) / n
-
-    call(2)
-    n = int(min(max(about / max(took(3), 1e-7), 2), 2000))
-    return statistics.median(took(n) for _ in range(5))
-
-
-def together(calls: list[Callable[[], Any]]) -> list[Any]:
-    """The results of calls on several threads, as they compile."""
-
-    def one(call: Callable[[], Any]) -> Any:
-        with precision("float32"):  # a setting of the thread
-            return call()
-
-    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(one, calls))
-
-
-def repeated(function: Callable[[Any], Any], x: Any) -> Callable[[int], Any]:
-    """``call(n)``, which applies a function to x n times in one program."""
-
-    def many(x: Any, n: Any) -> Any:
-        return jax.lax.fori_loop(0, n, lambda _, x: function(x), x)
-
-    program = jax.jit(many).lower(x, np.int32(1)).compile()
-    return lambda n: jax.block_until_ready(program(x, np.int32(n)))
-
 
 # The machine.
 
@@ -184,198 +110,6 @@ def sweep_program(p: int, n: int, lanes: int, tile: int) -> Callable[[], Any]:
         return lambda n: jax.block_until_ready(program(W, X, np.int32(n)))
 
     return compiled
-
-
-def blocks() -> None:
-    """A pass over X by blocks of several sizes, of a dense V."""
-    m, n, p = (50, 60, 4) if SMALL else (5000, 40_000, 20)
-    matrix = Matrix(f"{m}×{n} p={p}", large(m, n, p), p, ("kl",))
-    operand: Any = as_operand(matrix.V, jnp.float32)
-    W, H = start_of(matrix)
-    start = Factors(jnp.asarray(W.T), jnp.asarray(H))
-    sizes = [2**k for k in ((8, 10) if SMALL else (20, 21, 22, 23, 24, 26, 28))]
-    entries = [("mu", {}, "kl"), ("mu", {"joint": True}, "kl")]
-    calls, names = [], []
-    for entry in entries:
-        for size in sizes:
-            other = dataclasses.replace(operand, block=max(1, min(m, size // n)))
-            calls.append(functools.partial(iteration, other, start, entry))
-            names.append((method_of(entry), size))
-    for (method, size), (call, _) in zip(names, together(calls), strict=True):
-        seconds = attempt(matrix.name, method, functools.partial(seconds_of, call))
-        report(matrix.name, f"{method}, {size} entries", ms=seconds and seconds * 1e3)
-
-
-# Iterations.
-
-
-class Matrix(NamedTuple):
-    name: str
-    V: Any
-    rank: int
-    losses: tuple[str, ...]
-
-
-def matrices() -> Iterator[Matrix]:
-    rng = np.random.default_rng(0)
-    beta = ("frobenius", "kl", "itakura-saito")
-    m, n, p = (30, 40, 4) if SMALL else (1025, 5168, 88)
-    V = rng.gamma(1.0, size=(m, p)) @ rng.gamma(1.0, size=(p, n))
-    V = (V * rng.uniform(0.5, 1.5, V.shape)).astype(np.float32)
-    yield Matrix(f"{m}×{n} p={p}", V, p, beta)
-    if not SMALL:
-        faces = attempt(
-            "cbcl_faces", "data", lambda: jaxnmf.datasets.load("cbcl_faces")
-        )
-        if faces is not None:
-            yield Matrix(
-                "cbcl_faces p=49", np.asarray(faces.V, np.float32), 49, beta[:2]
-            )
-    m, n, p = (50, 60, 4) if SMALL else (5000, 40_000, 20)
-    V = large(m, n, p)
-    yield Matrix(f"{m}×{n} p={p}", V, p, beta[:2])
-    yield Matrix(
-        f"{m}×{n} p={p}, a sixth stored", scipy.sparse.csr_array(V), p, beta[:2]
-    )
-
-
-def large(m: int, n: int, p: int) -> np.ndarray:
-    """A product of factors with a sixth of its entries kept (33 of 200 million)."""
-    rng = np.random.default_rng(0)
-    V = rng.random((m, p), np.float32) @ rng.random((p, n), np.float32)
-    V *= rng.integers(0, 256, V.shape, np.uint8) < 42
-    return V
-
-
-SOLVERS: list[tuple[str, dict[str, Any], str]] = [
-    ("hals", {}, "frobenius"),
-    ("hals", {"inner": 1}, "frobenius"),
-    ("extrapolated", {}, "frobenius"),
-    ("mu", {}, "frobenius"),
-    ("mu", {}, "kl"),
-    ("mu", {"joint": True}, "kl"),
-    ("kl-newton", {}, "kl"),
-    ("mu", {}, "itakura-saito"),
-]
-
-
-def start_of(matrix: Matrix) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(1)
-    m, n = matrix.V.shape
-    scale = np.sqrt(matrix.V.sum(dtype=np.float64) / (m * n) / matrix.rank)
-    W = scale * rng.random((m, matrix.rank)) + 1e-3
-    H = scale * rng.random((matrix.rank, n)) + 1e-3
-    return W.astype(np.float32), H.astype(np.float32)
-
-
-def method_of(entry: tuple[str, dict[str, Any], str]) -> str:
-    name, options, loss = entry
-    return " ".join([name, *(f"{k}={v}" for k, v in options.items()), f"({loss})"])
-
-
-def iteration(operand: Any, start: Factors, entry: Any) -> tuple[Any, float]:
-    """(``call(n)``, which does n iterations, seconds of its compilation)."""
-    name, options, loss = entry
-    problem = Problem.of(operand, registry.make_loss(loss))
-    solver = as_leaves(registry.make_solver(name, options), operand.dtype)
-    state = solver.init(problem, start, jax.random.key(0))
-    arguments = (problem, solver, start, state)
-    program, seconds = compiled(advance, *arguments, np.int32(1))
-    return lambda n: jax.block_until_ready(program(*arguments, np.int32(n))), seconds
-
-
-def iterations() -> None:
-    """Solvers, their products alone, and torchnmf, on the same data."""
-    for matrix in matrices():
-        iterations_of(matrix)
-
-
-def iterations_of(matrix: Matrix) -> None:
-    operand = as_operand(matrix.V, jnp.float32)
-    W, H = start_of(matrix)
-    start = Factors(jnp.asarray(W.T), jnp.asarray(H))
-    case = matrix.name
-    products = attempt(case, "products", lambda: both_products(case, operand, start))
-    chosen = [
-        entry
-        for entry in SOLVERS
-        if entry[2] in matrix.losses
-        and operand.kind in registry.solver_class(entry[0]).supports.operands
-    ]
-    calls = [
-        functools.partial(
-            attempt, case, method_of(e), functools.partial(iteration, operand, start, e)
-        )
-        for e in chosen
-    ]
-    for entry, made in zip(chosen, together(calls), strict=True):
-        if made is None:
-            continue
-        method, (call, compiling) = method_of(entry), made
-        seconds = attempt(case, method, functools.partial(seconds_of, call, 0.2))
-        if seconds is not None:
-            share = {"of_the_products": products / seconds} if products else {}
-            report(case, method, ms=seconds * 1e3, compile_s=compiling, **share)
-    if not scipy.sparse.issparse(matrix.V):
-        peer(matrix, W, H)
-
-
-def both_products(case: str, operand: Any, start: Factors) -> float:
-    """Seconds of WᵀV and HVᵀ, and how near they are to the memory's rate."""
-
-    def both(factors: Any) -> Any:
-        Wt, H = factors
-        # The results depend on each other's, so that no product is left out.
-        H = H + 1e-30 * operand.dot(Wt)
-        return Factors(Wt + 1e-30 * operand.T.dot(H), H)
-
-    seconds = seconds_of(repeated(both, start))
-    flops = 4 * operand.entries * len(start.H)
-    size = operand.entries * (4 if operand.kind == "dense" else 8)
-    report(
-        case, "the two products", ms=seconds * 1e3,
-        TFLOP_a_second=flops / seconds / 1e12, GB_a_second=2 * size / seconds / 1e9,
-    )  # fmt: skip
-    return seconds
-
-
-def peer(matrix: Matrix, W: np.ndarray, H: np.ndarray) -> None:
-    """torchnmf's multiplicative updates on the same device."""
-    for package in ("torch", "torchnmf"):
-        if importlib.util.find_spec(package) is None:
-            report(matrix.name, "torchnmf", left_out=f"{package} is not installed")
-            return
-    torch: Any = importlib.import_module("torch")
-    nmf: Any = importlib.import_module("torchnmf.nmf")
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    V = torch.tensor(matrix.V, device=device)
-    for loss in matrix.losses:
-        beta = {"frobenius": 2, "kl": 1, "itakura-saito": 0}[loss]
-        gamma = 0.5 if beta < 1 else 1
-        model = nmf.NMF(W=torch.tensor(H.T.copy()), H=torch.tensor(W)).to(device)
-
-        def call(
-            n: int, model: Any = model, beta: Any = beta, gamma: Any = gamma
-        ) -> None:
-            W, H = model.W, model.H
-            for _ in range(n):
-                plus = nmf._get_W_kl_positive(H.detach()) if beta == 1 else None
-                X = model.reconstruct(H.detach(), W)
-                nmf._double_backward_update(V, X, W, beta, gamma, 0, 0, plus)
-                plus = nmf._get_H_kl_positive(W.detach()) if beta == 1 else None
-                X = model.reconstruct(H, W.detach())
-                nmf._double_backward_update(V, X, H, beta, gamma, 0, 0, plus)
-            if device == "cuda":
-                torch.cuda.synchronize()
-
-        method = f"torchnmf ({loss})"
-        seconds = attempt(matrix.name, method, lambda call=call: seconds_of(call, 0.2))
-        if seconds is not None:
-            report(matrix.name, method, ms=seconds * 1e3)
-        del model
-    if device == "cuda":
-        torch.cuda.empty_cache()
 
 
 # Sparse products.
