@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf._util.platform import on_cpu, platform
+from jaxnmf.data.csr import CSR
 from jaxnmf.data.dense import Dense
 from jaxnmf.data.known import is_sparse, stored_dense, what_is_known
 from jaxnmf.data.moments import Moments, weighted_mean
 from jaxnmf.data.observed import Observed
 from jaxnmf.data.operand import Operand
 from jaxnmf.data.padded_rows import PaddedRows
-from jaxnmf.data.sparse import CSR, Sparse
+from jaxnmf.data.sparse import Sparse
 
 # Entries in a block of X. On a CPU a block and its quotient stay in the cache.
 CPU_BLOCK = 2**21

@@ -11,13 +11,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxnmf._util.platform import on_cpu
+from jaxnmf.data.csr import CSR
 from jaxnmf.data.moments import Moments
 from jaxnmf.data.operand import EntryFn, taken, true_shape
-from jaxnmf.data.padded_rows import PaddedRows
 from jaxnmf.types import pytree, static
 
-# Columns of a sparse product on a CPU come in multiples of this.
-CPU_COLUMNS = 8
 # Components in each pass over the stored entries.
 COMPONENTS = 4
 # The density × p from which blocks of X are faster than gathers; entries of a block.
@@ -28,72 +26,6 @@ X_BLOCK, ACCELERATOR_X_BLOCK = 2**18, 2**26
 ENTRIES = 2**22
 # The same in double precision, on any device.
 DOUBLE_ENTRIES = 2**16
-
-
-@pytree
-class CSR:
-    """A matrix in compressed rows, with the row of each entry too.
-
-    ``order`` is the position of each entry in the other orientation; ``padded`` is the
-    pattern in padded rows, for a platform without a compiled product. Many columns are
-    divided into ``blocks``, each with all rows, so that the part of a dense factor that
-    a block reads stays in the cache.
-    """
-
-    data: Float[Array, " nnz"]
-    indices: Int[Array, " nnz"]
-    indptr: Int[Array, " r1"]  # blocks × r + 1
-    rows: Int[Array, " nnz"]
-    order: Int[Array, " nnz"]
-    weights: Float[Array, " nnz"] | None = None
-    padded: PaddedRows | None = None
-    columns: int = static()
-    blocks: int = static(1)
-
-    def padded_to(self, rows: int, columns: int) -> CSR:
-        """The same entries with more rows and columns, all empty."""
-        indptr = np.asarray(self.indptr)
-        starts = indptr[:-1].reshape(self.blocks, -1)
-        ends = np.append(starts[1:, :1], indptr[-1:])[:, None]
-        extra = rows - starts.shape[1]
-        starts = np.concatenate([starts, np.repeat(ends, extra, 1)], 1)
-        indptr = np.append(starts.ravel(), indptr[-1:])
-        pattern = self.padded and PaddedRows.of(np.asarray(self.indices), indptr)
-        return dataclasses.replace(
-            self, indptr=jnp.asarray(indptr), padded=pattern, columns=columns
-        )
-
-    def with_room(self, entries: int) -> CSR:
-        """The same with stored zeros in the last place, ``entries`` in all."""
-        r, extra = (len(self.indptr) - 1) // self.blocks, entries - len(self.data)
-
-        def grown(x: Any, value: int) -> jax.Array:
-            return jnp.asarray(np.pad(x, (0, extra), constant_values=value))
-
-        weights = None if self.weights is None else grown(self.weights, 0)
-        return dataclasses.replace(
-            self,
-            data=grown(self.data, 0),
-            indices=grown(self.indices, self.columns - 1),
-            indptr=jnp.asarray(np.append(self.indptr[:-1], np.int32(entries))),
-            rows=grown(self.rows, r - 1),
-            order=jnp.asarray(
-                np.append(
-                    self.order, np.arange(len(self.data), entries, dtype=np.int32)
-                )
-            ),
-            weights=weights,
-        )
-
-    def weighted(self, y: Float[Array, " nnz"]) -> Float[Array, " nnz"]:
-        return y if self.weights is None else y * self.weights.astype(y.dtype)
-
-    def matmul(self, right: Float[Array, "c p"], data: Any) -> Float[Array, "r p"]:
-        """A @ right with A's pattern and the values ``data``."""
-        if self.padded is not None:
-            return self.padded.matmul(right, data)
-        parts = _csr_matmul(data, self.indices, self.indptr, right, self.columns)
-        return parts.reshape(self.blocks, -1, right.shape[1]).sum(0)
 
 
 @pytree
@@ -371,47 +303,3 @@ def _blocked_sum(x: jax.Array) -> jax.Array:
     padded = jnp.pad(x, (0, -x.shape[0] % size))
     parts = padded.reshape(-1, size).sum(1)
     return (parts.astype(np.float64) if wide else parts).sum()
-
-
-def _csr_matmul(data: Any, indices: Any, indptr: Any, right: Any, columns: int) -> Any:
-    """CSR times dense. Lanes with the same pattern are combined in one product.
-
-    The compiled kernel does not support a batch dimension: a batch of right-hand sides
-    becomes more columns, and a batch of values is processed in sequence. On a CPU it
-    is up to four times faster where the columns fill whole vectors: with half a million
-    entries, 20 columns take 4.7 ms and 24 take 1.1 ms.
-    """
-    # Imported here, since the import takes half as long as that of jax.
-    from jax.experimental import sparse as jsparse
-
-    shape = (indptr.shape[0] - 1, columns)
-
-    @jax.custom_batching.custom_vmap
-    def product(data, indices, indptr, right):
-        # BCSR is compiled on a CPU, but on a GPU without a flag it is a scatter; CSR
-        # is cuSPARSE there.
-        # cuSPARSE's library is there only beside a GPU, not where a program is lowered
-        # for one.
-        cpu = on_cpu() or jax.default_backend() == "cpu"
-        form = jsparse.BCSR if cpu else jsparse.CSR
-        matrix: Any = form((data, indices, indptr), shape=shape)
-        width = right.shape[1]
-        padding = -width % CPU_COLUMNS if cpu else 0
-        if not padding:
-            return matrix @ right
-        return (matrix @ jnp.pad(right, ((0, 0), (0, padding))))[:, :width]
-
-    @product.def_vmap
-    def _(size, batched, data, indices, indptr, right):
-        if not any(batched[:3]):
-            wide = jnp.moveaxis(right, 0, 1).reshape(right.shape[1], -1)
-            out = product(data, indices, indptr, wide)
-            return jnp.moveaxis(out.reshape(shape[0], size, -1), 1, 0), True
-
-        def one(i):
-            args = zip((data, indices, indptr, right), batched, strict=True)
-            return product(*(a[i] if b else a for a, b in args))
-
-        return jax.lax.map(one, jnp.arange(size)), True
-
-    return product(data, indices, indptr, right)
