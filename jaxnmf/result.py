@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxnmf import saved
-from jaxnmf._util.checks import check_count
+from jaxnmf._util.checks import check_count, check_indices
 from jaxnmf.data.arrays import as_array
 from jaxnmf.data.containers import Names, contents, names_of
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.files.frames import factor_frames
-from jaxnmf.fold_in import Model
+from jaxnmf.fold_in import Model, known_rows
 from jaxnmf.objective.offsets import FIRST, has_offsets
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.relative_error import relative_error
@@ -149,8 +149,8 @@ class Result:
         Raises:
           ValueError: for indices that are no integers or out of range.
         """
-        rows = _index("rows", rows, self.W.shape[0])
-        cols = _index("cols", cols, self.H.shape[1])
+        rows = check_indices("rows", rows, self.W.shape[0])
+        cols = check_indices("cols", cols, self.H.shape[1])
         try:
             rows, cols = np.broadcast_arrays(rows, cols)
         except ValueError:
@@ -181,7 +181,7 @@ class Result:
         Raises:
           ValueError: for a row out of range, k < 1, or an exclude that does not fit.
         """
-        row = _index("row", row, self.W.shape[0])  # pyright: ignore
+        row = check_indices("row", row, self.W.shape[0])  # pyright: ignore
         if np.ndim(row):
             raise ValueError(f"row has shape {np.shape(row)}; it must be one integer")
         row = int(row)
@@ -340,7 +340,7 @@ def to_result(
     V, weights = problem.operand.to_host(), problem.operand.host_weights()
     unobserved = NOTHING
     if weights is not None:
-        rows, cols = (np.asarray(weights.sum(axis)).ravel() > 0 for axis in (1, 0))
+        rows, cols = known_rows(problem), known_rows(problem.T)
         usual = Wt[:, rows].mean(1) if typical is None else typical
         Wt[:, ~rows] = usual[:, None]
         if model is None:
@@ -374,20 +374,6 @@ def to_result(
     )
 
 
-def _index(name: str, index: Any, size: int) -> np.ndarray:
-    index = np.asarray(index)
-    if not index.size:
-        return index.astype(int)
-    if index.dtype.kind not in "iu":
-        raise ValueError(f"{name} has dtype {index.dtype}; it must hold integers")
-    if not 0 <= index.min() <= index.max() < size:
-        raise ValueError(
-            f"{name} reaches from {index.min()} to {index.max()}; it must be within "
-            f"0 … {size - 1}"
-        )
-    return index
-
-
 def _excluded(exclude: Any, row: int, m: int, n: int) -> np.ndarray:
     if isinstance(exclude, Observed) or is_sparse(exclude):
         if tuple(exclude.shape) != (m, n):
@@ -403,4 +389,4 @@ def _excluded(exclude: Any, row: int, m: int, n: int) -> np.ndarray:
         if exclude.shape != (n,):
             raise ValueError(f"exclude has shape {exclude.shape}; it must be ({n},)")
         return exclude
-    return _index("exclude", exclude, n)
+    return check_indices("exclude", exclude, n)

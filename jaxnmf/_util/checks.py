@@ -41,6 +41,21 @@ def check_list(name: str, values: Any, least: int) -> list[int]:
     return values
 
 
+def check_indices(name: str, index: Any, size: int) -> np.ndarray:
+    """The index as an array of integers from 0 to size − 1, or a ValueError."""
+    index = np.asarray(index)
+    if not index.size:
+        return index.astype(int)
+    if index.dtype.kind not in "iu":
+        raise ValueError(f"{name} has dtype {index.dtype}; it must hold integers")
+    if not 0 <= index.min() <= index.max() < size:
+        raise ValueError(
+            f"{name} reaches from {index.min()} to {index.max()}; it must be within "
+            f"0 … {size - 1}"
+        )
+    return index
+
+
 def as_matrix(name: str, X: ArrayLike, expected: str) -> np.ndarray:
     """X as a float64 matrix, or a ValueError that says what was expected."""
     try:

@@ -18,7 +18,7 @@ _platform: Any = jax.make_user_context(None)
 
 def on_cpu() -> bool:
     """Whether programs are compiled for a CPU."""
-    return (_platform.value or jax.default_backend()) == "cpu"
+    return platform() == "cpu"
 
 
 def platform() -> str:

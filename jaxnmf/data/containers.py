@@ -29,7 +29,7 @@ def contents(V: Any) -> Any:
         xarray; anything else is returned as it is.
 
     Raises:
-      ValueError: for a container that holds no matrix.
+      ValueError: for a container without a matrix.
     """
     if isinstance(V, LabelledMatrix):
         return V.V
@@ -38,8 +38,8 @@ def contents(V: Any) -> Any:
     if _is_of(V, "xarray"):
         if not hasattr(V, "dims") or not hasattr(V, "dtype"):
             raise ValueError(
-                f"V is a {type(V).__name__} of xarray, which holds several arrays; "
-                "give one of them, a DataArray of shape (m, n)"
+                f"V is a {type(V).__name__} of xarray, which contains more than "
+                "one array; give one of them, a DataArray of shape (m, n)"
             )
         return V.values
     if _is_of(V, "polars"):
@@ -125,7 +125,7 @@ def _of_index(index: Any) -> np.ndarray | None:
 
 
 def _as_names(entries: Iterable[Any] | None) -> np.ndarray | None:
-    """Entries as text; those of several levels joined."""
+    """Entries as text; those with more than one level joined."""
     if entries is None:
         return None
     joined = [

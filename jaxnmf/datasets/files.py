@@ -57,7 +57,7 @@ def file(
       index: the column of the row names, by name or by number from 0; False for none.
       encoding: of a `.csv` or `.tsv`; by default UTF-8, or what its byte order mark
         states.
-      missing: a cell, or a list of cells, that marks a missing value, besides the empty
+      missing: one or more spellings of a missing value, in addition to the empty
         one, NA, N/A, NaN, null, None, "-", "?" and ".". Missing values are NaN in V;
         with ``mask="nan"`` they are unknown entries.
       transpose: exchange rows and columns.

@@ -37,7 +37,7 @@ def ratings(
         rating; other columns, such as times, are not read.
       user, item, rating: the columns, by name or number from 0. By default those with a
         usual name (userId, movieId, rating), or without a header the first three.
-      repeated: what to do if a user has several ratings of an item: "refuse", "mean",
+      repeated: what to do if a user has rated an item more than once: "refuse", "mean",
         or "last" to use the last one in the file.
       separator, decimal, header, encoding: as for the data set `file`; the separator
         may also be "::".
@@ -47,8 +47,8 @@ def ratings(
       users and ``column_names`` the items, any identifiers, numbers in their order.
 
     Raises:
-      ValueError: the file does not exist, is not a table of ratings, has several
-        ratings of one item by one user, or an option is out of its range.
+      ValueError: the file does not exist, is not a table of ratings, has more than
+        one rating of an item by a user, or an option is out of its range.
     """
     from jaxnmf.files.labelled import ContentError
     from jaxnmf.files.options import TableOptions

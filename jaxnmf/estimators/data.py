@@ -11,6 +11,13 @@ from jaxnmf.data.arrays import check_columns, widened
 from jaxnmf.data.containers import contents, is_frame
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
+from jaxnmf.objective.losses import Loss
+
+
+def suited_to(X: Any, loss: Loss) -> Any:
+    """X, dense where a loss needs an entry > 0 everywhere: a sparse X that stores every
+    entry is larger."""
+    return X.toarray() if is_sparse(X) and loss.positive_data else X
 
 
 def checked_data(

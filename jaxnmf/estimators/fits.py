@@ -15,7 +15,8 @@ from sklearn.utils import check_random_state
 
 from jaxnmf.build import Objective, make_problem
 from jaxnmf.data.convert import as_operand
-from jaxnmf.data.known import is_sparse, what_is_known
+from jaxnmf.data.known import what_is_known
+from jaxnmf.estimators.data import suited_to
 from jaxnmf.factorize import factorize
 from jaxnmf.fold_in import Model
 from jaxnmf.objective.losses import Loss
@@ -64,8 +65,7 @@ def by_plain(
       both: whether H is updated too.
     """
     loss = objective.loss
-    if is_sparse(X) and loss.positive_data:
-        X = X.toarray()  # smaller than the sparse X, which stores every entry
+    X = suited_to(X, loss)
     W, H = start
     settings: Any = {
         "tol": estimator.tol,

@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 from sklearn import decomposition
 
 from jaxnmf.data.convert import as_operand
-from jaxnmf.data.known import is_sparse
 from jaxnmf.data.sparse import Sparse
+from jaxnmf.estimators.data import suited_to
 from jaxnmf.objective.losses import beta_divergence
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
@@ -109,9 +109,7 @@ class MiniBatchNMF(decomposition.MiniBatchNMF):
         """The problem of a batch."""
         l1_W, l1_H, l2_W, l2_H = self._compute_regularization(X)
         loss = beta_divergence(self._beta_loss)
-        if is_sparse(X) and loss.positive_data:
-            X = X.toarray()  # smaller than the sparse X, which stores every entry
-        operand = as_operand(X, X.dtype)
+        operand = as_operand(suited_to(X, loss), X.dtype)
         if isinstance(operand, Sparse):
             operand = operand.with_room(_rounded(operand.entries))
         penalties = (Penalty(l1=l1_W, l2=l2_W), Penalty(l1=l1_H, l2=l2_H))

@@ -1,4 +1,4 @@
-"""Factors as data frames."""
+"""Data frames of pandas: their numbers, and factors as frames."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+
+
+def numbers_of(frame: Any) -> np.ndarray:
+    """The numbers of a data frame; NaN where a value is missing."""
+    V = frame.to_numpy()
+    if V.dtype == object:  # booleans or nullable integers beside floats
+        V = frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    return V
 
 
 def factor_frames(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import warnings
 from pathlib import Path
 from typing import IO, Any, no_type_check
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from jaxnmf._util.checks import check_count
 from jaxnmf.files.encodings import EncodingError
+from jaxnmf.files.frames import numbers_of
 from jaxnmf.files.labelled import (
     ContentError,
     LabelledMatrix,
@@ -19,6 +19,7 @@ from jaxnmf.files.labelled import (
     check_memory,
     count_missing,
 )
+from jaxnmf.files.market import read_market
 from jaxnmf.files.options import TableOptions
 from jaxnmf.files.sound import read_sound
 from jaxnmf.files.stores import is_zarr, read_store
@@ -185,14 +186,7 @@ def _sparse_npz(opened: IO[bytes]) -> Any:
 
 
 def _mtx(place: Path) -> LabelledMatrix:
-    from scipy.io import mmread
-    from scipy.sparse import csr_array
-
-    with warnings.catch_warnings():
-        # It warns that its default sparse type will change: both are converted here.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        loaded: Any = mmread(place)
-    return LabelledMatrix(csr_array(loaded) if hasattr(loaded, "tocsr") else loaded)
+    return LabelledMatrix(read_market(place))
 
 
 def _parquet(place: Path, options: TableOptions) -> LabelledMatrix:
@@ -242,9 +236,7 @@ def _from_frame(frame: Any, index: Any) -> LabelledMatrix:
         )
     if not frame.shape[1]:
         raise ContentError("has no column of numbers; expected a table of numbers")
-    V = frame.to_numpy()
-    if V.dtype == object:  # booleans or nullable integers beside floats
-        V = frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    V = numbers_of(frame)
     return LabelledMatrix(
         V,
         None if row_names is None else tuple(map(str, row_names)),

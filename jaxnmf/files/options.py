@@ -36,7 +36,7 @@ class TableOptions:
       header: whether the first line names the columns.
       index: the column of the row names, by name or number from 0; False for none.
       encoding: of the file; None for UTF-8, or what its byte order mark states.
-      missing: a cell, or a list of cells, that marks a missing value, besides the usual
+      missing: one or more spellings of a missing value, in addition to the usual
         ones ("", NA, n/a, NaN, null, None, "-", "?", "." and more).
 
     Raises:

@@ -23,6 +23,7 @@ from jaxnmf.files.cells import (
     is_number,
 )
 from jaxnmf.files.encodings import find_codec, not_encoded
+from jaxnmf.files.frames import numbers_of
 from jaxnmf.files.labelled import ContentError, LabelledMatrix, count_missing
 from jaxnmf.files.layout import SPACES, Layout, find_layout, split_rows
 from jaxnmf.files.options import TableOptions
@@ -70,9 +71,7 @@ def read_table(place: Path, options: TableOptions) -> LabelledMatrix:
         raise ContentError(str(error)) from None
     if not numbers.shape[1]:
         raise ContentError("has no column of numbers; expected a table of numbers")
-    V = numbers.to_numpy()
-    if V.dtype == object:  # booleans or nullable integers beside floats
-        V = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    V = numbers_of(numbers)
     index, header = layout.index, layout.header
     return LabelledMatrix(
         V,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxnmf.files.labelled import ContentError, LabelledMatrix
+from jaxnmf.files.market import read_market
 
 MATRIX = ("matrix.mtx.gz", "matrix.mtx")
 FEATURES = ("features.tsv.gz", "features.tsv", "genes.tsv.gz", "genes.tsv")
@@ -27,14 +28,12 @@ def read_ten_x(folder: Path) -> LabelledMatrix:
     Raises:
       ContentError: a file is missing, or they do not fit together.
     """
-    from scipy.io import mmread
     from scipy.sparse import csr_array
 
     matrix, features, barcodes = (
         _one_of(folder, names) for names in (MATRIX, FEATURES, BARCODES)
     )
-    read: Any = mmread(matrix)
-    V: Any = csr_array(csr_array(read).T)
+    V: Any = csr_array(csr_array(read_market(matrix)).T)
     rows = [line[0] for line in _lines(barcodes)]
     lines = _lines(features)
     ids = [line[0] for line in lines]

@@ -66,7 +66,7 @@ def read_triplets(
       columns: the columns of ``user``, ``item`` and ``rating``, by name or number; None
         for the one with a usual name, or without a header the first three.
       options: separator, decimal, header and encoding.
-      repeated: what to do if a user has several ratings of an item: "refuse", "mean",
+      repeated: what to do if a user has rated an item more than once: "refuse", "mean",
         or "last" to use the last one in the file.
 
     Raises:
