@@ -33,6 +33,7 @@ class NonNegative:
     """
 
     name: ClassVar[str] = "nonnegative"
+    upper: ClassVar[Any] = np.inf  # above which no free entry can be
     held: Float[Array, "#p #q"] | None = None
 
     def __call__(self, X: Float[A, "p q"], floor: A | float = 0.0) -> Float[A, "p q"]:
@@ -135,7 +136,7 @@ class Box(NonNegative):
     """
 
     name: ClassVar[str] = "box"
-    upper: float | jax.Array = 1.0
+    upper: float | jax.Array = 1.0  # pyright: ignore
 
     def entrywise(self, x: A, floor: A | float = 0.0) -> A:
         xp: Any = _namespace(x)
@@ -174,6 +175,7 @@ class Simplex(NonNegative):
     """
 
     name: ClassVar[str] = "simplex"
+    upper: ClassVar[Any] = 1.0
     at_most: bool = static(default=False)
 
     def __call__(self, X: Float[A, "p q"], floor: A | float = 0.0) -> Float[A, "p q"]:

@@ -4,6 +4,7 @@ residual."""
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -84,8 +85,9 @@ class Problem:
             tuple(own.constraint(one, side) for side, one in enumerate(projects)),
             tuple(own.penalty(one, side) for side, one in enumerate(pair)),
         )
+        bound = math.prod(constraint.upper for constraint in numbers[0])
+        operand = with_floor(operand, loss, bound)
         projects, pair = jax.tree.map(lambda x: jnp.asarray(x, operand.dtype), numbers)
-        operand = with_floor(operand, loss)
         return cls(
             operand=operand,
             loss=loss,
@@ -365,12 +367,19 @@ def _(size: int, batched: Any, *args: Any) -> Any:
         return _in_turn(_zero_total, size, batched, *args)
 
 
-def with_floor(operand: Operand, loss: Loss) -> Any:
-    """The operand with X kept above the floor of a loss; none for data of any sign."""
+def with_floor(operand: Operand, loss: Loss, bound: Any = np.inf) -> Any:
+    """The operand with X kept above the floor of a loss; none for data of any sign.
+
+    ``bound`` is the largest product of two entries of W and H: where it is far below V,
+    so is the floor, as long as v x^(β−2) is finite.
+    """
     if not operand.floor > -np.inf:
         return operand
     known, dtype = operand.moments, operand.dtype
     mean, least, largest = map(float, (known.mean, known.least, known.largest))
+    power = 1 / (2 - min(loss.beta or 0.0, 1.5))
+    finite = (largest / float(jnp.finfo(dtype).max) ** 0.8) ** power
+    mean = min(mean, max(float(bound), 1e10 * finite))
     floor = jnp.asarray(loss.floor(mean, least, largest, dtype), dtype)
     return dataclasses.replace(operand, floor=floor)  # pyright: ignore
 

@@ -408,3 +408,20 @@ def test_a_row_of_which_nothing_is_known_is_no_part_of_the_objective(
         0.1 * X.sum() + 0.1 * (X**2).sum() for X in kept
     )
     np.testing.assert_allclose(found.objective, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["itakura-saito", "kullback-leibler"])
+def test_the_floor_is_below_what_bounds_on_the_factors_allow(loss):
+    """Where bounds keep W H far below V, the objective is that of W H."""
+    rng = np.random.default_rng(0)
+    V = rng.gamma(1.0, size=(9, 7)) * 1e8
+    W, H = rng.random((9, 2)) * 1e-3, rng.random((2, 7)) * 1e-3
+    kl = loss == "kullback-leibler"
+    found = jaxnmf.factorize(
+        V, 2, solver="pgd", loss=loss, constraints="box", init=(W, H), max_iter=1
+    )
+    v, x = V.astype(np.float32), np.float64(found.W) @ np.float64(found.H)
+    quotient = np.log(v / x)
+    entries = v * quotient - v + x if kl else v / x - quotient - 1
+    assert x.min() < 1e-10 * V.mean()
+    assert found.objective == pytest.approx(entries.sum(), rel=1e-4)

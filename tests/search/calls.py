@@ -102,9 +102,9 @@ def calls(draw: Any) -> Call:
     solver = draw(st.sampled_from(FITS[kind, loss] or ("hals",)))
     constraints = sorted(registry.solver_class(solver).supports.constraints)
     scale = draw(st.sampled_from((0, 0, 0, 3, -3, 8, -8, 15, -15, 25, -25)))
-    # A bound on the factors has a scale of its own. Open: where it keeps W H ten orders
-    # below V, the objective is that of W H at its floor.
-    constraints = ("nonnegative", "nonnegative", *(constraints if scale == 0 else ()))
+    # A bound on the factors has a scale of its own.
+    bounded = constraints if abs(scale) <= 8 else ()
+    constraints = ("nonnegative", "nonnegative", *bounded)
     return Call(
         seed=draw(st.integers(0, 9999)),
         shape=draw(st.sampled_from(SHAPES)),
