@@ -62,6 +62,7 @@ def through_joblib(x: Any) -> Any:
     return joblib.load(file)
 
 
+@pytest.mark.filterwarnings("ignore:no p is chosen")
 @pytest.mark.parametrize("name", MADE)
 def test_every_result_travels(name):
     made = MADE[name]()

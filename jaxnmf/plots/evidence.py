@@ -133,7 +133,7 @@ def relevance(found: Any, *, ax: Any = None) -> Axes:
     """
     _evidence(found, "relevance", None)
     axes = one_axes(ax)
-    for rank in found.table.index:
+    for rank in found.evidence:
         colour, alpha = ("C0", 0.5) if rank == found.rank else ("0.6", 0.4)
         for one in found.evidence[rank]["relevance"]:
             values = np.maximum(np.sort(one)[::-1], LEAST_RELEVANCE)
@@ -167,7 +167,7 @@ def objectives(found: Any, *, ax: Any = None) -> Axes:
     _evidence(found, "objectives", None)
     axes = one_axes(ax)
     draw_measures(axes, found, {"objective": Measure("objective")})
-    for rank in found.table.index:
+    for rank in found.evidence:
         values = found.evidence[rank]["objectives"]
         axes.plot(
             [rank] * len(values), values, ".", color="0.7", markersize=4, zorder=1
@@ -180,10 +180,12 @@ def objectives(found: Any, *, ax: Any = None) -> Axes:
 def _evidence(found: Any, name: str, rank: int | None) -> tuple[int, Any]:
     """(the rank, its evidence), which must hold what is named."""
     check_selection(found)
-    rank = int(found.rank) if rank is None else rank
+    rank = found.rank if rank is None else rank
+    if rank is None:  # none was chosen, and for what shows every rank none is needed
+        rank = min(found.evidence)
     if rank not in found.evidence:
         raise ValueError(
-            f"rank={rank!r} is none of those measured: {list(found.table.index)}"
+            f"rank={rank!r} is none of those measured: {list(found.evidence)}"
         )
     if name not in found.evidence[rank]:
         raise ValueError(

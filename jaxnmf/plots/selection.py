@@ -88,7 +88,7 @@ def selection(
       >>> import numpy as np, jaxnmf
       >>> rng = np.random.default_rng(0)
       >>> V = rng.gamma(0.5, size=(40, 3)) @ rng.gamma(0.5, size=(3, 30))
-      >>> V = V + 0.05 * rng.random(V.shape)
+      >>> V = V * rng.uniform(0.9, 1.1, V.shape)
       >>> found = jaxnmf.select_rank(V, [2, 3, 4], method="information", seeds=2)
       >>> ax = jaxnmf.plots.selection(found)
       >>> ax.get_xlabel()
@@ -154,21 +154,24 @@ def draw_measures(
 
 def mark_choice(axes: Axes, found: RankSelection, ylabel: str) -> None:
     """Label the axes, and mark the choice."""
-    axes.axvline(found.rank, color=GREY, linewidth=8, alpha=0.35, zorder=0)
-    axes.set(xlabel=f"components p (chosen: {found.rank})", ylabel=ylabel)
+    if found.rank is not None:
+        axes.axvline(found.rank, color=GREY, linewidth=8, alpha=0.35, zorder=0)
+    chosen = "none" if found.rank is None else found.rank
+    axes.set(xlabel=f"components p (chosen: {chosen})", ylabel=ylabel)
     axes.set_xticks(list(found.table.index))
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_held_out(axes: Axes, found: RankSelection, measures: Any) -> None:
     """The error of each part, pale; few that are far off are beyond the axes."""
-    ranks = list(found.table.index)
+    ranks = list(found.evidence)
     errors = np.stack([found.evidence[rank]["errors"] for rank in ranks])
     axes.plot(ranks, errors, color="0.75", linewidth=0.8, zorder=1)
     draw_measures(axes, found, measures)
     low, high = fences(errors)
-    mean = float(found.table["error"][found.rank])
-    low, high = min(low, mean), max(high, mean)
+    if found.rank is not None:
+        mean = float(found.table["error"][found.rank])
+        low, high = min(low, mean), max(high, mean)
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     axes.set_ylim(low - margin, high + margin)
     beyond = int(((errors < low) | (errors > high)).sum())

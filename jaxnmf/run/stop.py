@@ -22,6 +22,8 @@ class Stop:
       max_iter: after that many iterations.
       tol: when the objective changes by less than tol × the first objective over ten
         iterations (in proportion, for records at another distance).
+      settle: when the objective changes by less than settle × itself over ten
+        iterations.
       kkt_tol: when the KKT residual is at most kkt_tol × the first.
       target: when the objective is at most this.
       seconds: when the iterations have taken this long (`jaxnmf.run.clock` only).
@@ -29,6 +31,7 @@ class Stop:
 
     max_iter: int | jax.Array = 200
     tol: float | jax.Array = 1e-4
+    settle: float | jax.Array = 0.0
     kkt_tol: float | jax.Array = 0.0
     target: float | jax.Array = -np.inf
     seconds: float = np.inf
@@ -78,12 +81,14 @@ def verdict(
     ``xp`` is `jax.numpy` inside a program and `numpy` on the host.
     """
     change = abs(last.objective - now.objective) * (RECORD_EVERY / steps)
+    little = change < stop.tol * first.objective
+    settled = change < stop.settle * now.objective
     return _first_that_holds(
         {
             Status.DIVERGED: ~xp.isfinite(now.objective),
             Status.TARGET: now.objective <= stop.target,
             Status.KKT: now.kkt <= stop.kkt_tol * first.kkt,
-            Status.CONVERGED: change < stop.tol * first.objective,
+            Status.CONVERGED: little | settled,
             Status.MAX_ITER: iteration >= stop.max_iter,
         },
         xp,

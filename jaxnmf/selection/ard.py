@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ import numpy as np
 from jaxnmf.data.convert import as_operand
 from jaxnmf.registry import make_solver
 from jaxnmf.run.programs import precision
+from jaxnmf.run.stop import Stop
 from jaxnmf.selection.base import (
     Data,
     Fit,
@@ -37,7 +38,8 @@ class Relevance(Method):
     Every seed starts with the largest of the ranks; the effective rank of a run is how
     many of its relevance weights are above their bound, (λ_k − b/c)/(b/c) >
     ``threshold``. The table has the share of runs that end at each p, and their mean
-    objective; the choice is the p of the most runs, the smallest of several.
+    objective; the choice is the p of the most runs, the smallest of several; none
+    where every component remains, or no two runs agree.
 
     The noise must be that of the loss. For Frobenius φ is one variance for all entries;
     where noise grows with them (V = WH ∘ noise), the residual of the large entries is
@@ -61,8 +63,7 @@ class Relevance(Method):
     name: ClassVar[str] = "ard"
     rule: ClassVar[str] = "the number of relevant components of most runs"
     solver: ClassVar[str | None] = "ard"
-    max_iter: ClassVar[int] = 10000
-    tol: ClassVar[float] = 0.0
+    stop: ClassVar[Stop] = Stop(max_iter=10000, tol=0.0)
     dispersion: float | None = None
     a: float = 5.0
     prior: str = "l1"
@@ -136,6 +137,16 @@ class Relevance(Method):
 
     def choose(self, table: Any) -> int:
         return int(table["share"].idxmax())
+
+    def doubt(self, table: Any, evidence: Mapping[int, Mapping[str, Any]]) -> str:
+        ends, start = table["runs"], max(table.index)
+        if not ends.any():
+            return "no component is relevant in any run"
+        if ends.max() == 1 < ends.sum():
+            return "no two runs end at the same p"
+        if self.choose(table) == start:
+            return f"no component fades; start from more than {start}"
+        return ""
 
     def fits_at(self, found: SweepResult, rank: int) -> list[Fit]:
         """The relevant components of the runs that ended at the rank."""

@@ -13,9 +13,12 @@ from jaxtyping import Float
 from jaxnmf._util.names import suggestion
 from jaxnmf.data.known import Known, what_is_known
 from jaxnmf.fold_in import fit_W
+from jaxnmf.run.stop import RECORD_EVERY, Stop
 from jaxnmf.selection.components import median_components
 from jaxnmf.sweeps.result import SweepResult
 from jaxnmf.types import Status
+
+UNSETTLED = 1e-2  # change of an objective over ten iterations, relative to itself
 
 
 class Fit(NamedTuple):
@@ -65,8 +68,10 @@ class Method:
     least_seeds: ClassVar[int] = 1
     solver: ClassVar[str | None] = None  # where the method is a solver's own
     consensus: ClassVar[bool] = True  # whether the runs' components may be merged
-    max_iter: ClassVar[int] = 500
-    tol: ClassVar[float] = 1e-5
+    # A criterion compares objectives of different p: runs go on until they change by
+    # little of themselves. What is below `least` times the first is an exact fit.
+    stop: ClassVar[Stop] = Stop(max_iter=2000, tol=1e-10, settle=1e-3)
+    least: ClassVar[float] = 1e-8
 
     def check(self, data: Data, ranks: Sequence[int], seeds: Sequence[int]) -> None:
         """Raise a ValueError for what does not fit, before anything is run."""
@@ -75,6 +80,12 @@ class Method:
                 f"seeds={list(seeds)}: method {self.name!r} compares runs; give at "
                 f"least {self.least_seeds} seeds"
             )
+
+    def limit(self, data: Data) -> tuple[int, str]:
+        """The largest rank that can be judged, and why none above it can."""
+        axis = int(np.argmin(data.shape))
+        size, name = data.shape[axis], ("rows", "columns")[axis]
+        return size - 1, f"as many components as V has {name} ({size}) fit every V"
 
     def data_per_seed(self, data: Data, seeds: Sequence[int]) -> Any:
         """The data of the sweep: V itself, or `DataPerSeed`."""
@@ -103,8 +114,22 @@ class Method:
         return table
 
     def choose(self, table: Any) -> int:
-        """The chosen rank, from the table with a row for each rank."""
+        """The rank of the rule, from the table with a row for each rank."""
         raise NotImplementedError
+
+    def doubt(self, table: Any, evidence: Mapping[int, Mapping[str, Any]]) -> str:
+        """Why the table does not tell one rank from another, empty where it does."""
+        return ""
+
+    def settled(self, run: Any) -> bool:
+        """Whether the objective of a run is near its end, and no matter of when the run
+        stopped."""
+        iteration, objective = np.asarray(run.trace[:2], np.float64)
+        if len(objective) < 2 or objective[-1] <= self.least * objective[0]:
+            return True
+        tens = (iteration[-1] - iteration[-2]) / RECORD_EVERY
+        change = abs(objective[-2] - objective[-1]) / tens
+        return bool(change <= UNSETTLED * objective[-1])
 
     def fits_at(self, found: SweepResult, rank: int) -> list[Fit]:
         """The runs of a rank that are measured, and whose components are merged."""
@@ -150,6 +175,11 @@ def spread(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
+def listed(ranks: Sequence[int]) -> str:
+    """Ranks as part of a message: ``"p = 3, 4"``."""
+    return f"p = {', '.join(map(str, ranks))}"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class RankSelection:
     """A choice of p: the rank, and the measures it was chosen by.
@@ -158,9 +188,11 @@ class RankSelection:
 
     Attributes:
       method: the method with its options; ``method.rule`` is its rule in words.
-      rank: the chosen p.
+      rank: the chosen p; None where the method cannot tell.
+      reason: why this p, or why none.
       table: a `pandas.DataFrame` with a row for each rank: the method's measures and
-        their spread.
+        their spread, and the share of runs that were near their end when they stopped,
+        "settled". Ranks that cannot be judged have no measures and a "note".
       evidence: {rank: {name: array}}, further arrays that are drawn.
       sweep: all runs; None, as data is, in a selection that was read from a study,
         which has all that is drawn.
@@ -168,9 +200,10 @@ class RankSelection:
     """
 
     method: Method
-    rank: int
+    rank: int | None
     table: Any
     evidence: Mapping[int, Mapping[str, Any]]
+    reason: str = ""
     sweep: SweepResult | None = None
     data: Data | None = None
     dtype: str = "float32"
@@ -193,14 +226,16 @@ class RankSelection:
         [Kotliar2019], where outlying components are left out first.
         """
         rank = self.rank if rank is None else rank
+        if rank is None:
+            raise ValueError(f"no p was chosen: {self.reason}; give a rank")
         if not self.method.consensus:
             raise ValueError(
                 f"method {self.method.name!r} fits parts of V, which have no factors "
                 "in common; jaxnmf.factorize(V, rank) gives some"
             )
-        if rank not in self.table.index:
+        if rank not in self.evidence:
             raise ValueError(
-                f"rank={rank!r} is none of those measured: {list(self.table.index)}"
+                f"rank={rank!r} is none of those measured: {list(self.evidence)}"
             )
         if self.sweep is None or self.data is None:
             raise ValueError("the runs of this selection were not stored")
@@ -212,7 +247,7 @@ class RankSelection:
         ranks = list(self.table.index)
         return (
             f"RankSelection(rank {self.rank} of {ranks[0]} … {ranks[-1]} by "
-            f"{self.method.name}: {self.method.rule})"
+            f"{self.method.name}: {self.reason or self.method.rule})"
         )
 
 

@@ -65,12 +65,16 @@ class BiCrossValidation(HeldOut):
                 "method 'bi_cross_validation' needs every entry of V; "
                 "'cross_validation' supports data observed in part"
             )
-        most = min(size - size // self.folds for size in data.shape)
-        if max(ranks) > most or min(data.shape) < self.folds:
+        if min(data.shape) < self.folds:
             raise ValueError(
-                f"ranks: {max(ranks)} is above the {most} rows or columns that "
-                f"folds={self.folds} leave of V of shape {data.shape}"
+                f"folds={self.folds} are more than V of shape {data.shape} has rows or "
+                "columns"
             )
+
+    def limit(self, data: Data) -> tuple[int, str]:
+        size = min(size - size // self.folds for size in data.shape)
+        left = f"folds={self.folds} leaves {size} rows or columns of V, which as many"
+        return min((size - 1, f"{left} components fit"), super().limit(data))
 
     def blocks(self, data: Data) -> list[tuple[np.ndarray, np.ndarray]]:
         """(rows, columns) of each block that is held out."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,13 @@ import numpy as np
 
 from jaxnmf import registry
 from jaxnmf._util import names
-from jaxnmf._util.checks import check_list
+from jaxnmf._util.checks import check_amount, check_count, check_list
 from jaxnmf.build import Objective, Start
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.run.stop import Stop
 from jaxnmf.selection.ard import Relevance
-from jaxnmf.selection.base import Data, Method, RankSelection
+from jaxnmf.selection.base import Data, Method, RankSelection, listed
 from jaxnmf.selection.bi_cross_validation import BiCrossValidation
 from jaxnmf.selection.consensus import Consensus
 from jaxnmf.selection.cross_validation import CrossValidation
@@ -26,6 +28,8 @@ from jaxnmf.sweeps.lanes import Batching
 from jaxnmf.sweeps.result import SweepResult
 from jaxnmf.sweeps.settings import as_seeds
 from jaxnmf.sweeps.sweep import run_sweep
+
+ENOUGH = 0.5  # of the runs of a rank, for its measures to count
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
@@ -84,26 +88,31 @@ def select_rank(
         over its parts.
       solver: as for `factorize`; by default "hals" for the Frobenius loss and "mu" for
         others. "ard" has its own.
-      max_iter, tol: as for `factorize`; by default the method's own, 500 and 1e-5, or
-        10000 and 0 for "ard", whose components fade slowly.
+      max_iter, tol: as for `factorize`. By default a run stops as its criterion needs:
+        when its objective changes by less than 0.1% of itself over ten iterations, and
+        after 2000; for "ard", whose components fade slowly, after 10000.
       folder: where finished lanes are kept, so that an interrupted call resumes.
       options: the method's own, such as ``samples="columns"`` or ``share=0.2``.
       Everything else: as for `jaxnmf.sweep`.
 
     Returns:
-      A `RankSelection`: ``rank``, ``table``, ``factors()``, and what
-      `jaxnmf.plots.selection` draws.
+      A `RankSelection`: ``rank``, ``reason``, ``table``, ``factors()``, and what
+      `jaxnmf.plots.selection` draws. The rank is None where the method cannot tell: too
+      few samples, runs that stopped early, or a measure that hardly differs between
+      ranks; ``reason`` and a warning say why. Ranks that reach the number of rows or
+      columns, with which every V is fitted exactly, are left out of the choice.
 
     Raises:
       ValueError: for an unknown method or option, ranks or seeds that the method cannot
-        use, and all that `sweep` refuses.
+        use, a V of zeros, ranks of which none can be judged, and all that `sweep`
+        refuses.
       KeyboardInterrupt: after Ctrl-C, for a selection needs every lane.
 
     Example:
       >>> import numpy as np, jaxnmf
       >>> rng = np.random.default_rng(0)
       >>> V = rng.gamma(0.5, size=(40, 3)) @ rng.gamma(0.5, size=(3, 30))
-      >>> V = V + 0.05 * rng.random(V.shape)
+      >>> V = V * rng.uniform(0.9, 1.1, V.shape)
       >>> found = jaxnmf.select_rank(V, [2, 3, 4, 5], method="cross_validation")
       >>> found.rank
       3
@@ -118,11 +127,14 @@ def select_rank(
     if solver is not None or solver_options is not None:
         name = _default_solver(objective) if solver is None else solver
         solver = registry.make_solver(name, solver_options)
-    stop = Stop.of(
-        chooser.max_iter if max_iter is None else max_iter,
-        chooser.tol if tol is None else tol,
-    )
-    return run_selection(
+    stop = chooser.stop
+    if max_iter is not None:
+        check_count("max_iter", max_iter)
+        stop = dataclasses.replace(stop, max_iter=max_iter)
+    if tol is not None:
+        check_amount("tol", tol)
+        stop = dataclasses.replace(stop, tol=tol, settle=0.0)
+    found = run_selection(
         V,
         check_list("ranks", ranks, 1),
         as_seeds(seeds),
@@ -138,6 +150,11 @@ def select_rank(
         progress=progress,
         batching=batching,
     )
+    if found.rank is None:
+        warnings.warn(f"no p is chosen: {found.reason}", stacklevel=2)
+    elif "note" in found.table:
+        warnings.warn(f"p = {found.rank} is chosen: {found.reason}", stacklevel=2)
+    return found
 
 
 def run_selection(
@@ -171,11 +188,18 @@ def run_selection(
         raise ValueError(f"V has shape {tuple(V.shape)}; it must be a matrix (m, n)")
     data = Data(V=V, mask=mask, shape=(V.shape[0], V.shape[1]), loss=objective.loss)
     method.check(data, ranks, seeds)
+    if data.known.largest(signed=True) == 0:
+        raise ValueError("V is zero throughout: there is no p to choose")
+    most, why = method.limit(data)
+    beyond = [rank for rank in ranks if rank > most]
+    if len(beyond) == len(ranks):
+        raise ValueError(f"ranks: {listed(ranks)} cannot be judged: {why}")
+    ranks = [rank for rank in ranks if rank <= most]
     common: dict[str, Any] = {
         "solver": solver or registry.make_solver(_default_solver(objective)),
         "objective": objective,
         "start": start,
-        "stop": stop or Stop.of(method.max_iter, method.tol),
+        "stop": stop or method.stop,
         "dtype": dtype,
         **given,
     }
@@ -189,11 +213,19 @@ def run_selection(
     found = method.run(sweep, data, ranks, seeds)
     measured = method.measures(data, ranks, found)
     table = method.complete_table(as_table(measured))
+    evidence = {rank: one.evidence for rank, one in measured.items()}
+    table["settled"] = settled_share(method, found, list(measured))
+    left_out = f"{listed(beyond)} cannot be judged, for {why}" if beyond else ""
+    doubt = undecided(method, table, evidence, left_out, alone=len(ranks) == 1)
+    if beyond:
+        table = table.reindex([*table.index, *beyond])
+        table["note"] = np.where(table.index > most, "cannot be judged", "")
     return RankSelection(
         method=method,
-        rank=method.choose(table),
+        rank=None if doubt else method.choose(table),
+        reason=doubt or "; ".join(filter(None, (method.rule, left_out))),
         table=table,
-        evidence={rank: one.evidence for rank, one in measured.items()},
+        evidence=evidence,
         sweep=found,
         data=data,
         dtype=np.dtype(dtype).name,
@@ -208,6 +240,41 @@ def make_method(name: str, options: Mapping[str, Any]) -> Method:
 
 def _default_solver(objective: Objective) -> str:
     return "hals" if objective.loss.quadratic else "mu"
+
+
+def settled_share(method: Method, found: SweepResult, ranks: Sequence[int]) -> Any:
+    """The share of the runs of each rank that had settled; of all runs, for a rank
+    that none began with."""
+    pairs = zip(found.lanes, found.runs, strict=True)
+    settled = [(lane.rank, method.settled(run)) for lane, run in pairs]
+
+    def share(rank: int) -> float:
+        own = [one for other, one in settled if other == rank]
+        return float(np.mean(own or [one for _, one in settled]))
+
+    return [share(rank) for rank in ranks]
+
+
+def undecided(
+    method: Method,
+    table: Any,
+    evidence: Mapping[int, Mapping[str, Any]],
+    left_out: str,
+    *,
+    alone: bool,
+) -> str:
+    """Why no rank of the table can be chosen, empty where one can."""
+    early = list(table.index[table["settled"] < ENOUGH])
+    if alone and method.solver is None:
+        return f"too few samples: {left_out}" if left_out else ""
+    if early:
+        return (
+            f"runs stopped early, or fit V exactly: at {listed(early)} the objective "
+            "of most still changed by over 1% in ten iterations; raise max_iter, or "
+            "lower tol"
+        )
+    doubt = method.doubt(table, evidence)
+    return "; ".join(filter(None, (doubt, left_out))) if doubt else ""
 
 
 def as_table(measured: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,7 +39,8 @@ class Consensus(Method):
 
     The choice is the largest p whose cophenetic correlation is within ``slack`` of the
     highest, before it falls. (Brunet et al. choose where it begins to fall; with
-    ``slack`` 0 only the highest is taken.)
+    ``slack`` 0 only the highest is taken.) None is chosen where it does not fall,
+    or the clusters have two samples or fewer on average.
 
     Args:
       samples: whether samples are "rows" or "columns" of V.
@@ -58,6 +59,7 @@ class Consensus(Method):
     name: ClassVar[str] = "consensus"
     rule: ClassVar[str] = "the largest p before the cophenetic correlation falls"
     least_seeds: ClassVar[int] = 2
+    least: ClassVar[float] = 1e-4  # components are no others at a better fit
     samples: str = "rows"
     slack: float = 0.005
     u1: float = 0.1
@@ -101,6 +103,15 @@ class Consensus(Method):
     def choose(self, table: Any) -> int:
         rho = table["cophenetic"]
         return int(max(rho.index[rho >= rho.max() - self.slack]))
+
+    def doubt(self, table: Any, evidence: Mapping[int, Mapping[str, Any]]) -> str:
+        rho, rank = table["cophenetic"], self.choose(table)
+        size = evidence[rank]["labels"].shape[1]
+        if size <= 2 * rank:
+            return f"too few samples: {rank} clusters of {size} have two or fewer each"
+        if (rho >= rho.max() - self.slack).all():
+            return "the cophenetic correlation does not fall at any p"
+        return ""
 
 
 def consensus(labels: Int[np.ndarray, "r m"]) -> Float[np.ndarray, "m m"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -43,6 +43,14 @@ class HeldOut(Method):
             return int(best)
         limit = error[best] + table["error_se"][best]
         return int(min(error.index[error <= limit]))
+
+    def doubt(self, table: Any, evidence: Mapping[int, Mapping[str, Any]]) -> str:
+        best = int(table["error"].idxmin())
+        for rank in table.index:
+            more = evidence[rank]["errors"] - evidence[best]["errors"]
+            if more.mean() > spread(more.tolist()) / np.sqrt(len(more)):
+                return ""
+        return "no p predicts held-out entries worse than another by a standard error"
 
     def measured(self, errors: Sequence[float], fits: list[Fit]) -> Measured:
         row = {

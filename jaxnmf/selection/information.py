@@ -18,6 +18,8 @@ from jaxnmf.selection.base import (
 )
 from jaxnmf.sweeps.result import SweepResult
 
+FLAT = 2.0  # a difference of AIC or BIC that is "not worth more than a bare mention"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Information(Method):
@@ -36,7 +38,8 @@ class Information(Method):
     meaningless for counts that are rescaled or overdispersed. With strong noise BIC,
     whose penalty of a component is log N / 2 times that of AIC, takes too few.
 
-    The choice is the p of the smallest ``criterion``.
+    The choice is the p of the smallest ``criterion``; none where all are within 2 of
+    each other (1 for MDL; Kass & Raftery).
 
     Args:
       criterion: "bic" (as good as "mdl") or "aic".
@@ -44,11 +47,13 @@ class Information(Method):
     References: Akaike, "A new look at the statistical model identification", IEEE
     Trans. Automatic Control 19 (1974) [Akaike1974]; Schwarz, "Estimating the dimension
     of a model", Annals of Statistics 6 (1978) [Schwarz1978]; Rissanen, "Modeling by
-    shortest data description", Automatica 14 (1978) [Rissanen1978].
+    shortest data description", Automatica 14 (1978) [Rissanen1978]; Kass & Raftery,
+    "Bayes factors", J. American Statistical Association 90 (1995) [Kass1995].
     """
 
     name: ClassVar[str] = "information"
     rule: ClassVar[str] = "the smallest information criterion"
+    least: ClassVar[float] = 0.0  # without noise there is no likelihood
     criterion: str = "bic"
 
     def __post_init__(self) -> None:
@@ -60,11 +65,6 @@ class Information(Method):
             raise ValueError(
                 "method 'information' has a likelihood for 'frobenius' and "
                 f"'kullback-leibler', none for {data.loss!r}"
-            )
-        if max(ranks) > min(data.shape):
-            raise ValueError(
-                f"ranks: {max(ranks)} is above min(m, n) = {min(data.shape)}, where "
-                "method 'information' does not count parameters"
             )
 
     def measures(
@@ -98,3 +98,9 @@ class Information(Method):
 
     def choose(self, table: Any) -> int:
         return int(table[self.criterion].idxmin())
+
+    def doubt(self, table: Any, evidence: Any) -> str:
+        flat = FLAT / 2 if self.criterion == "mdl" else FLAT
+        if np.ptp(table[self.criterion]) < flat:
+            return f"{self.criterion.upper()} differs by less than {flat:g}"
+        return ""

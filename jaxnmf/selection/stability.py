@@ -46,9 +46,9 @@ class Stability(Method):
     V for each seed.
 
     The choice is the largest p with silhouette_mean ≥ ``mean`` and silhouette_min ≥
-    ``least``, since the objective falls with p; where there is none, the p of the
-    highest mean. (Islam et al., whose thresholds these are, go back to a smaller p as
-    long as the samples' errors are not significantly larger by a rank-sum test.)
+    ``least``, since the objective falls with p; none where no p has both. (Islam et
+    al., whose thresholds these are, go back to a smaller p as long as the samples'
+    errors are not significantly larger by a rank-sum test.)
 
     Args:
       samples: whether samples are "rows" or "columns" of V; the components' profiles
@@ -73,6 +73,7 @@ class Stability(Method):
     name: ClassVar[str] = "stability"
     rule: ClassVar[str] = "the largest p whose components are stable"
     least_seeds: ClassVar[int] = 2
+    least: ClassVar[float] = 1e-4  # components are no others at a better fit
     samples: str = "rows"
     resample: str = "gaussian"
     noise: float = 0.05
@@ -149,7 +150,18 @@ class Stability(Method):
         }
         return Measured(row, {"silhouettes": values, "profiles": members.mean(0)})
 
-    def choose(self, table: Any) -> int:
+    def _stable(self, table: Any) -> Any:
         mean, least = table["silhouette_mean"], table["silhouette_min"]
-        stable = table.index[(mean >= self.mean) & (least >= self.least)]
-        return int(max(stable)) if len(stable) else int(mean.idxmax())
+        return table.index[(mean >= self.mean) & (least >= self.least)]
+
+    def choose(self, table: Any) -> int:
+        return int(max(self._stable(table)))
+
+    def doubt(self, table: Any, evidence: Any) -> str:
+        if len(self._stable(table)):
+            return ""
+        best = int(table["silhouette_mean"].idxmax())
+        return (
+            f"no p has components with silhouettes of at least {self.mean:g} on "
+            f"average and {self.least:g} each; nearest is p = {best}"
+        )

@@ -218,7 +218,6 @@ def test_of_several_starts_on_a_seeds_data_the_best_counts():
         ([0.99, 0.95, 0.85, 0.6], [0.98, 0.9, 0.4, 0.3], 4),
         ([0.99, 0.95, 0.85, 0.6], [0.98, 0.9, 0.1, 0.3], 3),
         ([0.99, 0.7, 0.85, 0.6], [0.98, 0.9, 0.2, 0.3], 4),
-        ([0.5, 0.7, 0.6, 0.6], [0.2, 0.1, 0.3, 0.3], 3),  # none is stable
     ],
 )
 def test_stability_chooses_the_largest_stable_rank(mean, least, rank):
@@ -332,8 +331,14 @@ def test_a_held_out_block_is_predicted_as_owen_and_perry_do(selections):
         ({"method": "cross_validation", "share": 1.5}, "share=1.5 must be between"),
         ({"method": "cross_validation", "share": 1e-6}, "none to hold out"),
         ({"method": "cross_validation", "seeds": 3}, "fewer than the 5 parts"),
-        ({"method": "bi_cross_validation", "ranks": [13]}, "13 is above the 12"),
-        ({"method": "information", "ranks": [25]}, "25 is above min"),
+        (
+            {"method": "bi_cross_validation", "ranks": [13]},
+            "p = 13 cannot be judged: folds=2 leaves 12",
+        ),
+        (
+            {"method": "information", "ranks": [25]},
+            r"p = 25 cannot be judged: .*columns \(24\)",
+        ),
         (
             {"method": "information", "loss": "itakura-saito"},
             "no.* likelihood|none for",

@@ -227,6 +227,7 @@ class Selection(LaneJob):
             method=self.method.name,
             rule=found.method.rule,
             chosen=found.rank,
+            reason=found.reason,
             planted=self.dataset.rank if self.dataset.truth is not None else None,
             solver=own,
         )
@@ -239,7 +240,7 @@ def evidence(found: RankSelection) -> dict[int, dict[str, np.ndarray]]:
         rank: {name: np.asarray(array) for name, array in parts.items()}
         for rank, parts in found.evidence.items()
     }
-    if found.method.consensus:
+    if found.method.consensus and found.rank is not None:
         W, H = found.factors()
         arrays.setdefault(found.rank, {}).update(consensus_W=W, consensus_H=H)
     return arrays

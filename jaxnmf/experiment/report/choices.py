@@ -58,7 +58,7 @@ def choices_table(jobs: Sequence[StoredJob]) -> pd.DataFrame:
             "method": method,
             "model": configs.model_label(job.config),
             "noise": noise,
-            "chosen": int(job.manifest["chosen"]),
+            "chosen": job.manifest["chosen"],
             "planted": job.manifest.get("planted"),
             "job": job.key,
         }
@@ -68,15 +68,18 @@ def choices_table(jobs: Sequence[StoredJob]) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows)
     table["planted"] = table["planted"].astype(float)
+    if any(row["chosen"] is None for row in rows):
+        table["chosen"] = table["chosen"].astype(float)
     order = ["dataset", "loss", "solver", "method", "model", "planted", "job"]
     return table.sort_values(order, kind="stable", ignore_index=True)
 
 
-def sentence(row: Mapping[str, Any], rule: str = "") -> str:
+def sentence(row: Mapping[str, Any], reason: str = "") -> str:
     """``"p = 4 was chosen: …; planted: 4."``"""
-    text = f"p = {row['chosen']} was chosen"
-    if rule:
-        text += f": {rule}"
+    chosen = row["chosen"]
+    text = "No p was chosen" if np.isnan(chosen) else f"p = {chosen:.0f} was chosen"
+    if reason:
+        text += f": {reason}"
     if np.isfinite(row["planted"]):
         text += f"; planted: {row['planted']:.0f}"
     return f"{text}."
@@ -94,8 +97,12 @@ def summary(shown: Mapping[str, Any]) -> list[str]:
         return [f"The planted p was found in {found} of {len(known)} choices."]
     sentences = []
     for (dataset, loss), here in table.groupby(["dataset", "loss"], sort=True):
-        by = here.groupby("chosen")["method"].agg(lambda x: list(dict.fromkeys(x)))
-        ways = [f"p = {p} by {words.some(names)}" for p, names in by.items()]
+        by = here.groupby("chosen", dropna=False)["method"]
+        by = by.agg(lambda x: list(dict.fromkeys(x)))
+        ways = [
+            f"{'none' if np.isnan(p) else f'p = {p:.0f}'} by {words.some(names)}"
+            for p, names in by.items()
+        ]
         sentences.append(
             f"{dataset}, {words.loss_name(loss)} loss: {words.listed(ways)}."
         )
@@ -165,7 +172,7 @@ def _choice(
     )
     return {
         "title": title,
-        "sentence": sentence(row, str(job.manifest["rule"])),
+        "sentence": sentence(row, str(job.manifest["reason"])),
         "facts": _facts(job),
         "panels": [
             contents.files.figure(f"{stem} {i}", d) for i, d in enumerate(drawings)
@@ -200,7 +207,8 @@ def selection_of(job: StoredJob) -> RankSelection:
     name, options = configs.split_name(job.config["select"])
     return RankSelection(
         method=METHODS[name](**options),
-        rank=int(job.manifest["chosen"]),
+        rank=job.manifest["chosen"],
+        reason=job.manifest["reason"],
         table=job.choice(),
         evidence=job.evidence(),
     )
@@ -209,7 +217,9 @@ def selection_of(job: StoredJob) -> RankSelection:
 def _maps(contents: Contents, stem: str, found: RankSelection) -> dict[str, Any]:
     """The reordered consensus matrix of every rank, as pictures and as one figure."""
     rho = found.table["cophenetic"]
-    captions = {p: f"p = {p}, cophenetic {words.number(rho[p], 4)}" for p in rho.index}
+    captions = {
+        p: f"p = {p}, cophenetic {words.number(rho[p], 4)}" for p in found.evidence
+    }
     link = ""
     if contents.files.figures:
         link = contents.files.figure(

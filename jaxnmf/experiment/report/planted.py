@@ -62,8 +62,8 @@ def recovery(contents: Contents, table: pd.DataFrame) -> dict[str, Any]:
 
 def confusion_panel(table: pd.DataFrame) -> Drawing:
     """Counts of planted p against chosen p; those on the diagonal were found."""
-    known: Any = table.dropna(subset=["planted"])
-    counts: Any = pd.crosstab(known["planted"].astype(int), known["chosen"])
+    known: Any = table.dropna(subset=["planted", "chosen"])[["planted", "chosen"]]
+    counts: Any = pd.crosstab(*(known[name].astype(int) for name in known))
     low = int(min(counts.index.min(), counts.columns.min()))
     high = int(max(counts.index.max(), counts.columns.max()))
     every = range(low, high + 1)

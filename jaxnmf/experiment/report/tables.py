@@ -115,7 +115,9 @@ COLUMNS = {
     "p_value": Column("p", words.probability),
     "holm": Column("p, Holm", words.probability),
     # a choice of p
-    "chosen": Column("chosen"),
+    "chosen": Column("chosen", whole),
+    "settled": Column("settled", percent),
+    "note": Column("note", worded=True),
     "planted": Column("planted", whole),
     "cophenetic": Column("cophenetic"),
     "cophenetic_se": Column("cophenetic, s.e."),
