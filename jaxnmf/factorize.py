@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,13 +11,14 @@ import numpy as np
 
 from jaxnmf._util.checks import check_count
 from jaxnmf._util.progress import progress_bar
+from jaxnmf.auto import AUTO, chosen_solver
 from jaxnmf.build import Objective, Start, at_rank, draw_start, make_problem
 from jaxnmf.data.containers import names_of
+from jaxnmf.data.known import what_is_known
 from jaxnmf.init.random import key_seed
 from jaxnmf.objective.losses import Loss
-from jaxnmf.registry import make_solver
+from jaxnmf.padding import run_shared
 from jaxnmf.result import Result, to_result
-from jaxnmf.run.clock import timed
 from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import RECORD_EVERY, Stop
 
@@ -25,9 +27,9 @@ def factorize(
     V: Any,
     rank: int,
     *,
-    solver: Any = "hals",
+    solver: Any = AUTO,
     loss: str | Loss | Callable[..., Any] = "frobenius",
-    init: str | Sequence[Any] = "random",
+    init: str | Sequence[Any] = AUTO,
     seed: int | np.integer = 0,
     max_iter: int = 200,
     tol: float = 1e-4,
@@ -44,6 +46,7 @@ def factorize(
     record_every: int = RECORD_EVERY,
     kkt: bool = True,
     progress: bool | None = None,
+    pad: bool = True,
     solver_options: Mapping[str, Any] | None = None,
     loss_options: Mapping[str, Any] | None = None,
 ) -> Result:
@@ -58,10 +61,14 @@ def factorize(
         xarray or of a package that shares its arrays by DLPack, SciPy sparse (what is
         not stored is zero), or `jaxnmf.Observed` (what is not given is unknown).
       rank: p, the number of components.
-      solver: a name (`jaxnmf.solvers()`) or an instance.
+      solver: a name (`jaxnmf.solvers()`) or an instance; "auto", the one that was
+        fastest in studies of the loss, the kind of V, the constraints and p
+        (`jaxnmf.auto`).
       loss: a name (`jaxnmf.losses()`), an instance, or your own entrywise φ(v, x).
-      init: "random"; "nndsvd", "nndsvda", "nndsvdar", from the SVD; "spa", "snpa",
-        "xray", rows of V that span the others; or a pair (W, H).
+      init: "auto": with solver "auto" and the Frobenius loss "nndsvd" (where the seed
+        has no effect), if every entry is known and p ≤ min(m, n), else "random";
+        "random"; "nndsvd", "nndsvda", "nndsvdar", from the SVD; "spa", "snpa", "xray",
+        rows of V that span the others; or a pair (W, H).
       seed: of everything random, an integer ≥ 0.
       max_iter, tol, kkt_tol, target, time_budget: when to stop, whichever comes
         first: iterations; change of the objective over ten iterations relative to the
@@ -85,6 +92,8 @@ def factorize(
       kkt: whether to record the KKT residual (as costly as half an iteration).
       progress: show a bar; by default only for a run of over two seconds in a
         terminal.
+      pad: run a small problem padded to one of a few sizes, so that another V or rank
+        of about this size needs no compilation; the result is the same to rounding.
       solver_options, loss_options: options that go with a name.
 
     Returns:
@@ -102,7 +111,6 @@ def factorize(
       ((30, 4), (4, 20))
     """
     with precision(dtype) as dtype:
-        solver = make_solver(solver, solver_options)
         objective = Objective.of(
             loss,
             loss_options=loss_options,
@@ -114,20 +122,26 @@ def factorize(
         )
         start = Start.of(init, seed)
         stop = Stop.of(max_iter, tol, kkt_tol, target, time_budget)
-        problem = make_problem(V, solver, objective, dtype, mask)
         check_count("rank", rank)
         check_count("record_every", record_every)
+        known = what_is_known(V, mask)
+        given = solver, solver_options
+        solver, usual = chosen_solver(*given, objective, known, rank)
+        problem = make_problem(known, solver, objective, dtype)
+        if isinstance(init, str) and init == AUTO:
+            start = dataclasses.replace(start, init=usual)
         problem = at_rank(problem, objective, rank)
         factors = draw_start(problem, objective, start, rank)
         with progress_bar(max_iter, progress) as on_record:
-            run = timed(
+            run = run_shared(
                 problem,
                 solver,
                 factors,
                 jax.random.key(key_seed(start.seed)),
                 stop,
+                pad=pad,
                 record_every=record_every,
                 kkt=kkt,
                 on_record=on_record,
             )
-        return to_result(run, problem).named(names_of(V))
+        return to_result(run, problem, solver).named(names_of(V))

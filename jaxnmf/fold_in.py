@@ -20,12 +20,12 @@ from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.units import Units, unit_of
+from jaxnmf.padding import run_shared
 from jaxnmf.registry import make_solver
-from jaxnmf.run.clock import timed
 from jaxnmf.run.loop import Run
 from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import Stop
-from jaxnmf.solvers.base import Alternating
+from jaxnmf.solvers.base import Alternating, Supports
 from jaxnmf.types import Factors, Trace, pytree
 
 APART = 0.1  # measured: above it coordinate descent ends within 1e-5 of the solution
@@ -36,6 +36,10 @@ class RowsOnly:
     """An alternating solver that updates W alone."""
 
     inner: Alternating
+
+    @property
+    def supports(self) -> Supports:
+        return self.inner.supports
 
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> Any:
         del key
@@ -106,6 +110,7 @@ class Model:
         max_iter: int = 1000,
         tol: float = 1e-7,
         exact: bool = True,
+        pad: bool = True,
     ) -> tuple[Run, Problem]:
         """argmin over W of D(V | W H) + penalty(W), and the problem it solves.
 
@@ -118,6 +123,7 @@ class Model:
           max_iter, tol: when to stop.
           exact: end with a step of block principal pivoting where coordinate descent is
             slow: components that overlap, or data observed in part.
+          pad: run a small problem padded to one of a few sizes.
         """
         check_count("max_iter", max_iter)
         check_amount("tol", tol)
@@ -127,7 +133,7 @@ class Model:
             problem = self._problem(V, H, mask, dtype)
             units = problem.units.inverse
             own_H = H * units.of_factor(1, len(H))
-            run = _rows(problem, solver, _start(problem, own_H), stop)
+            run = _rows(problem, solver, _start(problem, own_H), stop, pad)
         pivots = solver.name == "hals" and self.project.name == "nonnegative"
         if exact and pivots and (not problem.fully_observed or overlap(H)):
             # In float32 the Gram matrix of such components has no digit to spare.
@@ -136,7 +142,7 @@ class Model:
                 own = units.of(Factors(*(np.asarray(X, double) for X in run.factors)))  # pyright: ignore
                 factors = Factors(*map(jnp.asarray, own))
                 once = Stop(max_iter=1, tol=0.0)
-                more = _rows(finer, make_solver("anls-bpp"), factors, once)
+                more = _rows(finer, make_solver("anls-bpp"), factors, once, pad)
             run = _continued(run, more, dtype)
         return run, problem
 
@@ -290,10 +296,12 @@ def _start(problem: Problem, H: Float[np.ndarray, "p n"]) -> Factors:
     return problem.start(Factors(Wt, jnp.asarray(H, dtype)))
 
 
-def _rows(problem: Problem, solver: Any, factors: Factors, stop: Stop) -> Run:
+def _rows(
+    problem: Problem, solver: Any, factors: Factors, stop: Stop, pad: bool
+) -> Run:
     """The run of W alone."""
     rows = RowsOnly(inner=solver)
-    return timed(problem, rows, factors, jax.random.key(0), stop)
+    return run_shared(problem, rows, factors, jax.random.key(0), stop, pad=pad)
 
 
 def _continued(run: Run, more: Run, dtype: Any) -> Run:

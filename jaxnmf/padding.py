@@ -18,8 +18,70 @@ import numpy as np
 from jaxnmf.data.operand import Operand
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.problem import Problem
+from jaxnmf.run.clock import timed
+from jaxnmf.run.loop import Run
+from jaxnmf.run.stop import Stop
 from jaxnmf.solvers.base import supports_padding
 from jaxnmf.types import Factors
+
+# A problem is small while the entries of V and of the factors times p are at most so
+# many: compiling then takes longer than some hundred iterations.
+SMALL = 2**20
+LEAST_RANK = 4
+
+
+def run_shared(
+    problem: Problem,
+    solver: Any,
+    factors: Factors,
+    key: jax.Array,
+    stop: Stop,
+    *,
+    pad: bool,
+    **given: Any,
+) -> Run:
+    """The run of `jaxnmf.run.clock.timed`, small problems padded to a few sizes that
+    share a compiled program, for solvers and losses that allow it.
+
+    Args:
+      pad: whether to pad at all.
+      Everything else: as for `timed`.
+    """
+    rank, shape = len(factors.H), problem.operand.shape
+    if not (pad and may_share(problem, solver, rank)):
+        return timed(problem, solver, factors, key, stop, **given)
+    stored = problem.operand.entries if problem.operand.by_entries else None
+    # Stored zeros that make room are in a row that only pads V, where X is 0.
+    m, n = next_size(shape[0] + (stored is not None)), next_size(shape[1])
+    if shape[0] == shape[1]:  # as a symmetric V has to be
+        n = m
+    larger = max(LEAST_RANK, 1 << (rank - 1).bit_length())
+    problem, factors = padded(problem, factors, solver, rank=larger, shape=(m, n))
+    if stored is not None:
+        operand: Any = problem.operand
+        operand = operand.with_room(next_size(stored))
+        problem = dataclasses.replace(problem, operand=operand)
+    run = timed(problem, solver, factors, key, stop, **given)
+    return run._replace(factors=unpadded(run.factors, rank, shape))
+
+
+def may_share(problem: Problem, solver: Any, rank: int) -> bool:
+    """Whether a problem is small and can be padded."""
+    operand = problem.operand
+    size = (operand.entries + sum(operand.shape)) * rank
+    return (
+        size <= SMALL
+        and problem.loss.beta is not None
+        and not getattr(operand, "sharded", False)
+        and supports_padding(solver)
+    )
+
+
+def next_size(n: int) -> int:
+    """The first size that is at least n of a series with eight sizes an octave, so at
+    most an eighth larger."""
+    step = 1 << max(0, n.bit_length() - 4)
+    return -(-n // step) * step
 
 
 def padded(
@@ -101,6 +163,8 @@ def _grown(x: Any, axes: tuple[tuple[int, int], ...]) -> np.ndarray:
 
 def _check_loss(loss: Loss, operand: Operand) -> None:
     """Refuse a loss that entries of equal v and x add to."""
+    if loss.beta is not None:
+        return
     name = type(loss).name or type(loss).__name__
     for v in (max(float(operand.floor), 0.0), 1.0):
         at = jnp.asarray(v, operand.dtype)
@@ -127,4 +191,5 @@ def _check_solver(solver: Any, problem: Problem) -> None:
 def unpadded(factors: Factors, rank: int, shape: tuple[int, int]) -> Factors:
     """Padded factors of a problem, without what pads them."""
     m, n = shape
-    return Factors(factors.Wt[:rank, :m], factors.H[:rank, :n])
+    Wt, H = map(np.asarray, factors)
+    return Factors(Wt[:rank, :m], H[:rank, :n])  # pyright: ignore

@@ -63,6 +63,7 @@ class Result:
       iterations: the number of iterations.
       status: why it stopped; ``status.message`` says it in words.
       trace: iteration, objective, kkt and seconds of every record.
+      solver: the name of the solver.
       seconds: time in the iterations; compile_seconds: time spent compiling.
       offsets: (rows, cols), or None without offsets.
       unobserved: (rows, cols) of which nothing was known. They have the mean factors
@@ -82,6 +83,7 @@ class Result:
     trace: Trace
     seconds: float
     compile_seconds: float
+    solver: str = ""
     offsets: Offsets | None = None
     unobserved: Unobserved = NOTHING
     model: Model | None = None
@@ -132,7 +134,7 @@ class Result:
             if part is not None:
                 arrays |= {f"{name}.{k}": x for k, x in part._asdict().items()}
         about = {name: getattr(self, name) for name in _NUMBERS}
-        about["status"] = str(self.status)
+        about |= {"status": str(self.status), "solver": self.solver}
         return saved.write(path, about, arrays, self.model)
 
     def predict(self, rows: Any, cols: Any) -> np.ndarray:
@@ -197,7 +199,13 @@ class Result:
         return np.argsort(-scores, kind="stable")[: min(k, left)]
 
     def fold_in(
-        self, V: Any, *, mask: Any = None, max_iter: int = 1000, tol: float = 1e-7
+        self,
+        V: Any,
+        *,
+        mask: Any = None,
+        max_iter: int = 1000,
+        tol: float = 1e-7,
+        pad: bool = True,
     ) -> Result:
         """The factorisation of new rows V with H fixed.
 
@@ -209,6 +217,7 @@ class Result:
           V: (r, n), as for `jaxnmf.factorize`.
           mask: what is known of V, as there.
           max_iter, tol: when to stop, as there.
+          pad: whether small problems share compiled programs, as there.
 
         Returns:
           A `Result` whose W (and row offsets) are those of the new rows, each row
@@ -228,9 +237,11 @@ class Result:
             rows, cols = self.offsets
             H = np.vstack([np.ones_like(cols), cols, H])
             Wt = np.vstack([rows, np.ones_like(rows), Wt])
-        run, problem = self.model.fit(V, H, mask=mask, max_iter=max_iter, tol=tol)
+        run, problem = self.model.fit(
+            V, H, mask=mask, max_iter=max_iter, tol=tol, pad=pad
+        )
         typical = Wt.mean(1) if len(Wt) == len(H) else None
-        found = to_result(run, problem, model=self.model, typical=typical)
+        found = to_result(run, problem, self.solver, model=self.model, typical=typical)
         return found.named(Names(names_of(V).rows, self.column_names))
 
     def transform(self, V: Any, *, mask: Any = None) -> np.ndarray:
@@ -315,6 +326,7 @@ def load(path: str | Path) -> Result:
             W=arrays["W"],
             H=arrays["H"],
             status=Status(about["status"]),
+            solver=about.get("solver", ""),
             model=model,
             **{name: about[name] for name in _NUMBERS},
             **{name: arrays[name] for name in _NAMES if name in arrays},
@@ -325,6 +337,7 @@ def load(path: str | Path) -> Result:
 def to_result(
     run: Run,
     problem: Problem,
+    solver: Any,
     model: Model | None = None,
     typical: Float[np.ndarray, " p"] | None = None,
 ) -> Result:
@@ -333,6 +346,7 @@ def to_result(
     Args:
       run: the run.
       problem: the problem it solved.
+      solver: what it was solved by.
       model: for a run of new rows, the model they were fitted with.
       typical: the row of W where nothing is known; the mean of the others by default.
     """
@@ -368,6 +382,7 @@ def to_result(
         trace=trace,
         seconds=float(trace.seconds[-1]),
         compile_seconds=run.compile_seconds,
+        solver=solver if isinstance(solver, str) else solver.name,
         offsets=offsets,
         unobserved=unobserved,
         model=model,

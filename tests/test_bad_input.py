@@ -136,14 +136,21 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "loss a number": ({"loss": 2}, ["loss=2", "frobenius", "φ(v, x)"]),
     "loss a class": ({"loss": dict}, ["loss=", "frobenius", "φ(v, x)"]),
     "solver option": (
-        {"solver_options": {"iner": 1}},
+        {"solver": "hals", "solver_options": {"iner": 1}},
         ["'hals'", "'iner'", "'inner'?", "options: inner"],
     ),
     "solver option's type": (
-        {"solver_options": {"inner": 1.5}},
+        {"solver": "hals", "solver_options": {"inner": 1.5}},
         ["'hals'", "inner=1.5", "int"],
     ),
-    "solver options no mapping": ({"solver_options": 3}, ["solver_options=3"]),
+    "solver options no mapping": (
+        {"solver": "hals", "solver_options": 3},
+        ["solver_options=3"],
+    ),
+    "solver options without a name": (
+        {"solver_options": {"inner": 1}},
+        ["solver_options={'inner': 1}", "solver='auto' has none"],
+    ),
     "loss option": (
         {"loss": "beta", "solver": "mu", "loss_options": {"bata": 1.5}},
         ["'beta'", "'bata'", "'beta'?"],
@@ -163,7 +170,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     # --- combinations
     "KL by hals": (
-        {"loss": "kl"},
+        {"solver": "hals", "loss": "kl"},
         ["'hals'", "'kullback-leibler'", "solvers that do: ", "mu", "pgd"],
     ),
     "own loss by mu": (
@@ -209,7 +216,7 @@ def main() -> None:
         begun.append("compiled")
         raise RuntimeError("was compiled")
 
-    module.timed, clock.compiled = timed, compiled
+    module.run_shared, clock.compiled = timed, compiled
     told = {}
     for name, (changes, _) in {"good": ({}, []), **CASES}.items():
         begun.clear()

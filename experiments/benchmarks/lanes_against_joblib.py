@@ -69,7 +69,7 @@ def ours(V: np.ndarray, kind: str) -> tuple[float, float, np.ndarray, Any]:
         V, list(RANKS), SEEDS, max_iter=ITERATIONS, tol=0.0, record_every=50,
         kkt=False, **SOLVERS[kind],
     )  # fmt: skip
-    losses = np.array(found.table["loss"]).reshape(-1, SEEDS)
+    losses = np.array(found.table["objective"]).reshape(-1, SEEDS)
     return found.seconds, found.compile_seconds, losses, found
 
 

@@ -19,9 +19,8 @@ from jaxnmf._util.names import check_free, lookup
 from jaxnmf.build import UnsupportedError, check_problem
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import build, options, solvers
-from jaxnmf.run.clock import clocked, in_units, record_kkt_of_ends
-from jaxnmf.run.loop import Run, measure, measure_with_kkt
-from jaxnmf.run.programs import compiled
+from jaxnmf.run.clock import Look, clocked, record_kkt_of_ends
+from jaxnmf.run.loop import Run
 from jaxnmf.run.stop import RECORD_EVERY, Measure, Stop
 from jaxnmf.solvers.base import ANY, Supports
 from jaxnmf.types import Factors
@@ -167,7 +166,7 @@ def timed(
     check_problem(problem, baseline)
     units, problem = problem.units, problem.plain
     kept = factors = jax.tree.map(jnp.asarray, factors)
-    program, _ = compiled(measure_with_kkt if kkt else measure, problem, factors)
+    look = Look(problem, factors, units, kkt=kkt)
     V, dtype = problem.operand.to_host(), problem.operand.dtype
     if isinstance(V, np.ndarray):
         V = np.ascontiguousarray(V)
@@ -183,7 +182,7 @@ def timed(
         copies = (np.array(X, dtype, order="C") for X in (np.transpose(W), H))
         pairs = zip(copies, factors, strict=True)
         new = Factors(*(jax.device_put(X, old.sharding) for X, old in pairs))
-        now = in_units(units, program(problem, new))
+        now = look(new)
         if np.isfinite(now.objective):
             kept = new
         return now

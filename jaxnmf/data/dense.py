@@ -97,9 +97,10 @@ class Dense:
         width = width[::-1] if self.transposed else width
 
         def grown(x: jax.Array, value: Any) -> jax.Array:
-            return jnp.pad(x, width, constant_values=value)
+            # On the host: jax.numpy would compile a program for each shape.
+            return jnp.asarray(np.pad(np.asarray(x), width, constant_values=value))
 
-        array = grown(self.array, jnp.maximum(self.floor, 0))
+        array = grown(self.array, max(float(self.floor), 0.0))
         weights = None if self.weights is None else grown(self.weights, 0)
         new_r, new_c = array.shape
         block = new_r if self.block >= r else max(1, self.block * c // new_c)

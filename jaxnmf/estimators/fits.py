@@ -29,6 +29,8 @@ from jaxnmf.run.plain import coordinate_descent, multiplicative_updates
 from jaxnmf.run.programs import precision
 from jaxnmf.types import Factors, Status
 
+PLAIN = ("cd", "mu")  # scikit-learn's two
+
 
 class Fit(NamedTuple):
     """A factorisation, as every solver gives it.
@@ -117,6 +119,7 @@ def by_factorize(
         toward=objective.toward,
         dtype=X.dtype.name,
         progress=bool(estimator.verbose) or estimator.progress,
+        pad=estimator.pad,
     )
     if found.status == Status.MAX_ITER and estimator.tol > 0:
         warn_of_max_iter(estimator.max_iter)
@@ -126,29 +129,36 @@ def by_factorize(
 
 
 def rows(
-    result: Result | None, X: Any, H: Any, objective: Objective, signed: Any, mask: Any
+    estimator: Any,
+    result: Result | None,
+    X: Any,
+    H: Any,
+    objective: Objective,
+    solver: Any,
 ) -> Result:
     """W of the rows of X for a known H.
 
     Args:
+      estimator: the parameters.
       result: of the fit before, if there was one: new rows have its model.
       X: the data.
       H: (p, n).
       objective: what is minimised, where there was no fit.
-      signed: which of V, W and H may have negative entries, then.
-      mask: what is known of X.
+      solver: of jaxnmf's own, then.
     """
+    given: Any = {"mask": estimator.mask, "pad": estimator.pad}
     if result is not None and result.model is not None:
         model = dataclasses.replace(result.model, dtype=X.dtype.name)
-        found = dataclasses.replace(result, H=H, model=model).fold_in(X, mask=mask)
+        found = dataclasses.replace(result, H=H, model=model).fold_in(X, **given)
     elif objective.toward != "zero":
         raise NotFittedError(
             f"toward={objective.toward!r} needs the mean of the data that were fitted; "
             "call fit first"
         )
     else:
+        signed = solver.supports.signed
         model = Model.of_objective(objective, signed, X.dtype.name)
-        found = to_result(*model.fit(X, H, mask=mask), model)
+        found = to_result(*model.fit(X, H, **given), solver, model)
     if found.status == Status.MAX_ITER:
         _warn(f"NMF.transform: {found.status.message}, and the loss still falls")
     return found

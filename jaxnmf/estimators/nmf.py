@@ -16,12 +16,13 @@ from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from jaxnmf import auto
 from jaxnmf.build import Objective
 from jaxnmf.data.containers import names_of
 from jaxnmf.data.known import is_sparse
-from jaxnmf.estimators.choice import PLAIN, chosen_solver, chosen_start
 from jaxnmf.estimators.data import checked_data
 from jaxnmf.estimators.fits import (
+    PLAIN,
     Fit,
     by_factorize,
     by_plain,
@@ -93,6 +94,7 @@ class NMF(decomposition.NMF):
       solver_options, loss_options: options that go with a name of jaxnmf's own.
       progress: show a bar, for solvers of jaxnmf's own; None shows one in a terminal
         for a run of over two seconds.
+      pad: whether small problems share compiled programs, as in `jaxnmf.factorize`.
 
     Attributes:
       components_: H (p, n).
@@ -130,6 +132,7 @@ class NMF(decomposition.NMF):
         "solver_options": [Mapping, None],
         "loss_options": [Mapping, None],
         "progress": ["boolean", None],
+        "pad": ["boolean"],
     }
 
     def __init__(
@@ -153,6 +156,7 @@ class NMF(decomposition.NMF):
         solver_options: Mapping[str, Any] | None = None,
         loss_options: Mapping[str, Any] | None = None,
         progress: bool | None = False,
+        pad: bool = True,
     ) -> None:
         super().__init__(
             n_components=n_components,  # pyright: ignore
@@ -174,6 +178,7 @@ class NMF(decomposition.NMF):
         self.solver_options = solver_options
         self.loss_options = loss_options
         self.progress = progress
+        self.pad = pad
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit_transform(
@@ -305,7 +310,8 @@ class NMF(decomposition.NMF):
         if solver in PLAIN:
             return by_plain(self, X, objective, solver, start, both=True)
         seed, solver = self._seed(), self._made(solver)
-        found = self.result_ = by_factorize(self, X, objective, solver, start, seed)
+        given = auto.AUTO if self.solver == "auto" else solver
+        found = self.result_ = by_factorize(self, X, objective, given, start, seed)
         if self.solver == "auto" and objective.loss.quadratic and self.mask is None:
             return self._rows(X, found.H)._replace(iterations=found.iterations)
         return self._fit(X, found.W.copy(), found.H, found.iterations, solver)
@@ -322,7 +328,7 @@ class NMF(decomposition.NMF):
             start = W, H.astype(X.dtype, copy=False)
             return by_plain(self, X, objective, solver, start, both=False)
         solver, result = self._made(solver), getattr(self, "result_", None)
-        found = rows(result, X, H, objective, solver.supports.signed, self.mask)
+        found = rows(self, result, X, H, objective, solver)
         return self._fit(X, found.W, H.astype(X.dtype), found.iterations, solver)
 
     def _start(self, X: Any, W: Any, H: Any, objective: Objective, plain: bool) -> Any:
@@ -350,25 +356,36 @@ class NMF(decomposition.NMF):
                 f"init = '{self.init}' can only be used when n_components <= "
                 "min(n_samples, n_features)"
             )
-        usual = low and self.mask is None and not self._signed
-        return self.init or chosen_start(objective, self.solver, usual)
+        if self.init is not None:
+            return self.init
+        if self.solver == "auto":
+            return auto.AUTO
+        return "nndsvda" if low and self.mask is None and not self._signed else "random"
 
     def _fit(self, X: Any, W: Any, H: Any, iterations: int, solver: Any) -> Fit:
         error = partial(reconstruction_error, X, W, H, self._loss(), solver, self.mask)
         return Fit(W, H, iterations, error)
 
     def _chosen(self, X: Any, objective: Objective) -> Any:
-        """The solver, by its name where there is a choice."""
+        """The solver, one of jaxnmf's own made where it is "auto"."""
         if self.solver != "auto":
             return self.solver
         kind = "sparse" if is_sparse(X) else "dense"
-        return chosen_solver(objective, kind if self.mask is None else "observed")
+        if kind == "sparse" and objective.loss.beta not in (1, 2):
+            return "mu"  # scikit-learn's alone forms W H block by block
+        rank: Any = self._n_components
+        row = auto.chosen(
+            objective,
+            kind if self.mask is None else "observed",
+            X.shape[1] if rank == "auto" else rank,
+        )
+        return make_solver(row.solver, row.options)
 
     def _made(self, solver: Any) -> Any:
         """A solver of jaxnmf's own."""
-        return make_solver(
-            solver, None if self.solver == "auto" else self.solver_options
-        )
+        if not isinstance(solver, str):
+            return make_solver(solver)
+        return make_solver(solver, self.solver_options)
 
     @property
     def _signed(self) -> bool:

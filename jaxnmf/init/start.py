@@ -15,6 +15,7 @@ from jaxnmf.init.rows import SEPARABLE, row_factors
 from jaxnmf.init.svd import svd_factors
 from jaxnmf.types import Factors
 
+AUTO = "auto"
 INITS = ("random", "nndsvd", "nndsvda", "nndsvdar", *SEPARABLE)
 
 
@@ -64,10 +65,10 @@ def initial_factors(
 def check_init(init: Any) -> None:
     """Raise a ValueError unless init is the name of a start or a pair."""
     if isinstance(init, str):
-        if init not in INITS:
+        if init not in (AUTO, *INITS):
             raise ValueError(
-                f"init={init!r} is not known{suggestion(init, INITS)}; it must be one "
-                f"of {', '.join(INITS)}, or a pair (W, H)"
+                f"init={init!r} is not known{suggestion(init, INITS)}; it must be "
+                f"{AUTO}, one of {', '.join(INITS)}, or a pair (W, H)"
             )
     elif not hasattr(init, "__len__"):
         raise ValueError(

@@ -159,24 +159,30 @@ class Problem:
         What float32 rounds of an entry of X is 1e-7 of it. For a sparse V all sums are
         in double, since those of the zeros cancel.
         """
-        dtype = self.operand.dtype
-        if dtype == np.float64 or self.loss.beta is None:
-            return self.value(factors)
-        if self._zeros_apart:
-            with jax.enable_x64(True):
-                value = self.value(factors).astype(dtype)
-        else:
-            value = self.value(factors)
-        return _finer(self, factors, value)
+        value = self.usual_value(factors)
+        return _finer(self, factors, value) if self.may_lose_digits else value
 
-    def _in_double(self, factors: Factors) -> jax.Array:
+    def usual_value(self, factors: Factors) -> jax.Array:
+        """`objective` where the fit is not so good."""
+        if not (self.may_lose_digits and self._zeros_apart):
+            return self.value(factors)
+        with jax.enable_x64(True):
+            return self.value(factors).astype(self.operand.dtype)
+
+    @property
+    def may_lose_digits(self) -> bool:
+        """Whether the precision of V can be too low for the objective of a good fit."""
+        return self.operand.dtype != np.float64 and self.loss.beta is not None
+
+    def value_in_double(self, factors: Factors) -> jax.Array:
+        """`value` in double precision, rounded to that of V."""
         with jax.enable_x64(True):
             own = (factors, self.penalties)
             wide, penalties = jax.tree.map(lambda x: x.astype(np.float64), own)
             problem = dataclasses.replace(self, penalties=penalties)
             return problem.value(wide).astype(self.operand.dtype)
 
-    def _is_close(self, value: jax.Array) -> jax.Array:
+    def is_close(self, value: jax.Array) -> jax.Array:
         """Whether the divergence is that of so good a fit that float32 loses it: twice
         the divergence is about the squared relative error times Σ v^β."""
         known, beta = self.operand.moments, self.loss.beta
@@ -336,8 +342,8 @@ class Problem:
 @jax.custom_batching.custom_vmap
 def _finer(problem: Problem, factors: Factors, value: jax.Array) -> jax.Array:
     """The value, summed again in double precision where it has few digits."""
-    double = lambda: problem._in_double(factors)  # noqa: E731
-    return jax.lax.cond(problem._is_close(value), double, lambda: value)
+    double = lambda: problem.value_in_double(factors)  # noqa: E731
+    return jax.lax.cond(problem.is_close(value), double, lambda: value)
 
 
 @jax.custom_batching.custom_vmap

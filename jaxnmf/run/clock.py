@@ -14,7 +14,7 @@ import numpy as np
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.units import Units
 from jaxnmf.run.checkpoint import Checkpoint, from_arrays, to_arrays
-from jaxnmf.run.loop import Run, advance, measure, measure_with_kkt
+from jaxnmf.run.loop import Run, advance
 from jaxnmf.run.programs import as_leaves, compiled, program_hash
 from jaxnmf.run.stop import RECORD_EVERY, Measure, Stop, initial_status, verdict
 from jaxnmf.types import Factors, Status, Trace
@@ -55,10 +55,10 @@ def timed(
     factors = jax.tree.map(jnp.asarray, factors)
     begin, compiling = compiled(_begin, problem, solver, factors, key)
     state = begin(problem, solver, factors, key)
-    look, seconds = compiled(measure_with_kkt if kkt else measure, problem, factors)
+    look = Look(problem, factors, units, kkt=kkt)
     steps = np.int32(record_every)
     go, more = compiled(advance, problem, solver, factors, state, steps)
-    compiling += seconds + more
+    compiling += more
     if more > 0:
         # The first call of a program pays for buffers and threads: one iteration whose
         # result is discarded.
@@ -70,7 +70,7 @@ def timed(
 
     run = clocked(
         iterate,
-        lambda factors: in_units(units, look(problem, factors)),
+        look,
         factors,
         state,
         stop,
@@ -81,10 +81,57 @@ def timed(
     )
     if not kkt:
         compiling += record_kkt_of_ends(run.trace, problem, factors, run.factors)
-    factors = units.of(run.factors)
     return run._replace(
-        factors=factors, compile_seconds=compiling, program=program_hash(go)
+        factors=units.of(run.factors),
+        compile_seconds=compiling + look.compile_seconds,
+        program=program_hash(go),
     )
+
+
+class Look:
+    """Measures factors of a problem: the objective, in the user's units, and the KKT
+    residual.
+
+    The objective in double precision is a program of its own, compiled for the first
+    fit that needs it. `jaxnmf.run.loop`, which runs within one program, has both there.
+
+    Args:
+      problem, factors: what is measured; of the factors their shapes alone count.
+      units: of the problem.
+      kkt: whether to compute the KKT residual.
+    """
+
+    def __init__(
+        self, problem: Problem, factors: Factors, units: Units, *, kkt: bool
+    ) -> None:
+        self.problem, self.units = problem, units
+        function = _measured_with_kkt if kkt else _measured
+        self.program, self.compile_seconds = compiled(function, problem, factors)
+
+    def __call__(self, factors: Factors) -> Measure:
+        """The measure as NumPy scalars, the objective in float64."""
+        value, kkt, close = self.program(self.problem, factors)
+        if close:
+            double, seconds = compiled(_in_double, self.problem, factors)
+            self.compile_seconds += seconds
+            value = double(self.problem, factors)
+        objective = np.float64(value) * self.units.objective
+        return Measure(objective, np.asarray(kkt))  # pyright: ignore
+
+
+def _measured(problem: Problem, factors: Factors) -> tuple[Any, Any, Any]:
+    value = problem.usual_value(factors)
+    close = problem.may_lose_digits and problem.is_close(value)
+    return value, jnp.full((), jnp.nan, problem.operand.dtype), close
+
+
+def _measured_with_kkt(problem: Problem, factors: Factors) -> tuple[Any, Any, Any]:
+    value, _, close = _measured(problem, factors)
+    return value, problem.kkt(factors), close
+
+
+def _in_double(problem: Problem, factors: Factors) -> Any:
+    return problem.value_in_double(factors)
 
 
 def record_kkt_of_ends(
@@ -94,9 +141,9 @@ def record_kkt_of_ends(
     run whose records have none; returns the seconds of compiling."""
     compiling = 0.0
     for row, factors in ((0, first), (-1, last)):
-        look, seconds = compiled(measure_with_kkt, problem, factors)
-        trace.kkt[row] = look(problem, factors).kkt
-        compiling += seconds
+        look = Look(problem, factors, Units(), kkt=True)
+        trace.kkt[row] = look(factors).kkt
+        compiling += look.compile_seconds
     return compiling
 
 
@@ -105,8 +152,8 @@ def divergence(problem: Problem, factors: Factors) -> float:
     units."""
     nothing = Problem.of(problem.operand, problem.loss).penalties
     plain = dataclasses.replace(problem.plain, penalties=nothing)
-    look, _ = compiled(measure, plain, factors)
-    return float(in_units(problem.units, look(plain, factors)).objective)
+    look = Look(plain, factors, problem.units, kkt=False)
+    return float(look(factors).objective)
 
 
 def clocked(
@@ -171,12 +218,6 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> dict[str, np.ndarray]:
     """The arrays of a trace, by name."""
     columns = (np.array(column) for column in zip(*rows, strict=True))
     return dict(zip(Trace._fields, columns, strict=True))
-
-
-def in_units(units: Units, now: Measure) -> Measure:
-    """The measure as NumPy scalars, the objective in float64 and the user's units."""
-    objective = np.float64(now.objective) * units.objective
-    return Measure(objective, np.asarray(now.kkt))  # pyright: ignore
 
 
 def _begin(problem: Problem, solver: Any, factors: Factors, key: jax.Array) -> Any:

@@ -16,6 +16,7 @@ from jaxnmf._util.checks import check_amount, check_count, check_list
 from jaxnmf.build import Objective, Start
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
+from jaxnmf.init.start import AUTO
 from jaxnmf.run.stop import Stop
 from jaxnmf.selection.ard import Relevance
 from jaxnmf.selection.base import Data, Method, RankSelection, listed
@@ -27,7 +28,7 @@ from jaxnmf.selection.stability import Stability
 from jaxnmf.sweeps.lanes import Batching
 from jaxnmf.sweeps.result import SweepResult
 from jaxnmf.sweeps.settings import as_seeds
-from jaxnmf.sweeps.sweep import run_sweep
+from jaxnmf.sweeps.sweep import run_sweep, solver_of_lanes
 
 ENOUGH = 0.5  # of the runs of a rank, for its measures to count
 
@@ -50,7 +51,7 @@ def select_rank(
     *,
     method: str = "consensus",
     seeds: Any = 20,
-    solver: Any = None,
+    solver: Any = AUTO,
     loss: Any = "frobenius",
     init: str = "random",
     max_iter: int | None = None,
@@ -86,8 +87,7 @@ def select_rank(
       method: one of these names.
       seeds: runs a rank, as a list of seeds, or how many. Cross-validation spreads them
         over its parts.
-      solver: as for `factorize`; by default "hals" for the Frobenius loss and "mu" for
-        others. "ard" has its own.
+      solver: as for `jaxnmf.sweep`; "ard" has its own.
       max_iter, tol: as for `factorize`. By default a run stops as its criterion needs:
         when its objective changes by less than 0.1% of itself over ten iterations, and
         after 2000; for "ard", whose components fade slowly, after 10000.
@@ -119,14 +119,18 @@ def select_rank(
     """
     chooser = make_method(method, options)
     objective = Objective.of(loss, loss_options=loss_options, l1=l1, l2=l2)
-    if chooser.solver is not None and not (solver is None and solver_options is None):
+    if chooser.solver is not None and not (solver == AUTO and solver_options is None):
         raise ValueError(
             f"solver={solver!r}: method {method!r} has its own, {chooser.solver!r}; "
             "its options are the method's"
         )
-    if solver is not None or solver_options is not None:
-        name = _default_solver(objective) if solver is None else solver
-        solver = registry.make_solver(name, solver_options)
+    ranks = check_list("ranks", ranks, 1)
+    own = chooser.solver is not None
+    solver = (
+        None
+        if own
+        else solver_of_lanes(solver, solver_options, objective, V, mask, max(ranks))
+    )
     stop = chooser.stop
     if max_iter is not None:
         check_count("max_iter", max_iter)
@@ -136,7 +140,7 @@ def select_rank(
         stop = dataclasses.replace(stop, tol=tol, settle=0.0)
     found = run_selection(
         V,
-        check_list("ranks", ranks, 1),
+        ranks,
         as_seeds(seeds),
         method=chooser,
         solver=solver,
@@ -176,7 +180,7 @@ def run_selection(
     Args:
       ranks, seeds: distinct integers.
       method: how p is chosen.
-      solver: an instance, or None for the method's own or the loss's default.
+      solver: an instance, or None for the method's own.
       objective, start, stop: the specification that all runs share, but for the seed
         of the start; ``stop`` None is the method's own rule.
       Everything else: as for `jaxnmf.sweep`.
@@ -196,7 +200,7 @@ def run_selection(
         raise ValueError(f"ranks: {listed(ranks)} cannot be judged: {why}")
     ranks = [rank for rank in ranks if rank <= most]
     common: dict[str, Any] = {
-        "solver": solver or registry.make_solver(_default_solver(objective)),
+        "solver": solver,
         "objective": objective,
         "start": start,
         "stop": stop or method.stop,
@@ -236,10 +240,6 @@ def make_method(name: str, options: Mapping[str, Any]) -> Method:
     """A method from its name and options, checked by name and type."""
     cls = names.lookup("method", name, METHODS)
     return registry.build("method", name, cls, options)
-
-
-def _default_solver(objective: Objective) -> str:
-    return "hals" if objective.loss.quadratic else "mu"
 
 
 def settled_share(method: Method, found: SweepResult, ranks: Sequence[int]) -> Any:

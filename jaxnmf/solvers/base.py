@@ -74,8 +74,10 @@ def operands_of(solver: Any) -> frozenset[str]:
 
 
 def supports_padding(solver: Any) -> bool:
-    """Whether a solver allows a padded V: a wrapper as the solver inside does."""
-    return solver.supports.padded and _inner(solver).padded
+    """Whether a solver allows a padded V: a wrapper as the solver inside does; none
+    that draws batches of rows, which are others where V is padded."""
+    batches = bool(getattr(solver, "batch", 0))
+    return solver.supports.padded and _inner(solver).padded and not batches
 
 
 def _inner(solver: Any) -> Supports:

@@ -141,11 +141,6 @@ class Optax:
         return State(raw, self._optimiser().init(raw), scale, unit, key)
 
     def check(self, problem: Problem) -> None:
-        if self.batch and problem.operand.padded:
-            raise ValueError(
-                f"solver 'optax': batch={self.batch} draws rows at random, which are "
-                "others where V is padded; use batch=0"
-            )
         if self.batch and problem.operand.kind == "sparse":
             raise ValueError(
                 f"solver 'optax': batch={self.batch} draws rows of a dense V, or known "

@@ -47,6 +47,17 @@ class DataPerSeed:
     data: Sequence[Any]
     masks: Sequence[Any] | None = None
 
+    @property
+    def pairs(self) -> list[tuple[Any, Any]]:
+        """(V, mask) of each."""
+        masks = [None] * len(self.data) if self.masks is None else self.masks
+        if not len(self.data) or len(masks) != len(self.data):
+            raise ValueError(
+                f"DataPerSeed: {len(masks)} masks and {len(self.data)} data; give at "
+                "least one, and a mask for each"
+            )
+        return list(zip(self.data, masks, strict=True))
+
     def problems(
         self, solver: Any, objective: Objective, dtype: Any
     ) -> tuple[Problem, ...]:
@@ -55,19 +66,11 @@ class DataPerSeed:
         Raises:
           ValueError: where there are none, or they differ in shape or kind.
         """
-        masks = [None] * len(self.data) if self.masks is None else self.masks
-        if not len(self.data) or len(masks) != len(self.data):
-            raise ValueError(
-                f"DataPerSeed: {len(masks)} masks and {len(self.data)} data; give at "
-                "least one, and a mask for each"
-            )
+        pairs = self.pairs
         signed = bool(solver.supports.signed)
         # The same two objects share one problem, and so one operand. All have the same
         # units.
-        known = {
-            (id(V), id(mask)): what_is_known(V, mask)
-            for V, mask in zip(self.data, masks, strict=True)
-        }
+        known = {(id(V), id(mask)): what_is_known(V, mask) for V, mask in pairs}
         most = max(one.largest(signed) for one in known.values())
         made = {
             key: make_problem(one, solver, objective, dtype, largest=most)
@@ -78,9 +81,7 @@ class DataPerSeed:
             raise ValueError(
                 f"DataPerSeed: the data differ in shape, kind or known entries: {kinds}"
             )
-        return tuple(
-            made[id(V), id(mask)] for V, mask in zip(self.data, masks, strict=True)
-        )
+        return tuple(made[id(V), id(mask)] for V, mask in pairs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -103,7 +103,7 @@ class SweepResult:
         if run is None:
             raise ValueError(f"lane {lane} is unfinished: {self.lanes[lane]}")
         problem = self.builder.problem(self.lanes[lane])
-        return to_result(run, problem).named(self.names)
+        return to_result(run, problem, self.builder.solver).named(self.names)
 
     def best(self, rank: int | None = None) -> Result:
         """The result of the lowest objective, its own penalties included.

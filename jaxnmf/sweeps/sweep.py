@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from jaxnmf import registry
 from jaxnmf._util.checks import check_amount, check_count, check_list
 from jaxnmf._util.describe import described
 from jaxnmf._util.progress import progress_bar
 from jaxnmf._version import __version__
+from jaxnmf.auto import chosen_solver
 from jaxnmf.build import Objective, Start
 from jaxnmf.data.containers import Names, names_of
+from jaxnmf.data.known import what_is_known
+from jaxnmf.init.start import AUTO
+from jaxnmf.registry import make_solver
 from jaxnmf.run.loop import Run
 from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import RECORD_EVERY, Stop
@@ -35,10 +38,10 @@ def sweep(
     ranks: Any,
     seeds: Any,
     *,
-    solver: Any = "hals",
+    solver: Any = AUTO,
     loss: Any = "frobenius",
     settings: Mapping[str, Any] | None = None,
-    init: Any = "random",
+    init: Any = AUTO,
     max_iter: int = 200,
     tol: float = 1e-4,
     kkt_tol: float = 0.0,
@@ -101,24 +104,26 @@ def sweep(
     """
     ranks = check_list("ranks", ranks, 1)
     seeds = as_seeds(seeds)
-    solver = registry.make_solver(solver, solver_options)
     if not isinstance(init, str):
         raise ValueError("init must be a name; a sweep draws a start for every rank")
+    objective = Objective.of(
+        loss,
+        loss_options=loss_options,
+        l1=l1,
+        l2=l2,
+        toward=toward,
+        constraints=constraints,
+        offsets=offsets,
+    )
+    solver = solver_of_lanes(solver, solver_options, objective, V, mask, max(ranks))
     return run_sweep(
         V,
         ranks,
         seeds,
         solver=solver,
-        objective=Objective.of(
-            loss,
-            loss_options=loss_options,
-            l1=l1,
-            l2=l2,
-            toward=toward,
-            constraints=constraints,
-            offsets=offsets,
-        ),
-        start=Start.of(init),
+        objective=objective,
+        # A start from the SVD is the same for every seed.
+        start=Start.of("random" if init == AUTO else init),
         stop=Stop.of(max_iter, tol, kkt_tol, target),
         settings=make_settings(solver, settings),
         mask=mask,
@@ -130,6 +135,22 @@ def sweep(
         progress=progress,
         batching=batching,
     )
+
+
+def solver_of_lanes(
+    solver: Any,
+    options: Mapping[str, Any] | None,
+    objective: Objective,
+    V: Any,
+    mask: Any,
+    rank: int,
+) -> Any:
+    """An instance of the solver, for "auto" that of lanes."""
+    if solver != AUTO:
+        return make_solver(solver, options)
+    pair = V.pairs[0] if isinstance(V, DataPerSeed) else (V, mask)
+    known = what_is_known(*pair)
+    return chosen_solver(solver, options, objective, known, rank, lanes=True)[0]
 
 
 def run_sweep(

@@ -231,6 +231,7 @@ def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case):
     }
     V = cases.for_solver(case.solver, cases.data())
     common: dict[str, Any] = {"loss": case.make_loss(), "tol": 0.0, "kkt": False}
+    common |= {"init": "random", "pad": False}
     jaxnmf.factorize(V, RANK, solver=counted(), max_iter=3, **common)
     assert len(calls) == 1
     jaxnmf.factorize(V, RANK, solver=counted(), max_iter=5, seed=1, **common)

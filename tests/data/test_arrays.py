@@ -18,7 +18,8 @@ HIDDEN = RNG.random((M, N)) < 0.3
 
 
 def factorize(V: Any, **given: Any) -> jaxnmf.Result:
-    return jaxnmf.factorize(V, P, max_iter=20, **given)
+    given = {"solver": "hals", "init": "random", "max_iter": 20, **given}
+    return jaxnmf.factorize(V, P, **given)
 
 
 def assert_same(found: jaxnmf.Result, expected: jaxnmf.Result) -> None:

@@ -206,7 +206,13 @@ def test_every_spelling_and_storage_has_the_same_result(monkeypatch):
             data, mask = SPELLINGS[spelling]()
             # With as many sweeps in each storage, whatever a product costs.
             found.append(
-                factorize(data, mask=mask, max_iter=30, solver_options={"inner": 1})
+                factorize(
+                    data,
+                    mask=mask,
+                    max_iter=30,
+                    solver="hals",
+                    solver_options={"inner": 1},
+                )
             )
     for other in found[1:]:
         assert_same(other, found[0])
@@ -231,7 +237,12 @@ def test_weights_count_in_the_loss(storage):
 
 
 def test_a_mask_of_ones_is_no_mask():
-    settings: dict[str, Any] = {"max_iter": 30, "solver_options": {"inner": 1}}
+    settings: dict[str, Any] = {
+        "max_iter": 30,
+        "solver": "hals",
+        "init": "random",
+        "solver_options": {"inner": 1},
+    }
     assert_same(factorize(mask=EVERY, **settings), factorize(**settings), rtol=1e-7)
 
 

@@ -60,13 +60,6 @@ def h5ad(tmp_path):
     return tmp_path / "a.h5ad"
 
 
-# anndata's own, of some versions: which format will be the next, and its use of pandas.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Writing zarr v2"),
-    pytest.mark.filterwarnings("ignore:The 'future.infer_string' option"),
-]
-
-
 def zarr_anndata(tmp_path):
     as_anndata(V).write_zarr(tmp_path / "a.zarr")
     return tmp_path / "a.zarr"

@@ -415,7 +415,7 @@ def test_the_floor_is_below_what_bounds_on_the_factors_allow(loss):
     """Where bounds keep W H far below V, the objective is that of W H."""
     rng = np.random.default_rng(0)
     V = rng.gamma(1.0, size=(9, 7)) * 1e8
-    W, H = rng.random((9, 2)) * 1e-3, rng.random((2, 7)) * 1e-3
+    W, H = rng.random((9, 2)) * 0.1, rng.random((2, 7)) * 0.1
     kl = loss == "kullback-leibler"
     found = jaxnmf.factorize(
         V, 2, solver="pgd", loss=loss, constraints="box", init=(W, H), max_iter=1

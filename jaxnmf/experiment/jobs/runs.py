@@ -154,7 +154,7 @@ class Runs:
                 checkpoint=unfinished.checkpoint(case.name),
                 **timing,
             )
-        result = to_result(run, problem)
+        result = to_result(run, problem, given.solver)
         row, trace = self._recorded(case, part, run, result)
         return StoredRun(row, trace, (result.W, result.H), result.offsets)
 

@@ -17,7 +17,13 @@ from jaxnmf.selection.base import Data
 from jaxnmf.selection.bi_cross_validation import BiCrossValidation
 from jaxnmf.selection.consensus import Consensus
 
-SMALL = ["dataset=synthetic", "dataset.m=30", "dataset.n=20", "dataset.rank=3"]
+SMALL = [
+    "dataset=synthetic",
+    "dataset.m=30",
+    "dataset.n=20",
+    "dataset.rank=3",
+    "dataset.noise=gaussian",
+]
 QUICK = [*SMALL, "stop.max_iter=60", "ranks=[2,3,4]", "seeds=[0,1,2]"]
 STEPS = {"step_size": [0.01, 1.0], "l2": [0.0, 0.1]}
 
@@ -33,7 +39,7 @@ def words_of(capsys):
 
 @pytest.fixture(scope="module")
 def V():
-    return datasets.load("synthetic", m=30, n=20, rank=3).V
+    return datasets.load("synthetic", m=30, n=20, rank=3, noise="gaussian").V
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,126 @@
+"""The solver and the start where a user leaves them open: "auto".
+
+One table says which, with the study behind each row; nothing else chooses. It is
+measured by `experiments/benchmarks/auto_against_best.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxnmf._util.platform import on_cpu
+from jaxnmf.build import Objective, UnsupportedError
+from jaxnmf.data.known import Known, is_sparse
+from jaxnmf.data.observed import Observed
+from jaxnmf.init.start import AUTO
+from jaxnmf.registry import make_solver
+from jaxnmf.solvers.base import constraints_of, operands_of
+
+EVERY = ("dense", "sparse", "observed")
+
+
+class Row(NamedTuple):
+    """A choice and where it holds.
+
+    Attributes:
+      losses: "quadratic", "kl", "beta" or "any", as of a solver's ``supports``.
+      kinds: of V.
+      solver, options: the choice.
+      init: the start for it.
+      study: where it was measured.
+      most_rank: up to which p.
+      lanes: whether it suits lanes and accelerators too, where a loop over components
+        or their pairs is slow.
+    """
+
+    losses: str
+    kinds: tuple[str, ...]
+    solver: str
+    options: Mapping[str, Any]
+    init: str
+    study: str
+    most_rank: float = np.inf
+    lanes: bool = True
+
+
+# The first row that fits is taken.
+TABLE = (
+    Row("quadratic", ("observed",), "hals", {}, "random", "benchmarks: observed_ccd",
+        most_rank=32),
+    Row("quadratic", ("observed",), "ccd", {}, "random", "benchmarks: observed_ccd"),
+    Row("quadratic", EVERY, "extrapolated", {}, "nndsvd", "frobenius_shootout"),
+    Row("quadratic", EVERY, "nenmf", {}, "random", "benchmarks: auto_against_best"),
+    Row("kl", ("dense",), "kl-newton", {}, "random", "kl_shootout", most_rank=16,
+        lanes=False),
+    Row("kl", ("sparse",), "mu-extrapolated", {"joint": True}, "random",
+        "benchmarks: sparse_against_sklearn kl"),
+    Row("beta", EVERY, "mu-extrapolated", {}, "random", "kl_shootout"),
+    Row("kl", ("dense",), "kl-admm", {}, "random", "benchmarks: auto_against_best"),
+    Row("any", EVERY, "pgd-lin", {}, "random", "kl_shootout"),
+)  # fmt: skip
+
+
+def chosen(objective: Objective, kind: str, rank: int, *, lanes: bool = False) -> Row:
+    """The row for an objective, a kind of data and p; for one run, or for lanes.
+
+    Raises:
+      UnsupportedError: no row fits.
+    """
+    for row in TABLE:
+        solver = make_solver(row.solver, row.options)
+        if (
+            kind in row.kinds
+            and rank <= row.most_rank
+            and (row.lanes or (not lanes and on_cpu()))
+            and solver.supports._replace(losses=row.losses).includes(objective.loss)
+            and solver.supports.includes(objective.loss)
+            and kind in operands_of(solver)
+            and {one.name for one in objective.constraints} <= constraints_of(solver)
+        ):
+            return row
+    names = " and ".join(dict.fromkeys(one.name for one in objective.constraints))
+    raise UnsupportedError(
+        f"solver='auto': no solver supports the loss {objective.loss.name!r} on {kind} "
+        f"data with the constraint {names!r}"
+    )
+
+
+def chosen_solver(
+    solver: Any,
+    options: Mapping[str, Any] | None,
+    objective: Objective,
+    known: Known,
+    rank: int,
+    *,
+    lanes: bool = False,
+) -> tuple[Any, str]:
+    """An instance of the solver, the table's for "auto", and the start for it.
+
+    The start of the table is for a V without unknown entries, p ≤ min(m, n) and no
+    constraint besides the sign; elsewhere, and for a named solver, it is "random".
+
+    Raises:
+      ValueError: options beside "auto", or what `make_solver` refuses.
+    """
+    if not (isinstance(solver, str) and solver == AUTO):
+        return make_solver(solver, options), "random"
+    if options:
+        raise ValueError(
+            f"solver_options={options!r} go with the name of a solver; "
+            "solver='auto' has none"
+        )
+    kind = kind_of(known)
+    row = chosen(objective, kind, rank, lanes=lanes)
+    free = all(one.name == "nonnegative" for one in objective.constraints)
+    usual = free and kind != "observed" and rank <= min(known.V.shape)
+    return make_solver(row.solver, row.options), row.init if usual else "random"
+
+
+def kind_of(known: Known) -> str:
+    """ "dense", "sparse" or "observed", as the operand will be."""
+    if known.weights is not None or isinstance(known.V, Observed):
+        return "observed"
+    return "sparse" if is_sparse(known.V) else "dense"
