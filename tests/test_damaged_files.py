@@ -145,6 +145,7 @@ def factors(folder: Path) -> list[bytes]:
 
 
 @pytest.mark.parametrize("damage", ["cut", "npy", "other arrays", "other files"])
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["r2-s0.npz", "r2-s1.checkpoint"])
 def test_a_job_in_progress_runs_again_what_it_cannot_read(
     study, begun, tmp_path, name, damage
@@ -157,6 +158,7 @@ def test_a_job_in_progress_runs_again_what_it_cannot_read(
     assert factors(folder) == factors(study)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "list", "null"])
 def test_a_job_in_progress_without_its_manifest_is_begun_again(
     study, begun, tmp_path, damage, capsys

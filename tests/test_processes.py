@@ -63,6 +63,7 @@ def through_joblib(x: Any) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:no p is chosen")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 def test_every_result_travels(name):
     made = MADE[name]()

@@ -4,8 +4,9 @@ All tests of one case run before those of the next, since they share compiled pr
 so ordered, they are in one worker when the suite is shared out over processes, and none
 is compiled twice.
 
-The cases with a solver's first loss are fast tests, those with its other losses slow
-ones.
+The fast tests hold a few solvers of different kinds to the contract, each with its
+first loss. All tests hold every solver to it with each of its losses, as does
+`pytest tests/contract -k NAME` a single one.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from typing import Any
 import cases
 import pytest
 
+FAST = {"extrapolated", "hals", "kl-newton", "msom", "mu", "pgd"}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = [i for i, item in enumerate(items) if _case(item) is not None]
     ordered = sorted((items[i] for i in places), key=lambda item: str(_case(item)))
     for i, item in zip(places, ordered, strict=True):
         items[i] = item
-        if _case(item) not in cases.FIRST_CASES:
+        case = _case(item)
+        if case not in cases.FIRST_CASES or case.solver not in FAST:
             item.add_marker(pytest.mark.slow)
 
 

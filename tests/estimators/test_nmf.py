@@ -57,6 +57,7 @@ def alphas(l1: Any, l2: Any, shape: tuple[int, int] = (M, N)) -> dict[str, Any]:
 # Its checks ignore the warnings that they provoke, but for those of a skipped check.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.slow
 @parametrize_with_checks([jaxnmf.NMF(), jaxnmf.NMF(2, mask="nan")])
 def test_scikit_learns_checks(estimator, check):
     check(estimator)

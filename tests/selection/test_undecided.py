@@ -90,6 +90,7 @@ def test_one_rank_is_no_choice_and_is_taken():
 @pytest.mark.parametrize(
     "given", [{"max_iter": 10}, {"tol": 0.1}], ids=["max_iter", "tol"]
 )
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["consensus", "information", "cross_validation"])
 def test_runs_that_stopped_early_say_nothing_of_p(method, given):
     found, said = select(V, [2, 3, 4, 5], method, **given)

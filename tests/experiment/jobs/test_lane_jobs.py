@@ -191,6 +191,7 @@ def test_lanes_are_kept_where_the_choice_fails(tmp_path, monkeypatch, capsys):
     assert list(tmp_path.glob("jobs/.*~runs/lanes/lanes-*.npz"))
 
 
+@pytest.mark.slow
 def test_lanes_are_reproduced_up_to_rounding(chosen, swept, capsys):
     for folder in (chosen, swept):
         assert main(["reproduce", str(folder)]) == 0
