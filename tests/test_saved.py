@@ -30,6 +30,7 @@ def result(request):
     return jaxnmf.factorize(V, 3, max_iter=20, **given)
 
 
+@pytest.mark.slow
 def test_what_was_saved_is_loaded(result, tmp_path):
     path = result.save(tmp_path / "a.result")
     assert path == tmp_path / "a.result.npz"

@@ -58,7 +58,7 @@ CASES = (
     Case("cbcl_faces", 49, "kl"),
     Case("newsgroups20_w1000", 20, "kl"),
     Case("breast21_mutations", 5, "kl", ("simplex", "nonnegative")),
-    Case("samson", 3, "itakura-saito"),
+    Case("samson", 3, "beta"),
 )
 
 

@@ -113,6 +113,7 @@ def test_every_solver_reports_that_of_its_factors(case):
     assert found.objective == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("noise", "error"), [(0.0, 0.0), (1e-4, 1.05e-4), (1e-3, 1.05e-3)]
 )

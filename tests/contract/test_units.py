@@ -70,6 +70,7 @@ def kinds(V: np.ndarray, kind: str) -> tuple[Any, dict[str, Any]]:
     return V, {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", SCALES)
 @pytest.mark.parametrize("loss", BETAS)
 @pytest.mark.parametrize(

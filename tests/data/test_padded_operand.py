@@ -11,6 +11,8 @@ from jaxnmf.data.convert import as_operand
 from jaxnmf.data.operand import true_shape
 from jaxnmf.run.programs import precision
 
+pytestmark = pytest.mark.slow
+
 M, N, RANK = 9, 7, 3
 RNG = np.random.default_rng(3)
 V = RNG.gamma(1.0, size=(M, N)) + 0.1

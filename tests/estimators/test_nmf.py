@@ -66,6 +66,7 @@ def test_scikit_learns_checks(estimator, check):
 # --- A shell over factorize -----------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -137,6 +138,7 @@ def test_random_states_are_seeds():
 # --- Against scikit-learn's NMF -------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [({}, {}), (KL, THEIR_KL), ({"solver": "auto", "init": None}, {})],
@@ -238,6 +240,7 @@ def test_penalties_are_scikit_learns():
 # --- New rows, and back ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{}, KL, {"alpha_W": 0.02}, {"solver": "semi"}, {"mask": "nan"}, {"solver": "cd"}],
@@ -329,6 +332,7 @@ def test_clones_have_every_setting_and_no_fit():
 # --- Kinds of data --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, KL])
 @pytest.mark.parametrize("form", [sp.csr_array, sp.csc_matrix, sp.coo_array])
 def test_sparse_is_fitted_as_dense_is(form, settings):

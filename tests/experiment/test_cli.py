@@ -252,6 +252,7 @@ def test_a_path_that_exists_is_taken_as_it_is(name, tmp_path, monkeypatch):
     assert config["dataset"]["path"] == name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["größe, (1) [b].csv", "a${b}.csv"])
 def test_a_study_of_a_path_of_any_name(name, tmp_path):
     path = tmp_path / name

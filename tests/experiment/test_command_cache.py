@@ -12,6 +12,8 @@ from jaxnmf.experiment import command_cache, study
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.store import stored
 
+pytestmark = pytest.mark.slow
+
 
 class Composed(Exception):
     """Hydra was asked."""

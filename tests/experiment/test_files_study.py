@@ -8,6 +8,8 @@ import pytest
 from jaxnmf.experiment.cli import main
 from jaxnmf.experiment.store import stored
 
+pytestmark = pytest.mark.slow
+
 ROWS = "7,NA,5,3\n1,2,3,4\n4,3,9,1\n5,1,2,2\n2,8,8,6\n"
 QUICK = ["solver=hals", "ranks=[1]", "seeds=[0]", "stop.max_iter=20"]
 

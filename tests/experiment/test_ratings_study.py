@@ -17,6 +17,8 @@ from jaxnmf.experiment.report import recommended
 from jaxnmf.experiment.store import stored
 from jaxnmf.experiment.store.layout import PREDICTION_COLUMNS
 
+pytestmark = pytest.mark.slow
+
 M, N = 40, 30
 BASE = ["dataset=films", "seeds=[0,1]", "stop.max_iter=20", "solver=hals"]
 PULLED = ["l2=[2,1]", "toward=mean"]

@@ -89,6 +89,8 @@ SCRIPT = """
 import sys
 from jaxnmf.experiment.store import unfinished
 from jaxnmf.experiment.cli import main
+
+pytestmark = pytest.mark.slow
 unfinished.CHECKPOINT_SECONDS = 0.0
 sys.exit(main(sys.argv[1:]))
 """

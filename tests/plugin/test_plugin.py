@@ -61,6 +61,7 @@ def test_it_is_not_listed_where_it_is_not_installed(tmp_path):
     assert PLUGIN not in listed
 
 
+@pytest.mark.slow
 def test_it_runs_from_the_command_line(plugin_site, tmp_path):
     done = command_line(
         "run",

@@ -32,6 +32,7 @@ def pair(**settings: Any) -> tuple[jaxnmf.NMF, decomposition.NMF]:
     return jaxnmf.NMF(**settings), decomposition.NMF(**settings)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Maximum number of iterations")
 @pytest.mark.parametrize(
     ("settings", "data"),

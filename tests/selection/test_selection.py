@@ -52,6 +52,7 @@ def test_every_method_is_tested():
     assert set(GIVEN) == set(METHODS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", GIVEN)
 def test_a_planted_rank_is_found(selections, method):
     found = selections[method]

@@ -34,6 +34,7 @@ def select(data: Any, ranks: Any, method: str = "consensus", **given: Any) -> An
 # --- Too few samples ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("samples", "judged"), [(3, [2]), (4, [2, 3])])
 def test_ranks_that_reach_the_number_of_samples_are_left_out(samples, judged):
     data = np.random.default_rng(samples).poisson(3, (samples, 96))
@@ -101,6 +102,7 @@ def test_runs_that_stopped_early_say_nothing_of_p(method, given):
     assert said == [f"no p is chosen: {found.reason}"]
 
 
+@pytest.mark.slow
 def test_runs_go_on_until_the_criterion_is_more_than_their_stop():
     """With little noise a change of 1e-5 of the first objective is the whole fit."""
     noise = np.random.default_rng(0).standard_normal(X.shape)

@@ -17,6 +17,8 @@ from jaxnmf.selection.base import Data
 from jaxnmf.selection.bi_cross_validation import BiCrossValidation
 from jaxnmf.selection.consensus import Consensus
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
     "dataset=synthetic",
     "dataset.m=30",

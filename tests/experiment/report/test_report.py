@@ -533,6 +533,7 @@ def test_kkt_residuals_are_drawn_where_they_were_recorded(tmp_path):
     assert page.count('aria-label="KKT residual against seconds at rank 4"') == 1
 
 
+@pytest.mark.slow
 def test_the_page_is_the_same_in_every_build(study):
     first = build_report(study, load_dataset=digits).read_bytes()
     assert build_report(study, load_dataset=digits).read_bytes() == first
