@@ -110,7 +110,10 @@ def main(budget: float = 2.0, part: str = "") -> None:
             )  # fmt: skip
             curves[name] = np.sqrt(found.trace.objective), found.trace.seconds
         best = min(float(np.nanmin(errors)) for errors, _ in curves.values())
-        reached = {name: times(*curve, best) for name, curve in curves.items()}
+        reached = {
+            name: times(errors, seconds, best)
+            for name, (errors, seconds) in curves.items()
+        }
         print(f"{case.name}: {own}")
         for i, distance in enumerate(WITHIN):
             order = sorted(reached, key=lambda name: reached[name][i])
@@ -121,4 +124,5 @@ def main(budget: float = 2.0, part: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(*(float(x) for x in sys.argv[1:2]), *sys.argv[2:3])
+    seconds, *part = sys.argv[1:] or ["2.0"]
+    main(float(seconds), *part[:1])
