@@ -58,14 +58,15 @@ def test_other_shapes_and_ranks_need_no_compilation(form):
 
 
 def test_sparse_data_of_other_counts_too():
-    given: dict[str, Any] = {"max_iter": 20, "dtype": "float64"}
+    # hals counts its repeats by the entries that V has.
+    given: dict[str, Any] = {"max_iter": 20, "dtype": "float64", "solver": "hals"}
     data, fewer = THIN[:39], THIN[:38]
     assert padding.next_size(data.nnz) == padding.next_size(fewer.nnz) > fewer.nnz
     jaxnmf.factorize(data, 3, **given)
     found = jaxnmf.factorize(fewer, 4, **given)
     assert found.compile_seconds == 0
     alone = jaxnmf.factorize(fewer, 4, pad=False, **given)
-    assert found.objective == pytest.approx(alone.objective, rel=1e-9)
+    np.testing.assert_allclose(found.W, alone.W, atol=1e-9 * alone.W.max())
 
 
 def test_new_rows_of_any_number_share_programs():

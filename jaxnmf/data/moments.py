@@ -30,6 +30,7 @@ class Moments:
       least: of the positive ones among these, infinite where there is none.
       largest: of the known |v|.
       known: how many entries are known.
+      stored: how many are stored, without those that only pad V.
       rows, columns: m and n.
     """
 
@@ -40,6 +41,7 @@ class Moments:
     least: Any
     largest: Any
     known: Any
+    stored: Any
     rows: Any
     columns: Any
 
@@ -77,6 +79,7 @@ class Moments:
             "least": smallest if smallest > 0 else least,
             "largest": largest,
             "known": m * n if weights is None else known,
+            "stored": data.size,
             "rows": m,
             "columns": n,
         }
@@ -95,6 +98,7 @@ class Moments:
             total=self.total * share,
             squares=self.squares * share,
             known=self.known * share,
+            stored=self.stored * share,
             rows=rows,
         )
 

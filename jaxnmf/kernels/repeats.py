@@ -67,6 +67,5 @@ def _sizes(operand: Any) -> tuple[Any, Any]:
     """(columns, entries a column) of V without what pads it."""
     if not operand.padded:
         return operand.shape[1], operand.entries / operand.shape[1]
-    rows, columns = true_shape(operand)
-    dense = operand.entries == operand.shape[0] * operand.shape[1]
-    return columns, rows if dense else operand.entries / columns
+    columns = true_shape(operand)[1]
+    return columns, operand.moments.stored / columns
