@@ -40,8 +40,8 @@ def non_negative_factorization(
       W, H: the start (m, p) and (p, n), for init="custom"; with update_H=False H is
         held, and W not used.
       update_H: whether H is fitted too.
-      n_components, init, solver, beta_loss, tol, max_iter, alpha_W, alpha_H, l1_ratio,
-        random_state, verbose, shuffle, others: the parameters of `NMF`.
+      n_components, init, solver, beta_loss, tol, max_iter: as for `jaxnmf.NMF`.
+      alpha_W, alpha_H, l1_ratio, random_state, verbose, shuffle, others: as there.
 
     Returns:
       W (m, p), H (p, n) and the number of iterations.

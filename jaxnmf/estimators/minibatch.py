@@ -46,9 +46,10 @@ class MiniBatchNMF(decomposition.MiniBatchNMF):
     float32, in float64 for all else; sparse X is not made dense.
 
     Args:
-      n_components, init, beta_loss, tol, max_iter, alpha_W, alpha_H, l1_ratio,
-        random_state, verbose: as for `jaxnmf.NMF` with solver "mu"; max_iter counts
-        passes over X, tol bounds the relative change of H in one step.
+      n_components, init, beta_loss: as for `jaxnmf.NMF` with solver "mu".
+      alpha_W, alpha_H, l1_ratio, random_state, verbose: as there.
+      tol, max_iter: when to stop: tol bounds the relative change of H in one step,
+        max_iter counts passes over X.
       batch_size: rows in each batch.
       max_no_improvement: steps without an improvement of the smoothed cost after which
         it stops; None for no such rule.
@@ -58,9 +59,13 @@ class MiniBatchNMF(decomposition.MiniBatchNMF):
         `transform` (``max_iter`` by default).
 
     Attributes:
-      components_, n_components_, reconstruction_err_, n_iter_, n_features_in_,
-        feature_names_in_: as for `jaxnmf.NMF`.
+      components_: H (p, n).
+      n_components_: p.
+      reconstruction_err_: √(2 D(X | WH)) without penalties.
+      n_iter_: the number of passes over X.
       n_steps_: the number of batches.
+      n_features_in_: n.
+      feature_names_in_: the names of the columns of X, where it has some.
 
     Raises:
       ValueError: by ``fit``, for anything that does not fit.
