@@ -71,7 +71,7 @@ def assert_same_run(case: Case, stop: Stop = STOP, **options: Any) -> None:
     for name in ("iteration", "objective", "kkt"):
         x, y = (getattr(run.trace, name) for run in (found, expected))
         # Newton steps square what rounding has left of the KKT residual.
-        atol = 1e-8 * y[0] if name == "kkt" else 1e-10
+        atol = 1e-6 * y[0] if name == "kkt" else 1e-10
         np.testing.assert_allclose(x, y, rtol=1e-7, atol=atol, err_msg=name)
     cut = unpadded(found.factors, RANK, own)
     for X, Y, all in zip(cut, expected.factors, found.factors, strict=True):
