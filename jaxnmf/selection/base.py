@@ -69,9 +69,9 @@ class Method:
     solver: ClassVar[str | None] = None  # where the method is a solver's own
     consensus: ClassVar[bool] = True  # whether the runs' components may be merged
     # A criterion compares objectives of different p: runs go on until they change by
-    # little of themselves. What is below `least` times the first is an exact fit.
+    # little of themselves. What is below `exact` times the first is an exact fit.
     stop: ClassVar[Stop] = Stop(max_iter=2000, tol=1e-10, settle=1e-3)
-    least: ClassVar[float] = 1e-8
+    exact: ClassVar[float] = 1e-8
 
     def check(self, data: Data, ranks: Sequence[int], seeds: Sequence[int]) -> None:
         """Raise a ValueError for what does not fit, before anything is run."""
@@ -125,7 +125,7 @@ class Method:
         """Whether the objective of a run is near its end, and no matter of when the run
         stopped."""
         iteration, objective = np.asarray(run.trace[:2], np.float64)
-        if len(objective) < 2 or objective[-1] <= self.least * objective[0]:
+        if len(objective) < 2 or objective[-1] <= self.exact * objective[0]:
             return True
         tens = (iteration[-1] - iteration[-2]) / RECORD_EVERY
         change = abs(objective[-2] - objective[-1]) / tens

@@ -59,7 +59,7 @@ class Consensus(Method):
     name: ClassVar[str] = "consensus"
     rule: ClassVar[str] = "the largest p before the cophenetic correlation falls"
     least_seeds: ClassVar[int] = 2
-    least: ClassVar[float] = 1e-4  # components are no others at a better fit
+    exact: ClassVar[float] = 1e-4  # components are no others at a better fit
     samples: str = "rows"
     slack: float = 0.005
     u1: float = 0.1

@@ -53,7 +53,7 @@ class Information(Method):
 
     name: ClassVar[str] = "information"
     rule: ClassVar[str] = "the smallest information criterion"
-    least: ClassVar[float] = 0.0  # without noise there is no likelihood
+    exact: ClassVar[float] = 0.0  # without noise there is no likelihood
     criterion: str = "bic"
 
     def __post_init__(self) -> None:

@@ -73,7 +73,7 @@ class Stability(Method):
     name: ClassVar[str] = "stability"
     rule: ClassVar[str] = "the largest p whose components are stable"
     least_seeds: ClassVar[int] = 2
-    least: ClassVar[float] = 1e-4  # components are no others at a better fit
+    exact: ClassVar[float] = 1e-4  # components are no others at a better fit
     samples: str = "rows"
     resample: str = "gaussian"
     noise: float = 0.05

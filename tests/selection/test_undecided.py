@@ -1,6 +1,7 @@
 """Where a method of rank selection cannot tell: no rank, a reason, and the table."""
 
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,15 @@ def test_runs_go_on_until_the_criterion_is_more_than_their_stop():
     assert found.rank == P
     assert said == []
     assert (found.table["settled"] > 0.5).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_that_still_falls_is_no_exact_fit(method):
+    def run(*objective: float) -> Any:
+        return SimpleNamespace(trace=[[0, 10, 20], objective])
+
+    assert not METHODS[method]().settled(run(100.0, 15.0, 12.0))
+    assert METHODS[method]().settled(run(100.0, 15.0, 14.9))
 
 
 # --- A flat table ---------------------------------------------------------------------
