@@ -14,10 +14,9 @@ import numpy as np
 from jaxnmf._util.platform import on_cpu
 from jaxnmf.build import Objective, UnsupportedError
 from jaxnmf.data.known import Known, is_sparse
-from jaxnmf.data.observed import Observed
 from jaxnmf.init.start import AUTO
 from jaxnmf.registry import make_solver
-from jaxnmf.solvers.base import constraints_of, operands_of
+from jaxnmf.solvers.base import Supports, constraints_of, operands_of
 
 EVERY = ("dense", "sparse", "observed")
 
@@ -69,19 +68,23 @@ def chosen(objective: Objective, kind: str, rank: int, *, lanes: bool = False) -
     Raises:
       UnsupportedError: no row fits.
     """
+    asked = dict.fromkeys(one.name for one in objective.constraints)
     for row in TABLE:
+        if (
+            kind not in row.kinds
+            or rank > row.most_rank
+            or not Supports(row.losses).includes(objective.loss)
+            or not (row.lanes or (not lanes and on_cpu()))
+        ):
+            continue
         solver = make_solver(row.solver, row.options)
         if (
-            kind in row.kinds
-            and rank <= row.most_rank
-            and (row.lanes or (not lanes and on_cpu()))
-            and solver.supports._replace(losses=row.losses).includes(objective.loss)
-            and solver.supports.includes(objective.loss)
+            solver.supports.includes(objective.loss)
             and kind in operands_of(solver)
-            and {one.name for one in objective.constraints} <= constraints_of(solver)
+            and asked.keys() <= constraints_of(solver)
         ):
             return row
-    names = " and ".join(dict.fromkeys(one.name for one in objective.constraints))
+    names = " and ".join(asked)
     raise UnsupportedError(
         f"solver='auto': no solver supports the loss {objective.loss.name!r} on {kind} "
         f"data with the constraint {names!r}"
@@ -120,7 +123,7 @@ def chosen_solver(
 
 
 def kind_of(known: Known) -> str:
-    """ "dense", "sparse" or "observed", as the operand will be."""
-    if known.weights is not None or isinstance(known.V, Observed):
+    """The kind of operand that V will be: "dense", "sparse" or "observed"."""
+    if known.in_part:
         return "observed"
     return "sparse" if is_sparse(known.V) else "dense"
