@@ -38,7 +38,7 @@ class Relevance(Method):
     Every seed starts with the largest of the ranks; the effective rank of a run is how
     many of its relevance weights are above their bound, (λ_k − b/c)/(b/c) >
     ``threshold``. The table has the share of runs that end at each p, and their mean
-    objective; the choice is the p of the most runs, the smallest of several; none
+    objective; the choice is the p of the most runs, the smallest of a tie; none
     where every component remains, or no two runs agree.
 
     The noise must be that of the loss. For Frobenius φ is one variance for all entries;

@@ -118,7 +118,7 @@ class Method:
         raise NotImplementedError
 
     def doubt(self, table: Any, evidence: Mapping[int, Mapping[str, Any]]) -> str:
-        """Why the table does not tell one rank from another, empty where it does."""
+        """Why the table does not distinguish the ranks, empty where it does."""
         return ""
 
     def settled(self, run: Any) -> bool:
@@ -188,7 +188,7 @@ class RankSelection:
 
     Attributes:
       method: the method with its options; ``method.rule`` is its rule in words.
-      rank: the chosen p; None where the method cannot tell.
+      rank: the chosen p; None where the method cannot decide.
       reason: why this p, or why none.
       table: a `pandas.DataFrame` with a row for each rank: the method's measures and
         their spread, and the share of runs that were near their end when they stopped,
