@@ -97,8 +97,8 @@ def select_rank(
 
     Returns:
       A `RankSelection`: ``rank``, ``reason``, ``table``, ``factors()``, and what
-      `jaxnmf.plots.selection` draws. The rank is None where the method cannot decide: too
-      few samples, runs that stopped early, or a measure that hardly differs between
+      `jaxnmf.plots.selection` draws. The rank is None where the method cannot decide:
+      too few samples, runs that stopped early, or a measure that hardly differs between
       ranks; ``reason`` and a warning say why. Ranks that reach the number of rows or
       columns, with which every V is fitted exactly, are left out of the choice.
 
