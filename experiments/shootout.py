@@ -57,7 +57,7 @@ def markdown(table: pd.DataFrame) -> str:
             index="solver", columns="dataset", values=column, dropna=False
         )
         # A data set that a solver does not solve counts as ten times the slowest time.
-        ranked = wide.fillna(10 * wide.max()).fillna(1.0)
+        ranked: Any = wide.fillna(10 * wide.max()).fillna(1.0)
         score = np.exp(np.log(ranked / ranked.min()).mean(axis=1)).sort_values()
         lowest = wide.min()
         head = ["solver", *wide.columns, "geometric mean over the fastest"]

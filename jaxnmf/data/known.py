@@ -57,7 +57,7 @@ class Known(NamedTuple):
             return self.V
         V = self.V.toarray() if is_sparse(self.V) else np.asarray(self.V)
         weights = np.ones(V.shape) if self.weights is None else self.weights
-        rows, cols = np.nonzero(weights)
+        rows, cols = np.argwhere(weights).T
         return Observed(rows, cols, V[rows, cols], V.shape, weights[rows, cols] * 1.0)
 
 

@@ -143,7 +143,7 @@ def _text(
             engine="python" if len(separator) > 1 else "c",
             header=0 if named else None,
             names=list(range(len(first))),
-            usecols=sorted(set(found)),
+            usecols=np.unique(found),
             index_col=False,
             dtype=str,
             keep_default_na=False,

@@ -119,7 +119,7 @@ def test_sums_of_squares_are_those_of_the_dense_residual(shape, kind, monkeypatc
     rows, columns = RNG.permutation(shape[0]) % 3, RNG.permutation(shape[1]) % 4
     sums, counts = squares(given, w, h, rows, columns)
     expected = np.zeros((2, 3, 4))
-    for i, j in zip(*np.nonzero(known), strict=True):
+    for i, j in np.argwhere(known):
         expected[:, rows[i], columns[j]] += [U[i, j] ** 2, 1.0]
     np.testing.assert_allclose([sums, counts], expected)
 

@@ -45,7 +45,7 @@ def curves(
             ]
     if not parts:
         columns = [*SETTING, "solver", "axis", "x", "median", "low", "high"]
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=pd.Index(columns))
     return pd.concat(parts, ignore_index=True)
 
 

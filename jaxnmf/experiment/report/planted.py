@@ -44,7 +44,8 @@ def recovery(contents: Contents, table: pd.DataFrame) -> dict[str, Any]:
             for x in noises
         ]
         rows.append([method, loss, solver, *cells])
-    shown = pd.DataFrame(rows, columns=["method", "loss", "solver", *noises])
+    columns = pd.Index(["method", "loss", "solver", *noises])
+    shown = pd.DataFrame(rows, columns=columns)
     caption = "How often the planted p is found"
     panels = []
     groups = table.groupby(["method", "loss", "solver"], sort=True)

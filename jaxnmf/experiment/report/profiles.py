@@ -64,7 +64,7 @@ def complete(values: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         if len(whole) >= max(LEAST_PROBLEMS, len(values) / 2):
             break
         least: Any = values.count().idxmin()
-        if not values.isna().any(axis=None):
+        if not values.isna().to_numpy().any():
             break
         dropped.append(str(least))
         values = values.drop(columns=least).dropna(how="all")

@@ -76,7 +76,7 @@ class Ranking:
 
     def cliques(self) -> list[tuple[int, int]]:
         """Maximal groups (first and last place) in which no two solvers differ."""
-        names = list(self.ranks.index)
+        names = [str(x) for x in self.ranks.index]
         groups, end = [], 0
         for i, first in enumerate(names):
             last = i
@@ -142,7 +142,7 @@ def ranking(values: pd.DataFrame, tie: float = 0.0) -> Ranking:
     at = {name: i for i, name in enumerate(map(str, values.columns))}
     rows = [
         {"first": a, "second": b, "p": _wilcoxon(table[:, at[a]], table[:, at[b]], tie)}
-        for a, b in combinations(means.index, 2)
+        for a, b in combinations(map(str, means.index), 2)
     ]
     pairs = pd.DataFrame(rows)
     pairs["holm"] = holm(pairs["p"])
@@ -275,9 +275,9 @@ def sentence(found: Ranking, what: str, unit: str) -> str:
     by = f"over {found.blocks} {unit}, {test} test {words.p_value(found.p)}"
     if not found.significant:
         return f"By {what}, no two solvers differ significantly ({by})."
-    first = str(found.ranks.index[0])
+    first, *rest = map(str, found.ranks.index)
     alike = found.alike(first)
-    others = [str(x) for x in found.ranks.index[1:] if x not in alike]
+    others = [x for x in rest if x not in alike]
     start = (
         f"By {what}, {first} ranks first (mean rank {found.ranks.iloc[0]:.2f}; {by})"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,7 @@ def gather(jobs: Sequence[StoredJob]) -> tuple[pd.DataFrame, pd.DataFrame]:
         tables = [getattr(job, name).assign(job=job.key) for job in jobs]
         tables = [table for table in tables if len(table)]
         if not tables:
-            return pd.DataFrame(columns=["job", *columns])
+            return pd.DataFrame(columns=pd.Index(["job", *columns]))
         return pd.concat(tables, ignore_index=True)
 
     summary = _with_model(stacked("summary", SUMMARY_COLUMNS))
@@ -112,7 +113,7 @@ def comparison_table(summary: pd.DataFrame, trace: pd.DataFrame) -> pd.DataFrame
     runs = per_run(summary, trace)
     runs = runs.assign(error=runs["error"].astype(float).fillna(np.inf))
     by = runs.groupby([*SETTING, "solver"], sort=True)
-    table = by.agg(
+    table: Any = by.agg(
         runs=("run", "size"),
         median_error=("error", "median"),
         best_error=("error", "min"),
@@ -164,7 +165,7 @@ def quality_table(summary: pd.DataFrame) -> pd.DataFrame:
     recorded = set(summary.dropna(axis="columns", how="all").columns)
     metrics = [column for column in METRIC_COLUMNS if column in recorded]
     if not metrics:
-        return pd.DataFrame(columns=[*SETTING, "solver"])
+        return pd.DataFrame(columns=pd.Index([*SETTING, "solver"]))
     medians = summary.groupby([*SETTING, "solver"])[metrics].median()
     return medians.dropna(how="all").reset_index()
 
@@ -179,7 +180,8 @@ def prediction_table(summary: pd.DataFrame) -> pd.DataFrame:
     """
     measures = list(PREDICTION_COLUMNS)
     if not set(measures) <= set(summary):
-        return pd.DataFrame(columns=[*SETTING, "solver", "runs", *measures, "chosen"])
+        columns = [*SETTING, "solver", "runs", *measures, "chosen"]
+        return pd.DataFrame(columns=pd.Index(columns))
     summary = _with_model(summary.dropna(subset=["rmse"]))
     parts = []
     for (dataset, loss), runs in summary.groupby(PROBLEM, sort=True):  # pyright: ignore

@@ -170,7 +170,7 @@ def test_best_cells():
     assert not np.any(best["iterations"])
     assert list(best["seconds"]) == [True, False, False]
     alone = comparison_table(*runs(("a", 0, LINE)))
-    assert not statistics.best_cells(alone).any(axis=None)
+    assert not statistics.best_cells(alone).to_numpy().any()
 
 
 # ---------------------------------------------------------------- words
