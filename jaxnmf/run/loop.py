@@ -16,6 +16,9 @@ from jaxnmf.objective.problem import Problem
 from jaxnmf.run.stop import RECORD_EVERY, Measure, Stop, initial_status, verdict
 from jaxnmf.types import Factors, Status, Trace
 
+# The status of a run `in_single` precision whose next record needs double.
+CLOSE = -1
+
 
 class Run(NamedTuple):
     """The outcome of a run. Arrays of the trace end in NaN where it stopped early."""
@@ -39,16 +42,14 @@ def advance(
     return jax.lax.fori_loop(0, steps, iterate, (factors, state))
 
 
-def measure(problem: Problem, factors: Factors) -> Measure:
-    """The objective alone."""
-    return Measure(
-        problem.objective(factors), jnp.full((), jnp.nan, problem.operand.dtype)
-    )
-
-
-def measure_with_kkt(problem: Problem, factors: Factors) -> Measure:
-    """The objective and the KKT residual, which costs a gradient of both factors."""
-    return Measure(problem.objective(factors), problem.kkt(factors))
+def measure(
+    problem: Problem, factors: Factors, *, kkt: bool = True, in_single: bool = False
+) -> Measure:
+    """The objective and, where ``kkt``, the KKT residual, which costs a gradient of
+    both factors."""
+    value = problem.usual_value if in_single else problem.objective
+    nothing = jnp.full((), jnp.nan, problem.operand.dtype)
+    return Measure(value(factors), problem.kkt(factors) if kkt else nothing)
 
 
 class RunState(NamedTuple):
@@ -74,10 +75,18 @@ def start_run(
     *,
     records: int,
     kkt: bool = True,
+    in_single: bool = False,
 ) -> RunState:
-    """A run before its first iteration, with room for ``records`` after the first."""
+    """A run before its first iteration, with room for ``records`` after the first.
+
+    Where it is ``in_single`` precision and the first record needs double, its status is
+    `CLOSE`.
+    """
     dtype = problem.operand.dtype
-    first = (measure_with_kkt if kkt else measure)(problem, factors)
+    first = measure(problem, factors, kkt=kkt, in_single=in_single)
+    status = initial_status(stop, first, jnp)
+    if in_single and problem.may_lose_digits:
+        status = jnp.where(problem.is_close(first.objective), CLOSE, status)
 
     def empty(value: Any) -> jax.Array:
         return jnp.full((records + 1,), jnp.nan, dtype).at[0].set(value)
@@ -88,7 +97,7 @@ def start_run(
         state=solver.init(problem, factors, key),
         first=first,
         last=first,
-        status=initial_status(stop, first, jnp),
+        status=status,
         record=zero,
         iteration=zero,
         trace=tuple(empty(x) for x in (0.0, *first)),
@@ -105,6 +114,7 @@ def continue_run(
     record_every: int = RECORD_EVERY,
     kkt: bool = True,
     even: bool = False,
+    in_single: bool = False,
 ) -> RunState:
     """The run until it stops, or until it has ``until`` records after the first.
 
@@ -112,8 +122,10 @@ def continue_run(
       even: whether ``stop.max_iter`` is a multiple of ``record_every``. The number of
         iterations between records is then the same for all vmapped runs, which share
         one loop; otherwise every iteration would copy the runs that are ahead.
+      in_single: whether to stop with the status `CLOSE` before a record that needs
+        double precision, which need not be compiled then. The run goes on from there
+        when it is continued without.
     """
-    look = measure_with_kkt if kkt else measure
     dtype = problem.operand.dtype
 
     def running(run: RunState) -> Any:
@@ -125,7 +137,7 @@ def continue_run(
         if not even:
             steps = jnp.minimum(steps, stop.max_iter - run.iteration)
         new, state = advance(problem, solver, run.factors, run.state, steps)
-        now = look(problem, new)
+        now = measure(problem, new, kkt=kkt, in_single=in_single)
         iteration, record = run.iteration + steps, run.record + 1
         status = verdict(
             stop, run.first, run.last, now, iteration, steps.astype(dtype), jnp
@@ -137,8 +149,17 @@ def continue_run(
         trace = tuple(
             t.at[record].set(x) for t, x in zip(run.trace, values, strict=True)
         )
-        return RunState(new, state, run.first, now, status, record, iteration, trace)
+        after = RunState(new, state, run.first, now, status, record, iteration, trace)
+        if not (in_single and problem.may_lose_digits):
+            return after
+        close = problem.is_close(now.objective)
+        before = run._replace(status=jnp.full_like(status, CLOSE))
+        return jax.tree.map(lambda old, x: jnp.where(close, old, x), before, after)
 
+    if not in_single:
+        running_code = jnp.asarray(Status.RUNNING.code, run.status.dtype)
+        status = jnp.where(run.status == CLOSE, running_code, run.status)
+        run = run._replace(status=status)
     return jax.lax.while_loop(running, body, run)
 
 

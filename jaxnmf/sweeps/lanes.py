@@ -28,7 +28,7 @@ import numpy as np
 
 from jaxnmf._util.platform import on_cpu
 from jaxnmf.objective.problem import Problem
-from jaxnmf.run.loop import Run, RunState, continue_run, start_run
+from jaxnmf.run.loop import CLOSE, Run, RunState, continue_run, start_run
 from jaxnmf.run.programs import as_leaves, compiled, precision
 from jaxnmf.run.stop import Stop
 from jaxnmf.types import Factors, Status, Trace
@@ -81,7 +81,7 @@ class Batching:
 
 @functools.cache
 def _functions(
-    records: int, record_every: int, kkt: bool, even: bool
+    records: int, record_every: int, kkt: bool, even: bool, in_single: bool = False
 ) -> tuple[Any, Any]:
     """(begin, go) over (operand, the rest of the problem, solver, …), the same objects
     for the same settings, so that their programs are found in the cache."""
@@ -89,13 +89,15 @@ def _functions(
     def begin(operand: Any, rest: Any, solver: Any, factors: Any, seed: Any, stop: Any):
         problem = dataclasses.replace(rest, operand=operand)
         key = jax.random.key(seed)
-        return start_run(problem, solver, factors, key, stop, records=records, kkt=kkt)
+        how = {"records": records, "kkt": kkt, "in_single": in_single}
+        return start_run(problem, solver, factors, key, stop, **how)
 
     def go(operand: Any, rest: Any, solver: Any, lane: Any, stop: Any, more: Any):
         problem = dataclasses.replace(rest, operand=operand)
         until = lane.record + more
-        every = {"record_every": record_every, "kkt": kkt, "even": even}
-        return continue_run(problem, solver, lane, stop, until, **every)
+        how = {"record_every": record_every, "kkt": kkt, "even": even}
+        how["in_single"] = in_single
+        return continue_run(problem, solver, lane, stop, until, **how)
 
     return begin, go
 
@@ -134,7 +136,9 @@ class Runner:
             self.stop, max_iter=jnp.asarray(stop.max_iter, jnp.int32)
         )
         even = int(stop.max_iter) % record_every == 0
-        self.begin, self.go = _functions(records, record_every, kkt, even)
+        how = records, record_every, kkt, even
+        self.begin, self.go = _functions(*how)
+        self.in_single = _functions(*how, in_single=True)
         self.compile_seconds = 0.0
         self.cancelled = threading.Event()
         self._lock = threading.Lock()
@@ -224,22 +228,30 @@ class Runner:
 
     def _over(self, lane: RunState) -> Any:
         """Whether a lane, or each of a group, has stopped."""
-        stopped = np.asarray(lane.status) != Status.RUNNING.code
-        return stopped | (np.asarray(lane.iteration) >= int(self.stop.max_iter))
+        going = np.isin(lane.status, (Status.RUNNING.code, CLOSE))
+        return ~going | (np.asarray(lane.iteration) >= int(self.stop.max_iter))
 
     def _alone(self, make: Any, done: Any) -> None:
+        """One lane at a time, in single precision until its fit is so good that its
+        records need double: only then are those programs compiled."""
         pace = _Pace()
         for index in iter(lambda: self._next(1), []):
             task = make(index[0])
             fixed = task.problem.operand, *_rest(task)
             arguments = (*fixed, task.factors, task.seed, self.stop)
-            lane = self._compiled(1, self.begin, *arguments)(*arguments)
-            go = self._compiled(1, self.go, *fixed, lane, self.stop, pace.records)
+            begin, go = self.in_single
+            lane = self._compiled(1, begin, *arguments)(*arguments)
+            if lane.status == CLOSE:
+                lane = self._compiled(1, self.begin, *arguments)(*arguments)
             while not self._over(lane):
                 if self.cancelled.is_set():
                     return
+                if lane.status == CLOSE:
+                    go = self.go
+                arguments = (*fixed, lane, self.stop, pace.records)
+                program = self._compiled(1, go, *arguments)
                 with pace:
-                    lane = go(*fixed, lane, self.stop, pace.records)
+                    lane = program(*arguments)
                     lane = jax.block_until_ready(lane)
             self._deliver(done, index[0], _on_host(lane))
 

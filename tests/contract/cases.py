@@ -205,7 +205,7 @@ def begin(problem: Any, solver: Any, factors: Any, key: Any) -> Any:
 
 
 advance = jax.jit(loop.advance)
-look = jax.jit(loop.measure_with_kkt)
+look = jax.jit(loop.measure)
 RECORDS, RECORD_EVERY = 30, 10
 whole_run = partial(loop.solve, records=RECORDS, record_every=RECORD_EVERY, kkt=True)
 solve = jax.jit(whole_run)
