@@ -21,6 +21,8 @@ from jaxnmf.data.observed import Observed
 Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(rows, cols) → predictions at these entries."""
 
+USUAL = {"l2": (20.0, 10.0), "toward": "mean", "offsets": True}
+"""The settings of `jaxnmf.factorize` that validation chose for ratings of films."""
 OFFSET_L2 = (5.0, 3.0)  # for users and for items, suited to ratings from 0.5 to 5
 MIN_RATED = 2  # ratings that a user needs for their order to mean anything
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import mean_absolute_error, ndcg_score, root_mean_squared_error
 
+import jaxnmf
 from jaxnmf import Observed, ratings
 
 
@@ -146,3 +147,20 @@ def test_the_baseline_solves_its_ridge_regression():
     )
     with pytest.raises(ValueError, match="l2"):
         ratings.baseline(train, (0.0, 1.0))
+
+
+def test_where_low_rank_adds_nothing_the_usual_settings_predict_as_offsets_alone():
+    rng = np.random.default_rng(0)
+    m, n = 300, 200
+    rows, cols = np.nonzero(rng.random((m, n)) < 0.15)
+    kindness, quality = rng.normal(0, 0.4, m), rng.normal(0, 0.5, n)
+    stars = 3.3 + kindness[rows] + quality[cols] + rng.normal(0, 0.9, len(rows))
+    V = Observed(rows, cols, np.clip(np.round(2 * stars) / 2, 0.5, 5), (m, n))
+    parts = ratings.split(V)
+    result = jaxnmf.factorize(parts.train, 10, **ratings.USUAL)
+    offsets, mean = ratings.baseline(parts.train), ratings.global_mean(parts.train)
+    found, expected, alone = (
+        ratings.measures(parts, model.predict)["rmse"]
+        for model in (result, offsets, mean)
+    )
+    assert found <= 1.002 * expected < 0.9 * alone

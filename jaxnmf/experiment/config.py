@@ -17,7 +17,7 @@ import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from jaxnmf import baselines, datasets, registry
+from jaxnmf import baselines, datasets, ratings, registry
 from jaxnmf.init.start import INITS
 from jaxnmf.selection import METHODS
 
@@ -159,7 +159,12 @@ def register_configs() -> None:
             store.store(group="loss", name=spelling, node=schema)
     for name in datasets.names():
         schema = _schema("dataset", name, _dataset_options(name))
-        store.store(group="dataset", name=name, node=schema)
+        if name == "ratings":
+            usual = ratings.USUAL | {"l2": list(ratings.USUAL["l2"])}
+            node = {"dataset": schema, **usual}
+            store.store(group="dataset", name=name, node=node, package="_global_")
+        else:
+            store.store(group="dataset", name=name, node=schema)
     for name, method in METHODS.items():
         schema = _schema("select", name, registry.options(method))
         store.store(group="select", name=name, node=schema)

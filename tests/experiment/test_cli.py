@@ -240,6 +240,21 @@ ODD = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("overrides", "l2", "toward", "offsets"),
+    [([], [20, 10], "mean", True), (["l2=[5,5]", "offsets=false"], [5, 5], "mean", 0)],
+)
+def test_ratings_begin_with_the_usual_settings(overrides, l2, toward, offsets):
+    register_configs()
+    GlobalHydra.instance().clear()
+    given = ["dataset=ratings", "dataset.path=x.csv", *overrides]
+    with initialize_config_module("jaxnmf.configs", version_base="1.3"):
+        config = resolved(compose("config", overrides=given))
+    assert config["dataset"]["path"] == "x.csv"
+    found = [config[name] for name in ("l2", "toward", "offsets")]
+    assert found == [l2, toward, offsets]
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_a_path_that_exists_is_taken_as_it_is(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
