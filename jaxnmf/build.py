@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Set
 from typing import Any
 
@@ -199,6 +200,17 @@ def feasible_sets(
         for factor, one in zip("WH", objective.constraints, strict=True)
     )
     return W, H
+
+
+def warn_of_rank(name: str, rank: int, shape: tuple[int, int]) -> None:
+    """Warn of more components than an exact fit of V needs."""
+    m, n = shape
+    if rank > min(m, n):
+        warnings.warn(
+            f"{name}: {rank} components for a V of {m}×{n}, which min(m, n) = "
+            f"{min(m, n)} can fit exactly",
+            stacklevel=3,
+        )
 
 
 def at_rank(problem: Problem, objective: Objective, rank: int) -> Problem:

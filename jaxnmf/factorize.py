@@ -12,7 +12,14 @@ import numpy as np
 from jaxnmf._util.checks import check_count
 from jaxnmf._util.progress import progress_bar
 from jaxnmf.auto import AUTO, chosen_solver
-from jaxnmf.build import Objective, Start, at_rank, draw_start, make_problem
+from jaxnmf.build import (
+    Objective,
+    Start,
+    at_rank,
+    draw_start,
+    make_problem,
+    warn_of_rank,
+)
 from jaxnmf.data.containers import names_of
 from jaxnmf.data.known import what_is_known
 from jaxnmf.init.random import key_seed
@@ -60,7 +67,8 @@ def factorize(
         `jaxnmf.read` returns, a data frame of pandas or polars, AnnData, an array of
         xarray or of a package that shares its arrays by DLPack, SciPy sparse (what is
         not stored is zero), or `jaxnmf.Observed` (what is not given is unknown).
-      rank: p, the number of components.
+      rank: p, the number of components. More than min(m, n), with which a fit can be
+        exact, are warned of.
       solver: a name (`jaxnmf.solvers()`) or an instance; "auto", the one that was
         fastest in studies of the loss, the kind of V, the constraints and p
         (`jaxnmf.auto`).
@@ -110,29 +118,65 @@ def factorize(
       >>> result.W.shape, result.H.shape
       ((30, 4), (4, 20))
     """
+    objective = Objective.of(
+        loss,
+        loss_options=loss_options,
+        l1=l1,
+        l2=l2,
+        toward=toward,
+        constraints=constraints,
+        offsets=offsets,
+    )
+    start = Start.of(init, seed)
+    stop = Stop.of(max_iter, tol, kkt_tol, target, time_budget)
+    check_count("rank", rank)
+    check_count("record_every", record_every)
+    known = what_is_known(V, mask)
+    result = run_factorize(
+        known,
+        rank,
+        solver=solver,
+        solver_options=solver_options,
+        objective=objective,
+        start=start,
+        stop=stop,
+        dtype=dtype,
+        record_every=record_every,
+        kkt=kkt,
+        progress=progress,
+        pad=pad,
+    )
+    warn_of_rank("rank", rank, known.V.shape)
+    return result.named(names_of(V))
+
+
+def run_factorize(
+    V: Any,
+    rank: int,
+    *,
+    solver: Any,
+    objective: Objective,
+    start: Start,
+    stop: Stop,
+    solver_options: Mapping[str, Any] | None = None,
+    mask: Any = None,
+    dtype: Any = "float32",
+    record_every: int = RECORD_EVERY,
+    kkt: bool = True,
+    progress: bool | None = None,
+    pad: bool = True,
+) -> Result:
+    """`factorize` with its specifications made; for what they do not say see there."""
     with precision(dtype) as dtype:
-        objective = Objective.of(
-            loss,
-            loss_options=loss_options,
-            l1=l1,
-            l2=l2,
-            toward=toward,
-            constraints=constraints,
-            offsets=offsets,
-        )
-        start = Start.of(init, seed)
-        stop = Stop.of(max_iter, tol, kkt_tol, target, time_budget)
-        check_count("rank", rank)
-        check_count("record_every", record_every)
         known = what_is_known(V, mask)
         given = solver, solver_options
         solver, usual = chosen_solver(*given, objective, known, rank)
         problem = make_problem(known, solver, objective, dtype)
-        if isinstance(init, str) and init == AUTO:
+        if isinstance(start.init, str) and start.init == AUTO:
             start = dataclasses.replace(start, init=usual)
         problem = at_rank(problem, objective, rank)
         factors = draw_start(problem, objective, start, rank)
-        with progress_bar(max_iter, progress) as on_record:
+        with progress_bar(int(stop.max_iter), progress) as on_record:
             run = run_shared(
                 problem,
                 solver,
@@ -144,4 +188,4 @@ def factorize(
                 kkt=kkt,
                 on_record=on_record,
             )
-        return to_result(run, problem, solver).named(names_of(V))
+        return to_result(run, problem, solver)

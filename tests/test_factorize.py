@@ -363,3 +363,24 @@ def test_progress_is_a_bar_on_standard_error_or_nothing(capsys):
     assert out == ""
     assert "iterations" in err
     assert "30/30" in err
+
+
+def test_more_components_than_an_exact_fit_needs_are_warned_of_once():
+    V = np.random.default_rng(0).random((6, 5))
+    runs = [
+        lambda: jaxnmf.factorize(V, 8, max_iter=5),
+        lambda: jaxnmf.sweep(V, [2, 8], 2, max_iter=5),
+    ]
+    for run in runs:
+        with pytest.warns(UserWarning, match=r"8 components for a V of 6×5") as found:
+            run()
+        assert len(found) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jaxnmf.factorize(V, 5, max_iter=5)
+
+
+def test_an_svd_start_of_too_many_components_is_refused():
+    V = np.random.default_rng(0).random((6, 5))
+    with pytest.raises(ValueError, match="needs rank ≤ min"):
+        jaxnmf.factorize(V, 8, init="nndsvd")

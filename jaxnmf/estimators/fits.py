@@ -13,11 +13,11 @@ from jaxtyping import Float
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import check_random_state
 
-from jaxnmf.build import Objective, make_problem
+from jaxnmf.build import Objective, Start, make_problem
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.known import what_is_known
 from jaxnmf.estimators.data import suited_to
-from jaxnmf.factorize import factorize
+from jaxnmf.factorize import run_factorize
 from jaxnmf.fold_in import Model
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.problem import Problem
@@ -27,6 +27,7 @@ from jaxnmf.result import Result, to_result
 from jaxnmf.run.clock import divergence
 from jaxnmf.run.plain import coordinate_descent, multiplicative_updates
 from jaxnmf.run.programs import precision
+from jaxnmf.run.stop import Stop
 from jaxnmf.types import Factors, Status
 
 PLAIN = ("cd", "mu")  # scikit-learn's two
@@ -103,20 +104,14 @@ def by_factorize(
     estimator: Any, X: Any, objective: Objective, solver: Any, init: Any, seed: int
 ) -> Result:
     """By a solver of jaxnmf's own."""
-    found = factorize(
+    found = run_factorize(
         X,
         estimator._n_components,
         solver=solver,
-        loss=objective.loss,
-        init=init,
-        seed=seed,
-        max_iter=estimator.max_iter,
-        tol=estimator.tol,
-        l1=objective.l1,
-        l2=objective.l2,
-        constraints=objective.constraints,
+        objective=objective,
+        start=Start.of(init, seed),
+        stop=Stop.of(estimator.max_iter, estimator.tol),
         mask=estimator.mask,
-        toward=objective.toward,
         dtype=X.dtype.name,
         progress=bool(estimator.verbose) or estimator.progress,
         pad=estimator.pad,

@@ -16,9 +16,9 @@ from jaxnmf._util.describe import described
 from jaxnmf._util.progress import progress_bar
 from jaxnmf._version import __version__
 from jaxnmf.auto import chosen_solver
-from jaxnmf.build import Objective, Start
+from jaxnmf.build import Objective, Start, warn_of_rank
 from jaxnmf.data.containers import Names, names_of
-from jaxnmf.data.known import what_is_known
+from jaxnmf.data.known import Known, what_is_known
 from jaxnmf.init.start import AUTO
 from jaxnmf.registry import make_solver
 from jaxnmf.run.loop import Run
@@ -115,8 +115,9 @@ def sweep(
         constraints=constraints,
         offsets=offsets,
     )
-    solver = solver_of_lanes(solver, solver_options, objective, V, mask, max(ranks))
-    return run_sweep(
+    known, rank = known_of_lanes(V, mask), max(ranks)
+    solver = solver_of_lanes(solver, solver_options, objective, known, rank)
+    found = run_sweep(
         V,
         ranks,
         seeds,
@@ -135,21 +136,26 @@ def sweep(
         progress=progress,
         batching=batching,
     )
+    warn_of_rank("ranks", rank, known.V.shape)
+    return found
+
+
+def known_of_lanes(V: Any, mask: Any) -> Known:
+    """What is known of V, of data per seed the first."""
+    pair = V.pairs[0] if isinstance(V, DataPerSeed) else (V, mask)
+    return what_is_known(*pair)
 
 
 def solver_of_lanes(
     solver: Any,
     options: Mapping[str, Any] | None,
     objective: Objective,
-    V: Any,
-    mask: Any,
+    known: Known,
     rank: int,
 ) -> Any:
     """An instance of the solver, for "auto" that of lanes."""
     if solver != AUTO:
         return make_solver(solver, options)
-    pair = V.pairs[0] if isinstance(V, DataPerSeed) else (V, mask)
-    known = what_is_known(*pair)
     return chosen_solver(solver, options, objective, known, rank, lanes=True)[0]
 
 

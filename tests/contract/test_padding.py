@@ -24,16 +24,23 @@ from jaxnmf.solvers.base import constraints_of
 SHAPE, SQUARE = (M + 6, N + 9), (M + 6, M + 6)
 STOP = Stop(max_iter=40, tol=0.0)
 KINDS = ("dense", "sparse", "observed")
+# Every kind of V with one loss of each solver, dense V with two.
 LOSSES = ("frobenius", "kullback-leibler")
 # "semi" has no l1 for W.
 PENALTIES = Penalty(l2=0.2), Penalty(l1=0.3, l2=0.1)
 
+
+def cases_of(solver: str, kind: str) -> list[Case]:
+    found = [case for loss in LOSSES if (case := Case(solver, loss)).takes(kind)]
+    return found if kind == "dense" else found[:1]
+
+
 CASES = [
     (case, kind)
     for solver in SOLVERS
-    for loss in LOSSES
+    if registry.solver_class(solver).supports.padded
     for kind in KINDS
-    if (case := Case(solver, loss)).takes(kind) and case.solver_class.supports.padded
+    for case in cases_of(solver, kind)
 ]
 SIMPLEX_CASES = [
     case
