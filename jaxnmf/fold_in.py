@@ -292,8 +292,9 @@ def _start(problem: Problem, H: Float[np.ndarray, "p n"]) -> Factors:
     Wt = np.full((len(H), problem.operand.shape[0]), abs(level) or 1.0)
     Wt[~H.any(1)] = 0
     dtype = problem.operand.dtype
-    Wt = problem.projects[0](jnp.asarray(Wt, dtype))
-    return problem.start(Factors(Wt, jnp.asarray(H, dtype)))
+    # On the host: jax.numpy would compile a program for each number of rows.
+    Wt = problem.projects[0](Wt.astype(dtype))
+    return problem.start(Factors(Wt, H.astype(dtype)))  # pyright: ignore
 
 
 def _rows(

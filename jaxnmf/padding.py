@@ -41,7 +41,7 @@ def run_shared(
     **given: Any,
 ) -> Run:
     """The run of `jaxnmf.run.clock.timed`, small problems padded to a few sizes that
-    share a compiled program, for solvers and losses that allow it.
+    share a quickly compiled program, for solvers and losses that allow it.
 
     Args:
       pad: whether to pad at all.
@@ -61,7 +61,7 @@ def run_shared(
         operand: Any = problem.operand
         operand = operand.with_room(next_size(stored))
         problem = dataclasses.replace(problem, operand=operand)
-    run = timed(problem, solver, factors, key, stop, **given)
+    run = timed(problem, solver, factors, key, stop, quick=True, **given)
     return run._replace(factors=unpadded(run.factors, rank, shape))
 
 

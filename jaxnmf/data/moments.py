@@ -65,11 +65,11 @@ class Moments:
           shape: (m, n).
         """
         m, n = shape
-        total = _total(_sums(data if weights is None else data * weights))
-        if weights is not None:
-            total = m * n * total / _total(_sums(weights))
         at_hand = _in_memory(data)
-        squares, known = (_on_host if at_hand else _on_device)(data, weights)
+        sums = (_on_host if at_hand else _on_device)(data, weights)
+        total, squares, whole, known = sums
+        if weights is not None:
+            total *= m * n / whole
         least, largest = _extremes(data, weights, at_hand)
         numbers = {
             "mean": mean,
@@ -115,41 +115,35 @@ def _in_memory(x: jax.Array) -> bool:
     return len(x.devices()) == 1 and next(iter(x.devices())).platform == "cpu"
 
 
-@jax.jit  # as one loop, without an array as large as x between
-def _sums(x: Any) -> Any:
-    """Σ|x| along the last axis."""
-    return jnp.abs(x).sum(-1)
-
-
-def _total(x: Any) -> float:
-    return float(np.asarray(x).sum(dtype=np.float64))
-
-
-def _on_host(data: jax.Array, weights: jax.Array | None) -> tuple[float, float]:
-    """(Σ w v², how many weights are not 0)."""
+def _on_host(data: jax.Array, weights: jax.Array | None) -> np.ndarray:
+    """Σ w|v|, Σ w v², Σ w and how many weights are not 0; the last two are 0 without
+    weights."""
     v, w = (x if x is None else np.asarray(x) for x in (data, weights))
     assert v is not None
     blocks = row_blocks(len(v), v[:1].size, BLOCK)
-    squares = sum(_squares(v[rows], w, rows) for rows in blocks)
-    return squares, 0 if w is None else int(np.count_nonzero(w))
+    parts = [_sums(v[rows], None if w is None else w[rows]) for rows in blocks]
+    return np.sum(parts, axis=0) if parts else np.zeros(4)
 
 
-def _squares(v: np.ndarray, weights: np.ndarray | None, rows: slice) -> float:
+def _sums(v: np.ndarray, w: np.ndarray | None) -> tuple[float, ...]:
     # No BLAS: its threads wait on each other where the cores are busy.
-    squares = np.square(v, dtype=np.float64)
-    if weights is not None:
-        squares *= weights[rows]
-    return float(squares.sum())
+    squares, sizes = np.square(v, dtype=np.float64), np.abs(v, dtype=np.float64)
+    if w is None:
+        return sizes.sum(), squares.sum(), 0.0, 0.0
+    wide = w.astype(np.float64)
+    return (sizes * w).sum(), (squares * w).sum(), wide.sum(), np.count_nonzero(w)
 
 
-def _on_device(data: jax.Array, weights: jax.Array | None) -> tuple[float, float]:
+def _on_device(data: jax.Array, weights: jax.Array | None) -> np.ndarray:
     """The same by the devices that hold the data, row by row."""
     scale = float(jnp.abs(data).max()) or 1.0
-    squares = jnp.square(data / scale)
-    if weights is None:
-        return scale**2 * _total(squares.sum(-1)), 0.0
-    known = _total((weights > 0).sum(-1))
-    return scale**2 * _total((squares * weights).sum(-1)), known
+    sizes = jnp.abs(data / scale)
+    w = jnp.ones((), data.dtype) if weights is None else weights
+    rows = [(sizes * w).sum(-1), (sizes * sizes * w).sum(-1)]
+    if weights is not None:
+        rows += [weights.sum(-1), (weights > 0).sum(-1)]
+    sums = [float(np.asarray(x).sum(dtype=np.float64)) for x in rows]
+    return np.array([*sums, 0.0, 0.0][:4]) * [scale, scale**2, 1, 1]
 
 
 def _extremes(

@@ -129,7 +129,8 @@ def _weights_of(V: Any, weights: Any) -> Any:
 
 def _squares(X: np.ndarray) -> float:
     X = X.astype(np.float64, copy=False).ravel()
-    return float(X @ X)
+    # Not BLAS: for a product this short its threads take longer to wake than to add.
+    return float(np.einsum("i,i", X, X))
 
 
 def _minus(X: np.ndarray, V: Any) -> np.ndarray:

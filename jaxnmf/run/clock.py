@@ -15,7 +15,13 @@ from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.units import Units
 from jaxnmf.run.checkpoint import Checkpoint, from_arrays, to_arrays
 from jaxnmf.run.loop import Run, advance
-from jaxnmf.run.programs import as_leaves, compiled, program_hash
+from jaxnmf.run.programs import (
+    as_leaves,
+    compiled,
+    compiled_quickly,
+    note_iterations,
+    program_hash,
+)
 from jaxnmf.run.stop import RECORD_EVERY, Measure, Stop, initial_status, verdict
 from jaxnmf.types import Factors, Status, Trace
 
@@ -30,6 +36,7 @@ def timed(
     record_every: int = RECORD_EVERY,
     record_growth: float = 0.0,
     kkt: bool = True,
+    quick: bool = False,
     on_record: Callable[[int, float], None] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Run:
@@ -43,6 +50,7 @@ def timed(
       record_growth: iterations between records as a share of those done, where that is
         more than ``record_every``: records are then evenly spaced on a logarithmic
         axis.
+      quick: whether to spend less time on compiling (`compiled_quickly`).
       on_record: called with (iteration, objective) after every record, off the clock.
       checkpoint: where the run in progress is saved. A run resumed from it ends with
         the same bits.
@@ -53,11 +61,12 @@ def timed(
     units, problem = problem.units, problem.plain
     solver = as_leaves(solver, problem.operand.dtype)
     factors = jax.tree.map(jnp.asarray, factors)
-    begin, compiling = compiled(_begin, problem, solver, factors, key)
+    made = compiled_quickly if quick else compiled
+    begin, compiling = made(_begin, problem, solver, factors, key)
     state = begin(problem, solver, factors, key)
-    look = Look(problem, factors, units, kkt=kkt)
+    look = Look(problem, factors, units, kkt=kkt, quick=quick)
     steps = np.int32(record_every)
-    go, more = compiled(advance, problem, solver, factors, state, steps)
+    go, more = made(advance, problem, solver, factors, state, steps)
     compiling += more
     if more > 0:
         # The first call of a program pays for buffers and threads: one iteration whose
@@ -81,6 +90,9 @@ def timed(
     )
     if not kkt:
         compiling += record_kkt_of_ends(run.trace, problem, factors, run.factors)
+    if quick:
+        note_iterations(go, int(run.iterations))
+        note_iterations(look.program, int(run.iterations))
     return run._replace(
         factors=units.of(run.factors),
         compile_seconds=compiling + look.compile_seconds,
@@ -99,20 +111,28 @@ class Look:
       problem, factors: what is measured; of the factors their shapes alone count.
       units: of the problem.
       kkt: whether to compute the KKT residual.
+      quick: whether to spend less time on compiling (`compiled_quickly`).
     """
 
     def __init__(
-        self, problem: Problem, factors: Factors, units: Units, *, kkt: bool
+        self,
+        problem: Problem,
+        factors: Factors,
+        units: Units,
+        *,
+        kkt: bool,
+        quick: bool = False,
     ) -> None:
         self.problem, self.units = problem, units
+        self._compiled = compiled_quickly if quick else compiled
         function = _measured_with_kkt if kkt else _measured
-        self.program, self.compile_seconds = compiled(function, problem, factors)
+        self.program, self.compile_seconds = self._compiled(function, problem, factors)
 
     def __call__(self, factors: Factors) -> Measure:
         """The measure as NumPy scalars, the objective in float64."""
         value, kkt, close = self.program(self.problem, factors)
         if close:
-            double, seconds = compiled(_in_double, self.problem, factors)
+            double, seconds = self._compiled(_in_double, self.problem, factors)
             self.compile_seconds += seconds
             value = double(self.problem, factors)
         objective = np.float64(value) * self.units.objective
