@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from jaxnmf import saved
 from jaxnmf._util.checks import check_count, check_indices
 from jaxnmf.data.arrays import as_array
-from jaxnmf.data.containers import Names, contents, names_of
+from jaxnmf.data.containers import Names, contents, names_of, write_to_anndata
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.files.frames import factor_frames
@@ -111,6 +111,21 @@ class Result:
         """
         named = self.row_names, self.column_names
         return Frames(*factor_frames(self.W, self.H, *named))
+
+    def write_to(self, data: Any, key: str = "nmf") -> None:
+        """Write the factors into AnnData of the same cells and genes: W to
+        ``obsm["X_nmf"]``, Hᵀ to ``varm["nmf"]``, what the run was to ``uns["nmf"]``.
+
+        Args:
+          data: AnnData, changed in place.
+          key: the name, "nmf" in the above.
+
+        Raises:
+          ValueError: for anything else, or data of another shape.
+        """
+        about = {name: getattr(self, name) for name in ("solver", *_NUMBERS)}
+        about["status"] = str(self.status)
+        write_to_anndata(data, key, self.W, self.H, about)
 
     def save(self, path: str | Path) -> Path:
         """Write the result to a file that `jaxnmf.load` reads: one NumPy archive, with

@@ -91,6 +91,20 @@ def _of_anndata(V: Any) -> Any:
     return X.to_memory() if hasattr(X, "to_memory") else X
 
 
+def write_to_anndata(
+    data: Any, key: str, W: np.ndarray, H: np.ndarray, about: dict[str, Any]
+) -> None:
+    """Write factors into AnnData, as `Result.write_to` says."""
+    if not _is_of(data, "anndata", "X"):
+        raise ValueError(f"data is a {type(data).__name__}; expected AnnData")
+    shape = len(W), H.shape[1]
+    if data.shape != shape:
+        raise ValueError(
+            f"data has shape {data.shape}; the factors are of a V of shape {shape}"
+        )
+    data.obsm[f"X_{key}"], data.varm[key], data.uns[key] = W, H.T, about
+
+
 def _of_polars(V: Any) -> Any:
     if not hasattr(V, "to_numpy"):
         raise ValueError(

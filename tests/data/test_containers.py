@@ -133,3 +133,20 @@ def test_an_estimator_and_a_sweep_keep_the_names():
     for result in (model.result_, best, best.fold_in(data)):
         assert result.row_names.tolist() == ROWS
         assert result.column_names.tolist() == COLUMNS
+
+
+def test_factors_are_written_into_anndata(tmp_path):
+    data = anndata(V, ROWS, COLUMNS)
+    result = jaxnmf.factorize(data, 2, max_iter=20)
+    result.write_to(data)
+    path = tmp_path / "written.h5ad"
+    data.write_h5ad(path)
+    read = pytest.importorskip("anndata").read_h5ad(path)
+    assert_array_equal(read.obsm["X_nmf"], result.W)
+    assert_array_equal(read.varm["nmf"], result.H.T)
+    assert read.uns["nmf"]["solver"] == result.solver
+    assert read.uns["nmf"]["relative_error"] == result.relative_error
+    with pytest.raises(ValueError, match=r"shape \(5, 4\).*shape \(6, 4\)"):
+        result.write_to(data[:5])
+    with pytest.raises(ValueError, match="data is a ndarray; expected AnnData"):
+        result.write_to(V)
