@@ -19,6 +19,7 @@ import scipy.sparse
 from cases import (
     CASES,
     CONSTRAINED_CASES,
+    FIRST_CASES,
     MONOTONE_CASES,
     PLAIN_CASES,
     PROGRAM_CASES,
@@ -199,12 +200,17 @@ def test_a_lane_equals_its_single_run(case):
 
 
 @pytest.mark.slow
-@each_sparse_case
+@pytest.mark.parametrize(
+    "case", [case for case in SPARSE_CASES if case in FIRST_CASES], ids=str
+)
 def test_a_lane_on_sparse_data_equals_its_single_run(case):
     lane_and_single(case, scipy.sparse.csr_array(cases.data(zeros=True)))
 
 
-@each_case
+# `test_padding` has the solvers that V may be padded for.
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if not case.solver_class.supports.padded], ids=str
+)
 def test_a_padded_rank_equals_the_rank(case):
     bare = cases.iterate(cases.setup(case), 30)
     start = cases.setup(case, padded=True)
@@ -243,6 +249,8 @@ def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case):
     jaxnmf.factorize(smaller, RANK, solver=counted(), max_iter=3, **common)
     assert len(calls) == 2
 
+    if case not in FIRST_CASES:
+        return
     # The same for the whole run as one program.
     for seed, options in ((0, {}), (1, changed)):
         solver = programs.as_leaves(counted(**options), np.float64)
@@ -299,18 +307,21 @@ def test_sparse_equals_dense(case):
     assert_allclose(*looks, rtol=1e-8)
 
 
+# Of both grids and both kinds of axes every pair with each loss of a solver.
+GRIDS = [
+    [((2,), AxisType.Explicit), ((2, 2), AxisType.Auto)],
+    [((2,), AxisType.Auto), ((2, 2), AxisType.Explicit)],
+]
+
+
 @pytest.mark.parametrize(
-    ("grid", "axis_type"),
+    ("case", "grid", "axis_type"),
     [
-        pytest.param((2,), AxisType.Auto, id="two-Auto", marks=pytest.mark.slow),
-        pytest.param((2,), AxisType.Explicit, id="two-Explicit"),
-        pytest.param((2, 2), AxisType.Auto, id="four-Auto"),
-        pytest.param(
-            (2, 2), AxisType.Explicit, id="four-Explicit", marks=pytest.mark.slow
-        ),
+        pytest.param(case, *placed, id=f"{case}-{len(placed[0])}-{placed[1].name}")
+        for case in PROGRAM_CASES
+        for placed in GRIDS[case not in FIRST_CASES]
     ],
 )
-@each_program_case
 def test_sharded_equals_single(case, grid, axis_type):
     names = ("rows", "columns")[: len(grid)]
     mesh = jax.make_mesh(grid, names, axis_types=(axis_type,) * len(grid))
