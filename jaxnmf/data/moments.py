@@ -125,7 +125,7 @@ def _on_host(data: jax.Array, weights: jax.Array | None) -> np.ndarray:
     return np.sum(parts, axis=0) if parts else np.zeros(4)
 
 
-def _sums(v: np.ndarray, w: np.ndarray | None) -> tuple[float, ...]:
+def _sums(v: np.ndarray, w: np.ndarray | None) -> tuple[Any, ...]:
     # No BLAS: its threads wait on each other where the cores are busy.
     squares, sizes = np.square(v, dtype=np.float64), np.abs(v, dtype=np.float64)
     if w is None:
