@@ -164,6 +164,13 @@ class BetaDivergence(Loss):
             floor = max(floor, largest * float(limits.max) ** (-0.8 / (2 - beta)))
         return max(floor, float(limits.tiny))
 
+    def least(self, v: jax.Array) -> jax.Array:
+        """The x ≥ 0 from which φ(v, x) is finite, for β ≥ 1: v/x is, for β = 1."""
+        if self.beta > 1:
+            return jnp.zeros_like(v)
+        limits = jnp.finfo(v.dtype)
+        return jnp.maximum(float(limits.max) ** -0.9 * v, limits.tiny)
+
     @property
     def mu_exponent(self) -> float:
         """γ, the exponent with which the multiplicative update is monotone."""

@@ -208,15 +208,17 @@ class Problem:
         return value - self.loss.pointwise(0 * v, x) if self._zeros_apart else value
 
     def _above(self, v: jax.Array, x: jax.Array) -> jax.Array:
-        """x as φ takes it: above the floor, for a β-divergence no more of it than a
-        thousandth of v; as it is for the Frobenius loss."""
-        if self.loss.quadratic:
+        """x as φ takes it. Where φ is finite at x = 0, or nearly so, that is x, however
+        small; else above the floor, of which it is no more than a thousandth of v."""
+        loss, beta = self.loss, self.loss.beta
+        if loss.quadratic:
             return x
         floor = self.operand.floor.astype(x.dtype)
-        if self.loss.beta is not None:
-            # An entry that only pads V is the floor itself, and so φ is 0 there.
-            floor = jnp.where(v == floor, floor, jnp.minimum(floor, REACH * v))
-        return jnp.maximum(x, floor)
+        if beta is None:
+            return jnp.maximum(x, floor)
+        low = loss.least(v) if beta >= 1 else jnp.minimum(floor, REACH * v)
+        # An entry that only pads V is the floor itself, and so φ is 0 there.
+        return jnp.maximum(x, jnp.where(v == floor, floor, low))
 
     def quadratic(self, fixed: FixedFactor) -> tuple[Any, Cross]:
         """(gram, cross) = (fixed fixedᵀ, fixed V).

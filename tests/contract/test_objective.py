@@ -113,6 +113,21 @@ def test_every_solver_reports_that_of_its_factors(case):
     assert found.objective == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("beta", [1.0, 1.2, 1.5])
+def test_entries_far_below_v_are_in_the_objective_as_they_are(beta):
+    V = np.ones((6, 5), np.float32)
+    V[0, 0] = 1e6  # by the mean of which 1e-14 is nothing
+    W, H = np.full((6, 1), 1e-7, np.float32), np.full((1, 5), 1e-7, np.float32)
+    objective = Objective.of("beta", loss_options={"beta": beta})
+    with precision("float32"):
+        problem = make_problem(V, make_solver("mu"), objective, "float32")
+        factors = problem.units.inverse.of(Factors(W.T, H))  # pyright: ignore
+        found = divergence(problem, Factors(*map(jnp.asarray, factors)))
+    X = W.astype(np.longdouble) @ H
+    size = divergences(beta, V, X).sum()
+    assert found == pytest.approx(float(size), rel=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("noise", "error"), [(0.0, 0.0), (1e-4, 1.05e-4), (1e-3, 1.05e-3)]

@@ -246,6 +246,7 @@ def check(call: Call) -> str:
     l1, l2 = call.penalties
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "rank: . components for")
         try:
             found = jaxnmf.factorize(
                 argument, p, solver=call.solver, loss=call.loss, init=init,
