@@ -50,17 +50,9 @@ def run_shared(
     rank, shape = len(factors.H), problem.operand.shape
     if not (pad and may_share(problem, solver, rank)):
         return timed(problem, solver, factors, key, stop, **given)
-    stored = problem.operand.entries if problem.operand.by_entries else None
-    # Stored zeros that make room are in a row that only pads V, where X is 0.
-    m, n = next_size(shape[0] + (stored is not None)), next_size(shape[1])
-    if shape[0] == shape[1]:  # as a symmetric V has to be
-        n = m
     larger = max(LEAST_RANK, 1 << (rank - 1).bit_length())
-    problem, factors = padded(problem, factors, solver, rank=larger, shape=(m, n))
-    if stored is not None:
-        operand: Any = problem.operand
-        operand = operand.with_room(next_size(stored))
-        problem = dataclasses.replace(problem, operand=operand)
+    operand = shared_operand(problem.operand)
+    problem, factors = padded(problem, factors, solver, rank=larger, operand=operand)
     run = timed(problem, solver, factors, key, stop, quick=True, **given)
     return run._replace(factors=unpadded(run.factors, rank, shape))
 
@@ -77,6 +69,18 @@ def may_share(problem: Problem, solver: Any, rank: int) -> bool:
     )
 
 
+def shared_operand(operand: Any) -> Operand:
+    """V padded to one of a few sizes, with room for one of a few counts of entries."""
+    stored = operand.entries if operand.by_entries else None
+    m, n = operand.shape
+    # Stored zeros that make room are in a row that only pads V, where X is 0.
+    rows, columns = next_size(m + (stored is not None)), next_size(n)
+    if m == n:  # as a symmetric V has to be
+        columns = rows
+    operand = operand.padded_to(rows, columns)
+    return operand if stored is None else operand.with_room(next_size(stored))
+
+
 def next_size(n: int) -> int:
     """The first size that is at least n of a series with eight sizes an octave, so at
     most an eighth larger."""
@@ -91,6 +95,7 @@ def padded(
     *,
     rank: int | None = None,
     shape: tuple[int, int] | None = None,
+    operand: Operand | None = None,
 ) -> tuple[Problem, Factors]:
     """A problem and its initial factors, padded on the host.
 
@@ -103,19 +108,23 @@ def padded(
       shape: (m, n) of the padded V; None leaves V as it is. A dense V gets entries at
         the floor of X, a sparse V rows and columns that store nothing, and data
         observed in part entries of weight 0.
+      operand: V padded before, which several problems share, in place of a shape.
 
     Raises:
       ValueError: V is to be padded for a loss with φ(v, v) ≠ 0, or for a solver that
         does not support it; or the problem is larger already.
     """
+    if operand is not None:
+        shape = operand.shape
     own = (len(factors.H), *problem.operand.shape)
     size = (own[0] if rank is None else rank, *(shape or own[1:]))
     if any(new < old for new, old in zip(size, own, strict=True)):
         raise ValueError(f"padding: (rank, m, n) = {own} is larger than {size}")
-    operand = problem.operand
     if shape is not None:
-        _check_loss(problem.loss, operand)
-        operand = operand.padded_to(*shape)
+        _check_loss(problem.loss, problem.operand)
+    if operand is None:
+        operand = problem.operand
+        operand = operand if shape is None else operand.padded_to(*shape)
     sides = zip(
         problem.projects,
         problem.penalties,

@@ -86,6 +86,25 @@ def test_an_estimator_pads_or_not():
     assert model.transform(V[:5]).shape == (5, 3)
 
 
+@pytest.mark.filterwarnings("ignore:no p is chosen")
+@pytest.mark.parametrize("known", [False, True])
+def test_a_rank_is_chosen_for_other_shapes_without_compiling(known):
+    def choose(V: Any, **more: Any) -> Any:
+        mask = np.random.default_rng(1).random(V.shape) < 0.9 if known else None
+        given: dict[str, Any] = {"seeds": 3, "max_iter": 30, "dtype": "float64"}
+        return jaxnmf.select_rank(V, [2, 3], mask=mask, **given, **more)
+
+    choose(V)
+    found = choose(V[1:, 1:])
+    assert found.sweep.compile_seconds == 0
+    alone = choose(V[1:, 1:], pad=False)
+    assert alone.sweep.compile_seconds > 0
+    pairs = zip(found.sweep.runs, alone.sweep.runs, strict=True)
+    for run, other in pairs:
+        for X, Y in zip(run.factors, other.factors, strict=True):
+            np.testing.assert_allclose(X, Y, atol=1e-8 * Y.max())
+
+
 def test_large_problems_are_left_as_they_are(monkeypatch):
     monkeypatch.setattr(padding, "padded", lambda *_, **__: pytest.fail("padded"))
     monkeypatch.setattr(padding, "SMALL", V.size * 3)

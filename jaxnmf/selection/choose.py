@@ -64,6 +64,7 @@ def select_rank(
     folder: str | Path | None = None,
     progress: bool | None = None,
     batching: Batching | None = None,
+    pad: bool = True,
     solver_options: Any = None,
     loss_options: Any = None,
     **options: Any,
@@ -92,6 +93,8 @@ def select_rank(
         when its objective changes by less than 0.1% of itself over ten iterations, and
         after 2000; for "ard", whose components fade slowly, after 10000.
       folder: where finished lanes are kept, so that an interrupted call resumes.
+      pad: run a small V padded to one of a few sizes, so that another of about this
+        size needs no compilation; the result is the same to rounding.
       options: the method's own, such as ``samples="columns"`` or ``share=0.2``.
       Everything else: as for `jaxnmf.sweep`.
 
@@ -152,6 +155,7 @@ def select_rank(
         max_memory=max_memory,
         folder=folder,
         progress=progress,
+        pad=pad,
         batching=batching,
     )
     if found.rank is None:

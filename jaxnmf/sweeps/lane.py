@@ -14,7 +14,7 @@ from jaxnmf.data.known import what_is_known
 from jaxnmf.init.random import key_seed
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
-from jaxnmf.padding import padded
+from jaxnmf.padding import padded, shared_operand, unpadded
 from jaxnmf.run.loop import Run
 from jaxnmf.run.programs import precision
 from jaxnmf.sweeps.lanes import Task
@@ -95,7 +95,9 @@ class LaneBuilder:
     init: str
     sizes: Mapping[int, int]  # the bucket of a rank
     dtype: Any
+    pad: bool = False  # V, to one of a few sizes
     made: dict[Any, Problem] = dataclasses.field(default_factory=dict, repr=False)
+    padded: dict[int, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     def problem(self, lane: Lane) -> Problem:
         """The problem of a lane at its own rank, with its own penalties: one for all
@@ -137,10 +139,19 @@ class LaneBuilder:
         extra = self.sizes[lane.rank] - lane.rank
         own = {k: v for k, v in lane.settings.items() if k not in PENALTIES}
         solver = dataclasses.replace(self.solver, **own)
-        rank = len(factors.H) + extra
-        problem, factors = padded(problem.plain, factors, solver, rank=rank)
+        size = {"rank": len(factors.H) + extra, "operand": self._padded(problem)}
+        problem, factors = padded(problem.plain, factors, solver, **size)
         solver = jax.tree.map(lambda x: np.asarray(x, self.dtype), solver)
         return Task(problem, solver, factors, np.int64(key_seed(lane.seed)))
+
+    def _padded(self, problem: Problem) -> Any:
+        """V of a problem padded, one object for all its lanes; None where it is not."""
+        if not self.pad:
+            return None
+        key = id(problem.operand)
+        if key not in self.padded:
+            self.padded[key] = shared_operand(problem.operand)
+        return self.padded[key]
 
     def key(self, lane: Lane) -> str:
         """The name of a lane in a store. With data per seed it names the data: they
@@ -151,12 +162,13 @@ class LaneBuilder:
         return ",".join([f"rank={lane.rank}", f"seed={lane.seed}", *parts])
 
     def finished(self, lane: Lane, run: Run) -> Run:
-        """The run without the rows that padded its factors, in the user's units."""
+        """The run without what padded its factors, in the user's units."""
         rows = lane.rank + len(run.factors.H) - self.sizes[lane.rank]
-        units = self.problem(lane).units
+        problem = self.problem(lane)
+        units, shape = problem.units, problem.operand.shape
         objective = run.trace.objective.astype(np.float64) * units.objective
         return run._replace(
-            factors=units.of(Factors(*(X[:rows] for X in run.factors))),
+            factors=units.of(unpadded(run.factors, rows, shape)),
             trace=run.trace._replace(objective=objective),
         )
 

@@ -20,6 +20,7 @@ from jaxnmf.build import Objective, Start, warn_of_rank
 from jaxnmf.data.containers import Names, names_of
 from jaxnmf.data.known import Known, what_is_known
 from jaxnmf.init.start import AUTO
+from jaxnmf.padding import may_share
 from jaxnmf.registry import make_solver
 from jaxnmf.run.loop import Run
 from jaxnmf.run.programs import precision
@@ -177,6 +178,7 @@ def run_sweep(
     folder: str | Path | None = None,
     progress: bool | None = None,
     batching: Batching | None = None,
+    pad: bool = False,
 ) -> SweepResult:
     """The sweep of a specification.
 
@@ -186,6 +188,7 @@ def run_sweep(
       objective, start, stop: the specification that all lanes share, but for the seed
         of the start.
       settings: what else lanes differ in (`make_settings`).
+      pad: whether a small V is padded to one of a few sizes that share programs.
       Everything else: as for `sweep`.
     """
     begun = time.perf_counter()
@@ -211,6 +214,7 @@ def run_sweep(
             init=start.init,
             sizes=buckets([lane.rank for lane in lanes]),
             dtype=dtype,
+            pad=pad and all(may_share(one, solver, max(ranks)) for one in problems),
         )
         # A start that cannot be drawn is refused before anything is run.
         first_tasks = {
