@@ -305,7 +305,7 @@ def holds(call: Call, found: Any, V: np.ndarray, weights: np.ndarray) -> str:
         slack = max(slack, 1e-15 * size)
     # What is below the smallest number of the precision, in the units of V, is 0.
     smallest = float(np.finfo(call.dtype).tiny)
-    slack += 10 * smallest * 10.0 ** (call.scale * BETAS[call.loss])
+    slack += 10 * smallest * 10.0 ** (V.any() * call.scale * BETAS[call.loss])
     reported = float(found.objective)
     assert np.isfinite(reported), f"objective={reported}"
     assert reported >= 0 or "V" in signed, f"objective={reported}"
