@@ -165,11 +165,12 @@ class BetaDivergence(Loss):
         return max(floor, float(limits.tiny))
 
     def least(self, v: jax.Array) -> jax.Array:
-        """The x ≥ 0 from which φ(v, x) is finite, for β ≥ 1: v/x is, for β = 1."""
+        """The x ≥ 0 from which φ(v, x) is finite for β ≥ 1; v/x is for β = 1."""
         if self.beta > 1:
             return jnp.zeros_like(v)
         limits = jnp.finfo(v.dtype)
-        return jnp.maximum(float(limits.max) ** -0.9 * v, limits.tiny)
+        least = jnp.maximum(float(limits.max) ** -0.9 * v, limits.tiny)
+        return jnp.where(v > 0, least, 0)
 
     @property
     def mu_exponent(self) -> float:
