@@ -6,6 +6,7 @@ another form of it, for layout or for the number of launches, the form is chosen
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -33,3 +34,10 @@ def compiled_for(name: str) -> AbstractContextManager[None]:
       name: "cpu", "gpu" or "tpu".
     """
     return _platform(name)
+
+
+def cores() -> int:
+    """The number of cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -13,16 +13,19 @@ from jaxtyping import Float
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import check_random_state
 
+from jaxnmf import auto
 from jaxnmf.build import Objective, Start, make_problem
 from jaxnmf.data.convert import as_operand
-from jaxnmf.data.known import what_is_known
+from jaxnmf.data.known import is_sparse, what_is_known
 from jaxnmf.estimators.data import suited_to
 from jaxnmf.factorize import run_factorize
 from jaxnmf.fold_in import Model
+from jaxnmf.init.start import check_init
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.relative_error import residual_norm
 from jaxnmf.objective.units import units_of
+from jaxnmf.registry import make_solver
 from jaxnmf.result import Result, to_result
 from jaxnmf.run.clock import divergence
 from jaxnmf.run.plain import coordinate_descent, multiplicative_updates
@@ -31,6 +34,7 @@ from jaxnmf.run.stop import Stop
 from jaxnmf.types import Factors, Status
 
 PLAIN = ("cd", "mu")  # scikit-learn's two
+FROM_SVD = ("nndsvd", "nndsvda", "nndsvdar")
 
 
 class Fit(NamedTuple):
@@ -46,6 +50,58 @@ class Fit(NamedTuple):
     H: Float[np.ndarray, "p n"]
     iterations: int
     error: Callable[[], float]
+
+
+def chosen(estimator: Any, X: Any, objective: Objective) -> Any:
+    """The solver, one of jaxnmf's own made where it is "auto"."""
+    if estimator.solver != "auto":
+        return estimator.solver
+    kind = "sparse" if is_sparse(X) else "dense"
+    if kind == "sparse" and objective.loss.beta not in (1, 2):
+        return "mu"  # scikit-learn's alone forms W H block by block
+    rank: Any = estimator._n_components
+    row = auto.chosen(
+        objective,
+        kind if estimator.mask is None else "observed",
+        X.shape[1] if rank == "auto" else rank,
+    )
+    return make_solver(row.solver, row.options)
+
+
+def initial(estimator: Any, X: Any, W: Any, H: Any, *, plain: bool) -> Any:
+    """(W, H), or for jaxnmf's own solvers the name of a start."""
+    if isinstance(estimator.init, list | tuple):
+        check_init(estimator.init)
+        W, H = (np.asarray(x, X.dtype) for x in estimator.init)
+        if estimator.n_components is None or estimator.n_components == "auto":
+            estimator._n_components = len(H)
+        return W, H
+    if plain or estimator.init == "custom":
+        return estimator._check_w_h(X, W, H, update_H=True)
+    if W is not None or H is not None:
+        warnings.warn(
+            "When init!='custom', provided W or H are ignored. Set  init='custom' "
+            "to use them as initialization.",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+    if estimator._n_components == "auto":
+        estimator._n_components = X.shape[1]
+    low = estimator._n_components <= min(X.shape)  # pyright: ignore
+    if estimator.init in FROM_SVD and not low:
+        raise ValueError(
+            f"init = '{estimator.init}' can only be used when n_components <= "
+            "min(n_samples, n_features)"
+        )
+    if estimator.init is not None:
+        return estimator.init
+    if estimator.solver == "auto":
+        return auto.AUTO
+    return (
+        "nndsvda"
+        if low and estimator.mask is None and not estimator._signed
+        else "random"
+    )
 
 
 def by_plain(

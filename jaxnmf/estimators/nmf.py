@@ -19,24 +19,24 @@ from sklearn.utils.validation import check_is_fitted
 from jaxnmf import auto
 from jaxnmf.build import Objective
 from jaxnmf.data.containers import names_of
-from jaxnmf.data.known import is_sparse
 from jaxnmf.estimators.data import checked_data
 from jaxnmf.estimators.fits import (
     PLAIN,
     Fit,
     by_factorize,
     by_plain,
+    chosen,
+    initial,
     reconstruction_error,
     rows,
 )
 from jaxnmf.fold_in import check_H
-from jaxnmf.init.start import INITS, check_init
+from jaxnmf.init.start import INITS
 from jaxnmf.objective.losses import Loss, beta_divergence
 from jaxnmf.objective.offsets import TOWARD
 from jaxnmf.registry import make_loss, make_solver
 
 MOST_SEEDS = 2**31 - 1  # what is drawn from a RandomState is below this
-FROM_SVD = ("nndsvd", "nndsvda", "nndsvdar")
 # Parameters of jaxnmf's own solvers, and what they must be for the others.
 OWN = {
     "constraints": ("nonnegative", None),
@@ -305,8 +305,8 @@ class NMF(decomposition.NMF):
         if not update_H:
             return self._rows(X, self._check_w_h(X, W, H, update_H)[1])
         objective = self._objective(X)
-        solver = self._chosen(X, objective)
-        start = self._start(X, W, H, objective, plain=solver in PLAIN)
+        solver = chosen(self, X, objective)
+        start = initial(self, X, W, H, plain=solver in PLAIN)
         if solver in PLAIN:
             return by_plain(self, X, objective, solver, start, both=True)
         seed, solver = self._seed(), self._made(solver)
@@ -320,7 +320,7 @@ class NMF(decomposition.NMF):
         """W of the rows of X for this H."""
         self._n_components = len(H)
         objective = self._objective(X)
-        solver = self._chosen(X, objective)
+        solver = chosen(self, X, objective)
         if solver in PLAIN:
             W = np.zeros((X.shape[0], len(H)), X.dtype)
             if solver == "mu":
@@ -331,55 +331,9 @@ class NMF(decomposition.NMF):
         found = rows(self, result, X, H, objective, solver)
         return self._fit(X, found.W, H.astype(X.dtype), found.iterations, solver)
 
-    def _start(self, X: Any, W: Any, H: Any, objective: Objective, plain: bool) -> Any:
-        """(W, H), or for jaxnmf's own solvers the name of a start."""
-        if isinstance(self.init, list | tuple):
-            check_init(self.init)
-            W, H = (np.asarray(x, X.dtype) for x in self.init)
-            if self.n_components is None or self.n_components == "auto":
-                self._n_components = len(H)
-            return W, H
-        if plain or self.init == "custom":
-            return self._check_w_h(X, W, H, update_H=True)
-        if W is not None or H is not None:
-            warnings.warn(
-                "When init!='custom', provided W or H are ignored. Set  init='custom' "
-                "to use them as initialization.",
-                RuntimeWarning,
-                stacklevel=5,
-            )
-        if self._n_components == "auto":
-            self._n_components = X.shape[1]
-        low = self._n_components <= min(X.shape)  # pyright: ignore
-        if self.init in FROM_SVD and not low:
-            raise ValueError(
-                f"init = '{self.init}' can only be used when n_components <= "
-                "min(n_samples, n_features)"
-            )
-        if self.init is not None:
-            return self.init
-        if self.solver == "auto":
-            return auto.AUTO
-        return "nndsvda" if low and self.mask is None and not self._signed else "random"
-
     def _fit(self, X: Any, W: Any, H: Any, iterations: int, solver: Any) -> Fit:
         error = partial(reconstruction_error, X, W, H, self._loss(), solver, self.mask)
         return Fit(W, H, iterations, error)
-
-    def _chosen(self, X: Any, objective: Objective) -> Any:
-        """The solver, one of jaxnmf's own made where it is "auto"."""
-        if self.solver != "auto":
-            return self.solver
-        kind = "sparse" if is_sparse(X) else "dense"
-        if kind == "sparse" and objective.loss.beta not in (1, 2):
-            return "mu"  # scikit-learn's alone forms W H block by block
-        rank: Any = self._n_components
-        row = auto.chosen(
-            objective,
-            kind if self.mask is None else "observed",
-            X.shape[1] if rank == "auto" else rank,
-        )
-        return make_solver(row.solver, row.options)
 
     def _made(self, solver: Any) -> Any:
         """A solver of jaxnmf's own."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnmf._util.platform import on_cpu
+from jaxnmf._util.platform import cores, on_cpu
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run.loop import CLOSE, Run, RunState, continue_run, start_run
 from jaxnmf.run.programs import as_leaves, compiled, precision
@@ -350,13 +349,6 @@ class _Pace:
             self.records = np.int32(min(int(self.records) * 2, 2**20))
         elif took > 2 * CALL_SECONDS:
             self.records = np.int32(max(int(self.records) // 2, 1))
-
-
-def cores() -> int:
-    """The number of cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class _Group(NamedTuple):

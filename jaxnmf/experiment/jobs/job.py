@@ -17,6 +17,7 @@ import filelock
 import jax
 
 from jaxnmf import datasets
+from jaxnmf._util.platform import cores
 from jaxnmf._version import __version__
 from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
@@ -29,7 +30,6 @@ from jaxnmf.experiment.store.stored import StoredJob
 from jaxnmf.experiment.store.unfinished import Unfinished
 from jaxnmf.experiment.store.write import move_damaged, write_job
 from jaxnmf.run import programs
-from jaxnmf.sweeps.lanes import cores
 
 RECORDED_VERSIONS = ("jax", "jaxlib", "optax", "numpy", "scipy", "hydra-core")
 ENVIRONMENT = (
