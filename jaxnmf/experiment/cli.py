@@ -1,4 +1,4 @@
-"""The command line: run, factorize, report, reproduce, list."""
+"""The command line: run, work, submit, factorize, report, reproduce, list, plan."""
 
 from __future__ import annotations
 
@@ -24,6 +24,16 @@ READING = (
     "index",
     "encoding",
     "missing",
+)
+SLURM = (
+    "array",
+    "time",
+    "partition",
+    "memory",
+    "cpus",
+    "gpus",
+    "sbatch",
+    "dry_run",
 )
 LISTS = ("solvers", "datasets", "losses", "experiments")
 
@@ -57,7 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if given.command == "run":
             options = {"config_dir": given.config_dir, "force": given.force}
+            options["only_queue"] = given.queue
             study.run_study(given.overrides, console, **options)
+        elif given.command == "work":
+            study.work(Path(given.folder), console, wait=given.wait)
+        elif given.command == "submit":
+            from jaxnmf.experiment.submit import submit_slurm
+
+            submit_slurm(Path(given.folder), console, **_chosen(given, SLURM))
         elif given.command == "report":
             folders = [Path(folder) for folder in given.folders]
             study.print_report(
@@ -79,21 +96,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _factorize(given: argparse.Namespace, console: Console) -> None:
     from jaxnmf.experiment.factorization import factorize_file
 
-    def chosen(names: Sequence[str]) -> dict[str, Any]:
-        found = {name: getattr(given, name) for name in names}
-        return {name: value for name, value in found.items() if value is not None}
-
     result, files = factorize_file(
         given.file,
         given.rank,
         given.out,
         form=given.format,
-        reading=chosen(READING),
-        **chosen(SETTINGS),
+        reading=_chosen(given, READING),
+        **_chosen(given, SETTINGS),
     )
     console.print(str(result), highlight=False, markup=False, soft_wrap=True)
     for file in files:
         console.print(str(file), highlight=False, markup=False, soft_wrap=True)
+
+
+def _chosen(given: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """The options that were given."""
+    found = {name: getattr(given, name) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _count(text: str) -> int:
@@ -129,6 +148,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("overrides", nargs="*", help="Hydra overrides, key=value")
     run.add_argument("--config-dir", help="a folder with your own configs")
     run.add_argument("--force", action="store_true", help="run complete jobs again")
+    run.add_argument(
+        "--queue",
+        action="store_true",
+        help="run nothing: put the jobs into the folder, for jaxnmf work and submit",
+    )
+    _add_work(commands)
     _add_factorize(commands)
     report = commands.add_parser("report", help="build report.html of study folders")
     report.add_argument("folders", nargs="+", metavar="folder")
@@ -148,6 +173,52 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="list what is available by name")
     listing.add_argument("what", choices=LISTS)
     return parser
+
+
+def _add_work(commands: Any) -> None:
+    work = commands.add_parser(
+        "work",
+        help="run jobs of a study that another process began",
+        description="Takes from the folder of a study, one after another, the jobs "
+        "that no other process runs. Any number of processes may do so, on every "
+        "machine that shares the folder; one that dies loses its job to another.",
+    )
+    work.add_argument("folder")
+    work.add_argument(
+        "--wait",
+        action="store_true",
+        help="for jobs in progress elsewhere, and run those whose process dies",
+    )
+    submit = commands.add_parser(
+        "submit",
+        help="submit workers of a study to a cluster, and return",
+        description="Writes a script whose tasks run jaxnmf work FOLDER, and submits "
+        "it. The jobs are those of jaxnmf run --queue … folder=FOLDER.",
+    )
+    submit.add_argument("folder")
+    submit.add_argument(
+        "--slurm", action="store_true", required=True, help="as an array of SLURM"
+    )
+    submit.add_argument(
+        "--array", type=_count, help="the number of tasks, by default one a job up to 8"
+    )
+    submit.add_argument("--time", help="the limit of a task, such as 2:00:00")
+    submit.add_argument("--partition", help="where tasks run")
+    submit.add_argument("--memory", help="of a task, such as 8G")
+    submit.add_argument("--cpus", type=_count, help="cores of a task")
+    submit.add_argument("--gpus", type=_count, help="GPUs of a task")
+    submit.add_argument(
+        "--sbatch",
+        action="append",
+        metavar="OPTION",
+        help="any other option of sbatch, such as --sbatch=--account=me; repeatable",
+    )
+    submit.add_argument(
+        "--dry-run",
+        action="store_true",
+        default=None,
+        help="write and print the script, and do not submit it",
+    )
 
 
 def _add_factorize(commands: Any) -> None:

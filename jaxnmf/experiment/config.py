@@ -62,6 +62,7 @@ class StudyConfig:
     name: str = "run"
     folder: str | None = None
     mlflow: str | None = None  # a tracking URI
+    exclusive: int = 0  # cores, or devices, that a process takes for itself
 
 
 _schemas: dict[str, Any] = {

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import functools
 import math
 import os
 import re
 import shlex
 import shutil
+import signal
 import sys
-import time
+import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
-import numpy as np
+from hydra.core.hydra_config import HydraConfig
 from omegaconf.errors import MissingMandatoryValue
 from rich.console import Console
 
 from jaxnmf import datasets
-from jaxnmf.build import UnsupportedError
-from jaxnmf.experiment import command_cache, tracking
-from jaxnmf.experiment.config import labels, register_configs, resolved, split_name
+from jaxnmf.experiment import command_cache
+from jaxnmf.experiment.config import register_configs, resolved, split_name
 from jaxnmf.experiment.errors import one_line
-from jaxnmf.experiment.jobs import job
 from jaxnmf.experiment.overrides import as_overrides, quoted
-from jaxnmf.experiment.store import outcomes, stored
+from jaxnmf.experiment.store import outcomes, queue, stored
 from jaxnmf.experiment.store.layout import PAGE
 from jaxnmf.experiment.watch import Watch
+from jaxnmf.experiment.worker import Worker
 
 
 def run_study(
@@ -39,17 +39,20 @@ def run_study(
     *,
     config_dir: str | None = None,
     force: bool = False,
+    only_queue: bool = False,
 ) -> Path:
     """Run every job of a study and build its report; returns the study folder.
 
-    A launcher of Hydra may spread the jobs over processes or machines, and several
-    calls may work on one folder: each job is run once.
+    The folder has a queue of the jobs, so that others may take some (`work`). A
+    launcher of Hydra may spread them over processes or machines, and several calls may
+    work on one folder: each job is run once.
 
     Args:
       overrides: Hydra's, ``key=value``.
       console: where tables are printed.
       config_dir: a folder with the user's own configs.
       force: run complete jobs again.
+      only_queue: put the jobs into the queue, and run none.
 
     Raises:
       ValueError: for a folder that cannot be used, before any job; otherwise the first
@@ -61,7 +64,7 @@ def run_study(
     folder = Path(_unquoted(given[-1])) if given else _new_folder()
     folder = folder.expanduser().resolve()
     cached = command_cache.fingerprint(overrides, config_dir, folder)
-    if cached and not force and (folder / PAGE).is_file():
+    if cached and not (force or only_queue) and (folder / PAGE).is_file():
         complete = command_cache.count_complete(folder, cached)
         if complete:
             _print_complete(folder, complete, console)
@@ -80,38 +83,96 @@ def run_study(
     options = ["--force"] * force
     options += [] if config_dir is None else ["--config-dir", config_dir]
     command = shlex.join(["jaxnmf", "run", *options, *asked])
-    task = functools.partial(_task, call, command)
+    worker = Worker(folder, call)
+    jobs: list[queue.Job] = []
     ended: list[dict[str, Any]] = []
     unreported: list[str] = []
+
+    def run(*, force: bool = False, wait: bool = False) -> None:
+        for job in jobs:
+            worker.run(job, force=force, wait=wait)
+
     try:
         with Watch(folder, call):
-            _hydra(task(force=force, wait=False))
-            first = outcomes.read(folder, call)
-            if any(one["status"] == "in progress" for one in first):
+            _hydra(_task(worker, command, jobs, force=force, run=not only_queue))
+            if not only_queue:
+                run(force=force)
+            while True:
+                last = outcomes.read(folder, call)
+                if not any(one["status"] == "in progress" for one in last):
+                    break
                 # Wait for the other process, or run its job if it was killed.
                 kept = ("run", "warning", "note")
-                ended = [one for one in first if one["status"] in kept]
+                ended += [one for one in last if one["status"] in kept]
                 outcomes.clear(folder, call)
-                _hydra(task(force=False, wait=True))
+                if jobs:
+                    run(wait=True)
+                else:
+                    _hydra(_task(worker, command, [], wait=True))
     finally:
         sys.argv = saved
         ended = [*ended, *outcomes.read(folder, call)]
         outcomes.clear(folder, call)
         try:
-            _print_outcomes(folder, ended, console)
+            if only_queue:
+                _print_queue(folder, len(jobs), console)
+            else:
+                _print_outcomes(folder, ended, console)
         except ValueError as error:  # errors of the jobs come first
             unreported = [one_line(error)]
-        if new and not any(path.is_dir() for path in folder.glob("jobs/*")):
+        if new and not (only_queue and jobs) and not _has_results(folder):
             shutil.rmtree(folder, ignore_errors=True)  # only Hydra's files
-    failed = [*_messages(ended, "failed"), *unreported]
-    skipped = _messages(ended, "skipped")
-    if failed:
-        raise ValueError(failed[0])
-    if skipped and not any(one["status"] in ("run", "done before") for one in ended):
-        raise ValueError(skipped[0])
-    if cached:
+    _raise_first(ended, unreported)
+    if cached and not only_queue:
         command_cache.add(folder, cached, ended)
     return folder
+
+
+def work(folder: Path, console: Console, *, wait: bool = False) -> None:
+    """Run jobs of a study that another process began, until all are complete or in
+    progress elsewhere; the process that sees all complete builds the report.
+
+    Args:
+      folder: the study folder, which names the jobs.
+      console: where tables are printed.
+      wait: for jobs that are in progress elsewhere, and run those whose process dies.
+
+    Raises:
+      ValueError: the folder has no jobs; otherwise the first error, after all other
+        jobs have been run.
+    """
+    folder = folder.expanduser().resolve()
+    jobs = queue.read(folder)
+    _check_writable(folder)
+    stored.check_formats(folder)
+    register_configs()
+    call = uuid.uuid4().hex
+    ended: list[dict[str, Any]] = []
+    try:
+        with _interrupted_by_sigterm(), Watch(folder, call):
+            elsewhere = Worker(folder, call).take(jobs, wait=wait)
+    finally:
+        ended = outcomes.read(folder, call)
+        outcomes.clear(folder, call)
+    run = sum(one["status"] == "run" for one in ended)
+    _print(console, f"{run} of {len(jobs)} jobs run, {elsewhere} in progress elsewhere")
+    if not elsewhere:
+        _print_outcomes(folder, ended, console)
+    _raise_first(ended)
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """End on SIGTERM, which schedulers send first, as on Ctrl-C: the lease of the job
+    is then released at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Datasets:
@@ -199,56 +260,72 @@ def _hydra(task: Any) -> None:
     )(task)()
 
 
-def _task(call: str, command: str, *, force: bool, wait: bool) -> Any:
-    """The function that Hydra calls for each job, perhaps in another process. It
-    returns the lowest error, for a sweeper that searches; NaN where there is none."""
+def _task(
+    worker: Worker,
+    command: str,
+    jobs: list[queue.Job],
+    *,
+    run: bool = True,
+    force: bool = False,
+    wait: bool = False,
+) -> Any:
+    """The function that Hydra calls for each job, perhaps in another process.
+
+    It puts the job into the queue. One that a launcher or a sweeper is for is then run,
+    and its lowest error returned, for a sweeper that searches; others are collected in
+    ``jobs``, and NaN returned.
+    """
 
     def task(config: Any) -> float:
-        folder = Path(config.folder)
-        add_outcome = functools.partial(outcomes.add, folder, call)
-        started, names = time.monotonic(), {}
         try:
-            plain = resolved(config)
-            names = {x: plain[x]["name"] for x in ("dataset", "loss", "solver")}
-            if plain["mlflow"]:
-                tracking.require(plain["mlflow"])
-            done = job.run_job(
-                plain,
-                folder,
-                force=force,
-                wait=wait,
-                warn=lambda message: add_outcome("warning", message),
-                note=lambda message: add_outcome("note", message),
-                command=command,
-            )
-            if plain["mlflow"]:
-                tracking.log_job(done.job, plain["mlflow"])
-            summary = done.job.summary
-            error = float(np.min(summary["error"]))
-            checksum = done.job.manifest["data_checksum"]
-            add_outcome(
-                "run" if done.run_now else "done before",
-                job=done.job.key,
-                data=[*split_name(plain["dataset"]), checksum],
-                names=labels(plain),
-                runs=len(summary),
-                error=error,
-                seconds=time.monotonic() - started,
-            )
-            return error
-        except job.Busy:
-            add_outcome("in progress")
-        except UnsupportedError as error:
-            data = split_name(plain["dataset"])
-            add_outcome("skipped", one_line(error), names=names, data=data)
+            job = queue.Job(resolved(config), os.getcwd(), command)
         except MissingMandatoryValue as error:
-            add_outcome("failed", f"{error.full_key} is missing: give it a value")
+            worker.add("failed", f"{error.full_key} is missing: give it a value")
+            return math.nan
         except ValueError as error:
-            # Raised at the end, after the other jobs of the study.
-            add_outcome("failed", one_line(error), names=names)
+            worker.add("failed", one_line(error))
+            return math.nan
+        if not run and _distributed():
+            worker.add(
+                "failed",
+                "--queue: hydra/launcher and hydra/sweeper run jobs, and these are for "
+                "jaxnmf work and jaxnmf submit; leave them out",
+            )
+            return math.nan
+        queue.add(worker.folder, job)
+        if run and _distributed():
+            return worker.run(job, force=force, wait=wait).get("error", math.nan)
+        jobs.append(job)
         return math.nan
 
     return task
+
+
+def _distributed() -> bool:
+    """Whether Hydra is to run the jobs: by a launcher, or by a sweeper that chooses
+    them by their results."""
+    hydra = HydraConfig.get()
+    own = hydra.launcher._target_, hydra.sweeper._target_
+    return not all(re.search(r"\.Basic\w+$", target) for target in own)
+
+
+def _raise_first(
+    ended: Sequence[Mapping[str, Any]], unreported: Sequence[str] = ()
+) -> None:
+    """Raise the first error among outcomes, or of those where nothing else was run the
+    first reason why a job was skipped."""
+    failed = [*_messages(ended, "failed"), *unreported]
+    skipped = _messages(ended, "skipped")
+    if failed:
+        raise ValueError(failed[0])
+    if skipped and not any(one["status"] in ("run", "done before") for one in ended):
+        raise ValueError(skipped[0])
+
+
+def _has_results(folder: Path) -> bool:
+    """Whether there is a job, complete or with runs that have ended."""
+    jobs = folder.glob("jobs/*")
+    return any(path.is_dir() and path.suffix != ".lease" for path in jobs)
 
 
 def _unquoted(text: str) -> str:
@@ -285,6 +362,12 @@ def _print_outcomes(
 def _print_complete(folder: Path, jobs: int, console: Console) -> None:
     done = f"{jobs} job{'s' * (jobs > 1)} done before"
     _print(console, f"nothing to do: {done}\nreport: {folder / PAGE}")
+
+
+def _print_queue(folder: Path, jobs: int, console: Console) -> None:
+    if jobs:
+        count = f"{jobs} job{'s' * (jobs > 1)}"
+        _print(console, f"{count} in the queue; run them by jaxnmf work {folder}")
 
 
 def _print(console: Console, text: str) -> None:

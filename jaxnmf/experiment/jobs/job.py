@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import functools
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import filelock
 import jax
 
 from jaxnmf import datasets
@@ -24,8 +22,7 @@ from jaxnmf.experiment import config as configs
 from jaxnmf.experiment.jobs.lanes import Selection, Settings
 from jaxnmf.experiment.jobs.runs import Runs
 from jaxnmf.experiment.jobs.specification import Specification
-from jaxnmf.experiment.store import stored
-from jaxnmf.experiment.store.layout import writing
+from jaxnmf.experiment.store import lease, stored
 from jaxnmf.experiment.store.stored import StoredJob
 from jaxnmf.experiment.store.unfinished import Unfinished
 from jaxnmf.experiment.store.write import move_damaged, write_job
@@ -42,10 +39,6 @@ ENVIRONMENT = (
     "forced",
 )
 """Keys of a manifest that must be equal for an interrupted job to resume."""
-
-
-class Busy(Exception):
-    """Another process is running this job."""
 
 
 class Done(NamedTuple):
@@ -68,10 +61,11 @@ def run_job(
     *,
     force: bool = False,
     wait: bool = True,
-    warn: Callable[[str], None] = lambda _: None,
-    note: Callable[[str], None] = lambda _: None,
+    warn: Callable[[str], object] = lambda _: None,
+    note: Callable[[str], object] = lambda _: None,
     limits: Mapping[str, int] | None = None,
     command: str = "",
+    load: Callable[..., Dataset] = datasets.load,
 ) -> Done:
     """Run a job and store it, unless it is stored already.
 
@@ -85,17 +79,19 @@ def run_job(
         about that.
       limits: run → iterations, for runs that end after so many and not by the clock.
       command: the command line, for the manifest.
+      load: of data sets.
 
     Returns:
       The stored job, and whether this call has run it.
 
     Raises:
       ValueError: for a config that cannot be run, before anything is run.
-      Busy: when another process is running it, without ``wait``.
+      Busy: when another process is running it, without ``wait``; or has taken it over
+        from this one, whose lease had expired.
     """
     begun = _now()
     name, options = configs.split_name(config["dataset"])
-    dataset = datasets.load(name, **options)
+    dataset = load(name, **options)
     for sentence in how_read(dataset):
         note(sentence)
     specification = Specification.of(config, dataset)
@@ -105,11 +101,11 @@ def run_job(
     with programs.precision(specification.dtype):
         labels = configs.labels(config)
         job = kind_of(specification)(specification, dataset, labels)
-        with _locked(folder, key, wait):
+        with lease.held(folder, key, wait) as own:
             # Another process may have completed it in the meantime.
             if not force and (stored_job := _complete(folder, key, warn)):
                 return Done(stored_job, False)
-            unfinished = Unfinished(folder, key)
+            unfinished = Unfinished(folder, key, own.check)
             manifest = {
                 **_manifest(config, job.kind, dataset),
                 "command": command,
@@ -121,9 +117,11 @@ def run_job(
             try:
                 found = job.run(unfinished, limits or {})
             except ValueError:
+                own.check()
                 if unfinished.empty:
                     unfinished.discard()
                 raise
+            own.check()
             path = write_job(
                 folder,
                 key,
@@ -140,12 +138,13 @@ def run_job(
                 offsets=found.offsets,
                 choice=found.choice,
                 evidence=found.evidence,
+                replace=force,
             )
             return Done(stored.read_job(path), True)
 
 
 def _complete(
-    folder: Path, key: str, warn: Callable[[str], None] | None = None
+    folder: Path, key: str, warn: Callable[[str], object] | None = None
 ) -> StoredJob | None:
     """The complete job of a key, None where there is none.
 
@@ -169,7 +168,7 @@ def _check_environment(
     folder: Path,
     unfinished: Unfinished,
     manifest: Mapping[str, Any],
-    warn: Callable[[str], None],
+    warn: Callable[[str], object],
 ) -> None:
     """Move aside an interrupted job that was started in another environment."""
     if unfinished.empty:
@@ -186,27 +185,6 @@ def _check_environment(
             f"{unfinished.key} {found}; it is started again, and the old files are in "
             f"{kept}"
         )
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, key: str, wait: bool) -> Iterator[None]:
-    """Hold the lock of a job. The system releases it however the process ends."""
-    jobs = folder / "jobs"
-    with writing(folder):
-        jobs.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(jobs / f".{key}.lock", timeout=-1 if wait else 0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise Busy(key) from None
-    except OSError as error:
-        raise ValueError(
-            f"folder: {str(folder)!r} cannot be locked: {error}"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def how_read(dataset: Dataset) -> list[str]:

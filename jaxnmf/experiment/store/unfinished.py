@@ -33,10 +33,18 @@ class Unfinished:
 
     Each run that has ended is a file, written under another name and renamed, so that
     it is whole or missing. A damaged file counts as missing, and its run is run again.
+
+    Args:
+      folder: the study folder.
+      key: of the job.
+      check: called before anything is stored; raises an error if this process may no
+        longer do so.
     """
 
-    def __init__(self, folder: str | Path, key: str) -> None:
-        self.key = key
+    def __init__(
+        self, folder: str | Path, key: str, check: Callable[[], None] = lambda: None
+    ) -> None:
+        self.key, self._check = key, check
         self.path = job_path(Path(folder), key).with_name(f".{key}~runs")
 
     def begin(self, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
@@ -76,6 +84,7 @@ class Unfinished:
             **named_arrays({run: done.factors}, {run: done.offsets}),
             **{f"trace/{c}": done.trace[c].to_numpy() for c in TRACE_COLUMNS[1:]},
         }
+        self._check()
         with writing(self.path):
             put(self.path / f"{run}.npz", npz(arrays))
             (self.path / f"{run}.checkpoint").unlink(missing_ok=True)
@@ -83,7 +92,7 @@ class Unfinished:
 
     def checkpoint(self, run: str) -> RunCheckpoint:
         """The checkpoint of a run."""
-        return RunCheckpoint(self.path / f"{run}.checkpoint")
+        return RunCheckpoint(self.path / f"{run}.checkpoint", self._check)
 
     def manifest(self) -> dict[str, Any] | None:
         """The manifest of the process that began the job; None where there is none that
@@ -118,8 +127,8 @@ class Unfinished:
 class RunCheckpoint:
     """The progress of a run on disk (a `jaxnmf.run.checkpoint.Checkpoint`)."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self._saved = path, time.monotonic()
+    def __init__(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
+        self.path, self._check, self._saved = path, check, time.monotonic()
 
     def load(self) -> dict[str, np.ndarray] | None:
         """The last progress; None where there is none, or it is damaged."""
@@ -132,6 +141,7 @@ class RunCheckpoint:
         """Store the progress, at most every `CHECKPOINT_SECONDS`."""
         if time.monotonic() - self._saved < CHECKPOINT_SECONDS:
             return
+        self._check()
         with writing(self.path):
             put(self.path, npz(progress()))
         self._saved = time.monotonic()

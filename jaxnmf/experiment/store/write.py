@@ -20,6 +20,7 @@ from jaxnmf.experiment.store.layout import (
     Pair,
     as_json,
     as_yaml,
+    current_path,
     file_sha256,
     job_path,
     manifest_sha256,
@@ -28,6 +29,7 @@ from jaxnmf.experiment.store.layout import (
     replaced_path,
     writing,
 )
+from jaxnmf.experiment.store.lease import Busy
 
 
 def write_job(
@@ -42,6 +44,7 @@ def write_job(
     offsets: Mapping[str, Pair | None] | None = None,
     choice: pd.DataFrame | None = None,
     evidence: Mapping[int, Mapping[str, np.ndarray]] | None = None,
+    replace: bool = True,
 ) -> Path:
     """Write a job: readers see the old one or the new one, never a part.
 
@@ -54,11 +57,13 @@ def write_job(
       factors: run → (W, H); runs may be missing.
       offsets: run → (b, c), offsets of rows and columns, or None where a run has none.
       choice, evidence: of a choice of p, as `StoredJob` returns them.
+      replace: whether a complete job is replaced.
 
     Returns:
       The job's folder.
 
     Raises:
+      Busy: another process has completed the job, without ``replace``.
       ValueError: when an argument is malformed or the folder cannot be written.
     """
     folder = Path(folder)
@@ -91,7 +96,7 @@ def write_job(
             for path in stage.iterdir():
                 _sync(path)
             _sync(stage)
-            _replace(stage, target)
+            (_replace if replace else _place)(stage, target)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     return target
@@ -105,6 +110,18 @@ def move_damaged(folder: Path, key: str, path: Path) -> Path:
         target = damaged / f"{key}-{uuid.uuid4().hex[:6]}"
         os.replace(path, target)
     return target
+
+
+def _place(stage: Path, target: Path) -> None:
+    """Give the staged folder its name, if that is free: one rename, which fails for
+    all processes but the first."""
+    try:
+        os.replace(stage, target)
+    except OSError:
+        if current_path(target):
+            raise Busy(target.name) from None
+        raise
+    _finish(target)
 
 
 def _replace(stage: Path, target: Path) -> None:
@@ -124,6 +141,10 @@ def _replace(stage: Path, target: Path) -> None:
         if previous.exists():
             os.replace(previous, target)
         raise
+    _finish(target)
+
+
+def _finish(target: Path) -> None:
     _sync(target.parent)
     # The previous version, and what killed writers of this job have left.
     for stale in target.parent.glob(f".{target.name}~*"):
