@@ -15,7 +15,7 @@ from jaxnmf.build import UnsupportedError
 from jaxnmf.experiment import exclusive, tracking
 from jaxnmf.experiment.config import labels, split_name
 from jaxnmf.experiment.errors import one_line
-from jaxnmf.experiment.jobs.job import run_job
+from jaxnmf.experiment.jobs import job as jobs
 from jaxnmf.experiment.store import outcomes
 from jaxnmf.experiment.store.lease import Busy
 from jaxnmf.experiment.store.queue import Job
@@ -52,7 +52,7 @@ class Worker:
             if config["exclusive"]:
                 exclusive.take(config["exclusive"])
             with _directory(job.directory):
-                done = run_job(
+                done = jobs.run_job(
                     {**config, "folder": str(self.folder)},
                     self.folder,
                     force=force,
@@ -82,21 +82,21 @@ class Worker:
             seconds=time.monotonic() - started,
         )
 
-    def take(self, jobs: Sequence[Job], *, wait: bool) -> int:
+    def take(self, queued: Sequence[Job], *, wait: bool) -> int:
         """Run the jobs that no other process runs; returns how many others do.
 
         Those of others are looked at again after every round in which a job was run,
         and with ``wait`` until there are none.
         """
         while True:
-            ended = [self.run(job)["status"] for job in jobs]
-            pairs = zip(jobs, ended, strict=True)
-            jobs = [job for job, status in pairs if status == "in progress"]
-            if not jobs:
+            ended = [self.run(job)["status"] for job in queued]
+            pairs = zip(queued, ended, strict=True)
+            queued = [job for job, status in pairs if status == "in progress"]
+            if not queued:
                 return 0
             if "run" not in ended:
                 if not wait:
-                    return len(jobs)
+                    return len(queued)
                 time.sleep(WAIT)
 
     def add(self, status: str, message: str = "", **more: Any) -> dict:
