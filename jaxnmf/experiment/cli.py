@@ -60,6 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             print_list(given.what, console)
             return failed()
+        if given.command == "plan":
+            from jaxnmf.experiment import plan
+
+            text = plan.as_text(plan.plan(plan.parse(given.settings)))
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+            return failed()
         if given.command == "factorize":
             _factorize(given, console)
             return failed()
@@ -170,6 +176,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     again.add_argument("folder")
     again.add_argument("--sample", type=_count, help="number of jobs, drawn at random")
+    plan = commands.add_parser(
+        "plan",
+        help="what a run needs: jaxnmf plan m=1e6 n=1e4 p=50 density=0.01 mesh=4x2",
+        description="Memory, operations and bytes of an iteration on each device, "
+        "which of them binds, and the limits. m, n and p are needed; others are "
+        "density, solver, mesh (a shape, rows or auto), devices, processes, dtype, "
+        "device, and its flops, bandwidth, memory and link.",
+    )
+    plan.add_argument("settings", nargs="*", help="key=value")
     listing = commands.add_parser("list", help="list what is available by name")
     listing.add_argument("what", choices=LISTS)
     return parser

@@ -40,26 +40,54 @@ def inner_repeats(
     """
     if inner:
         return inner
-    p = problem.project.rank(free)
-    ratio = (_operations if on_cpu() else _seconds)(problem, p)
+    columns, each = _sizes(problem.operand)
+    return suggested_repeats(
+        problem.project.rank(free),
+        columns,
+        each,
+        by_entries=problem.operand.by_entries,
+        by_gram=problem.by_gram,
+        share=share,
+        most=most,
+    )
+
+
+def suggested_repeats(
+    p: Any,
+    columns: Any,
+    each: Any,
+    *,
+    by_entries: bool,
+    by_gram: bool = True,
+    share: float = 0.3,
+    most: int = 8,
+) -> jax.Array:
+    """`inner_repeats` of a half-step over so many columns.
+
+    Args:
+      p: the number of components.
+      columns: of the free factor.
+      each: entries of V in a column.
+      by_entries: whether V is a list of entries.
+      by_gram: whether one Gram matrix is that of all columns.
+      share, most: of the rule.
+    """
+    if on_cpu():
+        # A Gram matrix for each column takes p²/2 an entry, and a sweep then p² a
+        # column.
+        ratio = each / (p if by_gram else 2)
+    else:
+        ratio = _seconds(p, columns, each, by_entries, by_gram)
     return jnp.clip(1 + jnp.floor(share * ratio), 1, most).astype(jnp.int32)
 
 
-def _operations(problem: Problem, p: jax.Array) -> jax.Array | float:
-    """The operations of the products over those of a sweep."""
-    _, each = _sizes(problem.operand)
-    # A Gram matrix for each column takes p²/2 an entry, and a sweep then p² a column.
-    return each / (p if problem.by_gram else 2)
-
-
-def _seconds(problem: Problem, p: jax.Array) -> jax.Array:
+def _seconds(p: Any, columns: Any, each: Any, by_entries: bool, by_gram: bool) -> Any:
     """The time of the products over that of a sweep, on an accelerator."""
-    columns, each = _sizes(problem.operand)
     # What a stored entry of a sparse V costs beside one of a dense V.
-    entries = columns * each * (SPARSE_COST if problem.operand.by_entries else 1)
-    pairs = p if problem.by_gram else p**2 / 2
+    entries = columns * each * (SPARSE_COST if by_entries else 1)
+    pairs = p if by_gram else p**2 / 2
     products = 2 * entries * pairs / FLOPS + 4 * entries / BYTES
-    moved = 4 * columns * p * (3 if problem.by_gram else p) / BYTES
+    moved = 4 * columns * p * (3 if by_gram else p) / BYTES
     return products / (2 * LAUNCH * jnp.ceil(p / UNROLLED) + moved)
 
 
