@@ -124,12 +124,7 @@ def sent_bytes(m: float, n: float, p: int, size: int, grid: tuple[int, int]) -> 
     """Bytes that each of a×b devices sends: a half-step of H sums the cross product,
     p n/b, and a Gram matrix, p², over the a devices of a column of the mesh, one of W
     p m/a and p² over the b of a row; the sum of x numbers over k devices sends
-    2 x (k − 1)/k.
-
-    It is the communication of Kannan, Ballard & Park, "MPI-FAUN", IEEE Trans.
-    Knowledge and Data Engineering 30 (2018) [Kannan2018]. ``extrapolated`` sends no
-    more than a few numbers besides.
-    """
+    2 x (k − 1)/k. ``extrapolated`` sends a few numbers besides."""
     a, b = grid
     of_H, of_W = p * (n / b + p), p * (m / a + p)
     return 2 * size * (of_H * (a - 1) / a + of_W * (b - 1) / b)

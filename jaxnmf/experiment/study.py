@@ -366,8 +366,8 @@ def _print_complete(folder: Path, jobs: int, console: Console) -> None:
 
 def _print_queue(folder: Path, jobs: int, console: Console) -> None:
     if jobs:
-        count = f"{jobs} job{'s' * (jobs > 1)}"
-        _print(console, f"{count} in the queue; run them by jaxnmf work {folder}")
+        count, path = f"{jobs} job{'s' * (jobs > 1)}", shlex.quote(str(folder))
+        _print(console, f"{count} in the queue; run them by jaxnmf work {path}")
 
 
 def _print(console: Console, text: str) -> None:

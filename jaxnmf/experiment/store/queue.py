@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,7 +59,7 @@ def read(folder: Path) -> list[Job]:
         other = f" for jaxnmf {__version__}, but for {', '.join(others)}" * bool(others)
         raise ValueError(
             f"folder: {str(folder)!r} has no jobs to take{other}; begin its study by "
-            f"jaxnmf run --queue … folder={folder}"
+            f"jaxnmf run --queue … {shlex.quote(f'folder={folder}')}"
         )
     found.sort(key=lambda one: one["added"])
     return [Job(*(one[field] for field in Job._fields)) for one in found]

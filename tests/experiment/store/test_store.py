@@ -9,6 +9,7 @@ import pytest
 
 from jaxnmf.experiment.store import stored, unfinished, write
 from jaxnmf.experiment.store.layout import DATA_FILES, StoredRun
+from jaxnmf.experiment.store.lease import Busy
 from jaxnmf.experiment.store.stored import find_job, read_job, read_jobs
 from jaxnmf.experiment.store.unfinished import Unfinished
 from jaxnmf.experiment.store.write import write_job
@@ -98,6 +99,36 @@ def test_offsets_are_kept_where_there_are_any(tmp_path):
     for kept, given in zip(found.offsets("r2-s0"), pair, strict=True):
         np.testing.assert_array_equal(kept, given)
     assert found.offsets("r2-s1") is None
+
+
+def test_of_two_that_complete_a_job_the_first_stays(tmp_path):
+    write_job(tmp_path, "a", **job(0.5), replace=False)
+    with pytest.raises(Busy):
+        write_job(tmp_path, "a", **job(0.1), replace=False)
+    assert error_of(tmp_path) == 0.5
+    assert [path.name for path in (tmp_path / "jobs").iterdir()] == ["a"]
+    write_job(tmp_path, "a", **job(0.1))
+    assert error_of(tmp_path) == 0.1
+
+
+def test_who_may_no_longer_store_stores_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(unfinished, "CHECKPOINT_SECONDS", 0.0)
+    lost = []
+
+    def check():
+        if lost:
+            raise Busy("a")
+
+    parts = Unfinished(tmp_path, "a", check)
+    parts.begin({"tol": 1e-5}, {"package_version": "0"})
+    checkpoint = parts.checkpoint("r2-s0")
+    parts.add("r2-s0", finished())
+    lost.append(True)
+    with pytest.raises(Busy):
+        parts.add("r2-s1", finished(seed=1))
+    with pytest.raises(Busy):
+        checkpoint.save(lambda: pytest.fail("was computed"))
+    assert parts.runs() == ["r2-s0"]
 
 
 def finished(error=0.5, seed=0):
