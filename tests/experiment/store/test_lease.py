@@ -128,18 +128,25 @@ def test_of_many_that_see_it_expire_one_takes_it(tmp_path, elsewhere):
     taken.release()
 
 
-def test_a_list_of_files_that_is_out_of_date_gives_no_second_holder(
-    tmp_path, monkeypatch
-):
-    """As an NFS client may have it for a while."""
-    for _ in range(3):
-        Lease.take(tmp_path, "a").release()
-    own = Lease.take(tmp_path, "a")
-    assert sorted(os.listdir(own.path)) == ["3", "4"]  # older ones are removed
-    last, seen = lease._last, iter([1])
-    monkeypatch.setattr(lease, "_last", lambda path: next(seen, None) or last(path))
+def test_who_looked_long_ago_gets_no_second_lease(tmp_path, monkeypatch):
+    """Between the look at the last lease and the next one others came and went."""
+    Lease.take(tmp_path, "a").release()
+    own, is_held = [], lease._is_held
+
+    def slow(path):
+        found = is_held(path)
+        if path.name == "1" and not own:
+            own.append(None)
+            for _ in range(3):
+                Lease.take(tmp_path, "a").release()
+            own[0] = Lease.take(tmp_path, "a")
+        return found
+
+    monkeypatch.setattr(lease, "_is_held", slow)
     with pytest.raises(Busy):
         Lease.take(tmp_path, "a")
+    (own,) = own
+    assert sorted(os.listdir(own.path)) == ["2", "4", "5"]
     own.check()
     own.release()
 
