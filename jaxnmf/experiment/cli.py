@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command == "factorize":
             _factorize(given, console)
             return failed()
-        from jaxnmf.experiment import study
+        from jaxnmf.experiment import printing, study
 
         if given.command == "run":
             options = {"config_dir": given.config_dir, "force": given.force}
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             submit_slurm(Path(given.folder), console, **_chosen(given, SLURM))
         elif given.command == "report":
             folders = [Path(folder) for folder in given.folders]
-            study.print_report(
+            printing.print_report(
                 folders,
                 console,
                 target=given.into,

@@ -22,11 +22,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf.errors import MissingMandatoryValue
 from rich.console import Console
 
-from jaxnmf import datasets
 from jaxnmf.experiment import command_cache
-from jaxnmf.experiment.config import register_configs, resolved, split_name
+from jaxnmf.experiment.config import register_configs, resolved
 from jaxnmf.experiment.errors import one_line
 from jaxnmf.experiment.overrides import as_overrides, quoted
+from jaxnmf.experiment.printing import (
+    messages,
+    print_complete,
+    print_line,
+    print_outcomes,
+    print_queue,
+)
 from jaxnmf.experiment.store import outcomes, queue, stored
 from jaxnmf.experiment.store.layout import PAGE
 from jaxnmf.experiment.watch import Watch
@@ -67,7 +73,7 @@ def run_study(
     if cached and not (force or only_queue) and (folder / PAGE).is_file():
         complete = command_cache.count_complete(folder, cached)
         if complete:
-            _print_complete(folder, complete, console)
+            print_complete(folder, complete, console)
             return folder
     new = _check_writable(folder)
     stored.check_formats(folder)
@@ -115,9 +121,9 @@ def run_study(
         outcomes.clear(folder, call)
         try:
             if only_queue:
-                _print_queue(folder, len(jobs), console)
+                print_queue(folder, len(jobs), console)
             else:
-                _print_outcomes(folder, ended, console)
+                print_outcomes(folder, ended, console)
         except ValueError as error:  # errors of the jobs come first
             unreported = [one_line(error)]
         if new and not (only_queue and jobs) and not _has_results(folder):
@@ -155,9 +161,11 @@ def work(folder: Path, console: Console, *, wait: bool = False) -> None:
         ended = outcomes.read(folder, call)
         outcomes.clear(folder, call)
     run = sum(one["status"] == "run" for one in ended)
-    _print(console, f"{run} of {len(jobs)} jobs run, {elsewhere} in progress elsewhere")
+    print_line(
+        console, f"{run} of {len(jobs)} jobs run, {elsewhere} in progress elsewhere"
+    )
     if not elsewhere:
-        _print_outcomes(folder, ended, console)
+        print_outcomes(folder, ended, console)
     _raise_first(ended)
 
 
@@ -173,84 +181,6 @@ def _interrupted_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-class _Datasets:
-    """The data sets of a report's jobs, each loaded once."""
-
-    def __init__(self) -> None:
-        self._loaded: dict[str, datasets.Dataset] = {}
-
-    def load(self, name: str, options: Mapping[str, Any]) -> datasets.Dataset:
-        """The data set of a job."""
-        given = {key: value for key, value in options.items() if value is not None}
-        key = repr((name, given))
-        if key not in self._loaded:
-            self._loaded[key] = datasets.load(name, **given)
-        return self._loaded[key]
-
-    def check(self, job: stored.StoredJob) -> None:
-        """Raise a ValueError if the data of a job have changed; the page says if they
-        cannot be loaded."""
-        try:
-            dataset = self.load(*split_name(job.config["dataset"]))
-        except ValueError:
-            return
-        job.check_data(dataset.checksum)
-
-
-def print_report(
-    folders: Sequence[Path],
-    console: Console,
-    skipped: Sequence[str] = (),
-    *,
-    target: str | Path | None = None,
-    jobs: Sequence[stored.StoredJob] | None = None,
-    figures: bool = False,
-    check_data: bool = False,
-) -> None:
-    """Build report.html from study folders and print its tables.
-
-    Args:
-      folders: the study folders.
-      console: where tables are printed.
-      skipped: reasons why jobs were skipped, to be printed.
-      target: the folder of the page; needed where there are several folders.
-      jobs: the jobs of the folders, where they have been read already.
-      figures: as in `report.build_report`.
-      check_data: raise an error, after the report is written, if the data of a job have
-        changed.
-
-    Raises:
-      ValueError: a folder has no jobs or a corrupt one, or the data have changed. The
-        page then has the tables, but no pictures of these data.
-    """
-    for folder in folders:
-        if not folder.is_dir():
-            raise ValueError(f"folder: {str(folder)!r} is not a study folder")
-    # Imported here: matplotlib takes as long to import as everything else.
-    from jaxnmf.experiment import report
-
-    jobs = report.merged(folders) if jobs is None else jobs
-    summary, trace = report.gather(jobs)
-    report.print_table(report.comparison_table(summary, trace), console)
-    report.print_predictions(report.prediction_table(summary), console)
-    report.print_choices(report.choices_table(jobs), console)
-    report.print_sensitivity(report.sensitivity_table(jobs), console)
-    used = _Datasets()
-    page = report.build_report(
-        folders,
-        target=target,
-        load_dataset=used.load,
-        jobs=jobs,
-        figures=figures,
-    )
-    for reason in skipped:
-        _print(console, f"skipped: {reason}")
-    _print(console, f"report: {page}")
-    if check_data:
-        for each in jobs:
-            used.check(each)
 
 
 def _hydra(task: Any) -> None:
@@ -314,8 +244,8 @@ def _raise_first(
 ) -> None:
     """Raise the first error among outcomes, or of those where nothing else was run the
     first reason why a job was skipped."""
-    failed = [*_messages(ended, "failed"), *unreported]
-    skipped = _messages(ended, "skipped")
+    failed = [*messages(ended, "failed"), *unreported]
+    skipped = messages(ended, "skipped")
     if failed:
         raise ValueError(failed[0])
     if skipped and not any(one["status"] in ("run", "done before") for one in ended):
@@ -331,47 +261,6 @@ def _has_results(folder: Path) -> bool:
 def _unquoted(text: str) -> str:
     """A value without the quotes of Hydra's grammar around it."""
     return text[1:-1] if re.fullmatch(r"'.*'|\".*\"", text) else text
-
-
-def _messages(ended: Sequence[Mapping[str, Any]], status: str) -> list[str]:
-    """The distinct messages of outcomes with a status, in order."""
-    messages = (one["message"] for one in ended if one["status"] == status)
-    return list(dict.fromkeys(messages))
-
-
-def _print_outcomes(
-    folder: Path, ended: Sequence[Mapping[str, Any]], console: Console
-) -> None:
-    """Print the notes and warnings of a call, and the report if there is anything
-    new."""
-    for message in _messages(ended, "note"):
-        _print(console, f"data: {message}")
-    for message in _messages(ended, "warning"):
-        _print(console, f"warning: {message}")
-    complete = sum(one["status"] == "done before" for one in ended)
-    new = any(one["status"] not in ("done before", "skipped", "note") for one in ended)
-    if (folder / PAGE).is_file() and complete and not new:
-        _print_complete(folder, complete, console)
-        return
-    from jaxnmf.experiment import report
-
-    if jobs := report.merged([folder]):
-        print_report([folder], console, _messages(ended, "skipped"), jobs=jobs)
-
-
-def _print_complete(folder: Path, jobs: int, console: Console) -> None:
-    done = f"{jobs} job{'s' * (jobs > 1)} done before"
-    _print(console, f"nothing to do: {done}\nreport: {folder / PAGE}")
-
-
-def _print_queue(folder: Path, jobs: int, console: Console) -> None:
-    if jobs:
-        count, path = f"{jobs} job{'s' * (jobs > 1)}", shlex.quote(str(folder))
-        _print(console, f"{count} in the queue; run them by jaxnmf work {path}")
-
-
-def _print(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _new_folder() -> Path:

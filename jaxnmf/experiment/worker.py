@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,7 +107,7 @@ class Worker:
 
     def _load(self, name: str, **options: Any) -> datasets.Dataset:
         """A data set; the last one is not loaded again."""
-        key = (name, options)
+        key = (os.getcwd(), name, options)
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None  # before the next one needs the memory
             self._loaded = key, datasets.load(name, **options)

@@ -439,6 +439,7 @@ def test_the_manifest_says_what_a_reviewer_needs(study):
 
 def test_hydra_gets_the_lowest_error_of_each_job(tmp_path, monkeypatch):
     """By what Hydra's task returns; NaN for a job that cannot be run."""
+    monkeypatch.setattr(study_module, "_distributed", lambda: True)
     hydra, returned = study_module._hydra, []
     monkeypatch.setattr(
         study_module,
