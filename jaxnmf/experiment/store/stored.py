@@ -10,6 +10,8 @@
                      evidence.npz      and the arrays of its figures
           jobs/.<key>~runs/<run>.npz   of a job in progress: each run that ended, and
                                        a checkpoint of the current one
+          jobs/.<key>.lease/<number>   which process runs it (`lease`)
+          queue/<hash>.json            a job as it was asked for (`queue`)
 
 A job is one data set, loss and solver; its runs are rank × seed. `Unfinished` is the
 last of these folders; it is removed once the job is complete.
