@@ -84,6 +84,7 @@ class Lease:
         while not self._stopped.wait(RENEW):
             with contextlib.suppress(OSError):  # the disk may come back
                 self._write("held")
+                os.fsync(self._file.fileno())  # to a server now
 
     def _write(self, state: str) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -92,7 +93,6 @@ class Lease:
             self._file.seek(0)
             self._file.write(json.dumps(holder).encode())
             self._file.truncate()
-            os.fsync(self._file.fileno())
 
 
 @contextlib.contextmanager
