@@ -118,13 +118,13 @@ def padded(
         shape = operand.shape
     own = (len(factors.H), *problem.operand.shape)
     size = (own[0] if rank is None else rank, *(shape or own[1:]))
-    if any(new < old for new, old in zip(size, own, strict=True)):
+    if any(x < old for x, old in zip(size, own, strict=True)):
         raise ValueError(f"padding: (rank, m, n) = {own} is larger than {size}")
     if shape is not None:
         _check_loss(problem.loss, problem.operand)
-    if operand is None:
-        operand = problem.operand
-        operand = operand if shape is None else operand.padded_to(*shape)
+    new: Any = problem.operand if operand is None else operand
+    if operand is None and shape is not None:
+        new = new.padded_to(*shape)
     sides = zip(
         problem.projects,
         problem.penalties,
@@ -137,7 +137,7 @@ def padded(
         # For each axis of a factor, its size and the padded one.
         axes = ((own[0], size[0]), columns)
         held = [[np.nan]] if project.held is None else project.held
-        held = np.asarray(held, operand.dtype)
+        held = np.asarray(held, new.dtype)
         width = held.shape[1] if shape is None else columns[0]
         held = np.broadcast_to(held, (own[0], width))
         projects.append(dataclasses.replace(project, held=_grown(held, axes)))
@@ -145,7 +145,7 @@ def padded(
         larger.append(_grown(X, axes))
     problem = dataclasses.replace(
         problem,
-        operand=operand,
+        operand=new,
         projects=tuple(projects),
         penalties=tuple(penalties),
     )
