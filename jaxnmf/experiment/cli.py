@@ -244,7 +244,9 @@ def _add_factorize(commands: Any) -> None:
         "and columns, and a page with pictures. How the file is written is detected; "
         "the options after --key are for what cannot be.",
     )
-    one.add_argument("file", help="the file of V, whose rows are samples")
+    one.add_argument(
+        "file", help="the file of V, whose rows are samples, or a folder of .txt"
+    )
     one.add_argument(
         "-p", "--rank", type=_count, required=True, help="the number of components"
     )

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from jaxnmf._util.disk import put
+from jaxnmf.datasets import load
+from jaxnmf.datasets.base import Dataset
 from jaxnmf.datasets.files import dataset_of
 from jaxnmf.experiment.report.factorization import factorization_page
 from jaxnmf.factorize import factorize
-from jaxnmf.files.matrices import read
+from jaxnmf.files.labelled import LabelledMatrix
+from jaxnmf.files.matrices import is_matrix, read
 from jaxnmf.result import Result
 
 FORMATS = ("csv", "parquet")
@@ -30,7 +33,8 @@ def factorize_file(
     completely or not at all.
 
     Args:
-      path: what `jaxnmf.read` reads.
+      path: what `jaxnmf.read` reads, or a folder of texts (`.txt`), whose words are
+        counted as by the data set `documents`.
       rank: p.
       out: a file that ends in .npz, for the result alone; or a folder, which may exist,
         for ``factors.npz``, W and H as tables with names, and ``index.html``.
@@ -51,8 +55,8 @@ def factorize_file(
             f"out: {out!r} is a {'folder' if single else 'file'}; give a folder, or a "
             "file that ends in .npz"
         )
-    found = read(path, **(reading or {}))
-    result = factorize(found, rank, **settings)
+    found, dataset = _read(path, reading or {})
+    result = factorize(found, rank, **{"loss": dataset.loss, **settings})
     if single:
         place.parent.mkdir(parents=True, exist_ok=True)
         return result, [result.save(place)]
@@ -60,7 +64,7 @@ def factorize_file(
         f"{name}.{form}": _table(frame, form)
         for name, frame in result.frames()._asdict().items()
     }
-    page = factorization_page(dataset_of(found, path), result, [ARCHIVE, *tables])
+    page = factorization_page(dataset, result, [ARCHIVE, *tables])
     try:
         place.mkdir(parents=True, exist_ok=True)
         result.save(place / ARCHIVE)
@@ -69,6 +73,20 @@ def factorize_file(
     except OSError as error:
         raise ValueError(f"out: {out!r} cannot be written ({error})") from error
     return result, [place / name for name in (ARCHIVE, *tables, PAGE)]
+
+
+def _read(path: str, reading: Mapping[str, Any]) -> tuple[LabelledMatrix, Dataset]:
+    """What a file or folder contains, and as a data set."""
+    place = Path(path).expanduser()
+    if place.is_dir() and any(place.glob("**/*.txt")) and not is_matrix(place):
+        for name in reading:
+            raise ValueError(f"{name}: '{path}' is a folder of texts")
+        dataset = load("documents", path=path)
+        return LabelledMatrix(
+            dataset.V, dataset.row_names, dataset.column_names
+        ), dataset
+    found = read(path, **reading)
+    return found, dataset_of(found, path)
 
 
 def _table(frame: Any, form: str) -> bytes:

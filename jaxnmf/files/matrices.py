@@ -116,6 +116,11 @@ def read(
     return found.T if transpose else found
 
 
+def is_matrix(folder: Path) -> bool:
+    """Whether a folder contains a matrix that `read` reads."""
+    return is_zarr(folder) or is_ten_x(folder)
+
+
 def _reader(place: Path) -> tuple[str, Any]:
     """(what a file or folder is, its reader), or a ValueError."""
     if place.is_dir():
@@ -125,7 +130,8 @@ def _reader(place: Path) -> tuple[str, Any]:
             return "a folder of 10x", read_ten_x
         raise ValueError(
             f"path: '{place}' is a folder; expected a file ({_SUFFIXES}), or a folder "
-            "of Zarr or of 10x (matrix.mtx.gz)"
+            "of Zarr or of 10x (matrix.mtx.gz); the words of a folder of texts are "
+            "counted by jaxnmf.datasets.load('documents', path=…)"
         )
     if not place.is_file():
         raise ValueError(

@@ -116,3 +116,23 @@ def test_a_target_that_is_something_else_is_refused(tmp_path, capsys):
     for out in (file, str(tmp_path / "folder.npz")):
         assert main(["factorize", file, "-p", "2", "-o", out]) == 2
         assert "file that ends in .npz" in capsys.readouterr().err
+
+
+def test_the_words_of_a_folder_of_texts_are_counted(tmp_path, capsys):
+    texts, out = tmp_path / "texts", tmp_path / "out"
+    texts.mkdir()
+    for i in range(12):
+        words = ("cat fur tail paw", "bank price trade stock")[i % 2]
+        (texts / f"{i}.txt").write_text(words)
+    given = ["factorize", str(texts), "-p", "2", "-o"]
+    assert main([*given, str(out)]) == 0
+    H = pd.read_csv(out / "H.csv", index_col=0)
+    found = [{str(word) for word in row.nlargest(4).index} for _, row in H.iterrows()]
+    assert sorted(map(sorted, found)) == [
+        ["bank", "price", "stock", "trade"],
+        ["cat", "fur", "paw", "tail"],
+    ]
+    with np.load(out / "factors.npz") as kept:
+        assert "kullback-leibler" in str(kept["about"])
+    assert main([*given, str(out), "--separator", "comma"]) == 2
+    assert "separator" in capsys.readouterr().err
