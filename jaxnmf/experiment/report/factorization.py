@@ -62,6 +62,8 @@ def _summary(dataset: Any, result: Any) -> list[tuple[str, str]]:
             f"{words.duration(result.seconds)}: {result.status.message}",
         ),
     ]
+    if dataset.kind == "text":
+        said.insert(0, ("Data", dataset.about))
     if dataset.read_as:
         said.append(("Read with", dataset.read_as))
     if dataset.doubts:
@@ -74,7 +76,7 @@ def _components(dataset: Any, W: np.ndarray, H: np.ndarray) -> list[Block]:
     found = pictures.components(dataset, W, H)
     order = strongest(W, H)
     order = order[W[:, order].any(0) & H[order].any(1)]
-    if dataset.column_names:
+    if dataset.column_names and dataset.kind != "text":  # whose top words are shown
         note = "The largest entries of each row of H, as shares of that row."
         found.insert(0, word_block(dataset, H, order, "Largest columns", note))
     if dataset.row_names:
