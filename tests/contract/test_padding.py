@@ -101,7 +101,10 @@ def assert_same_run(case: Case, stop: Stop = STOP, **options: Any) -> None:
     ],
 )
 def test_a_padded_problem_has_the_same_run(case, kind):
-    assert_same_run(case, **given(kind))
+    # Near the solution Newton steps make much of a last place, where the objective is
+    # flat.
+    stop = Stop(max_iter=10, tol=0.0) if case.solver == "kl-newton" else STOP
+    assert_same_run(case, stop, **given(kind))
 
 
 @pytest.mark.parametrize("case", SIMPLEX_CASES, ids=str)
