@@ -27,6 +27,9 @@ from jaxnmf.types import Factors
 # A problem is small while the entries of V and of the factors times p are at most so
 # many: compiling then takes longer than some hundred iterations.
 SMALL = 2**20
+# Of so few it takes longer even where the program is slower for having been compiled
+# quickly.
+TINY = 2**18
 LEAST_RANK = 4
 
 
@@ -41,7 +44,7 @@ def run_shared(
     **given: Any,
 ) -> Run:
     """The run of `jaxnmf.run.clock.timed`, small problems padded to a few sizes that
-    share a quickly compiled program, for solvers and losses that allow it.
+    share a compiled program, for solvers and losses that allow it.
 
     Args:
       pad: whether to pad at all.
@@ -50,23 +53,27 @@ def run_shared(
     rank, shape = len(factors.H), problem.operand.shape
     if not (pad and may_share(problem, solver, rank)):
         return timed(problem, solver, factors, key, stop, **given)
+    quick = _size(problem.operand, rank) <= TINY
     larger = max(LEAST_RANK, 1 << (rank - 1).bit_length())
     operand = shared_operand(problem.operand)
     problem, factors = padded(problem, factors, solver, rank=larger, operand=operand)
-    run = timed(problem, solver, factors, key, stop, quick=True, **given)
+    run = timed(problem, solver, factors, key, stop, quick=quick, **given)
     return run._replace(factors=unpadded(run.factors, rank, shape))
 
 
 def may_share(problem: Problem, solver: Any, rank: int) -> bool:
     """Whether a problem is small and can be padded."""
     operand = problem.operand
-    size = (operand.entries + sum(operand.shape)) * rank
     return (
-        size <= SMALL
+        _size(operand, rank) <= SMALL
         and problem.loss.beta is not None
         and not getattr(operand, "sharded", False)
         and supports_padding(solver)
     )
+
+
+def _size(operand: Any, rank: int) -> int:
+    return (operand.entries + sum(operand.shape)) * rank
 
 
 def shared_operand(operand: Any) -> Operand:
