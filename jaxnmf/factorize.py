@@ -17,14 +17,13 @@ from jaxnmf.build import (
     Start,
     at_rank,
     draw_start,
-    make_problem,
     warn_of_rank,
 )
 from jaxnmf.data.containers import names_of
 from jaxnmf.data.known import what_is_known
+from jaxnmf.distributed.mesh import placed_problem, run_anywhere
 from jaxnmf.init.random import key_seed
 from jaxnmf.objective.losses import Loss
-from jaxnmf.padding import run_shared
 from jaxnmf.result import Result, to_result
 from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import RECORD_EVERY, Stop
@@ -54,6 +53,7 @@ def factorize(
     kkt: bool = True,
     progress: bool | None = None,
     pad: bool = True,
+    mesh: Any = None,
     solver_options: Mapping[str, Any] | None = None,
     loss_options: Mapping[str, Any] | None = None,
 ) -> Result:
@@ -102,6 +102,11 @@ def factorize(
         terminal.
       pad: run a small problem padded to one of a few sizes, so that another V or rank
         of about this size needs no compilation; the result is the same to rounding.
+      mesh: several devices, over which V is divided by rows and columns, W as its rows
+        and H as its columns: a `jax.sharding.Mesh` of one or two axes (and any of size
+        one), or of all devices "rows", "grid" or "auto", the shape of grid on which
+        they send each other least. The result is the same to rounding. A JAX array that
+        is already on several devices stays there, and needs no mesh.
       solver_options, loss_options: options that go with a name.
 
     Returns:
@@ -145,6 +150,7 @@ def factorize(
         kkt=kkt,
         progress=progress,
         pad=pad,
+        mesh=mesh,
     )
     warn_of_rank("rank", rank, known.V.shape)
     return result.named(names_of(V))
@@ -165,24 +171,26 @@ def run_factorize(
     kkt: bool = True,
     progress: bool | None = None,
     pad: bool = True,
+    mesh: Any = None,
 ) -> Result:
     """`factorize` with its specifications made; for what they do not say see there."""
     with precision(dtype) as dtype:
         known = what_is_known(V, mask)
         given = solver, solver_options
         solver, usual = chosen_solver(*given, objective, known, rank)
-        problem = make_problem(known, solver, objective, dtype)
+        problem, placement = placed_problem(mesh, known, solver, objective, dtype)
         if isinstance(start.init, str) and start.init == AUTO:
             start = dataclasses.replace(start, init=usual)
         problem = at_rank(problem, objective, rank)
         factors = draw_start(problem, objective, start, rank)
         with progress_bar(int(stop.max_iter), progress) as on_record:
-            run = run_shared(
+            run = run_anywhere(
                 problem,
                 solver,
                 factors,
                 jax.random.key(key_seed(start.seed)),
                 stop,
+                placement=placement,
                 pad=pad,
                 record_every=record_every,
                 kkt=kkt,

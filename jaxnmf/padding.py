@@ -67,7 +67,7 @@ def may_share(problem: Problem, solver: Any, rank: int) -> bool:
     return (
         _size(operand, rank) <= SMALL
         and problem.loss.beta is not None
-        and not getattr(operand, "sharded", False)
+        and getattr(operand, "placement", None) is None
         and supports_padding(solver)
     )
 

@@ -19,7 +19,7 @@ import numpy as np
 from common import alternate
 
 from jaxnmf import datasets
-from jaxnmf.data import convert
+from jaxnmf.data import csr
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.sparse import Sparse
 
@@ -45,7 +45,7 @@ def by_rows() -> None:
     for name, p in (("newsgroups20_w1000", 20), ("kos_blogs", 50)):
         V: Any = datasets.load(name).V
         forms = []
-        for convert.COMPILED in (("cpu", "gpu"), ()):
+        for csr.COMPILED in (("cpu", "gpu"), ()):
             forms.append(as_operand(V.astype(np.float32)))
         for side in ("V", "Vᵀ"):
             X = jnp.ones((p, forms[0].shape[0]), jnp.float32)
@@ -56,7 +56,7 @@ def by_rows() -> None:
                 flush=True,
             )
             forms = [x.T for x in forms]
-    convert.COMPILED = ("cpu", "gpu")
+    csr.COMPILED = ("cpu", "gpu")
 
 
 def at_stored() -> None:

@@ -9,25 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnmf._util.platform import on_cpu, platform
-from jaxnmf.data.csr import CSR
+from jaxnmf._util.platform import on_cpu
+from jaxnmf.data.csr import both_ways
 from jaxnmf.data.dense import Dense
 from jaxnmf.data.known import is_sparse, stored_dense, what_is_known
 from jaxnmf.data.moments import Moments, weighted_mean
 from jaxnmf.data.observed import Observed
 from jaxnmf.data.operand import Operand
-from jaxnmf.data.padded_rows import PaddedRows
+from jaxnmf.data.placement import Placement, put
 from jaxnmf.data.sparse import Sparse
 
 # Entries in a block of X. On a CPU a block and its quotient stay in the cache.
 CPU_BLOCK = 2**21
 ACCELERATOR_BLOCK = 2**28
-# Columns in a block of a sparse V's entries: so many rows of a factor stay in
-# the cache of a CPU. And the entries that a row must have, on average, in each block.
-COLUMNS_TOGETHER = 2**16
-ROW_ENTRIES = 32
-# Where there is a compiled product of a CSR matrix; elsewhere rows are padded.
-COMPILED = ("cpu", "gpu")
 
 
 def as_operand(
@@ -92,22 +86,24 @@ def _as_dense(array: Any, dtype: Any, signed: bool, unit: float) -> Dense:
 def _dense(
     array: Any, mean: float, low: float, dtype: Any, weights: Any = None
 ) -> Dense:
-    array = _placed(jnp.asarray(array, dtype))
+    array, placement = jnp.asarray(array, dtype), None
+    if len(array.devices()) > 1:
+        placement = Placement.of_array(array)
+        array = put(array, placement.sharding(placement.rows, placement.columns))
     if weights is not None:
         weights = jax.device_put(jnp.asarray(weights, dtype), array.sharding)
     m, n = array.shape
     limit = CPU_BLOCK if on_cpu() else ACCELERATOR_BLOCK
-    # Slices along a sharded axis would move data: there a block is all rows.
-    block = m if len(array.devices()) > 1 else max(1, min(m, limit // n))
-    return Dense(
+    block = max(1, min(m, limit // n))
+    dense = Dense(
         array=array,
         floor=_floor(mean, dtype),
         moments=Moments.of(array, weights, mean=mean, smallest=low, shape=(m, n)),
         weights=weights,
         transposed=False,
         block=block,
-        sharded=len(array.devices()) > 1,
     )
+    return dense if placement is None else dense.placed(placement)
 
 
 def _as_sparse(csr: Any, dtype: Any, signed: bool, unit: float) -> Sparse:
@@ -123,56 +119,16 @@ def _as_sparse(csr: Any, dtype: Any, signed: bool, unit: float) -> Sparse:
 def _sparse(
     csr: Any, mean: float, low: float, dtype: Any, weights: Any = None
 ) -> Sparse:
-    (m, n), numbers = csr.shape, {"mean": mean, "smallest": low, "shape": csr.shape}
+    m, numbers = csr.shape[0], {"mean": mean, "smallest": low, "shape": csr.shape}
     columns = csr.indices.astype(np.int32, copy=False)
     rows = np.repeat(np.arange(m, dtype=np.int32), np.diff(csr.indptr))
-    pick, indptr, blocks = _by_rows(rows, columns, (m, n))
-    pick_t, indptr_t, blocks_t = _by_rows(columns, rows, (n, m))
-    compiled = platform() in COMPILED
-
-    def made(pick: Any, by: Any, across: Any, indptr: Any, other: Any, **static: Any):
-        by, across = by[pick], across[pick]
-        # The position of each entry in the other order.
-        place = np.empty_like(other)
-        place[other] = np.arange(len(other), dtype=np.int32)
-        return CSR(
-            data=jnp.asarray(csr.data[pick], dtype),
-            indices=jnp.asarray(across),
-            indptr=jnp.asarray(indptr, np.int32),
-            rows=jnp.asarray(by),
-            order=jnp.asarray(place[pick]),
-            weights=None if weights is None else jnp.asarray(weights[pick], dtype),
-            padded=None if compiled else PaddedRows.of(across, indptr),
-            **static,
-        )
-
-    by_rows = made(pick, rows, columns, indptr, pick_t, columns=n, blocks=blocks)
+    by_rows, by_columns = both_ways(rows, columns, csr.data, weights, csr.shape, dtype)
     return Sparse(
         csr=by_rows,
-        csr_t=made(pick_t, columns, rows, indptr_t, pick, columns=m, blocks=blocks_t),
+        csr_t=by_columns,
         floor=_floor(mean, dtype),
         moments=Moments.of(by_rows.data, by_rows.weights, **numbers),
     )
-
-
-def _by_rows(
-    rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """(the order of the entries, the start of each row, blocks): row by row,
-    and before that in blocks of columns where there are many (`CSR`)."""
-    from scipy.sparse import coo_array
-
-    r, c = shape
-    blocks = 1
-    if on_cpu():
-        # Each block's product has all rows: without entries enough it would cost more.
-        blocks = min(-(-c // COLUMNS_TOGETHER), len(rows) // (ROW_ENTRIES * r))
-        blocks = max(1, blocks)
-    place = np.arange(len(rows), dtype=np.int32)
-    if blocks > 1:
-        rows = columns // np.int32(-(-c // blocks)) * np.int32(r) + rows
-    ordered = coo_array((place, (rows, columns)), shape=(blocks * r, c)).tocsr()
-    return ordered.data, ordered.indptr, blocks
 
 
 def _as_observed(V: Observed, dtype: Any, signed: bool, unit: float) -> Operand:
@@ -217,26 +173,6 @@ def _dense_observed(V: Any, weights: np.ndarray, low: float, dtype: Any) -> Dens
 def _floor(mean: float, dtype: Any) -> jax.Array:
     """What values of WH are kept above; not 0 where V is, or 0/0 would follow."""
     return jnp.asarray(max(1e-10 * mean, float(jnp.finfo(dtype).tiny)), dtype)
-
-
-def _placed(array: jax.Array) -> jax.Array:
-    """The array with its placement left to the compiler inside a program.
-
-    ``jax.make_mesh`` gives Explicit axes, under which a plain product of a factor
-    and a sharded V is refused.
-    """
-    sharding = array.sharding
-    if isinstance(sharding, jax.sharding.NamedSharding):
-        auto = (jax.sharding.AxisType.Auto,) * len(sharding.mesh.axis_names)
-        if sharding.mesh.axis_types != auto:
-            mesh = jax.sharding.Mesh(
-                sharding.mesh.devices,  # pyright: ignore
-                sharding.mesh.axis_names,
-                axis_types=auto,
-            )
-            named = jax.sharding.NamedSharding(mesh, sharding.spec)
-            return jax.device_put(array, named)
-    return array
 
 
 def _check_values(

@@ -10,12 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxnmf._util.platform import on_cpu
+from jaxnmf._util.platform import on_cpu, platform
 from jaxnmf.data.padded_rows import PaddedRows
 from jaxnmf.types import pytree, static
 
 # Columns of a sparse product on a CPU come in multiples of this.
 CPU_COLUMNS = 8
+# Columns in a block of a sparse V's entries: so many rows of a factor stay in
+# the cache of a CPU. And the entries that a row must have, on average, in each block.
+COLUMNS_TOGETHER = 2**16
+ROW_ENTRIES = 32
+# Where there is a compiled product of a CSR matrix; elsewhere rows are padded.
+COMPILED = ("cpu", "gpu")
 
 
 @pytree
@@ -82,6 +88,75 @@ class CSR:
             return self.padded.matmul(right, data)
         parts = _csr_matmul(data, self.indices, self.indptr, right, self.columns)
         return parts.reshape(self.blocks, -1, right.shape[1]).sum(0)
+
+
+def both_ways(
+    rows: np.ndarray,
+    columns: np.ndarray,
+    values: Any,
+    weights: Any,
+    shape: tuple[int, int],
+    dtype: Any,
+    *,
+    most: int | None = None,
+) -> tuple[CSR, CSR]:
+    """A matrix and its transpose, from its entries.
+
+    Args:
+      rows, columns: int32, where the entries are.
+      values, weights: of the entries; weights may be None.
+      shape: (m, n).
+      dtype: the precision.
+      most: for matrices that are to have the structure of this one, the largest number
+        of entries among them. Zeros are stored up to it, and no pattern of padded rows.
+    """
+    (m, n), count = shape, len(rows) if most is None else most
+    pick, indptr, blocks = _by_rows(rows, columns, (m, n), count)
+    pick_t, indptr_t, blocks_t = _by_rows(columns, rows, (n, m), count)
+    compiled = platform() in COMPILED or most is not None
+
+    def made(pick: Any, by: Any, across: Any, indptr: Any, other: Any, **static: Any):
+        by, across = by[pick], across[pick]
+        # The position of each entry in the other order.
+        place = np.empty_like(other)
+        place[other] = np.arange(len(other), dtype=np.int32)
+        return CSR(
+            data=jnp.asarray(values[pick], dtype),
+            indices=jnp.asarray(across),
+            indptr=jnp.asarray(indptr, np.int32),
+            rows=jnp.asarray(by),
+            order=jnp.asarray(place[pick]),
+            weights=None if weights is None else jnp.asarray(weights[pick], dtype),
+            padded=None if compiled else PaddedRows.of(across, indptr),
+            **static,
+        )
+
+    by_rows = made(pick, rows, columns, indptr, pick_t, columns=n, blocks=blocks)
+    by_columns = made(pick_t, columns, rows, indptr_t, pick, columns=m, blocks=blocks_t)
+    if most is None:
+        return by_rows, by_columns
+    return by_rows.with_room(most), by_columns.with_room(most)
+
+
+def _by_rows(
+    rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int], count: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """(the order of the entries, the start of each row, blocks): row by row,
+    and before that in blocks of columns where there are many (`CSR`). ``count`` is the
+    number of entries that decides how many blocks."""
+    from scipy.sparse import coo_array
+
+    r, c = shape
+    blocks = 1
+    if on_cpu():
+        # Each block's product has all rows: without entries enough it would cost more.
+        blocks = min(-(-c // COLUMNS_TOGETHER), count // (ROW_ENTRIES * r))
+        blocks = max(1, blocks)
+    place = np.arange(len(rows), dtype=np.int32)
+    if blocks > 1:
+        rows = columns // np.int32(-(-c // blocks)) * np.int32(r) + rows
+    ordered = coo_array((place, (rows, columns)), shape=(blocks * r, c)).tocsr()
+    return ordered.data, ordered.indptr, blocks
 
 
 def _csr_matmul(data: Any, indices: Any, indptr: Any, right: Any, columns: int) -> Any:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.moments import Moments
 from jaxnmf.data.operand import EntryFn, true_shape
+from jaxnmf.data.placement import Placement, put
 from jaxnmf.types import pytree, static
 
 # Entries in a block of X in double precision, beside an operand in single.
@@ -32,7 +33,7 @@ class Dense:
     transposed: bool = static(False)
     block: int = static(0)
     padded: bool = static(default=False)
-    sharded: bool = static(default=False)
+    placement: Placement | None = static(default=None)
 
     @property
     def kind(self) -> str:
@@ -64,7 +65,10 @@ class Dense:
     @property
     def T(self) -> Dense:
         return dataclasses.replace(
-            self, transposed=not self.transposed, moments=self.moments.T
+            self,
+            transposed=not self.transposed,
+            moments=self.moments.T,
+            placement=self.placement and self.placement.T,
         )
 
     def rows(self, index: Int[Array, " b"]) -> Dense:
@@ -80,11 +84,13 @@ class Dense:
         array = taken(self.array, self.floor)
         weights = None if self.weights is None else taken(self.weights, 0)
         block = min(self.block, array.shape[0])
+        place = self.placement
         return dataclasses.replace(
             self,
             array=array,
             weights=weights,
             block=block,
+            placement=place and dataclasses.replace(place, rows=()),
             moments=self.moments.sample(there.sum(dtype=self.dtype)),
         )
 
@@ -106,6 +112,23 @@ class Dense:
         block = new_r if self.block >= r else max(1, self.block * c // new_c)
         return dataclasses.replace(
             self, array=array, weights=weights, block=block, padded=True
+        )
+
+    def placed(self, placement: Placement) -> Dense:
+        """The same V over the devices of a mesh that its shape divides over."""
+        place = placement.T if self.transposed else placement
+        sharding = place.sharding(place.rows, place.columns)
+        array, weights = jax.tree.map(
+            lambda x: put(x, sharding), (self.array, self.weights)
+        )
+        return dataclasses.replace(
+            self,
+            array=array,
+            weights=weights,
+            floor=put(self.floor, place.sharding()),
+            # Slices along a divided axis would move data: there a block is all rows.
+            block=len(array),
+            placement=placement,
         )
 
     def stored_wide(self) -> Dense:
@@ -224,7 +247,7 @@ class Dense:
         ``again``."""
         rows = self.array.shape[0]
         size = self.block
-        if pairs[0][0].dtype != self.dtype and not self.sharded:
+        if pairs[0][0].dtype != self.dtype and self.placement is None:
             size = max(1, min(size, DOUBLE_BLOCK // self.array.shape[1]))
 
         def products(lefts):

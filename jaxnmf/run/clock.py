@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnmf.data.placement import kept_in_place
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.units import Units
 from jaxnmf.run.checkpoint import Checkpoint, from_arrays, to_arrays
@@ -241,4 +242,5 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> dict[str, np.ndarray]:
 
 
 def _begin(problem: Problem, solver: Any, factors: Factors, key: jax.Array) -> Any:
-    return solver.init(problem, factors, key)
+    state = solver.init(problem, factors, key)
+    return kept_in_place(problem.operand, factors, state)[1]

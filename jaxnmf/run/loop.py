@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxnmf.data.placement import kept_in_place
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run.stop import RECORD_EVERY, Measure, Stop, initial_status, verdict
 from jaxnmf.types import Factors, Status, Trace
@@ -37,7 +38,7 @@ def advance(
     """``steps`` iterations of the solver."""
 
     def iterate(_: Any, carry: Any) -> Any:
-        return solver.step(problem, *carry)
+        return kept_in_place(problem.operand, *solver.step(problem, *carry))
 
     return jax.lax.fori_loop(0, steps, iterate, (factors, state))
 

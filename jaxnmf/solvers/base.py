@@ -28,6 +28,9 @@ class Supports(NamedTuple):
         counts by `jaxnmf.data.operand.true_shape` or by what the projection says is
         present, and returns projected factors.
       unscaled: which of "W" and "H" have a scale of their own, whatever that of V.
+      mesh: whether V may be divided over several devices.
+      ordered: whether the order of V's rows and columns matters, so that a mesh must
+        not reorder a sparse V to give each device as many entries.
     """
 
     losses: str = "any"
@@ -37,6 +40,8 @@ class Supports(NamedTuple):
     symmetric: bool = False
     padded: bool = True
     unscaled: frozenset[str] = frozenset()
+    mesh: bool = True
+    ordered: bool = False
 
     def includes(self, loss: Loss) -> bool:
         """Whether a loss is among ``losses``."""
@@ -78,6 +83,12 @@ def supports_padding(solver: Any) -> bool:
     that draws batches of rows, which are others where V is padded."""
     batches = bool(getattr(solver, "batch", 0))
     return solver.supports.padded and _inner(solver).padded and not batches
+
+
+def keeps_order(solver: Any) -> bool:
+    """Whether the order of rows and columns matters to a solver, or to the one inside a
+    wrapper."""
+    return solver.supports.ordered or _inner(solver).ordered
 
 
 def _inner(solver: Any) -> Supports:

@@ -86,7 +86,8 @@ class Compressed:
     other.
     """
 
-    supports: ClassVar[Supports] = QUADRATIC
+    # The sketch is drawn column by column.
+    supports: ClassVar[Supports] = QUADRATIC._replace(ordered=True)
     monotone: ClassVar[bool] = False
     own_objective: ClassVar[bool] = True
     inner: Any = "hals"

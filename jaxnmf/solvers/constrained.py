@@ -184,7 +184,7 @@ class Smooth(Alternating):
     audiovisual document structuring", IEEE Trans. Multimedia 15 (2013) [Essid2013].
     """
 
-    supports: ClassVar[Supports] = QUADRATIC
+    supports: ClassVar[Supports] = QUADRATIC._replace(ordered=True)
     own_objective: ClassVar[bool] = True
     weight: float = 1.0
     factor: str = static("W")

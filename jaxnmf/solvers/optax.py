@@ -146,6 +146,12 @@ class Optax:
                 f"solver 'optax': batch={self.batch} draws rows of a dense V, or known "
                 "entries; for a sparse V use batch=0, or pass V.toarray()"
             )
+        operand = problem.operand
+        if self.batch and operand.by_entries and not hasattr(operand, "stored"):
+            raise ValueError(
+                f"solver 'optax': batch={self.batch} draws from known entries, and not "
+                "where these are divided over several devices; use batch=0"
+            )
 
     def step(
         self, problem: Problem, factors: Factors, state: State

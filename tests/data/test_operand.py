@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from scipy import sparse
 
-from jaxnmf.data import convert, padded_rows
+from jaxnmf.data import convert, csr, padded_rows
 from jaxnmf.data import sparse as sparse_module
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.dense import Dense
@@ -229,8 +229,8 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_sparse_answers_over_its_stored_entries(monkeypatch, layout, together, side):
     """Also with the entries in blocks of few columns."""
-    monkeypatch.setattr(convert, "COLUMNS_TOGETHER", together)
-    monkeypatch.setattr(convert, "ROW_ENTRIES", 1)
+    monkeypatch.setattr(csr, "COLUMNS_TOGETHER", together)
+    monkeypatch.setattr(csr, "ROW_ENTRIES", 1)
     given = LAYOUTS[layout]()
     stored = HOLES > 0
     if layout == "explicit zeros":
@@ -289,7 +289,7 @@ def test_lanes_take_values_from_blocks(monkeypatch):
 @pytest.mark.parametrize("rows", [1, 12, 10**6])
 def test_padded_rows_are_the_compiled_product(monkeypatch, rows):
     """Rows of every length, none and all among them, in passes of any size."""
-    monkeypatch.setattr(convert, "COMPILED", ())
+    monkeypatch.setattr(csr, "COMPILED", ())
     monkeypatch.setattr(padded_rows, "PASS", rows)
     data = (RNG.random((40, 23)) + 0.1) * (RNG.random((40, 23)) < RNG.random((40, 1)))
     data[3], data[7], data[:, 5] = 0, 1, 0

@@ -1,0 +1,131 @@
+"""Placement: where V and its factors are on a mesh of devices."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from contextlib import AbstractContextManager
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+Axes = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """V (m, n) over a mesh: its rows over some axes, its columns over others.
+
+    A factor Wt (p, m) is divided as the rows of V are and H (p, n) as its columns; each
+    is on every device of the other axes. All else is on every device.
+
+    Attributes:
+      mesh: of devices, the placement within a program left to the compiler.
+      rows, columns: names of its axes.
+    """
+
+    mesh: Mesh
+    rows: Axes = ()
+    columns: Axes = ()
+
+    @classmethod
+    def of_array(cls, array: jax.Array) -> Placement:
+        """That of an array on several devices: by its own sharding, or for one that
+        has no mesh as a whole on every device."""
+        sharding = array.sharding
+        if not isinstance(sharding, NamedSharding):
+            devices = np.array(sorted(sharding.device_set, key=lambda one: one.id))
+            return cls(Mesh(devices, ("devices",)))
+        # Not the mesh itself: jax.make_mesh gives Explicit axes, under which a plain
+        # product of a factor and a sharded V is refused.
+        mesh: Any = sharding.mesh
+        names = mesh.axis_names
+        auto = Mesh(mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
+        spec = (*sharding.spec, None, None)
+        return cls(auto, *(_axes(entry) for entry in spec[:2]))
+
+    @property
+    def T(self) -> Placement:
+        """That of Vᵀ."""
+        return dataclasses.replace(self, rows=self.columns, columns=self.rows)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """In how many parts the rows and the columns are."""
+        r, c = (
+            int(np.prod([self.mesh.shape[name] for name in axes], dtype=int))
+            for axes in (self.rows, self.columns)
+        )
+        return r, c
+
+    def sharding(self, *spec: Any) -> NamedSharding:
+        """That of an array whose axes are over these axes of the mesh."""
+        return NamedSharding(self.mesh, P(*spec))
+
+    def of_leaf(self, x: Any, size: int, axes: Axes) -> NamedSharding:
+        """That of an array with one entry for each of ``size`` rows or columns of V
+        along its last axis, and of any other array."""
+        shape = np.shape(x)
+        if not axes or not shape or shape[-1] != size:
+            return self.sharding()
+        return self.sharding(*(None,) * (len(shape) - 1), axes)
+
+    def kept(self, shape: tuple[int, int], factors: Any, state: Any) -> Any:
+        """(factors, state) within a program, in their places: what has an entry for
+        each row of V with them, what has one for each column likewise."""
+        m, n = shape
+
+        def held(x: Any, *order: tuple[int, Axes]) -> Any:
+            size, axes = next((one for one in order if one[0] == x.shape[-1]), (-1, ()))
+            place = self.of_leaf(x, size, axes)
+            return jax.lax.with_sharding_constraint(x, place)
+
+        def tree(x: Any, *order: tuple[int, Axes]) -> Any:
+            return jax.tree.map(lambda x: held(x, *order) if x.ndim else x, x)
+
+        sides = (m, self.rows), (n, self.columns)
+        Wt, H = factors
+        factors = type(factors)(tree(Wt, *sides), tree(H, *sides[::-1]))
+        if type(state) is tuple and len(state) == 2:  # of an alternating solver
+            state = tree(state[0], *sides), tree(state[1], *sides[::-1])
+        else:
+            state = tree(state, *sides)
+        return factors, state
+
+
+def put(x: Any, sharding: NamedSharding) -> jax.Array:
+    """An array on the devices of a sharding. One that a process has as a whole, each
+    of several has, and gives its own devices their parts."""
+    spread = isinstance(x, jax.Array) and not x.is_fully_addressable
+    if sharding.is_fully_addressable or spread:
+        return jax.device_put(x, sharding)
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+
+def kept_in_place(operand: Any, factors: Any, state: Any) -> Any:
+    """(factors, state) of a solver where the operand wants them."""
+    placement = getattr(operand, "placement", None)
+    if placement is None:
+        return factors, state
+    return placement.kept(operand.shape, factors, state)
+
+
+def on_host() -> AbstractContextManager[Any]:
+    """Within it arrays are made in the memory of the host, from which a mesh is
+    filled: the devices of an accelerator need not hold V as a whole."""
+    if jax.default_backend() == "cpu":
+        return contextlib.nullcontext()
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
+        return contextlib.nullcontext()
+
+
+def _axes(entry: Any) -> Axes:
+    if entry is None or entry is P.UNCONSTRAINED:
+        return ()
+    return (entry,) if isinstance(entry, str) else tuple(entry)

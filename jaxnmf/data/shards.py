@@ -1,0 +1,269 @@
+"""A sparse V over the devices of a mesh as an operand: each has its own block."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float, Int
+
+from jaxnmf.data.csr import CSR, both_ways
+from jaxnmf.data.moments import Moments
+from jaxnmf.data.operand import EntryFn
+from jaxnmf.data.placement import Axes, Placement, put
+from jaxnmf.data.sparse import Sparse
+from jaxnmf.types import pytree, static
+
+
+@pytree
+class Shards:
+    """A sparse V, also one observed in part, of which each device has a block.
+
+    Device (a, b) of the mesh has the block of V whose rows are the a-th part of all and
+    whose columns are the b-th, as `Sparse`: an answer is that of its own block, summed
+    over the devices of a row or a column of the mesh. All blocks store as many entries
+    as the fullest; the others have zeros in their last place.
+
+    Attributes:
+      csr, csr_t: of the blocks, each array with the two axes of the mesh before its
+        own.
+      counts: how many entries of a block are V's.
+      over: the axes of the mesh that the arrays begin with.
+    """
+
+    csr: CSR
+    csr_t: CSR
+    counts: Int[Array, "a b"]
+    floor: Float[Array, ""]
+    moments: Moments
+    placement: Placement = static()
+    over: tuple[Axes, Axes] = static()
+    padded: bool = static(default=False)
+
+    @classmethod
+    def of(cls, V: Sparse, placement: Placement, orders: Any = (None, None)) -> Shards:
+        """The blocks of a V whose shape divides over the mesh, its rows and columns in
+        these orders."""
+        (m, n), (a, b) = V.shape, placement.grid
+        shape = m // a, n // b
+        by = V.csr
+        rows, columns, values = map(np.asarray, (by.rows, by.indices, by.data))
+        rows, columns = (
+            place if order is None else np.argsort(order).astype(place.dtype)[place]
+            for place, order in zip((rows, columns), orders, strict=True)
+        )
+        weights = None if by.weights is None else np.asarray(by.weights)
+        block = rows // shape[0] * b + columns // shape[1]
+        order = np.argsort(block, kind="stable")
+        counts = np.bincount(block, minlength=a * b)
+        most = max(1, int(counts.max()))
+        made = []
+        for own in np.split(order, np.cumsum(counts)[:-1]):
+            entries = rows[own] % shape[0], columns[own] % shape[1], values[own]
+            weight = None if weights is None else weights[own]
+            made.append(both_ways(*entries, weight, shape, V.dtype, most=most))
+        axes = placement.rows, placement.columns
+
+        def together(*blocks: Any) -> jax.Array:
+            stacked = np.stack([np.asarray(x) for x in blocks])
+            return put(stacked.reshape(a, b, *stacked.shape[1:]), sharding)
+
+        sharding = placement.sharding(*axes)
+        csr, csr_t = jax.tree.map(together, *made)
+        return cls(
+            csr=csr,
+            csr_t=csr_t,
+            counts=together(*counts.astype(np.int32)),
+            floor=put(V.floor, placement.sharding()),
+            moments=V.moments,
+            placement=placement,
+            over=axes,
+            padded=V.padded,
+        )
+
+    @property
+    def kind(self) -> str:
+        return "sparse" if self.csr.weights is None else "observed"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        a, b = self.placement.grid
+        return self.csr_t.columns * a, self.csr.columns * b
+
+    @property
+    def entries(self) -> int:
+        """The number of entries that a product reads, on all devices."""
+        return self.csr.data.size
+
+    @property
+    def by_entries(self) -> bool:
+        return True
+
+    @property
+    def dtype(self) -> Any:
+        return self.csr.data.dtype
+
+    @property
+    def any_known(self) -> Any:
+        """Which columns have a known entry: True for all, or (n,)."""
+        if self.csr.weights is None:
+            return True
+        ones = jnp.ones((1, self.shape[0]), self.dtype)
+        return self.dot_weights(ones)[0] > 0
+
+    @property
+    def T(self) -> Shards:
+        return dataclasses.replace(
+            self,
+            csr=self.csr_t,
+            csr_t=self.csr,
+            moments=self.moments.T,
+            placement=self.placement.T,
+        )
+
+    def padded_to(self, rows: int, columns: int) -> Shards:
+        raise TypeError("V is padded before it is divided over devices")
+
+    def for_lanes(self) -> Shards:
+        return self
+
+    def to_host(self) -> Any:
+        """V as a SciPy array."""
+        return self._on_host(self.csr.data)
+
+    def host_weights(self) -> Any:
+        """The weights likewise, None where zeros are data."""
+        return None if self.csr.weights is None else self._on_host(self.csr.weights)
+
+    def _on_host(self, data: Any) -> Any:
+        from scipy.sparse import coo_array
+
+        (m, n), (a, b) = self.shape, self.placement.grid
+        parts = (data, self.csr.rows, self.csr.indices)
+        data, rows, columns = (np.asarray(x) for x in parts)
+        there = np.arange(data.shape[-1]) < np.asarray(self.counts)[..., None]
+        first, second = np.indices(data.shape[:2])[..., None]
+        if self.over != (self.placement.rows, self.placement.columns):
+            first, second = second, first
+        where = rows + first * (m // a), columns + second * (n // b)
+        entries = data[there], tuple(x[there] for x in where)
+        return coo_array(entries, shape=(m, n)).tocsr()
+
+    def dot(self, fixed: Float[Array, "p m"]) -> Float[Array, "p n"]:
+        return self._on_blocks(lambda block, fixed: block.dot(fixed), fixed)
+
+    def dot_weights(self, left: Float[Array, "q m"]) -> Float[Array, "q n"]:
+        return self._on_blocks(lambda block, left: block.dot_weights(left), left)
+
+    def residual(self, fixed: Float[Array, "p m"], free: Float[Array, "p n"]) -> Shards:
+        """V − fixedᵀ free at the known entries, for data observed in part alone."""
+
+        def own(block: Sparse, fixed: Any, free: Any) -> Any:
+            found = block.residual(fixed, free)
+            return found.csr.data[None, None], found.csr_t.data[None, None]
+
+        place = P(*self.over)
+        data, data_t = self._mapped(own, (place, place), fixed, free)
+        return dataclasses.replace(
+            self,
+            csr=dataclasses.replace(self.csr, data=data),
+            csr_t=dataclasses.replace(self.csr_t, data=data_t),
+        )
+
+    def map_sum(self, fn: EntryFn, fixed: Float[Array, "p m"], *frees: Any) -> Any:
+        """Σ fn(v, x…), for each output of fn, over the stored entries, x not kept above
+        the floor."""
+
+        def own(block: Sparse, fixed: Any, *frees: Any) -> Any:
+            csr = block.csr_t
+            if csr.weights is None:  # what only fills the block is no entry of V
+                there = jnp.arange(csr.data.shape[0], dtype=jnp.int32) < block.count
+                weights = there.astype(self.dtype)
+                csr = dataclasses.replace(csr, weights=weights)
+            return dataclasses.replace(block, csr_t=csr).map_sum(fn, fixed, *frees)
+
+        both = (*self.placement.rows, *self.placement.columns)
+        return self._mapped(_summed(own, both), P(), fixed, *frees)
+
+    def map_dot(self, fn: EntryFn, fixed: Any, free: Any) -> tuple[jax.Array, ...]:
+        def own(block: Sparse, fixed: Any, free: Any) -> Any:
+            return block.map_dot(fn, fixed, free)
+
+        return self._on_blocks(own, fixed, free)
+
+    def map_dot_both(
+        self, fn: EntryFn, fixed: Any, free: Any
+    ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+        place = self.placement
+
+        def own(block: Sparse, fixed: Any, free: Any) -> Any:
+            of_free, of_fixed = block.map_dot_both(fn, fixed, free)
+            return (
+                jax.lax.psum(of_free, place.rows),
+                jax.lax.psum(of_fixed, place.columns),
+            )
+
+        out = P(None, place.columns), P(None, place.rows)
+        return self._mapped(own, out, fixed, free)
+
+    def _on_blocks(self, own: Callable[..., Any], *factors: Any) -> Any:
+        """The sum over V's rows of what each block gives for its columns."""
+        out = P(None, self.placement.columns)
+        return self._mapped(_summed(own, self.placement.rows), out, *factors)
+
+    def _mapped(
+        self, own: Callable[..., Any], out: Any, fixed: Any, *frees: Any
+    ) -> Any:
+        """``own(block, fixed, *frees)`` on every device, of its own block and of its
+        parts of the factors."""
+        place = self.placement
+
+        def on_device(arrays: Any, rest: Any, fixed: Any, *frees: Any) -> Any:
+            csr, csr_t, count = jax.tree.map(lambda x: x[0, 0], arrays)
+            floor, moments = rest
+            block = _Block(
+                csr=csr, csr_t=csr_t, floor=floor, moments=moments, count=count
+            )
+            return own(block, fixed, *frees)
+
+        by_rows, by_columns = P(None, place.rows), P(None, place.columns)
+        specs = (P(*self.over), P(), by_rows, *(by_columns for _ in frees))
+        mapped = jax.shard_map(
+            on_device, mesh=place.mesh, in_specs=specs, out_specs=out, check_vma=False
+        )
+        arrays = self.csr, self.csr_t, self.counts
+        return mapped(arrays, (self.floor, self.moments), fixed, *frees)
+
+
+@pytree
+class _Block(Sparse):
+    """The block of a device, and how many of its entries are V's."""
+
+    count: Any
+
+
+def _summed(own: Callable[..., Any], axes: Axes) -> Callable[..., Any]:
+    return lambda *args: jax.lax.psum(own(*args), axes) if axes else own(*args)
+
+
+def balanced_order(counts: np.ndarray, parts: int) -> np.ndarray:
+    """An order of rows in which each of so many parts of equal size has about as many
+    entries: as they are where the fullest part has at most a tenth more than the mean;
+    else dealt to the parts in turn from the fullest row on, back and forth.
+
+    Args:
+      counts: the entries of each row, a multiple of ``parts`` rows.
+      parts: how many parts.
+    """
+    own = np.arange(len(counts))
+    sums = counts.reshape(parts, -1).sum(1)
+    if sums.max() * parts <= 1.1 * sums.sum():
+        return own
+    dealt = np.argsort(-counts, kind="stable").reshape(-1, parts)
+    dealt[1::2] = dealt[1::2, ::-1]
+    return np.sort(dealt, axis=0).T.ravel()

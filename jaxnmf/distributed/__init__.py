@@ -1,0 +1,1 @@
+"""A run on several devices: the mesh, and V and its factors on it."""

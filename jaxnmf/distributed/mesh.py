@@ -1,0 +1,287 @@
+"""Runs on a mesh of devices: V over its rows and columns, W over the rows, H over the
+columns.
+
+Device (a, b) of a mesh of A × B has a block of V of m/A × n/B entries, the part of W
+that goes with its rows and that of H with its columns. A half-step multiplies these and
+sums over a column or a row of the mesh: of H the p n/B numbers of the cross product,
+and p² of the Gram matrix. That is the communication of the two-dimensional algorithm of
+Kannan, Ballard & Park, "MPI-FAUN", IEEE Trans. Knowledge and Data Engineering 30 (2018)
+[Kannan2018], and all that an iteration of HALS sends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh
+
+from jaxnmf._util.names import suggestion
+from jaxnmf.build import Objective, make_problem
+from jaxnmf.data.dense import Dense
+from jaxnmf.data.known import Known
+from jaxnmf.data.placement import Placement, on_host, put
+from jaxnmf.data.shards import Shards, balanced_order
+from jaxnmf.data.sparse import Sparse
+from jaxnmf.objective.problem import Problem
+from jaxnmf.padding import padded, run_shared, unpadded
+from jaxnmf.run.clock import timed
+from jaxnmf.run.loop import Run
+from jaxnmf.run.stop import Stop
+from jaxnmf.solvers.base import keeps_order, supports_padding
+from jaxnmf.types import Factors
+
+NAMES = ("rows", "grid", "auto")
+Shape = tuple[int, int]
+Orders = tuple[np.ndarray | None, np.ndarray | None]
+
+
+def as_placement(mesh: Any, shape: Shape, solver: Any) -> Placement:
+    """The placement of V on a user's mesh.
+
+    Args:
+      mesh: a `jax.sharding.Mesh`, the rows of V over its first axis and the columns
+        over its second, where more than two have other sizes than 1 it is refused; or
+        of all devices "rows", "grid", the one of both axes on which an iteration sends
+        least, or "auto", the one of any shape on which it does.
+      shape: (m, n).
+      solver: what is to run on it.
+
+    Raises:
+      ValueError: for a mesh that V or the devices do not fit, or a solver that does not
+        support it.
+    """
+    name = getattr(solver, "name", type(solver).__name__)
+    if not solver.supports.mesh:
+        raise ValueError(f"mesh: solver {name!r} does not support several devices")
+    if isinstance(mesh, str):
+        found = _of_name(mesh, shape, supports_padding(solver))
+    elif isinstance(mesh, Mesh):
+        found = _of_mesh(mesh)
+    else:
+        raise ValueError(
+            f"mesh={mesh!r} must be a jax.sharding.Mesh of devices, or one of "
+            f"{', '.join(NAMES)}"
+        )
+    grid = a, b = found.grid
+    if a > shape[0] or b > shape[1]:
+        raise ValueError(
+            f"mesh: {a}×{b} devices are too many for V of shape {shape}; there must be "
+            "a row and a column of V for each"
+        )
+    if _even(shape, grid, solver) != shape and not supports_padding(solver):
+        raise ValueError(
+            f"mesh: solver {name!r} needs a V whose shape divides over the devices; "
+            f"{shape} does not over {a}×{b}"
+        )
+    return found
+
+
+def placed_problem(
+    mesh: Any, known: Known, solver: Any, objective: Objective, dtype: Any
+) -> tuple[Problem, Placement | None]:
+    """The problem of V, and the placement to run it with; None for one device.
+
+    For a mesh the problem is made on the host: no device holds V as a whole.
+
+    Args:
+      mesh: as `jaxnmf.factorize` has it.
+      Everything else: as for `jaxnmf.build.make_problem`.
+    """
+    if mesh is None:
+        problem = make_problem(known, solver, objective, dtype)
+        return problem, getattr(problem.operand, "placement", None)
+    placement = as_placement(mesh, known.V.shape, solver)
+    if isinstance(known.V, jax.Array) and len(known.V.devices()) > 1:
+        known = known._replace(V=np.asarray(known.V))
+    with on_host():
+        return make_problem(known, solver, objective, dtype), placement
+
+
+def run_anywhere(
+    problem: Problem,
+    solver: Any,
+    factors: Factors,
+    key: jax.Array,
+    stop: Stop,
+    *,
+    placement: Placement | None,
+    pad: bool,
+    **given: Any,
+) -> Run:
+    """The run on one device, padded if it may be, or with a placement on its mesh."""
+    run = problem, solver, factors, key, stop
+    if placement is None:
+        return run_shared(*run, pad=pad, **given)
+    return run_on_mesh(*run, placement, **given)
+
+
+def run_on_mesh(
+    problem: Problem,
+    solver: Any,
+    factors: Factors,
+    key: jax.Array,
+    stop: Stop,
+    placement: Placement,
+    **given: Any,
+) -> Run:
+    """The run of `jaxnmf.run.clock.timed` on a mesh: V is padded until its shape
+    divides over the devices, and a sparse V reordered until each has about as many
+    entries. The result is that of one device to rounding.
+
+    Args:
+      problem: of V on the host, or over this mesh.
+      placement: of V.
+      Everything else: as for `timed`.
+    """
+    rank, shape = len(factors.H), problem.operand.shape
+    problem, factors, orders = on_mesh(problem, solver, factors, placement)
+    run = timed(problem, solver, factors, key, stop, **given)
+    own = unpadded(in_own_order(run.factors, orders), rank, shape)
+    return run._replace(factors=own)
+
+
+def on_mesh(
+    problem: Problem, solver: Any, factors: Factors, placement: Placement
+) -> tuple[Problem, Factors, Orders]:
+    """The problem and its initial factors on a mesh, padded if V does not divide, and
+    the orders that V's rows and columns have there."""
+    operand, orders = problem.operand, (None, None)
+    larger = _even(operand.shape, placement.grid, solver)
+    if larger != operand.shape:
+        problem, factors = padded(problem, factors, solver, shape=larger)
+        operand = problem.operand
+    if isinstance(operand, Sparse):
+        orders = _balanced(operand, placement, solver)
+        operand = Shards.of(operand, placement, orders)
+    elif isinstance(operand, Dense) and operand.placement is None:
+        operand = operand.placed(placement)
+    problem, factors = _placed(problem, factors, operand, placement, orders)
+    if hasattr(solver, "check"):
+        solver.check(problem)
+    return problem, factors, orders
+
+
+def in_own_order(factors: Factors, orders: Orders) -> Factors:
+    """Factors from a mesh, on the host and in the order of V's own rows and columns."""
+    pairs = zip(map(np.asarray, factors), orders, strict=True)
+    found = (X if order is None else X[:, np.argsort(order)] for X, order in pairs)
+    return Factors(*found)  # pyright: ignore
+
+
+def _of_name(name: str, shape: Shape, pads: bool) -> Placement:
+    if name not in NAMES:
+        raise ValueError(
+            f"mesh={name!r} is not known{suggestion(name, NAMES)}; it must be one of "
+            f"{', '.join(NAMES)}, or a jax.sharding.Mesh"
+        )
+    devices = np.array(jax.devices())
+    grids = _grids(len(devices))
+    if name == "rows":
+        grids = [(len(devices), 1)]
+    elif name == "grid":
+        grids = [grid for grid in grids if min(grid) > 1] or grids
+    else:
+        (m, n), count = shape, len(devices)
+        fit: list[Shape] = []
+        while not fit:  # a V of few rows and columns: fewer devices
+            fit = [
+                (a, b)
+                for a, b in _grids(count)
+                if a <= m and b <= n and (pads or not (m % a or n % b))
+            ]
+            count -= 1
+        grids = fit
+    a, b = min(grids, key=lambda grid: sent(shape, grid, 1))
+    return _of_mesh(Mesh(devices[: a * b].reshape(a, b), ("rows", "columns")))
+
+
+def _of_mesh(mesh: Mesh) -> Placement:
+    """By the first axis and the second, of more than two those of other sizes than 1;
+    Explicit axes become Auto ones."""
+    names, sizes = mesh.axis_names, mesh.devices.shape
+    used = names
+    if len(names) > 2:
+        used = [one for one, size in zip(names, sizes, strict=True) if size > 1]
+    if len(used) > 2:
+        listed = ", ".join(f"{x}={k}" for x, k in zip(names, sizes, strict=True))
+        raise ValueError(
+            f"mesh has the axes {listed}; V has rows and columns, so at most two may "
+            "be larger than 1"
+        )
+    if not mesh.devices.size:
+        raise ValueError("mesh has no devices; jax.make_mesh makes one of those here")
+    auto = Mesh(mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
+    return Placement(auto, *((str(name),) for name in used))
+
+
+def sent(shape: Shape, grid: Shape, rank: int) -> float:
+    """The numbers of each device that an iteration of HALS sums over others: for W the
+    cross product, p m/A, and a Gram matrix, over a row of the mesh; for H the cross
+    product, p n/B, and a Gram matrix, over a column."""
+    (m, n), (a, b) = shape, grid
+    of_W = rank * (m / a + rank) if b > 1 else 0.0
+    of_H = rank * (n / b + rank) if a > 1 else 0.0
+    return of_W + of_H
+
+
+def _grids(count: int) -> list[Shape]:
+    return [(a, count // a) for a in range(1, count + 1) if count % a == 0]
+
+
+def _even(shape: Shape, grid: Shape, solver: Any) -> Shape:
+    """The least shape that divides over a grid: a square one for symmetric V."""
+    a, b = grid
+    if solver.supports.symmetric:
+        a = b = math.lcm(a, b)
+    m, n = shape
+    return -(-m // a) * a, -(-n // b) * b
+
+
+def _balanced(operand: Sparse, placement: Placement, solver: Any) -> Orders:
+    """The orders of rows and columns, None where they stay as they are."""
+    if keeps_order(solver):
+        return None, None
+    parts = placement.grid
+    if solver.supports.symmetric:
+        parts = (math.lcm(*parts),) * 2
+    places = operand.csr.rows, operand.csr.indices
+    rows, columns = (
+        balanced_order(np.bincount(np.asarray(place), minlength=size), own)
+        for place, size, own in zip(places, operand.shape, parts, strict=True)
+    )
+    return rows, columns
+
+
+def _placed(
+    problem: Problem,
+    factors: Factors,
+    operand: Any,
+    placement: Placement,
+    orders: Orders,
+) -> tuple[Problem, Factors]:
+    """The problem and its factors on the mesh, over this operand."""
+    sides = zip(
+        zip(problem.projects, problem.penalties, factors, strict=True),
+        operand.shape,
+        (placement.rows, placement.columns),
+        orders,
+        strict=True,
+    )
+
+    def put_all(tree: Any, size: int, axes: Any, order: Any) -> Any:
+        def one(x: Any) -> jax.Array:
+            if order is not None and np.ndim(x) and np.shape(x)[-1] == size:
+                x = np.asarray(x)[..., order]
+            return put(x, placement.of_leaf(x, size, axes))
+
+        return jax.tree.map(one, tree)
+
+    projects, penalties, found = zip(*(put_all(*side) for side in sides), strict=True)
+    problem = dataclasses.replace(
+        problem, operand=operand, projects=projects, penalties=penalties
+    )
+    return problem, Factors(*found)
