@@ -24,12 +24,17 @@ class Placement:
 
     Attributes:
       mesh: of devices, the placement within a program left to the compiler.
-      rows, columns: names of its axes.
+      rows, columns: names of its axes, those of size one left out.
     """
 
     mesh: Mesh
     rows: Axes = ()
     columns: Axes = ()
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "columns"):
+            axes = (one for one in getattr(self, name) if self.mesh.shape[one] > 1)
+            object.__setattr__(self, name, tuple(axes))
 
     @classmethod
     def of_array(cls, array: jax.Array) -> Placement:

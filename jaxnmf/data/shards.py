@@ -33,6 +33,7 @@ class Shards:
       csr, csr_t: of the blocks, each array with the two axes of the mesh before its
         own.
       counts: how many entries of a block are V's.
+      entries: how many entries V stores.
       over: the axes of the mesh that the arrays begin with.
     """
 
@@ -41,6 +42,7 @@ class Shards:
     counts: Int[Array, "a b"]
     floor: Float[Array, ""]
     moments: Moments
+    entries: int = static()
     placement: Placement = static()
     over: tuple[Axes, Axes] = static()
     padded: bool = static(default=False)
@@ -81,6 +83,7 @@ class Shards:
             counts=together(*counts.astype(np.int32)),
             floor=put(V.floor, placement.sharding()),
             moments=V.moments,
+            entries=V.entries,
             placement=placement,
             over=axes,
             padded=V.padded,
@@ -94,11 +97,6 @@ class Shards:
     def shape(self) -> tuple[int, int]:
         a, b = self.placement.grid
         return self.csr_t.columns * a, self.csr.columns * b
-
-    @property
-    def entries(self) -> int:
-        """The number of entries that a product reads, on all devices."""
-        return self.csr.data.size
 
     @property
     def by_entries(self) -> bool:

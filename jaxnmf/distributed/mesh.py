@@ -219,13 +219,15 @@ def _of_mesh(mesh: Mesh) -> Placement:
 
 
 def sent(shape: Shape, grid: Shape, rank: int) -> float:
-    """The numbers of each device that an iteration of HALS sums over others: for W the
-    cross product, p m/A, and a Gram matrix, over a row of the mesh; for H the cross
-    product, p n/B, and a Gram matrix, over a column."""
+    """How many numbers each device sends in an iteration of HALS.
+
+    It sums for W a cross product, p m/A, and a Gram matrix over the B devices of a row
+    of the mesh; for H a cross product, p n/B, and a Gram matrix over the A of a column.
+    To sum x numbers over k devices each sends 2 x (k − 1) / k.
+    """
     (m, n), (a, b) = shape, grid
-    of_W = rank * (m / a + rank) if b > 1 else 0.0
-    of_H = rank * (n / b + rank) if a > 1 else 0.0
-    return of_W + of_H
+    of_W, of_H = rank * (m / a + rank), rank * (n / b + rank)
+    return 2 * (of_W * (b - 1) / b + of_H * (a - 1) / a)
 
 
 def _grids(count: int) -> list[Shape]:

@@ -31,7 +31,6 @@ from cases import (
     Case,
 )
 from compiler_options import AS_USERS_RUN
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxnmf
 from jaxnmf import registry
@@ -281,7 +280,7 @@ def test_timed_and_solve_agree(case, monkeypatch):
         np.testing.assert_allclose(found, getattr(other.trace, name), rtol=1e-7)
 
 
-# --- Operands: a sparse or a sharded V is the same V ----------------------------------
+# --- Operands: a sparse V is the same V -----------------------------------------------
 
 
 @each_sparse_case
@@ -305,31 +304,6 @@ def test_sparse_equals_dense(case):
         cases.look(dense.problem, of_dense),
     )
     assert_allclose(*looks, rtol=1e-8)
-
-
-# Of both grids and both kinds of axes every pair with each loss of a solver.
-GRIDS = [
-    [((2,), AxisType.Explicit), ((2, 2), AxisType.Auto)],
-    [((2,), AxisType.Auto), ((2, 2), AxisType.Explicit)],
-]
-
-
-@pytest.mark.parametrize(
-    ("case", "grid", "axis_type"),
-    [
-        pytest.param(case, *placed, id=f"{case}-{len(placed[0])}-{placed[1].name}")
-        for case in PROGRAM_CASES
-        for placed in GRIDS[case not in FIRST_CASES]
-    ],
-)
-def test_sharded_equals_single(case, grid, axis_type):
-    names = ("rows", "columns")[: len(grid)]
-    mesh = jax.make_mesh(grid, names, axis_types=(axis_type,) * len(grid))
-    placement = NamedSharding(mesh, PartitionSpec(*names))
-    sharded = cases.setup(case, jax.device_put(cases.data(), placement))
-    assert len(sharded.problem.operand.array.devices()) == np.prod(grid)
-    expected = cases.iterate(cases.setup(case), 5)
-    assert_allclose(cases.iterate(sharded, 5), expected, rtol=1e-9)
 
 
 # --- What it converges to -------------------------------------------------------------

@@ -1,0 +1,240 @@
+"""Runs on a mesh: the same factors, and devices that send no more than they must."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import scipy.sparse
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import jaxnmf
+from jaxnmf.build import Objective, Start, draw_start, make_problem
+from jaxnmf.data.shards import balanced_order
+from jaxnmf.distributed.mesh import as_placement, on_mesh, sent
+from jaxnmf.registry import make_solver
+from jaxnmf.run.clock import _begin
+from jaxnmf.run.loop import advance
+from jaxnmf.run.programs import as_leaves, precision
+
+pytestmark = pytest.mark.skipif(jax.device_count() < 4, reason="needs four devices")
+
+M, N, RANK = 17, 13, 3  # no multiple of two
+V = np.random.default_rng(0).random((M, N), np.float32)
+# Three quarters of the entries are in the first rows.
+SKEWED = V * (np.where(np.arange(M) < 4, 0.9, 0.1)[:, None] > V)
+AXES = {"auto": AxisType.Auto, "explicit": AxisType.Explicit}
+each_axes = pytest.mark.parametrize("axes", AXES.values(), ids=AXES)
+SHORT: Any = {"max_iter": 20, "tol": 0, "solver": "hals", "init": "random"}
+
+
+def mesh(grid: tuple[int, ...], axes: AxisType = AxisType.Auto) -> jax.sharding.Mesh:
+    names = tuple("abcd"[: len(grid)])
+    return jax.make_mesh(grid, names, axis_types=(axes,) * len(grid))
+
+
+# --- What the devices send each other ------------------------------------------------
+
+
+def sums(program: str) -> list[int]:
+    """The bytes of each collective operation of a compiled program, all of which must
+    be sums over devices."""
+    found = re.findall(
+        r"= (.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)"
+        r"(?:-start)?\(",
+        program,
+    )
+    assert {kind for _, kind in found} <= {"all-reduce"}
+    shapes = [re.findall(r"\bf32\[([\d,]*)\]", result) for result, _ in found]
+    return [sum(4 * np.prod(list(map(int, x.split(",")))) for x in y) for y in shapes]
+
+
+def iterations(
+    solver: str, loss: str, data: Any, grid: tuple[int, int]
+) -> tuple[str, Any, Any]:
+    """The compiled iterations, factors before them and after."""
+    with precision("float32") as dtype:
+        objective, made = Objective.of(loss), make_solver(solver)
+        placement = as_placement(mesh(grid), data.shape, made)
+        problem = make_problem(data, made, objective, dtype)
+        factors = draw_start(problem, objective, Start.of(), RANK)
+        problem, factors, _ = on_mesh(problem.plain, made, factors, placement)
+        made = as_leaves(made, dtype)
+        state = jax.jit(_begin)(problem, made, factors, jax.random.key(0))
+        arguments = (problem, made, factors, state, np.int32(3))
+        program = jax.jit(advance).lower(*arguments).compile()
+        return program.as_text(), factors, program(*arguments)[0]
+
+
+@pytest.mark.parametrize("form", [np.asarray, scipy.sparse.csr_array])
+@pytest.mark.parametrize("grid", [(2, 2), (4, 1)], ids=str)
+def test_an_iteration_of_hals_sends_the_two_products_and_nothing_else(grid, form):
+    (a, b), m, n = grid, 20, 16
+    text, before, after = iterations("hals", "frobenius", form(np.eye(m, n) + 1), grid)
+    of_H, of_W = 4 * RANK * (n // b + RANK), 4 * RANK * (m // a + RANK)
+    expected = [of_H, of_W] if b > 1 else [of_H]
+    assert sums(text) == expected
+    shares = [2 * (k - 1) / k for k in (a, b)]
+    total = np.dot(expected, shares[: len(expected)])
+    assert 4 * sent((m, n), grid, RANK) == pytest.approx(total)
+    for X, Y in zip(before, after, strict=True):  # the next call finds them in place
+        assert Y.sharding.is_equivalent_to(X.sharding, 2)
+
+
+def test_multiplicative_updates_send_products_of_a_factor_and_its_sum():
+    text, *_ = iterations("mu", "kullback-leibler", np.eye(20, 16) + 1, (2, 2))
+    assert sums(text) == [4 * RANK * (8 + 1), 4 * RANK * (10 + 1)]
+
+
+# --- The same result ------------------------------------------------------------------
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    np.testing.assert_allclose(found.W @ found.H, expected.W @ expected.H, rtol=1e-3)
+    assert found.objective == pytest.approx(expected.objective, rel=1e-5)
+    assert found.relative_error == pytest.approx(expected.relative_error, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss"),
+    [("dense", "frobenius"), ("sparse", "kullback-leibler"), ("observed", "frobenius")],
+)
+def test_factorize_on_a_grid(kind, loss):
+    """Of a V that does not divide over the devices, whose entries are in few rows."""
+    data, more = (V, {}) if kind == "dense" else (scipy.sparse.csr_array(SKEWED), {})
+    if kind == "observed":
+        data, more = V, {"mask": (SKEWED > 0) & (V > 0.8), "l2": 0.1}
+    options = SHORT | more | {"loss": loss}
+    if loss != "frobenius":
+        options |= {"solver": "mu"}
+    expected = jaxnmf.factorize(data, RANK, **options)
+    found = jaxnmf.factorize(data, RANK, mesh="grid", **options)
+    assert_same(found, expected)
+    for one, other in zip(found.unobserved, expected.unobserved, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_factorize_takes_a_sharded_array():
+    data = V[:16, :12]
+    placement = NamedSharding(mesh((2, 2), AxisType.Explicit), P("a", "b"))
+    sharded = jax.device_put(data, placement)
+    found = jaxnmf.factorize(sharded, RANK, **SHORT)
+    assert_same(found, jaxnmf.factorize(data, RANK, **SHORT))
+    assert sharded.sharding == placement
+
+
+def test_a_constraint_on_rows_in_another_order():
+    data = scipy.sparse.csr_array(SKEWED)
+    simplex = {"constraints": ("simplex", "nonnegative"), "solver": "pgd"}
+    options = SHORT | simplex
+    expected = jaxnmf.factorize(data, RANK, **options)
+    assert_same(jaxnmf.factorize(data, RANK, mesh=mesh((4, 1)), **options), expected)
+
+
+# --- Blocks ---------------------------------------------------------------------------
+
+
+def test_each_device_has_as_many_entries():
+    solver, objective = make_solver("hals"), Objective.of()
+    data = scipy.sparse.csr_array(SKEWED)
+    problem = make_problem(data, solver, objective, np.dtype("float32"))
+    factors = draw_start(problem, objective, Start.of(), RANK)
+    placement = as_placement(mesh((2, 2)), data.shape, solver)
+    operand = on_mesh(problem, solver, factors, placement)[0].operand
+    counts = np.asarray(operand.counts)
+    assert counts.sum() == data.nnz
+    assert counts.max() < 1.5 * counts.mean()
+    plain = [data[:9].nnz, data[9:].nnz]
+    assert max(plain) > 1.5 * np.mean(plain)
+    for part in operand.csr.data.addressable_shards:
+        assert part.data.shape == (1, 1, counts.max())
+    # The blocks are all of V, its rows and columns in another order.
+    host = operand.to_host()
+    for axis in (0, 1):
+        sums = np.sort(host.sum(axis))[-data.shape[1 - axis] :]
+        np.testing.assert_allclose(sums, np.sort(data.sum(axis)), rtol=1e-6)
+    np.testing.assert_array_equal(operand.T.to_host().toarray(), host.toarray().T)
+
+
+def test_rows_that_are_balanced_stay_in_order():
+    np.testing.assert_array_equal(balanced_order(np.array([3, 1, 2, 2]), 2), range(4))
+    found = balanced_order(np.array([9, 8, 1, 0]), 2)
+    assert sorted(found) == [0, 1, 2, 3]
+    assert {frozenset(found[:2]), frozenset(found[2:])} == {
+        frozenset({0, 3}),
+        frozenset({1, 2}),
+    }
+
+
+# --- Meshes ---------------------------------------------------------------------------
+
+
+@each_axes
+@pytest.mark.parametrize(
+    ("sizes", "grid"),
+    [
+        ((4,), (4, 1)),
+        ((1, 4), (1, 4)),
+        ((4, 1), (4, 1)),
+        ((1, 2, 1, 2), (2, 2)),
+        ((1, 1, 4), (4, 1)),
+        ((1, 1), (1, 1)),
+    ],
+    ids=str,
+)
+def test_any_mesh(sizes, grid, axes):
+    found = as_placement(mesh(sizes, axes), (M, N), make_solver("hals"))
+    assert found.grid == grid
+    assert found.mesh.devices.size == np.prod(sizes)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "solver", "grid"),
+    [
+        ("rows", (100, 10), "hals", (4, 1)),
+        ("grid", (100, 10), "hals", (2, 2)),
+        ("auto", (100, 100), "hals", (2, 2)),
+        ("auto", (1000, 10), "hals", (4, 1)),
+        ("auto", (10, 1000), "hals", (1, 4)),
+        ("auto", (3, 1), "hals", (3, 1)),
+        ("auto", (9, 6), "hals-online", (3, 1)),  # which takes no padded V
+    ],
+)
+def test_a_grid_of_all_devices_by_name(name, shape, solver, grid, monkeypatch):
+    four = jax.devices()[:4]
+    monkeypatch.setattr(jax, "devices", lambda: four)
+    assert as_placement(name, shape, make_solver(solver)).grid == grid
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("row", "mesh='row' is not known.*did you mean 'rows'"),
+        (4, "mesh=4 must be a jax.sharding.Mesh"),
+        ((2, 2), "must be a jax.sharding.Mesh"),
+    ],
+)
+def test_what_is_no_mesh_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        jaxnmf.factorize(V, RANK, mesh=given)
+
+
+def test_a_mesh_that_does_not_fit_is_refused_before_any_work(monkeypatch):
+    monkeypatch.setattr(jax, "jit", None)  # nothing is compiled
+    with pytest.raises(ValueError, match=r"4×1 devices are too many for V of shape"):
+        jaxnmf.factorize(V[:3], RANK, mesh=mesh((4, 1)))
+    with pytest.raises(ValueError, match=r"'hals-online' needs a V whose shape div"):
+        jaxnmf.factorize(V, RANK, mesh=mesh((2, 2)), solver="hals-online")
+    devices = np.array(jax.devices()[:1] * 8).reshape(2, 2, 2)
+    with pytest.raises(ValueError, match=r"axes x=2, y=2, z=2; .* at most two"):
+        jaxnmf.factorize(V, RANK, mesh=jax.sharding.Mesh(devices, ("x", "y", "z")))
+
+
+def test_batches_of_entries_are_refused_on_a_mesh():
+    options: Any = {"solver": "optax", "solver_options": {"batch": 4}}
+    with pytest.raises(ValueError, match=r"'optax'.*divided over several devices"):
+        jaxnmf.factorize(V, RANK, mask=V > 0.9, mesh=mesh((1, 1)), **options)
