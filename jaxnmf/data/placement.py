@@ -101,7 +101,7 @@ class Placement:
         return factors, state
 
 
-def put(x: Any, sharding: NamedSharding) -> jax.Array:
+def put(x: Any, sharding: Any) -> jax.Array:
     """An array on the devices of a sharding. One that a process has as a whole, each
     of several has, and gives its own devices their parts."""
     spread = isinstance(x, jax.Array) and not x.is_fully_addressable

@@ -177,7 +177,7 @@ class Shards:
         """Σ fn(v, x…), for each output of fn, over the stored entries, x not kept above
         the floor."""
 
-        def own(block: Sparse, fixed: Any, *frees: Any) -> Any:
+        def own(block: _Block, fixed: Any, *frees: Any) -> Any:
             csr = block.csr_t
             if csr.weights is None:  # what only fills the block is no entry of V
                 there = jnp.arange(csr.data.shape[0], dtype=jnp.int32) < block.count

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DIFFERS = 1
-SETTINGS = ("solver", "loss", "seed", "max_iter", "mask")
+SETTINGS = ("solver", "loss", "seed", "max_iter", "mask", "mesh")
 READING = (
     "key",
     "layer",
@@ -264,6 +264,9 @@ def _add_factorize(commands: Any) -> None:
     )
     one.add_argument(
         "--mask", choices=("nan",), help="nan: missing values are unknown entries"
+    )
+    one.add_argument(
+        "--mesh", choices=("rows", "grid", "auto"), help="divide V over all devices"
     )
     one.add_argument("--key", help="the array to read, in a file of several")
     one.add_argument("--layer", help="of AnnData, in place of X")

@@ -57,6 +57,7 @@ class StudyConfig:
     dtype: str = "float32"
     record_every: int = 10
     record_growth: float = 0.0
+    mesh: str | None = None  # "rows", "grid", "auto": all devices for each run
     kkt: bool = False
     # The settings below do not change results.
     name: str = "run"

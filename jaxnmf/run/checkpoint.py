@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnmf.data.placement import put
+
 
 @runtime_checkable  # for the type checker of the tests
 class Checkpoint(Protocol):
@@ -53,7 +55,9 @@ def from_arrays(saved: Mapping[str, np.ndarray], like: Any) -> Any:
             return jax.random.wrap_key_data(
                 jnp.asarray(array), impl=jax.random.key_impl(x)
             )
-        return jnp.asarray(array) if isinstance(x, jax.Array) else array
+        if not isinstance(x, jax.Array):
+            return array
+        return jnp.asarray(array) if len(x.devices()) == 1 else put(array, x.sharding)
 
     leaves, structure = jax.tree.flatten(like)
     return structure.unflatten([leaf(i, x) for i, x in enumerate(leaves)])

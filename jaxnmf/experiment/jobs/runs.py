@@ -12,16 +12,20 @@ import numpy as np
 import pandas as pd
 
 from jaxnmf import baselines, metrics, ratings, topics
-from jaxnmf.build import Start, at_rank, draw_start, make_problem
+from jaxnmf.baselines import Baseline
+from jaxnmf.build import Start, at_rank, draw_start
+from jaxnmf.data.known import what_is_known
 from jaxnmf.data.observed import Observed
+from jaxnmf.data.placement import Placement
 from jaxnmf.datasets import Dataset
+from jaxnmf.distributed.mesh import placed_problem, run_anywhere
 from jaxnmf.experiment.jobs.specification import Specification
 from jaxnmf.experiment.store.layout import JobResults, StoredRun
 from jaxnmf.experiment.store.unfinished import Unfinished
 from jaxnmf.init.random import key_seed
 from jaxnmf.objective.problem import Problem
 from jaxnmf.result import Result, to_result
-from jaxnmf.run.clock import divergence, timed
+from jaxnmf.run.clock import divergence
 from jaxnmf.run.loop import Run
 from jaxnmf.run.stop import Stop
 from jaxnmf.types import Factors
@@ -44,6 +48,7 @@ class Part(NamedTuple):
     """What the runs of a split have in common."""
 
     problem: Problem
+    placement: Placement | None
     reference: float
     held: ratings.Split | None
     baselines: dict[str, float]
@@ -123,14 +128,20 @@ class Runs:
 
     def _make_part(self, seed: int, fold: int | None) -> Part:
         given, V = self.specification, self.dataset.V
-        held, baselines = None, {}
+        held, simple = None, {}
         if self.rated:
             held = split_of(V, given.holdout, seed, fold)
-            V, baselines = held.train, _baselines(held)
-        problem = make_problem(
-            V, given.solver, given.objective, np.dtype(given.dtype), given.mask
+            V, simple = held.train, _baselines(held)
+        # A baseline is on no mesh: it runs as it does on its own.
+        mesh = None if isinstance(given.solver, Baseline) else given.mesh
+        problem, placement = placed_problem(
+            mesh,
+            what_is_known(V, given.mask),
+            given.solver,
+            given.objective,
+            np.dtype(given.dtype),
         )
-        return Part(problem, reference(problem), held, baselines)
+        return Part(problem, placement, reference(problem), held, simple)
 
     def _finished(self, case: Case, stop: Stop, unfinished: Unfinished) -> StoredRun:
         given, part = self.specification, self.part(case)
@@ -142,15 +153,17 @@ class Runs:
             "record_growth": given.record_growth,
             "kkt": given.kkt,
         }
-        if isinstance(given.solver, baselines.Baseline):
+        if isinstance(given.solver, Baseline):
             run = baselines.timed(problem, given.solver, factors, stop, **timing)
         else:
-            run = timed(
+            run = run_anywhere(
                 problem,
                 given.solver,
                 factors,
                 jax.random.key(key_seed(case.seed)),
                 stop,
+                placement=part.placement,
+                pad=False,
                 checkpoint=unfinished.checkpoint(case.name),
                 **timing,
             )

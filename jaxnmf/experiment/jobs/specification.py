@@ -32,6 +32,7 @@ class Specification:
       dtype: the precision, also that of the context in which a job is used.
       record_every, record_growth, kkt: what is recorded.
       mask: "nan" if NaN in the data are unknown entries, or None.
+      mesh: "rows", "grid" or "auto" for runs on all devices, or None.
       holdout: of ratings, what is not trained on.
       select: the method that chooses the rank, with its options, or None.
       settings: the settings that lanes differ in, with their values, or None.
@@ -49,6 +50,7 @@ class Specification:
     record_growth: float
     kkt: bool
     mask: str | None
+    mesh: str | None
     holdout: Mapping[str, Any]
     select: Mapping[str, Any] | None
     settings: Mapping[str, list[float]] | None
@@ -64,6 +66,11 @@ class Specification:
             raise ValueError(
                 f"select={config['select']['name']} and sweep={list(config['sweep'])}: "
                 "a job is one or the other"
+            )
+        if config["mesh"] and (config["select"] or config["sweep"]):
+            raise ValueError(
+                f"mesh={config['mesh']!r} is for runs of their own; the lanes of a "
+                "sweep or a choice of the rank have a device each"
             )
         if dataset.kind != "ratings":
             _check_ratings_only(config, dataset)
@@ -98,6 +105,7 @@ class Specification:
             record_growth=config["record_growth"],
             kkt=config["kkt"],
             mask=mask,
+            mesh=config["mesh"],
             holdout=config["holdout"],
             select=config["select"] or None,
             settings={k: v for k, v in (config["sweep"] or {}).items() if k != "name"}

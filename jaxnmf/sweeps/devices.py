@@ -1,0 +1,60 @@
+"""Lanes over several devices: each has its own part of a group."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+AXIS = "lanes"
+
+
+@functools.cache
+def grouped(
+    function: Callable[..., Any], axes: tuple[int | None, ...], devices: int
+) -> Callable[..., Any]:
+    """``function`` vmapped over the arguments with an axis of 0. On several devices
+    each runs its own lanes, without waiting for the others between two calls."""
+    together = jax.vmap(function, in_axes=axes)
+    if devices == 1:
+        return together
+    return jax.shard_map(
+        together,
+        mesh=_mesh(devices),
+        in_specs=tuple(P() if axis is None else P(AXIS) for axis in axes),
+        out_specs=P(AXIS),
+        check_vma=False,
+    )
+
+
+def placed(tree: Any, devices: int, *, lanes: bool) -> Any:
+    """Arrays on several devices: of lanes each has its part, of others all."""
+    if devices == 1:
+        return tree
+    sharding = NamedSharding(_mesh(devices), P(AXIS) if lanes else P())
+    return jax.device_put(tree, sharding)
+
+
+@functools.cache
+def taken(devices: int) -> Callable[..., Any]:
+    """The function (index, *trees) that gives the rows at ``index`` of concatenated
+    trees of lanes, in their places."""
+
+    def rows(index: Any, *trees: Any) -> Any:
+        found = jax.tree.map(lambda *x: jax.numpy.concatenate(x)[index], *trees)
+        if devices == 1:
+            return found
+        sharding = NamedSharding(_mesh(devices), P(AXIS))
+        return jax.lax.with_sharding_constraint(found, sharding)
+
+    return rows
+
+
+@functools.cache
+def _mesh(devices: int) -> Mesh:
+    return Mesh(np.array(jax.local_devices()[:devices]), (AXIS,))
