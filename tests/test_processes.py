@@ -22,7 +22,8 @@ from jaxnmf import ratings
 from jaxnmf.registry import make_solver
 from jaxnmf.run.stop import Stop
 from jaxnmf.selection import METHODS
-from jaxnmf.sweeps.lanes import Batching, Runner
+from jaxnmf.sweeps.batching import Batching
+from jaxnmf.sweeps.lanes import Runner
 
 V = np.random.default_rng(0).random((12, 9)) + 0.1
 OBSERVED = jaxnmf.Observed([0, 1, 2], [1, 0, 2], [1.0, 2.0, 3.0], (3, 3))

@@ -25,7 +25,7 @@ from jaxnmf.selection.consensus import Consensus
 from jaxnmf.selection.cross_validation import CrossValidation
 from jaxnmf.selection.information import Information
 from jaxnmf.selection.stability import Stability
-from jaxnmf.sweeps.lanes import Batching
+from jaxnmf.sweeps.batching import Batching
 from jaxnmf.sweeps.result import SweepResult
 from jaxnmf.sweeps.settings import as_seeds
 from jaxnmf.sweeps.sweep import known_of_lanes, run_sweep, solver_of_lanes

@@ -33,9 +33,10 @@ def grouped(
 
 
 def placed(tree: Any, devices: int, *, lanes: bool) -> Any:
-    """Arrays on several devices: of lanes each has its part, of others all."""
+    """Arrays on several devices: of lanes each has its part, of others all. On one
+    device lanes are moved there, and others are as they are."""
     if devices == 1:
-        return tree
+        return jax.device_put(tree) if lanes else tree
     sharding = NamedSharding(_mesh(devices), P(AXIS) if lanes else P())
     return jax.device_put(tree, sharding)
 
@@ -57,4 +58,9 @@ def taken(devices: int) -> Callable[..., Any]:
 
 @functools.cache
 def _mesh(devices: int) -> Mesh:
-    return Mesh(np.array(jax.local_devices()[:devices]), (AXIS,))
+    there = jax.local_devices()
+    if len(there) < devices:
+        raise ValueError(
+            f"batching: devices={devices}, but this process has {len(there)}"
+        )
+    return Mesh(np.array(there[:devices]), (AXIS,))

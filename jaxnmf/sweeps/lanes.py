@@ -25,17 +25,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnmf._util.platform import cores, on_cpu
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run.loop import CLOSE, Run, RunState, continue_run, start_run
 from jaxnmf.run.programs import as_leaves, compiled, precision
 from jaxnmf.run.stop import Stop
+from jaxnmf.sweeps.batching import Batching
+from jaxnmf.sweeps.devices import grouped, placed, taken
 from jaxnmf.types import Factors, Status, Trace
 
 # Seconds that a call should take: long enough for its overhead not to count, short
 # enough for Ctrl-C and the progress line.
 CALL_SECONDS = 0.2
-NARROWEST = 8  # lanes in a group, below which another program is not worth compiling
 
 
 class Task(NamedTuple):
@@ -45,37 +45,6 @@ class Task(NamedTuple):
     solver: Any
     factors: Factors
     seed: np.int64
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Batching:
-    """How lanes are spread over the cores or the device.
-
-    Attributes:
-      workers: how many threads.
-      group: lanes of a thread that are advanced together.
-      threaded: whether the products of one program may use several threads; those of
-        several workers would compete for the cores.
-    """
-
-    workers: int = 1
-    group: int = 1
-    threaded: bool = True
-
-    @classmethod
-    def default(cls, tasks: int) -> Batching:
-        """One lane on each core of a CPU, all lanes at once on an accelerator."""
-        if on_cpu():
-            workers = max(1, min(cores(), tasks))
-            return cls(workers=workers, threaded=workers == 1)
-        return cls(group=min(256, 1 << max(0, tasks - 1).bit_length()))
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Compiler options for the programs."""
-        if on_cpu() and not self.threaded:
-            return {"xla_cpu_multi_thread_eigen": False}
-        return {}
 
 
 @functools.cache
@@ -101,12 +70,11 @@ def _functions(
     return begin, go
 
 
-@functools.cache
-def _grouped(function: Any, shared: bool, others: int) -> Any:
+def _grouped(function: Any, shared: bool, others: int, devices: int) -> Any:
     """``function`` vmapped over all but its last ``others`` arguments and, where it is
     ``shared``, the operand."""
     axes = (None if shared else 0, 0, 0, 0, *(0,) * (2 - others), *(None,) * others)
-    return jax.vmap(function, in_axes=axes)
+    return grouped(function, axes, devices)
 
 
 class Runner:
@@ -136,6 +104,8 @@ class Runner:
         )
         even = int(stop.max_iter) % record_every == 0
         how = records, record_every, kkt, even
+        self._stop = placed(self.stop, batching.devices, lanes=False)
+        self._operand: Any = None, None
         self.begin, self.go = _functions(*how)
         self.in_single = _functions(*how, in_single=True)
         self.compile_seconds = 0.0
@@ -156,7 +126,7 @@ class Runner:
         the calls under way."""
         self._waiting = collections.deque(indices)
         self._errors = []
-        target = self._alone if self.batching.group == 1 else self._in_group
+        target = self._alone if self.batching.lanes == 1 else self._in_group
         if self.batching.workers == 1:
             target(make, done)
         else:
@@ -230,6 +200,17 @@ class Runner:
         going = np.isin(lane.status, (Status.RUNNING.code, CLOSE))
         return ~going | (np.asarray(lane.iteration) >= int(self.stop.max_iter))
 
+    def _operands(self, matrices: Sequence[Any]) -> tuple[Any, bool]:
+        """(the operand that all share, True), or (all of them stacked, False), where
+        the lanes are."""
+        operand, shared = _operands(matrices)
+        devices = self.batching.devices
+        if not shared or devices == 1:
+            return placed(operand, devices, lanes=not shared), shared
+        if self._operand[0] is not operand:
+            self._operand = operand, placed(operand, devices, lanes=False)
+        return self._operand[1], True
+
     def _alone(self, make: Any, done: Any) -> None:
         """One lane at a time, in single precision until its fit is so good that its
         records need double: only then are those programs compiled."""
@@ -259,24 +240,25 @@ class Runner:
         group = _Group([], [], None)
         while True:
             live = group.live
-            new = self._next(self.batching.group - len(live))
+            new = self._next(self.batching.lanes - len(live))
             if not live and not new:
                 return
-            width = _width(self.batching.group, len(live) + len(new))
+            width = self.batching.width(len(live) + len(new))
             if new or width < len(group.slots):
                 group = self._packed(group, new, [make(i) for i in new], width)
                 live = group.live
-            operand, shared = _operands(group.matrices)
+            operand, shared = self._operands(group.matrices)
             *fixed, lanes = group.held
-            arguments = (*fixed, lanes, self.stop, pace.records)
-            function = _grouped(self.go, shared, 2)
+            stop, devices = self._stop, self.batching.devices
+            arguments = (*fixed, lanes, stop, pace.records)
+            function = _grouped(self.go, shared, 2, devices)
             go = self._compiled(width, function, operand, *arguments)
             over: list[int] = []
             try:
                 # Packing copies every lane: worth it for a quarter of them.
                 while len(over) * 4 < len(live) and not self.cancelled.is_set():
                     with pace:
-                        lanes = go(operand, *fixed, lanes, self.stop, pace.records)
+                        lanes = go(operand, *fixed, lanes, stop, pace.records)
                         lanes = jax.block_until_ready(lanes)
                     stopped = self._over(lanes)
                     over = [k for k in live if stopped[k]]
@@ -305,10 +287,11 @@ class Runner:
             parts.append(self._started(tasks))
         filling = width - len(rows)
         held = parts[0]
-        if len(parts) > 1 or width < self.batching.group:
+        if len(parts) > 1 or width < self.batching.lanes:
             index = np.array(rows + rows[-1:] * filling, np.int32)
             widths = (len(group.slots), len(parts), width)
-            held = self._compiled(widths, _taken, index, *parts)(index, *parts)
+            pick = taken(self.batching.devices)
+            held = self._compiled(widths, pick, index, *parts)(index, *parts)
         return _Group(
             slots + [None] * filling, matrices + matrices[-1:] * filling, held
         )
@@ -317,14 +300,15 @@ class Runner:
         """(the rest of the problem, solver, lane before its first iteration), stacked
         as wide as the group, so that one program starts any number; the last is
         repeated to fill it."""
-        width = self.batching.group
+        width, devices = self.batching.lanes, self.batching.devices
         tasks = [*tasks, *[tasks[-1]] * (width - len(tasks))]
-        operand, shared = _operands([task.problem.operand for task in tasks])
+        operand, shared = self._operands([task.problem.operand for task in tasks])
         # On the host: a call a leaf and lane would take longer than the program.
         parts = [(*_rest(task), task.factors, task.seed) for task in tasks]
         stacked = jax.tree.map(lambda *x: np.stack(x), *parts)
-        arguments = (operand, *jax.device_put(stacked), self.stop)
-        begin = self._compiled(width, _grouped(self.begin, shared, 1), *arguments)
+        arguments = (operand, *placed(stacked, devices, lanes=True), self._stop)
+        function = _grouped(self.begin, shared, 1, devices)
+        begin = self._compiled(width, function, *arguments)
         return *arguments[1:3], begin(*arguments)
 
 
@@ -368,14 +352,6 @@ class _Group(NamedTuple):
         return [k for k, index in enumerate(self.slots) if index is not None]
 
 
-def _width(group: int, lanes: int) -> int:
-    """The number of places of a group for so many lanes. Each narrower width costs
-    another program: it shrinks by quarters, and not below `NARROWEST`."""
-    while group // 4 >= max(lanes, NARROWEST):
-        group //= 4
-    return group
-
-
 def _rest(task: Task) -> tuple[Problem, Any]:
     """The arguments of a program besides the operand: rest of the problem, solver."""
     return dataclasses.replace(task.problem, operand=None), task.solver
@@ -386,11 +362,6 @@ def _operands(matrices: Sequence[Any]) -> tuple[Any, bool]:
     if all(operand is matrices[0] for operand in matrices):
         return matrices[0], True
     return jax.tree.map(lambda *x: jnp.stack(x), *matrices), False
-
-
-def _taken(index: Any, *trees: Any) -> Any:
-    """The rows at ``index`` of concatenated trees."""
-    return jax.tree.map(lambda *x: jnp.concatenate(x)[index], *trees)
 
 
 def _on_host(lane: RunState) -> RunState:

@@ -11,7 +11,8 @@ import numpy as np
 
 from jaxnmf._util.platform import on_cpu
 from jaxnmf.objective.problem import Problem
-from jaxnmf.sweeps.lanes import Batching, Task
+from jaxnmf.sweeps.batching import Batching
+from jaxnmf.sweeps.lanes import Task
 
 GROUP = 8  # lanes in a group on a CPU
 CACHE = 2**20  # bytes of X that the lanes of a group may have without falling out of it

@@ -25,9 +25,10 @@ from jaxnmf.registry import make_solver
 from jaxnmf.run.loop import Run
 from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import RECORD_EVERY, Stop
+from jaxnmf.sweeps.batching import Batching
 from jaxnmf.sweeps.buckets import buckets, waste
 from jaxnmf.sweeps.lane import DataPerSeed, Lane, LaneBuilder, stored_for_lanes
-from jaxnmf.sweeps.lanes import Batching, Runner
+from jaxnmf.sweeps.lanes import Runner
 from jaxnmf.sweeps.plan import fit_memory, note_timing, plan
 from jaxnmf.sweeps.result import SweepResult
 from jaxnmf.sweeps.settings import as_seeds, make_settings
@@ -83,7 +84,7 @@ def sweep(
         runs only the missing lanes.
       progress: show a line with lanes done, best objective and time left; by default
         only for a sweep of over two seconds in a terminal.
-      batching: how lanes are spread (`jaxnmf.sweeps.lanes.Batching`); by default as
+      batching: how lanes are spread (`jaxnmf.sweeps.batching.Batching`); by default as
         suits the device.
       Everything else: as for `factorize`.
 

@@ -19,7 +19,7 @@ from jaxnmf.solvers.hals import HALS
 from jaxnmf.sweeps import buckets, plan, store
 from jaxnmf.sweeps import lane as lane_module
 from jaxnmf.sweeps import lanes as lanes_module
-from jaxnmf.sweeps.lanes import Batching
+from jaxnmf.sweeps.batching import Batching
 from jaxnmf.types import pytree
 
 RNG = np.random.default_rng(3)
@@ -30,6 +30,7 @@ FORMS = {
     "threads": Batching(workers=2, group=1, threaded=False),
     "group": Batching(workers=1, group=4),
     "both": Batching(workers=2, group=2, threaded=False),
+    "devices": Batching(group=2, devices=jax.local_device_count()),
 }
 COMMON: dict[str, Any] = {
     "max_iter": 40,
@@ -94,10 +95,17 @@ def test_lanes_of_a_tall_matrix_begin_and_end_as_runs_of_their_own(weighed):
 def test_lanes_are_shared_out_evenly_and_narrow_groups_are_few():
     widths = {n: plan.group_width(n, 2) for n in (1, 2, 10, 20, 60, 1000)}
     assert widths == {1: 1, 2: 1, 10: 5, 20: 5, 60: 8, 1000: 8}
-    assert [lanes_module._width(256, n) for n in (256, 65, 64, 16, 3)] == [
-        256, 256, 64, 16, 16,
-    ]  # fmt: skip
-    assert lanes_module._width(8, 1) == 8
+    wide, four = Batching(group=256), Batching(group=64, devices=4)
+    for one in (wide, four):
+        widths = [one.width(n) for n in (256, 65, 64, 16, 3)]
+        assert widths == [256, 256, 64, 16, 16]
+    assert Batching(group=8).width(1) == 8
+
+
+def test_more_devices_than_there_are_are_refused():
+    many = Batching(devices=jax.local_device_count() + 1)
+    with pytest.raises(ValueError, match="batching: devices="):
+        jaxnmf.sweep(V, [2], 2, batching=many, **COMMON)
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**31 + 5])
@@ -119,7 +127,7 @@ def test_a_last_record_may_be_shorter_than_the_others():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batching", ["threads", "group"])
+@pytest.mark.parametrize("batching", ["threads", "group", "devices"])
 def test_sparse_and_observed_data_sweep_as_dense_ones_do(batching):
     holes = V * (RNG.random(V.shape) < 0.6)
     sparse = scipy.sparse.csr_array(holes)
@@ -415,7 +423,7 @@ def test_little_memory_narrows_the_form():
 # --- Several data ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batching", ["threads", "group"])
+@pytest.mark.parametrize("batching", ["threads", "group", "devices"])
 def test_seeds_take_several_data_in_turn(batching):
     other = V * RNG.uniform(0.9, 1.1, V.shape)
     several = lane_module.DataPerSeed([V, other])
