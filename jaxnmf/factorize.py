@@ -21,6 +21,7 @@ from jaxnmf.build import (
 )
 from jaxnmf.data.containers import names_of
 from jaxnmf.data.known import what_is_known
+from jaxnmf.data.placement import is_spread
 from jaxnmf.distributed.mesh import placed_problem, run_anywhere
 from jaxnmf.init.random import key_seed
 from jaxnmf.objective.losses import Loss
@@ -74,7 +75,8 @@ def factorize(
         (`jaxnmf.auto`).
       loss: a name (`jaxnmf.losses()`), an instance, or your own entrywise φ(v, x).
       init: "auto": with solver "auto" and the Frobenius loss "nndsvd" (where the seed
-        has no effect), if every entry is known and p ≤ min(m, n), else "random";
+        has no effect), if every entry is known, p ≤ min(m, n) and V is not spread over
+        several processes, else "random";
         "random"; "nndsvd", "nndsvda", "nndsvdar", from the SVD; "spa", "snpa", "xray",
         rows of V that span the others; or a pair (W, H).
       seed: of everything random, an integer ≥ 0.
@@ -106,7 +108,8 @@ def factorize(
         and H as its columns: a `jax.sharding.Mesh` of one or two axes (and any of size
         one), or of all devices "rows", "grid" or "auto", the shape of grid on which
         they send each other least. The result is the same to rounding. A JAX array that
-        is already on several devices stays there, and needs no mesh.
+        is already on several devices stays there, and needs no mesh. For several
+        processes see `jaxnmf.distributed.start`.
       solver_options, loss_options: options that go with a name.
 
     Returns:
@@ -180,9 +183,13 @@ def run_factorize(
         solver, usual = chosen_solver(*given, objective, known, rank)
         problem, placement = placed_problem(mesh, known, solver, objective, dtype)
         if isinstance(start.init, str) and start.init == AUTO:
+            # From the SVD a start would need V as a whole.
+            usual = "random" if is_spread(known.V) else usual
             start = dataclasses.replace(start, init=usual)
         problem = at_rank(problem, objective, rank)
         factors = draw_start(problem, objective, start, rank)
+        if placement is not None and placement.several_processes:
+            progress = False if jax.process_index() else progress
         with progress_bar(int(stop.max_iter), progress) as on_record:
             run = run_anywhere(
                 problem,

@@ -15,11 +15,14 @@ from jaxnmf.data.arrays import as_array
 from jaxnmf.data.containers import Names, contents, names_of, write_to_anndata
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
+from jaxnmf.data.placement import fetch, is_spread
 from jaxnmf.files.frames import factor_frames
 from jaxnmf.fold_in import Model, known_rows
+from jaxnmf.objective.losses import Frobenius
 from jaxnmf.objective.offsets import FIRST, has_offsets
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.relative_error import relative_error
+from jaxnmf.run.clock import divergence
 from jaxnmf.run.loop import Run
 from jaxnmf.types import Factors, Status, Trace
 
@@ -48,13 +51,48 @@ class Unobserved(NamedTuple):
 NOTHING = Unobserved(np.zeros(0, int), np.zeros(0, int))
 
 
+class Spread(NamedTuple):
+    """A factor that is spread over processes, rank-major as it was computed.
+
+    Attributes:
+      array: (p, q).
+      turned: whether the factor is its transpose.
+    """
+
+    array: Any
+    turned: bool
+
+    def fetched(self) -> np.ndarray:
+        X = fetch(self.array)
+        return np.ascontiguousarray(X.T) if self.turned else X
+
+
+class _Factor:
+    """A factor as a field of a dataclass, fetched when it is read first."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, result: Any, owner: type | None = None) -> Any:
+        if result is None:  # a field without a default
+            raise AttributeError(self.name)
+        found = result.__dict__[self.name]
+        if isinstance(found, Spread):
+            found = result.__dict__[self.name] = found.fetched()
+        return found
+
+    def __set__(self, result: Any, value: Any) -> None:
+        result.__dict__[self.name] = value
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
     """A factorisation V ≈ W H, or with offsets V_ij ≈ b_i + c_j + (W H)_ij.
 
     Attributes:
       W: (m, p), non-negative.
-      H: (p, n), non-negative.
+      H: (p, n), non-negative. Where V is spread over several processes W and H are too,
+        until they are read, which then has to be done in all processes.
       objective: its value at the end, penalties included.
       relative_error: ‖V − X‖_F / ‖V‖_F with X the approximation of V, for every loss;
         over the known entries and with their weights where not all are known. NaN where
@@ -73,8 +111,8 @@ class Result:
         of V; None where it has none.
     """
 
-    W: np.ndarray
-    H: np.ndarray
+    W: np.ndarray = _Factor()  # pyright: ignore
+    H: np.ndarray = _Factor()  # pyright: ignore
     objective: float
     relative_error: float
     kkt: float
@@ -365,6 +403,8 @@ def to_result(
       model: for a run of new rows, the model they were fitted with.
       typical: the row of W where nothing is known; the mean of the others by default.
     """
+    if is_spread(run.factors.H):
+        return _spread_result(run, problem, solver)
     Wt, H = (np.array(X) for X in run.factors)
     V, weights = problem.operand.to_host(), problem.operand.host_weights()
     unobserved = NOTHING
@@ -385,23 +425,48 @@ def to_result(
     if has_offsets(problem):
         offsets = Offsets(rows=Wt[0], cols=H[1])
         Wt, H = Wt[FIRST:], H[FIRST:]
-    trace = run.trace
     return Result(
         W=np.ascontiguousarray(Wt.T),
         H=H,
-        objective=float(trace.objective[-1]),
         relative_error=error,
-        kkt=float(trace.kkt[-1]),
-        iterations=int(run.iterations),
-        status=Status.from_code(int(run.status)),
-        trace=trace,
-        seconds=float(trace.seconds[-1]),
-        compile_seconds=run.compile_seconds,
-        solver=solver if isinstance(solver, str) else solver.name,
         offsets=offsets,
         unobserved=unobserved,
         model=model,
+        **_of_run(run, solver),
     )
+
+
+def _spread_result(run: Run, problem: Problem, solver: Any) -> Result:
+    """The result of a run whose factors are spread over processes, and stay there."""
+    error, units = np.nan, dataclasses.replace(problem.units, beta=2.0)
+    size = problem.operand.moments.squares * units.objective
+    if size > 0:
+        frobenius = Problem.of(problem.operand, Frobenius(), units=units)
+        squared = 2 * divergence(frobenius, units.inverse.of(run.factors))
+        error = float(np.sqrt(squared / size))
+    Wt, H = run.factors
+    return Result(
+        W=Spread(Wt, True),  # pyright: ignore
+        H=Spread(H, False),  # pyright: ignore
+        relative_error=error,
+        model=Model.of(problem),
+        **_of_run(run, solver),
+    )
+
+
+def _of_run(run: Run, solver: Any) -> dict[str, Any]:
+    """The fields of a result that are of its run alone."""
+    trace = run.trace
+    return {
+        "objective": float(trace.objective[-1]),
+        "kkt": float(trace.kkt[-1]),
+        "iterations": int(run.iterations),
+        "status": Status.from_code(int(run.status)),
+        "trace": trace,
+        "seconds": float(trace.seconds[-1]),
+        "compile_seconds": run.compile_seconds,
+        "solver": solver if isinstance(solver, str) else solver.name,
+    }
 
 
 def _excluded(exclude: Any, row: int, m: int, n: int) -> np.ndarray:

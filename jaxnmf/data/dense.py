@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.moments import Moments
 from jaxnmf.data.operand import EntryFn, true_shape
-from jaxnmf.data.placement import Placement, put
+from jaxnmf.data.placement import Placement, fetch, put
 from jaxnmf.types import pytree, static
 
 # Entries in a block of X in double precision, beside an operand in single.
@@ -104,14 +104,19 @@ class Dense:
 
         def grown(x: jax.Array, value: Any) -> jax.Array:
             # On the host: jax.numpy would compile a program for each shape.
-            return jnp.asarray(np.pad(np.asarray(x), width, constant_values=value))
+            return jnp.asarray(np.pad(fetch(x), width, constant_values=value))
 
         array = grown(self.array, max(float(self.floor), 0.0))
         weights = None if self.weights is None else grown(self.weights, 0)
         new_r, new_c = array.shape
         block = new_r if self.block >= r else max(1, self.block * c // new_c)
         return dataclasses.replace(
-            self, array=array, weights=weights, block=block, padded=True
+            self,
+            array=array,
+            weights=weights,
+            block=block,
+            padded=True,
+            placement=None,
         )
 
     def placed(self, placement: Placement) -> Dense:
@@ -164,7 +169,7 @@ class Dense:
         return None if self.weights is None else self._on_host(self.weights)
 
     def _on_host(self, x: jax.Array) -> np.ndarray:
-        found = self._turned(np.asarray(x))
+        found = self._turned(fetch(x))
         m, n = map(int, true_shape(self))
         return found[:m, :n] if self.padded else found
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf._util.blocks import row_blocks
+from jaxnmf.data.placement import fetch
 from jaxnmf.types import pytree
 
 BLOCK = 2**18  # entries that are summed in float64 at a time, in the cache
@@ -142,7 +143,7 @@ def _on_device(data: jax.Array, weights: jax.Array | None) -> np.ndarray:
     rows = [(sizes * w).sum(-1), (sizes * sizes * w).sum(-1)]
     if weights is not None:
         rows += [weights.sum(-1), (weights > 0).sum(-1)]
-    sums = [float(np.asarray(x).sum(dtype=np.float64)) for x in rows]
+    sums = [float(fetch(x).sum(dtype=np.float64)) for x in rows]
     return np.array([*sums, 0.0, 0.0][:4]) * [scale, scale**2, 1, 1]
 
 

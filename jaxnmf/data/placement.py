@@ -66,6 +66,12 @@ class Placement:
         )
         return r, c
 
+    @property
+    def several_processes(self) -> bool:
+        """Whether devices of other processes are on the mesh too."""
+        here = jax.process_index()
+        return any(one.process_index != here for one in self.mesh.devices.flat)
+
     def sharding(self, *spec: Any) -> NamedSharding:
         """That of an array whose axes are over these axes of the mesh."""
         return NamedSharding(self.mesh, P(*spec))
@@ -104,11 +110,33 @@ class Placement:
 def put(x: Any, sharding: Any) -> jax.Array:
     """An array on the devices of a sharding. One that a process has as a whole, each
     of several has, and gives its own devices their parts."""
-    spread = isinstance(x, jax.Array) and not x.is_fully_addressable
-    if sharding.is_fully_addressable or spread:
+    if sharding.is_fully_addressable or is_spread(x):
         return jax.device_put(x, sharding)
     x = np.asarray(x)
     return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+
+def is_spread(x: Any) -> bool:
+    """Whether an array is in part on devices of other processes."""
+    return isinstance(x, jax.Array) and not x.is_fully_addressable
+
+
+def fetch(x: Any) -> np.ndarray:
+    """An array in the memory of this process. One that is spread over several has to be
+    fetched by all of them."""
+    if is_spread(x) and not x.is_fully_replicated:
+        whole = NamedSharding(x.sharding.mesh, P())
+        x = jax.jit(lambda x: x, out_shardings=whole)(x)
+    return np.asarray(x)
+
+
+def agreed(seconds: float, together: bool) -> float:
+    """The seconds on the clock of the first process, where several run together."""
+    if not together:
+        return seconds
+    from jax.experimental.multihost_utils import broadcast_one_to_all
+
+    return float(broadcast_one_to_all(np.float32(seconds)))
 
 
 def kept_in_place(operand: Any, factors: Any, state: Any) -> Any:

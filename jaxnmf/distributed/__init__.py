@@ -1,1 +1,3 @@
-"""A run on several devices: the mesh, and V and its factors on it."""
+"""Runs on several devices and in several processes: V and its factors on a mesh."""
+
+from jaxnmf.distributed.processes import start as start

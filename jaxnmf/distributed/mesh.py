@@ -23,9 +23,10 @@ from jaxnmf._util.names import suggestion
 from jaxnmf.build import Objective, make_problem
 from jaxnmf.data.dense import Dense
 from jaxnmf.data.known import Known
-from jaxnmf.data.placement import Placement, on_host, put
+from jaxnmf.data.placement import Placement, fetch, is_spread, on_host, put
 from jaxnmf.data.shards import Shards, balanced_order
 from jaxnmf.data.sparse import Sparse
+from jaxnmf.distributed.processes import check_agreement
 from jaxnmf.objective.problem import Problem
 from jaxnmf.padding import padded, run_shared, unpadded
 from jaxnmf.run.clock import timed
@@ -92,8 +93,18 @@ def placed_problem(
       Everything else: as for `jaxnmf.build.make_problem`.
     """
     if mesh is None:
+        if is_spread(known.V) and known.weights is not None:
+            raise ValueError(
+                "mask: V is spread over several processes, of which every entry must "
+                "be known; pass V itself in each process, with a mesh"
+            )
         problem = make_problem(known, solver, objective, dtype)
         return problem, getattr(problem.operand, "placement", None)
+    if is_spread(known.V):
+        raise ValueError(
+            "mesh: V is spread over several processes already, and stays where it is; "
+            "leave mesh out"
+        )
     placement = as_placement(mesh, known.V.shape, solver)
     if isinstance(known.V, jax.Array) and len(known.V.devices()) > 1:
         known = known._replace(V=np.asarray(known.V))
@@ -138,8 +149,13 @@ def run_on_mesh(
       Everything else: as for `timed`.
     """
     rank, shape = len(factors.H), problem.operand.shape
+    stays = is_spread(getattr(problem.operand, "array", None))
+    if placement.several_processes:
+        check_agreement(problem, solver, factors, stop)
     problem, factors, orders = on_mesh(problem, solver, factors, placement)
     run = timed(problem, solver, factors, key, stop, **given)
+    if stays and problem.operand.shape == shape:
+        return run
     own = unpadded(in_own_order(run.factors, orders), rank, shape)
     return run._replace(factors=own)
 
@@ -167,7 +183,7 @@ def on_mesh(
 
 def in_own_order(factors: Factors, orders: Orders) -> Factors:
     """Factors from a mesh, on the host and in the order of V's own rows and columns."""
-    pairs = zip(map(np.asarray, factors), orders, strict=True)
+    pairs = zip(map(fetch, factors), orders, strict=True)
     found = (X if order is None else X[:, np.argsort(order)] for X, order in pairs)
     return Factors(*found)  # pyright: ignore
 

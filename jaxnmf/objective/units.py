@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxnmf.data.placement import is_spread
 from jaxnmf.objective.constraints import Box, NonNegative
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.types import Factors
@@ -71,10 +72,12 @@ class Units:
         return column
 
     def of(self, factors: Factors) -> Factors:
-        """The user's factors, on the host where there is anything to multiply."""
+        """The user's factors, on the host where there is anything to multiply and they
+        are not spread over processes."""
         if self.W == self.H == 1:
             return factors
-        pairs = enumerate(map(np.asarray, factors))
+        own = (X if is_spread(X) else np.asarray(X) for X in factors)
+        pairs = enumerate(own)
         return Factors(
             *((X * self.of_factor(side, len(X))).astype(X.dtype) for side, X in pairs)
         )

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnmf.data.placement import kept_in_place
+from jaxnmf.data.placement import agreed, is_spread, kept_in_place
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.units import Units
 from jaxnmf.run.checkpoint import Checkpoint, from_arrays, to_arrays
@@ -88,6 +88,7 @@ def timed(
         record_growth=record_growth,
         on_record=on_record,
         checkpoint=checkpoint,
+        together=any(map(is_spread, factors)),
     )
     if not kkt:
         compiling += record_kkt_of_ends(run.trace, problem, factors, run.factors)
@@ -188,6 +189,7 @@ def clocked(
     record_growth: float = 0.0,
     on_record: Callable[[int, float], None] | None = None,
     checkpoint: Checkpoint | None = None,
+    together: bool = False,
 ) -> Run:
     """The loop of `timed` over anything that iterates and can be measured.
 
@@ -195,6 +197,7 @@ def clocked(
       iterate: (factors, state, steps) → both after so many iterations, complete when it
         returns. Only its calls are on the clock.
       look: the objective and the KKT residual of factors, as NumPy scalars.
+      together: whether several processes are in this loop and have to end it together.
       Everything else: as for `timed`.
     """
     saved = None if checkpoint is None else checkpoint.load()
@@ -210,6 +213,7 @@ def clocked(
     iteration, seconds = int(rows[-1][0]), float(rows[-1][3])
     status = int(initial_status(stop, first, np))
     limit = float(stop.seconds)
+    together = together and limit < np.inf
     while status == Status.RUNNING.code and iteration < int(stop.max_iter):
         steps = max(record_every, int(record_growth * iteration))
         steps = min(steps, int(stop.max_iter) - iteration)
@@ -221,7 +225,7 @@ def clocked(
         status = int(verdict(stop, first, last, now, iteration, steps, np))
         if status != Status.DIVERGED.code:
             factors = new
-        if status == Status.RUNNING.code and seconds >= limit:
+        if status == Status.RUNNING.code and agreed(seconds, together) >= limit:
             status = Status.TIME.code
         rows.append((iteration, *now, seconds))
         last = now

@@ -155,7 +155,7 @@ def test_each_device_has_as_many_entries():
     # The blocks are all of V, its rows and columns in another order.
     host = operand.to_host()
     for axis in (0, 1):
-        found = np.sort(host.toarray().sum(axis))[-data.shape[1 - axis] :]
+        found = np.sort(host.toarray().sum(axis))[-SKEWED.shape[1 - axis] :]
         np.testing.assert_allclose(found, np.sort(SKEWED.sum(axis)), rtol=1e-6)
     np.testing.assert_array_equal(operand.T.to_host().toarray(), host.toarray().T)
 

@@ -1,0 +1,117 @@
+"""Several processes that factorise one V, each with devices of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxnmf._util.checks import check_amount, check_count
+from jaxnmf._util.describe import described
+from jaxnmf.objective.problem import Problem
+from jaxnmf.run.stop import Stop
+from jaxnmf.types import Factors
+
+HEARTBEAT = 30  # seconds without a sign of life after which a process is taken for dead
+
+
+def start(
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    *,
+    devices: list[int] | None = None,
+    timeout: float = 300.0,
+) -> None:
+    """Join the processes of a run; to be called in each, before anything else of JAX.
+
+    Afterwards `jax.devices()` are those of all processes, and `jaxnmf.factorize` with
+    the same arguments in each of them, with a ``mesh`` or a V that is on the devices of
+    all, is one factorisation. It is `jax.distributed.initialize`, which may also be
+    called in its place.
+
+    Args:
+      coordinator: "host:port" of the first process. With SLURM, Open MPI, on a TPU pod
+        and on Kubernetes all arguments are found by themselves.
+      processes: how many there are.
+      process: the number of this one, from 0.
+      devices: the numbers of the machine's devices that are this process's; all by
+        default, and with SLURM or Open MPI on GPUs one.
+      timeout: seconds to wait for the other processes.
+
+    Raises:
+      ValueError: for arguments that do not fit, where no cluster is found, or where
+        the processes were joined before.
+
+    Example, in the first of two processes::
+
+        jaxnmf.distributed.start("10.0.0.1:9876", processes=2, process=0)
+        result = jaxnmf.factorize(V, 20, mesh="rows")
+    """
+    given = (coordinator, processes, process)
+    if any(x is not None for x in given):
+        if any(x is None for x in given):
+            raise ValueError(
+                f"start: coordinator={coordinator!r}, processes={processes!r}, "
+                f"process={process!r}; give all three, or none on a cluster that JAX "
+                "knows (SLURM, Open MPI, TPU pods, Kubernetes)"
+            )
+        check_count("processes", processes)
+        check_count("process", process, least=0)
+        if process >= processes:  # pyright: ignore
+            raise ValueError(
+                f"process={process} must be less than processes={processes}"
+            )
+        port = str(coordinator).rpartition(":")[2]
+        if not str(coordinator).rpartition(":")[0] or not port.isdigit():
+            raise ValueError(f"coordinator={coordinator!r} must be 'host:port'")
+    check_amount("timeout", timeout)
+    if jax.distributed.is_initialized():
+        raise ValueError("start: the processes were joined before")
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            processes,
+            process,
+            devices,
+            initialization_timeout=int(timeout),
+            heartbeat_timeout_seconds=HEARTBEAT,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"start: no cluster is found ({error}); give coordinator, processes and "
+            "process"
+        ) from error
+
+
+def check_agreement(
+    problem: Problem, solver: Any, factors: Factors, stop: Stop
+) -> None:
+    """Raise a ValueError, in every process, unless all are about to run the same."""
+    from jax.experimental.multihost_utils import process_allgather
+
+    parts = {
+        "V": (problem.operand.shape, problem.operand.moments),
+        "the start": tuple(map(np.asarray, factors)),
+        "the solver": solver,
+        "the objective": (problem.loss, problem.penalties, problem.projects),
+        "when to stop": stop,
+    }
+    digests = np.array([_digest(part) for part in parts.values()], np.uint32)
+    found = np.asarray(process_allgather(digests)).reshape(-1, len(parts))
+    differ = [
+        name for name, column in zip(parts, found.T, strict=True) if np.ptp(column)
+    ]
+    if differ:
+        raise ValueError(
+            f"the {len(found)} processes differ in {', '.join(differ)}; each must call "
+            "factorize with the same data and arguments"
+        )
+
+
+def _digest(part: Any) -> int:
+    text = json.dumps(described(part)).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:4], "little")

@@ -1,0 +1,144 @@
+"""Processes that factorise together, over loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jaxnmf
+
+WORKER = Path(__file__).parent / "worker.py"
+V = np.random.default_rng(0).random((16, 12), np.float32)
+OPTIONS: Any = {"max_iter": 20, "tol": 0, "solver": "hals", "seed": 3}
+BIG = V * np.float32(2.0**24)
+SPARSE = V * (V > 0.6)
+
+
+def start(processes: int, *cases: str) -> list[subprocess.Popen[str]]:
+    """Processes of two devices each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    flags = "--xla_force_host_platform_device_count=2"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    return [
+        subprocess.Popen(
+            [sys.executable, str(WORKER), address, str(processes), str(one), *cases],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+        for one in range(processes)
+    ]
+
+
+def results(processes: int, *cases: str) -> list[list[Any]]:
+    """What each process found, case by case."""
+    found = []
+    running = start(processes, *cases)
+    try:
+        for one in running:
+            out, err = one.communicate(timeout=200)
+            assert one.returncode == 0, err
+            lines = [x[7:] for x in out.splitlines() if x.startswith("RESULT ")]
+            found.append([json.loads(line) for line in lines])
+    finally:
+        for one in running:
+            one.kill()
+    return found
+
+
+def check(case: dict[str, Any], data: np.ndarray, **options: Any) -> None:
+    """Its factors are those of one process, and its numbers those of its factors."""
+    W, H = np.array(case["W"]), np.array(case["H"])
+    expected = jaxnmf.factorize(data, 3, **OPTIONS | options)
+    np.testing.assert_allclose(W @ H, expected.W @ expected.H, rtol=2e-3)
+    assert case["iterations"] == expected.iterations
+    assert case["status"] == expected.status
+    residual = data.astype(float) - W @ H
+    error = np.linalg.norm(residual) / np.linalg.norm(data.astype(float))
+    assert case["error"] == pytest.approx(error, rel=1e-4)
+    assert case["objective"] == pytest.approx(0.5 * (residual**2).sum(), rel=1e-4)
+
+
+def test_two_processes_factorise_together():
+    """A V that is on the devices of both, and one that each has as a whole."""
+    first, second = results(2, "spread", "host")
+    assert first == second
+    check(first[0], BIG, init="random")
+    check(first[1], V[:15, :11])
+
+
+@pytest.mark.slow
+def test_four_processes_and_other_data():
+    found = results(4, "spread", "sparse", "budget", "default")
+    assert all(one == found[0] for one in found)
+    spread, sparse, budget, default = found[0]
+    check(spread, BIG, init="random")
+    check(sparse, SPARSE)
+    assert budget["status"] == "time"
+    assert default["status"] in ("converged", "max_iter")
+    moved = np.array(default["moved"])
+    np.testing.assert_allclose(moved, np.array(default["W"])[:2], rtol=0.5, atol=1e3)
+
+
+@pytest.mark.slow
+def test_processes_that_differ_are_told_how():
+    running = start(2, "differ")
+    for one in running:
+        _, err = one.communicate(timeout=200)
+        assert one.returncode != 0
+        assert "the 2 processes differ in V, the start" in err
+
+
+@pytest.mark.slow
+def test_what_a_spread_V_does_not_support_is_refused():
+    for one in start(2, "refused"):
+        out, err = one.communicate(timeout=200)
+        assert one.returncode == 0, err
+        assert "mesh: V is spread over several processes already" in out
+        assert "mask: V is spread over several processes, of which every" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_process_that_dies_ends_the_others(how):
+    first, second = start(2, "long")
+    try:
+        assert second.stdout is not None
+        assert second.stdout.readline() == "started\n"
+        time.sleep(5)
+        second.send_signal(how)
+        begin = time.monotonic()
+        _, err = first.communicate(timeout=60)
+        assert first.returncode != 0
+        assert time.monotonic() - begin < 60
+        assert err
+    finally:
+        first.kill()
+        second.kill()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("here:1", 2), "process=None; give all three, or none"),
+        (("here:1", 2, 2), "process=2 must be less than processes=2"),
+        (("here", 2, 0), "coordinator='here' must be 'host:port'"),
+        (("here:1", 0, 0), "processes=0 must be an integer ≥ 1"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        jaxnmf.distributed.start(*given)

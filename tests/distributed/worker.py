@@ -1,0 +1,77 @@
+"""One of several processes that factorise together; started by test_processes.py.
+
+Usage: worker.py COORDINATOR PROCESSES PROCESS CASE
+"""
+
+import json
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+import scipy.sparse
+from jax.sharding import NamedSharding, PartitionSpec
+
+import jaxnmf
+
+V = np.random.default_rng(0).random((16, 12), np.float32)
+OPTIONS: Any = {"max_iter": 20, "tol": 0, "solver": "hals", "seed": 3}
+
+
+def spread() -> jax.Array:
+    """V over the devices of all processes, in units that are not 1."""
+    mesh = jax.make_mesh((jax.device_count() // 2, 2), ("a", "b"))
+    place = NamedSharding(mesh, PartitionSpec("a", "b"))
+    big = V * np.float32(2.0**24)
+    return jax.make_array_from_callback(V.shape, place, lambda index: big[index])
+
+
+def described(result: jaxnmf.Result) -> dict[str, Any]:
+    assert type(result.objective) is float
+    assert type(result.relative_error) is float
+    return {
+        "objective": result.objective,
+        "error": result.relative_error,
+        "iterations": result.iterations,
+        "status": str(result.status),
+        "W": result.W.tolist(),
+        "H": result.H.tolist(),
+    }
+
+
+def run(case: str) -> Any:
+    if case == "spread":
+        return described(jaxnmf.factorize(spread(), 3, **OPTIONS))
+    if case == "host":  # of a shape that does not divide
+        return described(jaxnmf.factorize(V[:15, :11], 3, mesh="grid", **OPTIONS))
+    if case == "sparse":
+        sparse = scipy.sparse.csr_array(V * (V > 0.6))
+        return described(jaxnmf.factorize(sparse, 3, mesh="rows", **OPTIONS))
+    if case == "budget":  # the clocks of processes differ
+        given = OPTIONS | {"max_iter": 10**6, "time_budget": 1.0}
+        return described(jaxnmf.factorize(spread(), 3, **given))
+    if case == "default":
+        result = jaxnmf.factorize(spread(), 3, max_iter=20)
+        moved = result.transform(V[:2] * np.float32(2.0**24))
+        return {**described(result), "moved": moved.tolist()}
+    if case == "differ":
+        data = V + np.float32(jax.process_index())
+        return described(jaxnmf.factorize(data, 3, mesh="rows", **OPTIONS))
+    if case == "refused":
+        for given in ({"mesh": "rows"}, {"mask": V > 0.5}):
+            try:
+                jaxnmf.factorize(spread(), 3, **given)
+            except ValueError as error:
+                print(error)
+        return None
+    if case == "long":
+        print("started", flush=True)
+        return described(jaxnmf.factorize(spread(), 3, **OPTIONS | {"max_iter": 10**8}))
+    raise ValueError(case)
+
+
+if __name__ == "__main__":
+    coordinator, processes, process, *chosen = sys.argv[1:]
+    jaxnmf.distributed.start(coordinator, int(processes), int(process), timeout=60)
+    for one in chosen:
+        print("RESULT " + json.dumps(run(one)), flush=True)
