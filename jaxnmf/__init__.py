@@ -8,6 +8,7 @@
 from typing import TYPE_CHECKING, Any
 
 from jaxnmf import datasets as datasets
+from jaxnmf import distributed as distributed
 from jaxnmf import solvers as solvers
 from jaxnmf import topics as topics
 from jaxnmf._version import __version__ as __version__

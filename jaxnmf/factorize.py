@@ -23,6 +23,7 @@ from jaxnmf.data.containers import names_of
 from jaxnmf.data.known import what_is_known
 from jaxnmf.data.placement import is_spread
 from jaxnmf.distributed.mesh import placed_problem, run_anywhere
+from jaxnmf.distributed.processes import together
 from jaxnmf.init.random import key_seed
 from jaxnmf.objective.losses import Loss
 from jaxnmf.result import Result, to_result
@@ -177,8 +178,9 @@ def run_factorize(
     mesh: Any = None,
 ) -> Result:
     """`factorize` with its specifications made; for what they do not say see there."""
-    with precision(dtype) as dtype:
-        known = what_is_known(V, mask)
+    known = what_is_known(V, mask)
+    several = mesh is not None or is_spread(known.V)
+    with precision(dtype) as dtype, together(several):
         given = solver, solver_options
         solver, usual = chosen_solver(*given, objective, known, rank)
         problem, placement = placed_problem(mesh, known, solver, objective, dtype)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import hashlib
 import json
+import os
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -85,6 +90,33 @@ def start(
             f"start: no cluster is found ({error}); give coordinator, processes and "
             "process"
         ) from error
+
+
+@contextlib.contextmanager
+def together(several: bool) -> Iterator[None]:
+    """What several processes may do together: where it is interrupted in one, or fails
+    for another reason than its arguments, that one cannot take part any more, and the
+    others end too."""
+    try:
+        yield
+    except BaseException as error:
+        if not several or jax.process_count() == 1 or isinstance(error, ValueError):
+            raise
+        atexit.register(_leave)
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            raise RuntimeError(
+                "another process of this run ended or was interrupted, or the "
+                "connection to it was lost; see its own messages"
+            ) from error
+        raise
+
+
+def _leave() -> None:
+    # At the exit JAX waits until every process is there, but the others wait in a sum
+    # for this one, which ends once they lose the connection to it.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def check_agreement(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import jaxnmf
 
@@ -21,17 +25,18 @@ WORKER = Path(__file__).parent / "worker.py"
 V = np.random.default_rng(0).random((16, 12), np.float32)
 OPTIONS: Any = {"max_iter": 20, "tol": 0, "solver": "hals", "seed": 3}
 BIG = V * np.float32(2.0**24)
-SPARSE = V * (V > 0.6)
+SPARSE = scipy.sparse.csr_array(V * (V > 0.6))
 
 
-def start(processes: int, *cases: str) -> list[subprocess.Popen[str]]:
+@contextlib.contextmanager
+def started(processes: int, *cases: str) -> Iterator[list[subprocess.Popen[str]]]:
     """Processes of two devices each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     flags = "--xla_force_host_platform_device_count=2"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    return [
+    running = [
         subprocess.Popen(
             [sys.executable, str(WORKER), address, str(processes), str(one), *cases],
             stdout=subprocess.PIPE,
@@ -41,31 +46,34 @@ def start(processes: int, *cases: str) -> list[subprocess.Popen[str]]:
         )
         for one in range(processes)
     ]
+    try:
+        yield running
+    finally:
+        for one in running:
+            one.kill()
+            one.communicate()
 
 
 def results(processes: int, *cases: str) -> list[list[Any]]:
     """What each process found, case by case."""
     found = []
-    running = start(processes, *cases)
-    try:
+    with started(processes, *cases) as running:
         for one in running:
             out, err = one.communicate(timeout=200)
             assert one.returncode == 0, err
             lines = [x[7:] for x in out.splitlines() if x.startswith("RESULT ")]
             found.append([json.loads(line) for line in lines])
-    finally:
-        for one in running:
-            one.kill()
     return found
 
 
-def check(case: dict[str, Any], data: np.ndarray, **options: Any) -> None:
+def check(case: dict[str, Any], data: Any, **options: Any) -> None:
     """Its factors are those of one process, and its numbers those of its factors."""
     W, H = np.array(case["W"]), np.array(case["H"])
     expected = jaxnmf.factorize(data, 3, **OPTIONS | options)
     np.testing.assert_allclose(W @ H, expected.W @ expected.H, rtol=2e-3)
     assert case["iterations"] == expected.iterations
     assert case["status"] == expected.status
+    data = data.toarray() if scipy.sparse.issparse(data) else data
     residual = data.astype(float) - W @ H
     error = np.linalg.norm(residual) / np.linalg.norm(data.astype(float))
     assert case["error"] == pytest.approx(error, rel=1e-4)
@@ -95,27 +103,27 @@ def test_four_processes_and_other_data():
 
 @pytest.mark.slow
 def test_processes_that_differ_are_told_how():
-    running = start(2, "differ")
-    for one in running:
-        _, err = one.communicate(timeout=200)
-        assert one.returncode != 0
-        assert "the 2 processes differ in V, the start" in err
+    with started(2, "differ") as running:
+        for one in running:
+            _, err = one.communicate(timeout=200)
+            assert one.returncode != 0
+            assert "the 2 processes differ in V, the start" in err
 
 
 @pytest.mark.slow
 def test_what_a_spread_V_does_not_support_is_refused():
-    for one in start(2, "refused"):
-        out, err = one.communicate(timeout=200)
-        assert one.returncode == 0, err
-        assert "mesh: V is spread over several processes already" in out
-        assert "mask: V is spread over several processes, of which every" in out
+    with started(2, "refused") as running:
+        for one in running:
+            out, err = one.communicate(timeout=200)
+            assert one.returncode == 0, err
+            assert "mesh: V is spread over several processes already" in out
+            assert "mask: V is spread over several processes, of which every" in out
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_that_dies_ends_the_others(how):
-    first, second = start(2, "long")
-    try:
+    with started(2, "long") as (first, second):
         assert second.stdout is not None
         assert second.stdout.readline() == "started\n"
         time.sleep(5)
@@ -124,10 +132,8 @@ def test_a_process_that_dies_ends_the_others(how):
         _, err = first.communicate(timeout=60)
         assert first.returncode != 0
         assert time.monotonic() - begin < 60
-        assert err
-    finally:
-        first.kill()
-        second.kill()
+        # Ours, or that of JAX, which ends a process that lost another.
+        assert re.search("another process of this run ended|another task died", err)
 
 
 @pytest.mark.parametrize(
