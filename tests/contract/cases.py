@@ -119,8 +119,7 @@ def for_solver(solver: str, V: Any) -> Any:
     if not registry.solver_class(solver).supports.symmetric:
         return V
     square = V @ V.T if scipy.sparse.issparse(V) else np.asarray(V) @ np.asarray(V).T
-    square = square / V.mean()
-    return jax.device_put(square, V.sharding) if isinstance(V, jax.Array) else square
+    return square / V.mean()
 
 
 def truth() -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from jaxnmf.solvers.hals import HALS
 from jaxnmf.sweeps import buckets, plan, store
 from jaxnmf.sweeps import lane as lane_module
 from jaxnmf.sweeps import lanes as lanes_module
-from jaxnmf.sweeps.batching import Batching
+from jaxnmf.sweeps.batching import Batching, cores
 from jaxnmf.types import pytree
 
 RNG = np.random.default_rng(3)
@@ -247,7 +247,7 @@ def test_a_setting_without_a_default_is_swept_too():
 
 def test_the_form_is_chosen_by_the_first_lanes():
     given: dict[str, Any] = {**COMMON, "max_iter": 3, "record_every": 1}
-    found = jaxnmf.sweep(V, [2], 48 * lanes_module.cores(), **given)
+    found = jaxnmf.sweep(V, [2], 48 * cores(), **given)
     groups = {entry["group"] for entry in found.batching.values()}
     assert found.complete
     assert groups == ({1, plan.GROUP} if jax.default_backend() == "cpu" else {})
