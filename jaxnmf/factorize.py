@@ -21,7 +21,7 @@ from jaxnmf.build import (
 )
 from jaxnmf.data.containers import names_of
 from jaxnmf.data.known import what_is_known
-from jaxnmf.data.placement import is_spread
+from jaxnmf.data.spread import is_spread
 from jaxnmf.distributed.mesh import placed_problem, run_anywhere
 from jaxnmf.distributed.processes import together
 from jaxnmf.init.random import key_seed

@@ -15,7 +15,7 @@ from jaxnmf.data.arrays import as_array
 from jaxnmf.data.containers import Names, contents, names_of, write_to_anndata
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
-from jaxnmf.data.placement import fetch, is_spread
+from jaxnmf.data.spread import Factor, Spread, is_spread
 from jaxnmf.files.frames import factor_frames
 from jaxnmf.fold_in import Model, known_rows
 from jaxnmf.objective.losses import Frobenius
@@ -51,40 +51,6 @@ class Unobserved(NamedTuple):
 NOTHING = Unobserved(np.zeros(0, int), np.zeros(0, int))
 
 
-class Spread(NamedTuple):
-    """A factor that is spread over processes, rank-major as it was computed.
-
-    Attributes:
-      array: (p, q).
-      turned: whether the factor is its transpose.
-    """
-
-    array: Any
-    turned: bool
-
-    def fetched(self) -> np.ndarray:
-        X = fetch(self.array)
-        return np.ascontiguousarray(X.T) if self.turned else X
-
-
-class _Factor:
-    """A factor as a field of a dataclass, fetched when it is read first."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, result: Any, owner: type | None = None) -> Any:
-        if result is None:  # a field without a default
-            raise AttributeError(self.name)
-        found = result.__dict__[self.name]
-        if isinstance(found, Spread):
-            found = result.__dict__[self.name] = found.fetched()
-        return found
-
-    def __set__(self, result: Any, value: Any) -> None:
-        result.__dict__[self.name] = value
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
     """A factorisation V ≈ W H, or with offsets V_ij ≈ b_i + c_j + (W H)_ij.
@@ -111,8 +77,8 @@ class Result:
         of V; None where it has none.
     """
 
-    W: np.ndarray = _Factor()  # pyright: ignore
-    H: np.ndarray = _Factor()  # pyright: ignore
+    W: np.ndarray = Factor()  # noqa: RUF009  # pyright: ignore
+    H: np.ndarray = Factor()  # noqa: RUF009  # pyright: ignore
     objective: float
     relative_error: float
     kkt: float
@@ -324,7 +290,8 @@ class Result:
         return (dense if np.ma.isMaskedArray(dense) else np.asarray(dense)) - X
 
     def __repr__(self) -> str:
-        (m, p), n = self.W.shape, self.H.shape[1]
+        # Of what is spread, without fetching it: this may be one process alone.
+        (m, p), (_, n) = (self.__dict__[name].shape for name in "WH")
         return (
             f"Result({m}×{n}, p={p}: relative error {self.relative_error:.4g}, "
             f"objective {self.objective:.6g}, {self.iterations} iterations, "

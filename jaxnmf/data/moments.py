@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf._util.blocks import row_blocks
-from jaxnmf.data.placement import fetch
+from jaxnmf.data.spread import fetch
 from jaxnmf.types import pytree
 
 BLOCK = 2**18  # entries that are summed in float64 at a time, in the cache

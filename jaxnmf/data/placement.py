@@ -12,6 +12,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxnmf.data.spread import is_spread
+
 Axes = tuple[str, ...]
 
 
@@ -114,29 +116,6 @@ def put(x: Any, sharding: Any) -> jax.Array:
         return jax.device_put(x, sharding)
     x = np.asarray(x)
     return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
-
-
-def is_spread(x: Any) -> bool:
-    """Whether an array is in part on devices of other processes."""
-    return isinstance(x, jax.Array) and not x.is_fully_addressable
-
-
-def fetch(x: Any) -> np.ndarray:
-    """An array in the memory of this process. One that is spread over several has to be
-    fetched by all of them."""
-    if is_spread(x) and not x.is_fully_replicated:
-        whole = NamedSharding(x.sharding.mesh, P())
-        x = jax.jit(lambda x: x, out_shardings=whole)(x)
-    return np.asarray(x)
-
-
-def agreed(seconds: float, together: bool) -> float:
-    """The seconds on the clock of the first process, where several run together."""
-    if not together:
-        return seconds
-    from jax.experimental.multihost_utils import broadcast_one_to_all
-
-    return float(broadcast_one_to_all(np.float32(seconds)))
 
 
 def kept_in_place(operand: Any, factors: Any, state: Any) -> Any:

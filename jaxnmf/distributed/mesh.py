@@ -23,9 +23,10 @@ from jaxnmf._util.names import suggestion
 from jaxnmf.build import Objective, make_problem
 from jaxnmf.data.dense import Dense
 from jaxnmf.data.known import Known
-from jaxnmf.data.placement import Placement, fetch, is_spread, on_host, put
+from jaxnmf.data.placement import Placement, on_host, put
 from jaxnmf.data.shards import Shards, balanced_order
 from jaxnmf.data.sparse import Sparse
+from jaxnmf.data.spread import fetch, is_spread
 from jaxnmf.distributed.processes import check_agreement
 from jaxnmf.objective.problem import Problem
 from jaxnmf.padding import padded, run_shared, unpadded

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnmf.data.placement import is_spread
+from jaxnmf.data.spread import is_spread
 from jaxnmf.objective.constraints import Box, NonNegative
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.types import Factors

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnmf.data.placement import agreed, is_spread, kept_in_place
+from jaxnmf.data.placement import kept_in_place
+from jaxnmf.data.spread import agreed, is_spread
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.units import Units
 from jaxnmf.run.checkpoint import Checkpoint, from_arrays, to_arrays

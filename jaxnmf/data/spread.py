@@ -1,0 +1,73 @@
+"""Arrays that are spread over several processes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+
+def is_spread(x: Any) -> bool:
+    """Whether an array is in part on devices of other processes."""
+    return isinstance(x, jax.Array) and not x.is_fully_addressable
+
+
+def fetch(x: Any) -> np.ndarray:
+    """An array in the memory of this process. One that is spread over several has to be
+    fetched by all of them."""
+    if is_spread(x) and not x.is_fully_replicated:
+        whole = NamedSharding(x.sharding.mesh, P())
+        x = jax.jit(lambda x: x, out_shardings=whole)(x)
+    return np.asarray(x)
+
+
+def agreed(seconds: float, together: bool) -> float:
+    """The seconds on the clock of the first process, where several run together."""
+    if not together:
+        return seconds
+    from jax.experimental.multihost_utils import broadcast_one_to_all
+
+    return float(broadcast_one_to_all(np.float32(seconds)))
+
+
+class Spread(NamedTuple):
+    """A factor that is spread over processes, rank-major as it was computed.
+
+    Attributes:
+      array: (p, q).
+      turned: whether the factor is its transpose.
+    """
+
+    array: Any
+    turned: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        p, q = self.array.shape
+        return (q, p) if self.turned else (p, q)
+
+    def fetched(self) -> np.ndarray:
+        """The factor, in every process; called in all of them."""
+        X = fetch(self.array)
+        return np.ascontiguousarray(X.T) if self.turned else X
+
+
+class Factor:
+    """A factor as a field of a dataclass, fetched when it is read first."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, result: Any, owner: type | None = None) -> Any:
+        if result is None:  # a field without a default
+            raise AttributeError(self.name)
+        found = result.__dict__[self.name]
+        if isinstance(found, Spread):
+            found = result.__dict__[self.name] = found.fetched()
+        return found
+
+    def __set__(self, result: Any, value: Any) -> None:
+        result.__dict__[self.name] = value
