@@ -191,6 +191,9 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         for dtype in ("float16", int, None, "complex64")
     },
     "dtype mistyped": ({"dtype": "flaot32"}, ["'flaot32'", "'float32'?"]),
+    # --- mesh
+    "mesh mistyped": ({"mesh": "gird"}, ["mesh='gird'", "'grid'?", "rows", "auto"]),
+    "mesh of numbers": ({"mesh": (2, 2)}, ["mesh=(2, 2)", "jax.sharding.Mesh"]),
 }
 
 GOOD: dict[str, Any] = {"V": V, "rank": RANK}
@@ -216,7 +219,7 @@ def main() -> None:
         begun.append("compiled")
         raise RuntimeError("was compiled")
 
-    module.run_shared, clock.compiled = timed, compiled
+    module.run_anywhere, clock.compiled = timed, compiled
     told = {}
     for name, (changes, _) in {"good": ({}, []), **CASES}.items():
         begun.clear()
