@@ -21,6 +21,7 @@ from jax.sharding import AxisType, Mesh
 
 from jaxnmf._util.names import suggestion
 from jaxnmf.build import Objective, make_problem
+from jaxnmf.costs import sent_bytes
 from jaxnmf.data.dense import Dense
 from jaxnmf.data.known import Known
 from jaxnmf.data.placement import Placement, on_host, put
@@ -212,7 +213,7 @@ def _of_name(name: str, shape: Shape, pads: bool) -> Placement:
             ]
             count -= 1
         grids = fit
-    a, b = min(grids, key=lambda grid: sent(shape, grid, 1))
+    a, b = min(grids, key=lambda grid: sent_bytes(*shape, 1, 1, grid))
     return _of_mesh(Mesh(devices[: a * b].reshape(a, b), ("rows", "columns")))
 
 
@@ -233,18 +234,6 @@ def _of_mesh(mesh: Mesh) -> Placement:
         raise ValueError("mesh has no devices; jax.make_mesh makes one of those here")
     auto = Mesh(mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
     return Placement(auto, *((str(name),) for name in used))
-
-
-def sent(shape: Shape, grid: Shape, rank: int) -> float:
-    """How many numbers each device sends in an iteration of HALS.
-
-    It sums for W a cross product, p m/A, and a Gram matrix over the B devices of a row
-    of the mesh; for H a cross product, p n/B, and a Gram matrix over the A of a column.
-    To sum x numbers over k devices each sends 2 x (k − 1) / k.
-    """
-    (m, n), (a, b) = shape, grid
-    of_W, of_H = rank * (m / a + rank), rank * (n / b + rank)
-    return 2 * (of_W * (b - 1) / b + of_H * (a - 1) / a)
 
 
 def _grids(count: int) -> list[Shape]:

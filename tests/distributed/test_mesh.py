@@ -15,8 +15,9 @@ from jax.sharding import PartitionSpec as P
 
 import jaxnmf
 from jaxnmf.build import Objective, Start, draw_start, make_problem
+from jaxnmf.costs import sent_bytes
 from jaxnmf.data.shards import balanced_order
-from jaxnmf.distributed.mesh import as_placement, on_mesh, sent
+from jaxnmf.distributed.mesh import as_placement, on_mesh
 from jaxnmf.registry import make_solver
 from jaxnmf.run.clock import _begin
 from jaxnmf.run.loop import advance
@@ -81,7 +82,7 @@ def test_an_iteration_of_hals_sends_the_two_products_and_nothing_else(grid, form
     assert sums(text) == expected
     shares = [2 * (k - 1) / k for k in (a, b)]
     total = np.dot(expected, shares[: len(expected)])
-    assert 4 * sent((m, n), grid, RANK) == pytest.approx(total)
+    assert sent_bytes(m, n, RANK, 4, grid) == pytest.approx(total)
     for X, Y in zip(before, after, strict=True):  # the next call finds them in place
         assert Y.sharding.is_equivalent_to(X.sharding, 2)
 
