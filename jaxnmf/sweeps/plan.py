@@ -33,6 +33,10 @@ def plan(
     """
     if not waiting:
         return
+    if batching is None and getattr(problem.operand, "placement", None) is not None:
+        # Programs of two threads would wait for each other on the devices of V.
+        yield waiting, Batching()
+        return
     if batching is not None or not on_cpu():
         yield waiting, batching or Batching.default(len(waiting))
         return

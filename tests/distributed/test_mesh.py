@@ -129,6 +129,16 @@ def test_factorize_takes_a_sharded_array():
     assert sharded.sharding == placement
 
 
+def test_a_sweep_of_a_sharded_array_runs_its_lanes_in_turn():
+    data = V[:16, :12]
+    sharded = jax.device_put(data, NamedSharding(mesh((2, 2)), P("a", "b")))
+    found = jaxnmf.sweep(sharded, [RANK], 2, **SHORT)
+    assert [entry["group"] for entry in found.batching.values()] == [1]
+    assert "workers=1" in next(iter(found.batching))
+    expected = jaxnmf.factorize(data, RANK, seed=1, **SHORT)
+    assert_same(found.result(1), expected)
+
+
 def test_a_constraint_on_rows_in_another_order():
     data = scipy.sparse.csr_array(SKEWED)
     simplex = {"constraints": ("simplex", "nonnegative"), "solver": "pgd"}
