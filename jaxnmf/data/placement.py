@@ -25,7 +25,8 @@ class Placement:
     is on every device of the other axes. All else is on every device.
 
     Attributes:
-      mesh: of devices, the placement within a program left to the compiler.
+      mesh: of devices; its axes become Auto ones, the placement within a program left
+        to the compiler.
       rows, columns: names of its axes, those of size one left out.
     """
 
@@ -34,6 +35,12 @@ class Placement:
     columns: Axes = ()
 
     def __post_init__(self) -> None:
+        # jax.make_mesh gives Explicit axes, under which a plain product of a factor and
+        # a sharded V is refused.
+        names = self.mesh.axis_names
+        types = (AxisType.Auto,) * len(names)
+        auto = Mesh(self.mesh.devices, names, axis_types=types)
+        object.__setattr__(self, "mesh", auto)
         for name in ("rows", "columns"):
             axes = (one for one in getattr(self, name) if self.mesh.shape[one] > 1)
             object.__setattr__(self, name, tuple(axes))
@@ -46,13 +53,9 @@ class Placement:
         if not isinstance(sharding, NamedSharding):
             devices = np.array(sorted(sharding.device_set, key=lambda one: one.id))
             return cls(Mesh(devices, ("devices",)))
-        # Not the mesh itself: jax.make_mesh gives Explicit axes, under which a plain
-        # product of a factor and a sharded V is refused.
         mesh: Any = sharding.mesh
-        names = mesh.axis_names
-        auto = Mesh(mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
         spec = (*sharding.spec, None, None)
-        return cls(auto, *(_axes(entry) for entry in spec[:2]))
+        return cls(mesh, *(_axes(entry) for entry in spec[:2]))
 
     @property
     def T(self) -> Placement:

@@ -178,19 +178,14 @@ class Shards:
         the floor."""
 
         def own(block: _Block, fixed: Any, *frees: Any) -> Any:
-            csr = block.csr_t
-            if csr.weights is None:  # what only fills the block is no entry of V
-                there = jnp.arange(csr.data.shape[0], dtype=jnp.int32) < block.count
-                weights = there.astype(self.dtype)
-                csr = dataclasses.replace(csr, weights=weights)
-            return dataclasses.replace(block, csr_t=csr).map_sum(fn, fixed, *frees)
+            return block.entries_of_V.map_sum(fn, fixed, *frees)
 
         both = (*self.placement.rows, *self.placement.columns)
         return self._mapped(_summed(own, both), P(), fixed, *frees)
 
     def map_dot(self, fn: EntryFn, fixed: Any, free: Any) -> tuple[jax.Array, ...]:
-        def own(block: Sparse, fixed: Any, free: Any) -> Any:
-            return block.map_dot(fn, fixed, free)
+        def own(block: _Block, fixed: Any, free: Any) -> Any:
+            return block.entries_of_V.map_dot(fn, fixed, free)
 
         return self._on_blocks(own, fixed, free)
 
@@ -199,8 +194,8 @@ class Shards:
     ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
         place = self.placement
 
-        def own(block: Sparse, fixed: Any, free: Any) -> Any:
-            of_free, of_fixed = block.map_dot_both(fn, fixed, free)
+        def own(block: _Block, fixed: Any, free: Any) -> Any:
+            of_free, of_fixed = block.entries_of_V.map_dot_both(fn, fixed, free)
             return (
                 jax.lax.psum(of_free, place.rows),
                 jax.lax.psum(of_fixed, place.columns),
@@ -243,6 +238,16 @@ class _Block(Sparse):
     """The block of a device, and how many of its entries are V's."""
 
     count: Any
+
+    @property
+    def entries_of_V(self) -> Sparse:
+        """The block with weight 0 for the entries that only fill it."""
+        csr = self.csr_t
+        if csr.weights is not None:
+            return self
+        there = jnp.arange(csr.data.shape[0], dtype=jnp.int32) < self.count
+        csr = dataclasses.replace(csr, weights=there.astype(self.dtype))
+        return dataclasses.replace(self, csr_t=csr)
 
 
 def _summed(own: Callable[..., Any], axes: Axes) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh
+from jax.sharding import Mesh
 
 from jaxnmf._util.names import suggestion
 from jaxnmf.build import Objective, make_problem
@@ -218,8 +218,8 @@ def _of_name(name: str, shape: Shape, pads: bool) -> Placement:
 
 
 def _of_mesh(mesh: Mesh) -> Placement:
-    """By the first axis and the second, of more than two those of other sizes than 1;
-    Explicit axes become Auto ones."""
+    """By the first axis and the second, of more than two those of other sizes than
+    1."""
     names, sizes = mesh.axis_names, mesh.devices.shape
     used = names
     if len(names) > 2:
@@ -232,8 +232,7 @@ def _of_mesh(mesh: Mesh) -> Placement:
         )
     if not mesh.devices.size:
         raise ValueError("mesh has no devices; jax.make_mesh makes one of those here")
-    auto = Mesh(mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
-    return Placement(auto, *((str(name),) for name in used))
+    return Placement(mesh, *((str(name),) for name in used))
 
 
 def _grids(count: int) -> list[Shape]:
