@@ -92,10 +92,12 @@ def start_run(
     def empty(value: Any) -> jax.Array:
         return jnp.full((records + 1,), jnp.nan, dtype).at[0].set(value)
 
+    state = solver.init(problem, factors, key)
+    factors, state = kept_in_place(problem.operand, factors, state)
     zero = jnp.zeros((), jnp.int32)
     return RunState(
         factors=factors,
-        state=solver.init(problem, factors, key),
+        state=state,
         first=first,
         last=first,
         status=status,
