@@ -58,7 +58,7 @@ class Result:
       objective: its value at the end, penalties included.
       relative_error: ‖V − X‖_F / ‖V‖_F with X the approximation of V, for every loss;
         over the known entries and with their weights where not all are known. NaN where
-        all of V is 0.
+        all of V is 0, or could not be read to the end.
       kkt: the KKT residual at the end (see `jaxnmf.objective.problem.Problem.kkt`).
       iterations: the number of iterations.
       status: why it stopped; ``status.message`` says it in words.
@@ -378,7 +378,8 @@ def to_result(
         else:
             unobserved = Unobserved(np.flatnonzero(~rows), NOTHING.cols)
     error = np.nan
-    if problem.operand.moments.squares > 0:
+    unread = int(run.status) == Status.UNREADABLE.code
+    if problem.operand.moments.squares > 0 and not unread:
         own = problem.units.inverse.of(Factors(Wt, H))  # pyright: ignore
         error = relative_error(V, own.Wt.T, own.H, weights)
     offsets, model = None, model or Model.of(problem)

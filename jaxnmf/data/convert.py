@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf._util.platform import on_cpu, platform
+from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.csr import CSR
 from jaxnmf.data.dense import Dense
 from jaxnmf.data.known import is_sparse, stored_dense, what_is_known
@@ -18,6 +19,7 @@ from jaxnmf.data.observed import Observed
 from jaxnmf.data.operand import Operand
 from jaxnmf.data.padded_rows import PaddedRows
 from jaxnmf.data.sparse import Sparse
+from jaxnmf.data.streamed import Streamed
 
 # Entries in a block of X. On a CPU a block and its quotient stay in the cache.
 CPU_BLOCK = 2**21
@@ -37,12 +39,13 @@ def as_operand(
     mask: Any = None,
     signed: bool = False,
     unit: float = 1.0,
-) -> Operand:
+) -> Any:
     """Check V on the host and make an operand of it.
 
     Args:
       V: (m, n), non-negative and finite: a NumPy or JAX array (sharded or not),
-        anything `numpy.asarray` takes, a SciPy sparse matrix or array, or `Observed`.
+        anything `numpy.asarray` takes, a SciPy sparse matrix or array, `Blocks`, or
+        `Observed`.
       dtype: the precision to work in, float32 or float64.
       mask: what is known of V: (m, n), true or a weight > 0 for a known entry, an array
         or SciPy sparse; or "nan", everything that is not NaN. The value of V at
@@ -54,7 +57,9 @@ def as_operand(
       ValueError: for anything else.
     """
     V, weights = what_is_known(V, mask)
-    if isinstance(V, Observed):
+    if isinstance(V, Blocks):
+        operand = _as_streamed(V, dtype, signed, unit)
+    elif isinstance(V, Observed):
         operand = _as_observed(V, dtype, signed, unit)
     elif weights is not None:
         operand = _masked_dense(V, weights, dtype, signed, unit)
@@ -173,6 +178,15 @@ def _by_rows(
         rows = columns // np.int32(-(-c // blocks)) * np.int32(r) + rows
     ordered = coo_array((place, (rows, columns)), shape=(blocks * r, c)).tocsr()
     return ordered.data, ordered.indptr, blocks
+
+
+def _as_streamed(blocks: Blocks, dtype: Any, signed: bool, unit: float) -> Streamed:
+    found = blocks.survey()
+    _check_values(found.low, found.high, blocks.shape, signed)
+    blocks = blocks.over(unit)
+    mean = blocks.survey().total / (blocks.shape[0] * blocks.shape[1])
+    limit = CPU_BLOCK if on_cpu() else ACCELERATOR_BLOCK
+    return Streamed.of(blocks, _floor(mean, dtype), dtype, limit)
 
 
 def _as_observed(V: Observed, dtype: Any, signed: bool, unit: float) -> Operand:
