@@ -12,11 +12,12 @@ from jaxtyping import Float, Int
 from jaxnmf import saved
 from jaxnmf._util.checks import check_count, check_indices
 from jaxnmf.data.arrays import as_array
+from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.containers import Names, contents, names_of, write_to_anndata
-from jaxnmf.data.known import is_sparse
+from jaxnmf.data.known import is_sparse, what_is_known
 from jaxnmf.data.observed import Observed
 from jaxnmf.files.frames import factor_frames
-from jaxnmf.fold_in import Model, known_rows
+from jaxnmf.fold_in import Model, by_blocks, known_rows
 from jaxnmf.objective.offsets import FIRST, has_offsets
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.relative_error import relative_error
@@ -247,6 +248,11 @@ class Result:
         """
         if self.model is None:
             raise ValueError("this result has no model to fit new rows with")
+        if isinstance(V, Blocks):
+            raise ValueError(
+                "V is Blocks, whose rows are fitted block by block: transform(V) gives "
+                "their W"
+            )
         H, Wt = self.H, np.ascontiguousarray(self.W.T)
         if self.offsets is not None:
             rows, cols = self.offsets
@@ -260,29 +266,41 @@ class Result:
         return found.named(Names(names_of(V).rows, self.column_names))
 
     def transform(self, V: Any, *, mask: Any = None) -> np.ndarray:
-        """W (r, p) of new rows V (r, n) with H fixed, by `fold_in`."""
+        """W (r, p) of new rows V (r, n) with H fixed, by `fold_in`; of
+        `jaxnmf.Blocks` block by block."""
+        if isinstance(V, Blocks):
+            what_is_known(V, mask)
+            return by_blocks(V, lambda block: self.fold_in(block).W)
         return self.fold_in(V, mask=mask).W
 
-    def residual(self, V: Any) -> np.ndarray:
+    def residual(self, V: Any) -> Any:
         """The residual U = V − X, with X the approximation of V: a dense (m, n) array,
         masked where V is, or for `jaxnmf.Observed` data its value at each known entry.
+        Of `jaxnmf.Blocks` it is `jaxnmf.Blocks` too, computed when a block is read.
 
         Raises:
           ValueError: when V has another shape than W H.
         """
         V, expected = contents(V), (self.W.shape[0], self.H.shape[1])
         observed = isinstance(V, Observed)
-        found = tuple(V.shape) if observed else tuple(np.shape(V))
+        found = tuple(V.shape if hasattr(V, "shape") else np.shape(V))
         if found != expected:
             raise ValueError(
                 f"V has shape {found}; this result is of a matrix of shape {expected}"
             )
+        if isinstance(V, Blocks):
+            dtype = np.result_type(V.dtype, self.W.dtype)
+            return V.map(lambda rows, block: self._less(block, rows), dtype)
         if observed:
             return V.values - self.predict(V.rows, V.cols)
+        return self._less(V, slice(None))
+
+    def _less(self, V: Any, rows: slice) -> np.ndarray:
+        """Rows of V less their approximation."""
         dense = V.toarray() if hasattr(V, "toarray") else as_array("V", V)
-        X = self.W @ self.H
+        X = self.W[rows] @ self.H
         if self.offsets is not None:
-            X += self.offsets.rows[:, None] + self.offsets.cols
+            X += self.offsets.rows[rows, None] + self.offsets.cols
         return (dense if np.ma.isMaskedArray(dense) else np.asarray(dense)) - X
 
     def __repr__(self) -> str:

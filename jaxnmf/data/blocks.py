@@ -9,25 +9,20 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from jaxnmf._util.blocks import row_blocks
 from jaxnmf._util.checks import check_count
 from jaxnmf.data.arrays import NUMBERS
 from jaxnmf.data.containers import Names, is_sparse
+from jaxnmf.data.survey import ReadError, Survey, survey
 from jaxnmf.files.blocks import NAMES, block_rows, open_source
 from jaxnmf.files.labelled import ContentError
 
 T = TypeVar("T")
 
 AHEAD = 2  # blocks that are read ahead of the one in use
-CACHED = 2**18  # entries that are looked at together, in the cache
-
-
-class ReadError(ValueError):
-    """A block of V cannot be read, or is not what it should be."""
 
 
 @runtime_checkable
@@ -52,34 +47,6 @@ class Source(Protocol):
     def block(self, i: int) -> Any:
         """The i-th block."""
         ...
-
-
-class Survey(NamedTuple):
-    """What one pass over the blocks finds.
-
-    Attributes:
-      starts: the first row of each block, and m.
-      sparse: whether the blocks are SciPy sparse.
-      stored: the entries of the block that stores most, and of all.
-      low, high: the smallest and largest stored entry.
-      least: the least positive one, infinite where there is none.
-      total, absolute, squares: Σv, Σ|v| and Σv².
-    """
-
-    starts: np.ndarray
-    sparse: bool
-    stored: tuple[int, int]
-    low: float
-    high: float
-    least: float
-    total: float
-    absolute: float
-    squares: float
-
-    @property
-    def largest(self) -> float:
-        """The largest |v|."""
-        return max(self.high, -self.low)
 
 
 class Blocks:
@@ -272,7 +239,10 @@ class Blocks:
           ValueError: an entry is NaN or infinite.
         """
         if not self._kept:
-            self._kept.append(_survey(self))
+            plain = self.over(1 / self.unit).block
+            reading = ahead(plain, getattr(self.source, "count", None))
+            with contextlib.closing(reading) as blocks:
+                self._kept.append(survey(self.shape, blocks))
         found = self._kept[0]
         if self.unit == 1:
             return found
@@ -285,6 +255,10 @@ class Blocks:
             absolute=found.absolute / u,
             squares=found.squares / u / u,
         )
+
+    def map(self, function: Callable[[slice, Any], Any], dtype: Any) -> Blocks:
+        """Blocks ``function(rows, block)`` of this shape, made when they are read."""
+        return Blocks(_Mapped(self, function, dtype))
 
     def each(self) -> Iterator[tuple[slice, Any]]:
         """(its rows, the block) for every block, read ahead by a thread."""
@@ -326,6 +300,22 @@ class RowSlices:
         return self.array[i * self.height : (i + 1) * self.height]
 
 
+class _Mapped:
+    """A function of blocks, as a source of blocks."""
+
+    def __init__(self, blocks: Blocks, function: Any, dtype: Any) -> None:
+        self.blocks, self.function, self.dtype = blocks, function, dtype
+        self.shape = blocks.shape
+
+    @property
+    def count(self) -> int:
+        return len(self.blocks)
+
+    def block(self, i: int) -> Any:
+        rows = slice(*self.blocks.survey().starts[i : i + 2].tolist())
+        return self.function(rows, self.blocks.block(i))
+
+
 def _canonical(block: Any) -> Any:
     from scipy.sparse import csr_array
 
@@ -335,65 +325,3 @@ def _canonical(block: Any) -> Any:
     if not block.has_canonical_format:
         block.sum_duplicates()
     return block
-
-
-def _survey(blocks: Blocks) -> Survey:
-    m, n = blocks.shape
-    starts, stored, sums, sparse = [0], [], _Sums(), False
-    plain = blocks.over(1 / blocks.unit)
-    count = getattr(blocks.source, "count", None)
-    with contextlib.closing(ahead(plain.block, count)) as reading:
-        while starts[-1] < m:
-            i = len(starts) - 1
-            block = next(reading, None)
-            if block is None or not block.shape[0]:
-                raise ReadError(
-                    f"V: its {i} blocks have {starts[-1]} rows; expected the {m} of "
-                    f"its shape ({m}, {n})"
-                )
-            sparse = is_sparse(block) if i == 0 else sparse
-            if is_sparse(block) != sparse:
-                raise ReadError(
-                    f"V: block {i} is {'not ' if sparse else ''}sparse, unlike those "
-                    "before it"
-                )
-            values = block.data if sparse else block
-            stored.append(values.size)
-            for part in _parts(values):
-                sums.add(part)
-            starts.append(starts[-1] + block.shape[0])
-    if starts[-1] > m:
-        raise ReadError(
-            f"V: its blocks have {starts[-1]} rows; expected the {m} of its shape "
-            f"({m}, {n})"
-        )
-    if not sum(stored):
-        sums.low = sums.high = 0.0
-    numbers = {name: float(x) for name, x in vars(sums).items()}
-    return Survey(np.array(starts), sparse, (max(stored), sum(stored)), **numbers)
-
-
-class _Sums:
-    """The sums of `Survey`, of what was added so far."""
-
-    def __init__(self) -> None:
-        self.low, self.high, self.least = np.inf, -np.inf, np.inf
-        self.total = self.absolute = self.squares = 0.0
-
-    def add(self, part: np.ndarray) -> None:
-        low = part.min()
-        self.low = np.minimum(self.low, low)  # NaN where one is
-        self.high = np.maximum(self.high, part.max())
-        positive = part if low > 0 else np.where(part > 0, part, np.inf)
-        self.least = min(self.least, positive.min())
-        wide = part.astype(np.float64, copy=False)
-        total = wide.sum()
-        self.total += total
-        self.absolute += np.abs(wide).sum() if low < 0 else total
-        self.squares += np.square(wide).sum()
-
-
-def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
-    """The entries, so many at a time that they stay in the cache."""
-    columns = values[:1].size
-    return (values[rows] for rows in row_blocks(len(values), columns, CACHED))

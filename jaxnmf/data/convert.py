@@ -88,7 +88,7 @@ def in_units(array: Any, unit: float) -> Any:
 def _as_dense(array: Any, dtype: Any, signed: bool, unit: float) -> Dense:
     # min and max carry a NaN through, so no m×n temporary is needed to find one.
     low = float(array.min())
-    _check_values(low, float(array.max()), array.shape, signed)
+    check_values(low, float(array.max()), array.shape, signed)
     array, low = in_units(array, unit), low / unit
     mean = float(array.mean(dtype=None if isinstance(array, jax.Array) else np.float64))
     return _dense(array, mean, low, dtype)
@@ -117,7 +117,7 @@ def _dense(
 
 def _as_sparse(csr: Any, dtype: Any, signed: bool, unit: float) -> Sparse:
     low, high = map(float, (csr.data.min(), csr.data.max()) if csr.nnz else (0, 0))
-    _check_values(low, high, csr.shape, signed)
+    check_values(low, high, csr.shape, signed)
     if unit != 1:
         parts = in_units(csr.data, unit), csr.indices, csr.indptr
         csr, low = type(csr)(parts, shape=csr.shape), low / unit
@@ -182,7 +182,7 @@ def _by_rows(
 
 def _as_streamed(blocks: Blocks, dtype: Any, signed: bool, unit: float) -> Streamed:
     found = blocks.survey()
-    _check_values(found.low, found.high, blocks.shape, signed)
+    check_values(found.low, found.high, blocks.shape, signed)
     blocks = blocks.over(unit)
     mean = blocks.survey().total / (blocks.shape[0] * blocks.shape[1])
     limit = CPU_BLOCK if on_cpu() else ACCELERATOR_BLOCK
@@ -193,7 +193,7 @@ def _as_observed(V: Observed, dtype: Any, signed: bool, unit: float) -> Operand:
     from scipy.sparse import csr_array
 
     low = float(V.values.min())
-    _check_values(low, float(V.values.max()), V.shape, signed)
+    check_values(low, float(V.values.max()), V.shape, signed)
     values, low = in_units(V.values, unit).astype(dtype), low / unit
     weights = V.weights.astype(dtype)
     if stored_dense(V.nnz, V.shape):
@@ -213,7 +213,7 @@ def _masked_dense(
     xp: Any = jnp if isinstance(V, jax.Array) else np
     low = float(xp.where(known, V, np.inf).min())
     high = float(xp.where(known, V, -np.inf).max())
-    _check_values(low, high, V.shape, signed)
+    check_values(low, high, V.shape, signed)
     V = in_units(xp.where(known, V, 0), unit)
     return _dense_observed(V, mask, low / unit, dtype)
 
@@ -253,9 +253,9 @@ def _placed(array: jax.Array) -> jax.Array:
     return array
 
 
-def _check_values(
-    low: float, high: float, shape: tuple[int, ...], signed: bool
-) -> None:
+def check_values(low: float, high: float, shape: tuple[int, ...], signed: bool) -> None:
+    """Raise a ValueError unless the smallest and largest entry of V are numbers, and
+    ≥ 0 where they are not ``signed``."""
     what = f"V of shape {tuple(shape)}"
     if np.isnan(low) or np.isnan(high):
         raise ValueError(

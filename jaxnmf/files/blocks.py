@@ -24,7 +24,7 @@ from jaxnmf.files.stores import is_zarr, needed, opened_store, rows_of_store
 
 BYTES = 2**26  # of a block of a dense matrix
 LEAST_ROWS = 64  # of a block, where rows are long
-ENTRIES = 2**22  # of a block of a sparse matrix
+ENTRIES = 2**20  # of a block of a sparse matrix
 MOST_ROWS = 2**20
 SPARSE = "blocks.json"
 PARTS = ("data", "indices", "indptr")
@@ -196,7 +196,8 @@ class SparseRows:
             self.shape = tuple(map(int, about["shape"]))
         except (ValueError, KeyError, TypeError) as error:
             raise ContentError(f"has a damaged {SPARSE} ({error})") from None
-        self.row_names, self.column_names = map(about.get, NAMES)
+        names = map(about.get, NAMES)
+        self.row_names, self.column_names = (x and tuple(x) for x in names)
         self.data, self.indices, indptr = (
             Array.of(folder / f"{name}.npy", "a list of numbers") for name in PARTS
         )
@@ -215,7 +216,11 @@ class SparseRows:
         self.count = len(self.starts) - 1
 
     def block(self, i: int) -> Any:
-        return _csr(self, i)
+        return _csr(self, *self.starts[i : i + 2])
+
+    def whole(self) -> Any:
+        """All rows."""
+        return _csr(self, 0, self.shape[0])
 
     def block_turned(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(data, indices, indptr) of the transpose of a block."""
@@ -229,11 +234,10 @@ class SparseRows:
         )
 
 
-def _csr(source: Any, i: int) -> Any:
-    """A block of compressed rows in arrays that give slices."""
+def _csr(source: Any, a: int, b: int) -> Any:
+    """The rows from a to b, of compressed rows in arrays that give slices."""
     from scipy.sparse import csr_array
 
-    a, b = source.starts[i : i + 2]
     begin, end = int(source.indptr[a]), int(source.indptr[b])
     read = [
         x.read(begin, end) if isinstance(x, Array) else x[begin:end]
@@ -313,10 +317,8 @@ class StoreRows:
         self.count = len(self.starts) - 1
 
     def block(self, i: int) -> Any:
-        if self.sparse:
-            return _csr(self, i)
         a, b = self.starts[i : i + 2]
-        return self.data[a:b]
+        return _csr(self, a, b) if self.sparse else self.data[a:b]
 
 
 class RowGroups:

@@ -46,7 +46,10 @@ def random_factors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """|N(0, 1)| entries, scaled alike in both factors so that ΣWH = Σ|V|."""
     m, n = map(int, true_shape(operand))
-    W = np.abs([component_normals(seed, 0, k, m) for k in range(rank)]).T
-    H = np.abs([component_normals(seed, 1, k, n) for k in range(rank)])
-    scale = np.sqrt(operand.moments.total / (W.sum(0) @ H.sum(1)))
-    return W * scale, H * scale
+    Wt, H = np.empty((rank, m)), np.empty((rank, n))
+    for factor, X in enumerate((Wt, H)):
+        for k, x in enumerate(X):
+            np.abs(component_normals(seed, factor, k, x.size), out=x)
+    scale = np.sqrt(operand.moments.total / (Wt.T.sum(0) @ H.sum(1)))
+    Wt *= scale  # in place: W may be large
+    return Wt.T, H * scale

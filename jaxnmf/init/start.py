@@ -51,6 +51,11 @@ def initial_factors(
         )
     elif init == "random":
         W, H = random_factors(operand, rank, seed)
+    elif operand.kind == "blocks":
+        raise ValueError(
+            f"init={init!r} needs V in memory; of jaxnmf.Blocks a start is 'random', "
+            "which reads nothing, or a pair (W, H)"
+        )
     elif init in SEPARABLE:
         W, H = row_factors(operand, rank, init)
     else:

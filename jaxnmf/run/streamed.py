@@ -131,7 +131,8 @@ class Passes:
         # Compiled here, off the clock.
         zeros = self.programs[_VISITS[False, False, self.kkt, False]][1]
         self._compiled(_before, self.whole, self.solver, of_H, state.products)
-        self._compiled(_after, self.whole, self.solver, state.rows, of_H, zeros[1])
+        if self.solver.looks_back:
+            self._compiled(_after, self.whole, self.solver, state.rows, of_H, zeros[1])
         return state, self._checked(state, found)
 
     def step(self, state: State, *, measured: bool) -> tuple[State, Measure | None]:
@@ -139,11 +140,12 @@ class Passes:
         of_H = self._run(_before, self.whole, self.solver, state.shared, state.products)
         state = state._replace(shared=of_H)
         state, sums, found = self._pass(state, measured=measured)
-        arguments = self.whole, self.solver, state.rows, of_H, sums
-        of_W, of_H, holds = self._run(_after, *arguments)
-        state = state._replace(rows=of_W, shared=of_H)
-        if not holds:
-            state, _, found = self._pass(state, tally=True, measured=measured)
+        if self.solver.looks_back:
+            arguments = self.whole, self.solver, state.rows, of_H, sums
+            of_W, of_H, holds = self._run(_after, *arguments)
+            state = state._replace(rows=of_W, shared=of_H)
+            if not holds:
+                state, _, found = self._pass(state, tally=True, measured=measured)
         return state, self._checked(state, found) if found else None
 
     def kept(self, state: State) -> tuple[Columns, Any]:

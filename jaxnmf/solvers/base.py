@@ -200,11 +200,16 @@ class Alternating:
 
 
 class Half(NamedTuple):
-    """A factor over blocks, the point ahead of it and its state."""
+    """A factor over blocks, its state, and the point ahead where that is another."""
 
     factor: Float[Array, "p q"]
-    ahead: Float[Array, "p q"]
     state: State
+    ahead: Float[Array, "p q"] | None = None
+
+    @property
+    def point(self) -> Float[Array, "p q"]:
+        """From where the factor is improved."""
+        return self.factor if self.ahead is None else self.ahead
 
 
 @pytree
@@ -222,31 +227,39 @@ class OverBlocks:
 
     solver: Any
 
+    @property
+    def looks_back(self) -> bool:
+        """Whether `after` has anything to do."""
+        return type(self.solver).ahead is not Alternating.ahead
+
     def start(self, problem: Problem, factors: Factors) -> tuple[Half, Half]:
         """(of_W, of_H) before the first step, without a look at V."""
         Wt, H = factors
         of_W = self.solver.half_init(problem.T, H, Wt)
         of_H = self.solver.half_init(problem, Wt, H)
-        return (
-            Half(Wt, *self.solver.ahead(problem.T, Wt, of_W)),
-            Half(H, *self.solver.ahead(problem, H, of_H)),
-        )
+        return self._ahead(problem.T, Wt, of_W), self._ahead(problem, H, of_H)
+
+    def _ahead(self, problem: Problem, X: FreeFactor, state: State) -> Half:
+        if not self.looks_back:
+            return Half(X, state)
+        ahead, state = self.solver.ahead(problem, X, state)
+        return Half(X, state, ahead)
 
     def tally(self, part: Problem, of_W: Half, of_H: Half) -> Any:
         """The products of a block for the step to come."""
-        return self.solver.products(part, of_W.factor, of_H.ahead)
+        return self.solver.products(part, of_W.factor, of_H.point)
 
     def before(self, problem: Problem, of_H: Half, products: Any) -> Half:
         """``of_H`` with H improved by the products of all blocks."""
-        H, state = self.solver.improved(problem, products, of_H.ahead, of_H.state)
-        return Half(H, *self.solver.ahead(problem, H, state))
+        H, state = self.solver.improved(problem, products, of_H.point, of_H.state)
+        return self._ahead(problem, H, state)
 
     def visit(self, part: Problem, of_W: Half, of_H: Half) -> tuple[Half, Any, Any]:
         """A block: W improved, the products for the next step, and sums for `after`."""
         turned = part.T
-        products = self.solver.products(turned, of_H.factor, of_W.ahead)
-        Wt, state = self.solver.improved(turned, products, of_W.ahead, of_W.state)
-        of_W = Half(Wt, Wt, state)
+        products = self.solver.products(turned, of_H.factor, of_W.point)
+        Wt, state = self.solver.improved(turned, products, of_W.point, of_W.state)
+        of_W = of_W._replace(factor=Wt, state=state)
         return of_W, self.tally(part, of_W, of_H), ()
 
     def after(
@@ -254,8 +267,8 @@ class OverBlocks:
     ) -> tuple[Half, Half, Bool[Array, ""]]:
         """(of_W, of_H) after a pass, and whether its products hold."""
         del sums
-        ahead = self.solver.ahead(problem.T, of_W.factor, of_W.state)
-        return Half(of_W.factor, *ahead), of_H, jnp.asarray(True)
+        of_W = self._ahead(problem.T, of_W.factor, of_W.state)
+        return of_W, of_H, jnp.asarray(True)
 
     def tried(self, of_W: Half, of_H: Half) -> Factors:
         """The factors after `visit`."""

@@ -173,6 +173,7 @@ class ExtrapolatedOverBlocks:
     once an iteration, and once more after a step that was undone."""
 
     solver: Any
+    looks_back: ClassVar[bool] = True
 
     def start(self, problem: Problem, factors: Factors) -> tuple[OfW, OfH]:
         Wt, H = factors
