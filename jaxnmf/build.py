@@ -13,7 +13,7 @@ from jaxnmf._util.checks import check_amount, check_count, is_number
 from jaxnmf._util.names import lookup
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.known import what_is_known
-from jaxnmf.data.operand import Operand
+from jaxnmf.data.operand import Described
 from jaxnmf.init.start import check_init, initial_factors
 from jaxnmf.objective.constraints import CONSTRAINTS, Box, Free, NonNegative
 from jaxnmf.objective.losses import Loss
@@ -33,7 +33,7 @@ from jaxnmf.types import Factors
 FOR_FACTORS = "one for both factors or a pair (for W, for H)"
 
 
-def check_loss(operand: Operand, loss: Loss) -> None:
+def check_loss(operand: Described, loss: Loss) -> None:
     """Raise a ValueError where the loss of this V is infinite or cannot be computed."""
     name = type(loss).name or type(loss).__name__
     # Zeros of V are in the loss in closed form, and in its gradient only by these two.

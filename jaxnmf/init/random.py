@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from jaxnmf.data.operand import Operand, true_shape
+from jaxnmf.data.operand import Described, true_shape
 
 
 def component_normals(seed: int, factor: int, component: int, size: int) -> np.ndarray:
@@ -42,7 +42,7 @@ def key_seed(seed: int) -> int:
 
 
 def random_factors(
-    operand: Operand, rank: int, seed: int
+    operand: Described, rank: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """|N(0, 1)| entries, scaled alike in both factors so that ΣWH = Σ|V|."""
     m, n = map(int, true_shape(operand))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxnmf.data.operand import Operand
+from jaxnmf.data.operand import Described
 from jaxnmf.types import Pointwise, pytree, static
 
 # |v − x| / x below which φ(v, x) is a power series, by the bytes of a number, where
@@ -249,7 +249,7 @@ class OwnLoss(Loss):
         return size + jnp.maximum(-first, 0), size + jnp.maximum(first, 0)
 
 
-def with_floor(operand: Operand, loss: Loss, bound: Any = np.inf) -> Any:
+def with_floor(operand: Described, loss: Loss, bound: Any = np.inf) -> Any:
     """The operand with X kept above the floor of a loss; none for data of any sign.
 
     ``bound`` is the largest product of two entries of W and H: where it is far below V,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.data.grams import ColumnGrams, Gram, SharedGram
-from jaxnmf.data.operand import Operand
+from jaxnmf.data.operand import Described
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.losses import REACH, Loss, with_floor
 from jaxnmf.objective.penalties import Penalty
@@ -50,7 +50,7 @@ class Problem:
     @classmethod
     def of(
         cls,
-        operand: Operand,
+        operand: Described,
         loss: Loss,
         *,
         penalties: tuple[Penalty, Penalty] | None = None,

@@ -61,12 +61,12 @@ def streamed(
 
     Args, returns: as for `timed`. ``problem`` is over a `Streamed` operand.
     """
-    del key  # no solver over blocks draws
     units, problem = problem.units, problem.plain
     dtype = problem.operand.dtype
     solver = as_leaves(solver, dtype).over_blocks
     passes = Passes(problem, solver, kkt)
-    state, first = passes.start(Factors(*(jnp.asarray(X, dtype) for X in factors)))
+    given = Factors(*(jnp.asarray(X, dtype) for X in factors))
+    state, first = passes.start(given, key)
 
     def in_units(found: Measure) -> Measure:
         value = np.float64(found.objective) * units.objective
@@ -124,9 +124,9 @@ class Passes:
         self.programs: dict[Any, tuple[Any, Any]] = {}
         self.compile_seconds, self.program = 0.0, None
 
-    def start(self, factors: Factors) -> tuple[State, Measure]:
+    def start(self, factors: Factors, key: jax.Array) -> tuple[State, Measure]:
         """The state before the first step, and the measure of the start."""
-        of_W, of_H = self._run(_started, self.head, self.solver, factors)
+        of_W, of_H = self._run(_started, self.head, self.solver, factors, key)
         state, _, found = self._pass(State(self._cut(of_W), of_H, None), tally=True)
         # Compiled here, off the clock.
         zeros = self.programs[_VISITS[False, False, self.kkt, False]][1]
@@ -235,7 +235,7 @@ class Passes:
         row of V its columns, padded with zeros, and all else as it is."""
         m = int(self.heights.sum())
 
-        def cut(x: Any, first: int, rows: int) -> jax.Array:
+        def cut(x: Any, first: Any, rows: Any) -> jax.Array:
             x = np.asarray(x)
             if not x.ndim or x.shape[-1] != m:
                 return jnp.asarray(x)
@@ -257,8 +257,8 @@ def _holding(problem: Problem, held: Any) -> Problem:
     )
 
 
-def _started(problem: Problem, solver: Any, factors: Factors) -> Any:
-    return solver.start(problem, factors)
+def _started(problem: Problem, solver: Any, factors: Factors, key: jax.Array) -> Any:
+    return solver.start(problem, factors, key)
 
 
 def _before(problem: Problem, solver: Any, of_H: Any, products: Any) -> Any:

@@ -232,8 +232,11 @@ class OverBlocks:
         """Whether `after` has anything to do."""
         return type(self.solver).ahead is not Alternating.ahead
 
-    def start(self, problem: Problem, factors: Factors) -> tuple[Half, Half]:
+    def start(
+        self, problem: Problem, factors: Factors, key: jax.Array
+    ) -> tuple[Half, Half]:
         """(of_W, of_H) before the first step, without a look at V."""
+        del key
         Wt, H = factors
         of_W = self.solver.half_init(problem.T, H, Wt)
         of_H = self.solver.half_init(problem, Wt, H)

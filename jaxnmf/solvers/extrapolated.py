@@ -175,9 +175,11 @@ class ExtrapolatedOverBlocks:
     solver: Any
     looks_back: ClassVar[bool] = True
 
-    def start(self, problem: Problem, factors: Factors) -> tuple[OfW, OfH]:
+    def start(
+        self, problem: Problem, factors: Factors, key: jax.Array
+    ) -> tuple[OfW, OfH]:
         Wt, H = factors
-        state = self.solver.init(problem, factors, None)
+        state = self.solver.init(problem, factors, key)
         of_W, of_H = state.inner
         zero = jnp.zeros_like(state.moved)
         return (
