@@ -267,6 +267,15 @@ class Blocks:
         yield from zip(rows, ahead(self.block, len(self)), strict=True)
 
 
+def check_in_memory(name: str, V: Any, needs: str) -> None:
+    """Raise a ValueError for `Blocks` where V must be in memory."""
+    if isinstance(V, Blocks):
+        raise ValueError(
+            f"{name} is Blocks; {needs} needs it in memory (jaxnmf.factorize, "
+            "jaxnmf.fit_W and jaxnmf.MiniBatchNMF take it block by block)"
+        )
+
+
 def ahead(load: Callable[[int], T], count: int | None) -> Generator[T]:
     """``load(0)``, …, ``load(count - 1)``, up to ``AHEAD`` of them made by a thread
     before they are needed; each when it is needed, and without end, where there is no

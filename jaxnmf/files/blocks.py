@@ -216,7 +216,7 @@ class SparseRows:
         self.count = len(self.starts) - 1
 
     def block(self, i: int) -> Any:
-        return _csr(self, *self.starts[i : i + 2])
+        return _csr(self, *self.starts[i : i + 2].tolist())
 
     def whole(self) -> Any:
         """All rows."""
@@ -225,7 +225,7 @@ class SparseRows:
     def block_turned(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(data, indices, indptr) of the transpose of a block."""
         data, indices, indptr = self.turned  # pyright: ignore
-        begin, end = self.indptr[self.starts[i : i + 2]]
+        begin, end = self.indptr[self.starts[i : i + 2]].tolist()
         n = self.shape[1] + 1
         return (
             data.read(begin, end),
@@ -317,7 +317,7 @@ class StoreRows:
         self.count = len(self.starts) - 1
 
     def block(self, i: int) -> Any:
-        a, b = self.starts[i : i + 2]
+        a, b = self.starts[i : i + 2].tolist()
         return _csr(self, a, b) if self.sparse else self.data[a:b]
 
 
