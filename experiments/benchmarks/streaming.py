@@ -1,7 +1,7 @@
 """A V larger than memory: time of an iteration, reads and peak memory.
 
     python streaming.py dense --gigabytes 12 --columns 10000 --cold
-    python streaming.py sparse --entries 1e8 --rows 1000000 --columns 20000
+    python streaming.py sparse --entries 1e8 --rows 200000 --columns 50000
 
 Each fit is a process of its own, whose peak is ``ru_maxrss``. With ``--cold`` the pages
 of every block leave the file cache once they were read, so that the disk is measured;

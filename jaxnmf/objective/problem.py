@@ -350,10 +350,7 @@ class Problem:
         nor on how a component's scale is divided between W and H. The mean is over the
         present entries.
         """
-        return self.kkt_of(factors, *self.gradients(factors))
-
-    def kkt_of(self, factors: Factors, minus: Factors, plus: Factors) -> jax.Array:
-        """`kkt` from the gradients of both factors."""
+        minus, plus = self.gradients(factors)
         total, count = 0.0, 0.0
         for project, X, m, p in zip(self.projects, factors, minus, plus, strict=True):
             r = project.natural_residual(X, p - m, project.row_means(jnp.abs(p)))

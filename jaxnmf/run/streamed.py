@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -116,10 +116,19 @@ class Passes:
         self.heights, self.height = np.diff(self.operand.starts), self.operand.height
         place = np.arange(self.height)
         pads = np.concatenate([place >= rows for rows in self.heights])[None]
-        held = np.where(pads, 0, np.nan).astype(self.operand.dtype)
+        dtype = self.operand.dtype
+        held = np.where(pads, 0, np.nan).astype(dtype)
         # Of all columns of Wt, and those that pad a block.
         head = dataclasses.replace(problem, operand=self.operand.head)
         self.whole, self.head = _holding(head, held), head
+        # Where the columns of a block are free, by its height.
+        of_W = problem.projects[0]
+        self.holding = {
+            int(rows): dataclasses.replace(
+                of_W, held=jnp.asarray(np.where(place < rows, np.nan, 0)[None], dtype)
+            )
+            for rows in self.heights
+        }
         self.double = False
         self.programs: dict[Any, tuple[Any, Any]] = {}
         self.compile_seconds, self.program = 0.0, None
@@ -174,7 +183,7 @@ class Passes:
         """(state, sums, measure) after one pass over the blocks, which takes their
         products alone where ``tally``."""
         function = _VISITS[tally, measured, self.kkt, self.double]
-        of_W, values, splits, factors, totals = [], [], [], [], None
+        of_W, values, slopes, totals = [], [], [], None
         for part, own in zip(self._parts(), state.rows, strict=True):
             program, zeros = self._ready(function, part, own, state.shared)
             totals = zeros if totals is None else totals
@@ -184,18 +193,29 @@ class Passes:
             jax.block_until_ready(totals)
             of_W.append(own)
             if measured:
-                value, split, pair = found
+                value, slope = found
                 values.append(float(value))
-                splits.append(split)
-                factors.append(pair)
-        products, sums, split_H = totals  # pyright: ignore
+                slopes.append(slope)
+        products, sums, of_all = totals  # pyright: ignore
         state = State(tuple(of_W), state.shared, products)
         if not measured:
             return state, sums, None
-        arguments = self.whole, tuple(factors), tuple(splits), split_H
-        penalty, kkt = self._run(_CLOSINGS[self.kkt], *arguments)
-        value = np.float64(sum(values)) + np.float64(penalty)
-        return state, sums, Measure(value, np.asarray(kkt))  # pyright: ignore
+        pair = self.solver.kept if tally else self.solver.tried
+        factors = [pair(one, state.shared) for one in of_W]
+        H = factors[0].H
+        value = np.float64(sum(values)) + np.float64(self._run(_penalty, self.head, H))
+        kkt = self._kkt(factors, of_all, slopes) if self.kkt else np.nan
+        kkt = np.asarray(kkt, self.operand.dtype)
+        return state, sums, Measure(value, kkt)  # pyright: ignore
+
+    def _kkt(self, factors: Sequence[Factors], of_all: Any, slopes: Any) -> Any:
+        """The KKT residual from what a pass found, as `Problem.kkt` has it."""
+        H = factors[0].H
+        total, *units = self._run(_residual_of_H, self.head, H, *of_all)
+        for (Wt, _), slope, rows in zip(factors, slopes, self.heights, strict=True):
+            held = self.holding[int(rows)]
+            total = total + self._run(_residual_of_W, held, Wt, slope, *units)
+        return np.sqrt(total / (len(H) * sum(self.operand.shape)))
 
     def _parts(self) -> Iterator[Problem]:
         """The problem of each block in turn."""
@@ -303,43 +323,60 @@ def _visited(
     kkt: bool,
     double: bool,
 ) -> tuple[Any, Any, Any]:
-    """A block in a pass: what the solver keeps of its rows, the totals with its
-    products and sums, and where ``measured`` its divergence, split gradients of W and
-    columns of Wt, with H."""
+    """A block in a pass.
+
+    Returns:
+      (what the solver keeps of its rows; the totals with its products, sums and, for
+      the KKT residual, its share in the gradient of H and the sums over its columns of
+      Wt; where ``measured`` its divergence with W's penalty, and the gradient of its
+      columns of Wt).
+    """
     if tally:
         products, sums = solver.tally(part, of_W, of_H), ()
         factors = solver.kept(of_W, of_H)
     else:
         of_W, products, sums = solver.visit(part, of_W, of_H)
         factors = solver.tried(of_W, of_H)
-    found, split_W, split_H = (), (), ()
+    found, of_all = (), ()
     if measured:
+        slope = ()
         if kkt:
-            split_H = part.split(*factors)
-            split_W = part.T.split(*factors.T)
-        nothing = jax.tree.map(jnp.zeros_like, part.penalties)
-        bare = dataclasses.replace(part, penalties=nothing)
-        value = bare.value_in_double(factors) if double else bare.usual_value(factors)
-        found = value, split_W, factors
-    new = products, sums, split_H
+            (Wt, H), project = factors, part.projects[0]
+            minus, plus = part.T.gradient(H, Wt)
+            sizes = [
+                project.masked(X).sum(1, keepdims=True) for X in (Wt, jnp.abs(plus))
+            ]
+            of_all = part.split(Wt, H), tuple(sizes)
+            slope = plus - minus
+        of_W_alone = part.penalties[0], jax.tree.map(jnp.zeros_like, part.penalties[1])
+        part = dataclasses.replace(part, penalties=of_W_alone)
+        value = part.value_in_double(factors) if double else part.usual_value(factors)
+        found = value, slope
+    new = products, sums, of_all
     if totals is not None:
         new = jax.tree.map(jnp.add, totals, new)
     return of_W, new, found
 
 
-def _closing(
-    problem: Problem, factors: Any, splits: Any, split_H: Any, *, kkt: bool
-) -> tuple[jax.Array, jax.Array]:
-    """The penalties, and the KKT residual, of a pass."""
-    whole = Factors(jnp.concatenate([Wt for Wt, _ in factors], 1), factors[0].H)
-    penalty = sum(problem.penalty_values(whole))
-    if not kkt:
-        return penalty, jnp.full((), jnp.nan, whole.H.dtype)  # pyright: ignore
-    split_W = jax.tree.map(lambda *parts: jnp.concatenate(parts, 1), *splits)
-    of_W = problem.T.penalised(split_W, whole.Wt)
-    of_H = problem.penalised(split_H, whole.H)
-    minus, plus = (Factors(*pair) for pair in zip(of_W, of_H, strict=True))
-    return penalty, problem.kkt_of(whole, minus, plus)  # pyright: ignore
+def _penalty(problem: Problem, H: Any) -> jax.Array:
+    return problem.penalty.value(H)
+
+
+def _residual_of_H(problem: Problem, H: Any, split: Any, sizes: Any) -> Any:
+    """The sum of squares of H's natural residual; the means of W, and of the positive
+    part of its gradient."""
+    minus, plus = problem.penalised(split, H)
+    project = problem.project
+    r = project.natural_residual(H, plus - minus, project.row_means(jnp.abs(plus)))
+    m = problem.operand.moments.rows
+    size, unit = (total / jnp.asarray(m, H.dtype) for total in sizes)
+    return (r * r).sum(1).sum(), size, unit
+
+
+def _residual_of_W(project: Any, Wt: Any, slope: Any, size: Any, unit: Any) -> Any:
+    """The same sum of some columns of Wt."""
+    r = project.natural_residual(Wt, slope, unit, size)
+    return (r * r).sum(1).sum()
 
 
 _FLAGS = ("tally", "measured", "kkt", "double")
@@ -347,4 +384,3 @@ _VISITS = {
     flags: partial(_visited, **dict(zip(_FLAGS, flags, strict=True)))
     for flags in itertools.product((False, True), repeat=4)
 }
-_CLOSINGS = {kkt: partial(_closing, kkt=kkt) for kkt in (False, True)}
