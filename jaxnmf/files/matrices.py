@@ -134,8 +134,8 @@ def _reader(place: Path) -> tuple[str, Any]:
             return "a folder of compressed rows", _compressed
         raise ValueError(
             f"path: '{place}' is a folder; expected a file ({_SUFFIXES}), or a folder "
-            "of Zarr, of 10x (matrix.mtx.gz) or of jaxnmf convert; the words of a folder "
-            "of texts are counted by jaxnmf.datasets.load('documents', path=…)"
+            "of Zarr, of 10x (matrix.mtx.gz) or of jaxnmf convert; the words of a "
+            "folder of texts are counted by jaxnmf.datasets.load('documents', path=…)"
         )
     if not place.is_file():
         raise ValueError(
