@@ -12,6 +12,7 @@ from jaxnmf import distributed as distributed
 from jaxnmf import solvers as solvers
 from jaxnmf import topics as topics
 from jaxnmf._version import __version__ as __version__
+from jaxnmf.data.blocks import Blocks as Blocks
 from jaxnmf.data.observed import Observed as Observed
 from jaxnmf.factorize import factorize as factorize
 from jaxnmf.files.matrices import read as read

@@ -13,12 +13,12 @@ import numpy as np
 
 from jaxnmf._util.platform import on_cpu
 from jaxnmf.build import Objective, UnsupportedError
-from jaxnmf.data.known import Known, is_sparse
+from jaxnmf.data.known import Known
 from jaxnmf.init.start import AUTO
 from jaxnmf.registry import make_solver
 from jaxnmf.solvers.base import Supports, constraints_of, operands_of
 
-EVERY = ("dense", "sparse", "observed")
+EVERY = ("dense", "sparse", "observed", "blocks")
 
 
 class Row(NamedTuple):
@@ -102,8 +102,9 @@ def chosen_solver(
 ) -> tuple[Any, str]:
     """An instance of the solver, the table's for "auto", and the start for it.
 
-    The start of the table is for a V without unknown entries, p ≤ min(m, n) and no
-    constraint besides the sign; elsewhere, and for a named solver, it is "random".
+    The start of the table is for a V in memory without unknown entries, p ≤ min(m, n)
+    and no constraint besides the sign; elsewhere, and for a named solver, it is
+    "random", which reads nothing of V.
 
     Raises:
       ValueError: options beside "auto", or what `make_solver` refuses.
@@ -115,15 +116,8 @@ def chosen_solver(
             f"solver_options={options!r} go with the name of a solver; "
             "solver='auto' has none"
         )
-    kind = kind_of(known)
+    kind = known.kind
     row = chosen(objective, kind, rank, lanes=lanes)
     free = all(one.name == "nonnegative" for one in objective.constraints)
-    usual = free and kind != "observed" and rank <= min(known.V.shape)
+    usual = free and kind in ("dense", "sparse") and rank <= min(known.V.shape)
     return make_solver(row.solver, row.options), row.init if usual else "random"
-
-
-def kind_of(known: Known) -> str:
-    """The kind of operand that V will be: "dense", "sparse" or "observed"."""
-    if known.in_part:
-        return "observed"
-    return "sparse" if is_sparse(known.V) else "dense"

@@ -13,7 +13,7 @@ from jaxnmf._util.checks import check_amount, check_count, is_number
 from jaxnmf._util.names import lookup
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.known import what_is_known
-from jaxnmf.data.operand import Operand
+from jaxnmf.data.operand import Described
 from jaxnmf.init.start import check_init, initial_factors
 from jaxnmf.objective.constraints import CONSTRAINTS, Box, Free, NonNegative
 from jaxnmf.objective.losses import Loss
@@ -33,12 +33,13 @@ from jaxnmf.types import Factors
 FOR_FACTORS = "one for both factors or a pair (for W, for H)"
 
 
-def check_loss(operand: Operand, loss: Loss) -> None:
+def check_loss(operand: Described, loss: Loss) -> None:
     """Raise a ValueError where the loss of this V is infinite or cannot be computed."""
     name = type(loss).name or type(loss).__name__
     # Zeros of V are in the loss in closed form, and in its gradient only by these two.
     by_stored = loss.separable_zeros and (loss.quadratic or loss.unit_plus)
-    if operand.kind == "sparse" and not by_stored:
+    zeros_apart = operand.by_entries and operand.kind in ("sparse", "blocks")
+    if zeros_apart and not by_stored:
         m, n = operand.shape
         raise ValueError(
             f"loss {name!r} needs every entry of W H, also where the sparse V is "
@@ -167,6 +168,8 @@ def make_problem(
     """
     signed = solver.supports.signed
     known, constraints = what_is_known(V, mask), feasible_sets(objective, signed)
+    if known.kind == "blocks":  # before they are read
+        check_supported(solver, objective.loss, known.kind)
     if largest is None:
         largest = known.largest(bool(signed))
     unscaled = [
@@ -283,23 +286,29 @@ def _constraints(constraints: Any) -> tuple[NonNegative, NonNegative]:
     return made[0], made[1]
 
 
+def check_supported(solver: Any, loss: Loss, kind: str) -> None:
+    """Raise a ValueError for a loss or a kind of V that a solver does not support."""
+    if solver.supports.includes(loss) and kind in operands_of(solver):
+        return
+    name = getattr(solver, "name", type(solver).__name__)
+    loss_name = type(loss).name or type(loss).__name__
+    fit = [
+        other
+        for other in solvers()
+        if solver_class(other).supports.includes(loss)  # pyright: ignore
+        and kind in operands_of(solver_class(other))
+    ]
+    raise UnsupportedError(
+        f"solver {name!r} does not support the loss {loss_name!r} on {kind} data; "
+        f"solvers that do: {', '.join(fit)}"
+    )
+
+
 def check_problem(problem: Problem, solver: Any) -> None:
     """Raise a ValueError for a combination that is not supported."""
     loss, operand = problem.loss, problem.operand
     name = getattr(solver, "name", type(solver).__name__)
-    loss_name = type(loss).name or type(loss).__name__
-    supports = solver.supports
-    if not supports.includes(loss) or operand.kind not in operands_of(solver):
-        fit = [
-            other
-            for other in solvers()
-            if solver_class(other).supports.includes(loss)  # pyright: ignore
-            and operand.kind in operands_of(solver_class(other))
-        ]
-        raise UnsupportedError(
-            f"solver {name!r} does not support the loss {loss_name!r} on "
-            f"{operand.kind} data; solvers that do: {', '.join(fit)}"
-        )
+    check_supported(solver, loss, operand.kind)
     for project in problem.projects:
         if project.name not in constraints_of(solver) | {"free"}:
             fit = [

@@ -68,7 +68,8 @@ def factorize(
         NumPy or JAX array, a masked array (what is masked is unknown), what
         `jaxnmf.read` returns, a data frame of pandas or polars, AnnData, an array of
         xarray or of a package that shares its arrays by DLPack, SciPy sparse (what is
-        not stored is zero), or `jaxnmf.Observed` (what is not given is unknown).
+        not stored is zero), `jaxnmf.Blocks` (larger than memory), or
+        `jaxnmf.Observed` (what is not given is unknown).
       rank: p, the number of components. More than min(m, n), with which a fit can be
         exact, are warned of.
       solver: a name (`jaxnmf.solvers()`) or an instance; "auto", the one that was
@@ -76,8 +77,8 @@ def factorize(
         (`jaxnmf.auto`).
       loss: a name (`jaxnmf.losses()`), an instance, or your own entrywise φ(v, x).
       init: "auto": with solver "auto" and the Frobenius loss "nndsvd" (where the seed
-        has no effect), if every entry is known, p ≤ min(m, n) and V is not spread over
-        several processes, else "random";
+        has no effect), if every entry is known, p ≤ min(m, n) and V is in memory of one
+        process, else "random";
         "random"; "nndsvd", "nndsvda", "nndsvdar", from the SVD; "spa", "snpa", "xray",
         rows of V that span the others; or a pair (W, H).
       seed: of everything random, an integer ≥ 0.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Set
+from collections.abc import Callable, Set
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 
 from jaxnmf._util.checks import as_matrix, check_amount, check_count
 from jaxnmf.build import Objective, check_loss, feasible_sets
+from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.known import what_is_known
 from jaxnmf.objective.constraints import NonNegative
@@ -204,7 +205,8 @@ def fit_W(
     the Frobenius loss.
 
     Args:
-      V: (m, n), non-negative, as for `jaxnmf.factorize`.
+      V: (m, n), non-negative, as for `jaxnmf.factorize`. The rows of `jaxnmf.Blocks`
+        are fitted block by block.
       H: (p, n), non-negative: the components, such as spectra of known substances. One
         that is all zeros has a W of 0.
       loss: a name (`jaxnmf.losses()`), an instance, or your own entrywise φ(v, x).
@@ -232,11 +234,26 @@ def fit_W(
     with precision(dtype) as dtype:
         objective = Objective.of(loss, l1=(l1, 0.0), l2=(l2, 0.0))
     model = Model.of_objective(objective, frozenset(), dtype.name)
+    if isinstance(V, Blocks):
+        what_is_known(V, mask)
+        return by_blocks(V, lambda block: _solved(model, block, H))
+    return _solved(model, V, H, mask)
+
+
+def _solved(model: Model, V: Any, H: Any, mask: Any = None) -> Float[np.ndarray, "m p"]:
     run, problem = model.fit(V, H, mask=mask)
     Wt = np.array(run.factors.Wt)
     known = known_rows(problem)
     Wt[:, ~known] = Wt[:, known].mean(1, keepdims=True)
     return np.ascontiguousarray(Wt.T)
+
+
+def by_blocks(
+    V: Blocks, solve: Callable[[Any], Float[np.ndarray, "r p"]]
+) -> Float[np.ndarray, "m p"]:
+    """W of the rows of V, one block after the other: V is read once, after the pass
+    that finds its sums. Each block stops by its own rule."""
+    return np.concatenate([solve(block) for _, block in V.each()])
 
 
 def known_rows(problem: Problem) -> Bool[np.ndarray, " m"]:

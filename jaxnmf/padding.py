@@ -21,6 +21,7 @@ from jaxnmf.objective.problem import Problem
 from jaxnmf.run.clock import timed
 from jaxnmf.run.loop import Run
 from jaxnmf.run.stop import Stop
+from jaxnmf.run.streamed import streamed
 from jaxnmf.solvers.base import supports_padding
 from jaxnmf.types import Factors
 
@@ -44,12 +45,15 @@ def run_shared(
     **given: Any,
 ) -> Run:
     """The run of `jaxnmf.run.clock.timed`, small problems padded to a few sizes that
-    share a compiled program, for solvers and losses that allow it.
+    share a compiled program, for solvers and losses that allow it; or for a V in blocks
+    the run of `jaxnmf.run.streamed`.
 
     Args:
       pad: whether to pad at all.
       Everything else: as for `timed`.
     """
+    if problem.operand.kind == "blocks":
+        return streamed(problem, solver, factors, key, stop, **given)
     rank, shape = len(factors.H), problem.operand.shape
     if not (pad and may_share(problem, solver, rank)):
         return timed(problem, solver, factors, key, stop, **given)

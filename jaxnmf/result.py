@@ -12,12 +12,13 @@ from jaxtyping import Float, Int
 from jaxnmf import saved
 from jaxnmf._util.checks import check_count, check_indices
 from jaxnmf.data.arrays import as_array
+from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.containers import Names, contents, names_of, write_to_anndata
-from jaxnmf.data.known import is_sparse
+from jaxnmf.data.known import is_sparse, what_is_known
 from jaxnmf.data.observed import Observed
 from jaxnmf.data.spread import Factor, Spread, is_spread
 from jaxnmf.files.frames import factor_frames
-from jaxnmf.fold_in import Model, known_rows
+from jaxnmf.fold_in import Model, by_blocks, known_rows
 from jaxnmf.objective.losses import Frobenius
 from jaxnmf.objective.offsets import FIRST, has_offsets
 from jaxnmf.objective.problem import Problem
@@ -62,7 +63,7 @@ class Result:
       objective: its value at the end, penalties included.
       relative_error: ‖V − X‖_F / ‖V‖_F with X the approximation of V, for every loss;
         over the known entries and with their weights where not all are known. NaN where
-        all of V is 0.
+        all of V is 0, or could not be read to the end.
       kkt: the KKT residual at the end (see `jaxnmf.objective.problem.Problem.kkt`).
       iterations: the number of iterations.
       status: why it stopped; ``status.message`` says it in words.
@@ -251,6 +252,11 @@ class Result:
         """
         if self.model is None:
             raise ValueError("this result has no model to fit new rows with")
+        if isinstance(V, Blocks):
+            raise ValueError(
+                "V is Blocks, whose rows are fitted block by block: transform(V) gives "
+                "their W"
+            )
         H, Wt = self.H, np.ascontiguousarray(self.W.T)
         if self.offsets is not None:
             rows, cols = self.offsets
@@ -264,29 +270,41 @@ class Result:
         return found.named(Names(names_of(V).rows, self.column_names))
 
     def transform(self, V: Any, *, mask: Any = None) -> np.ndarray:
-        """W (r, p) of new rows V (r, n) with H fixed, by `fold_in`."""
+        """W (r, p) of new rows V (r, n) with H fixed, by `fold_in`; of
+        `jaxnmf.Blocks` block by block."""
+        if isinstance(V, Blocks):
+            what_is_known(V, mask)
+            return by_blocks(V, lambda block: self.fold_in(block).W)
         return self.fold_in(V, mask=mask).W
 
-    def residual(self, V: Any) -> np.ndarray:
+    def residual(self, V: Any) -> Any:
         """The residual U = V − X, with X the approximation of V: a dense (m, n) array,
         masked where V is, or for `jaxnmf.Observed` data its value at each known entry.
+        Of `jaxnmf.Blocks` it is `jaxnmf.Blocks` too, computed when a block is read.
 
         Raises:
           ValueError: when V has another shape than W H.
         """
         V, expected = contents(V), (self.W.shape[0], self.H.shape[1])
         observed = isinstance(V, Observed)
-        found = tuple(V.shape) if observed else tuple(np.shape(V))
+        found = tuple(V.shape if hasattr(V, "shape") else np.shape(V))
         if found != expected:
             raise ValueError(
                 f"V has shape {found}; this result is of a matrix of shape {expected}"
             )
+        if isinstance(V, Blocks):
+            dtype = np.result_type(V.dtype, self.W.dtype)
+            return V.map(lambda rows, block: self._less(block, rows), dtype)
         if observed:
             return V.values - self.predict(V.rows, V.cols)
+        return self._less(V, slice(None))
+
+    def _less(self, V: Any, rows: slice) -> np.ndarray:
+        """Rows of V less their approximation."""
         dense = V.toarray() if hasattr(V, "toarray") else as_array("V", V)
-        X = self.W @ self.H
+        X = self.W[rows] @ self.H
         if self.offsets is not None:
-            X += self.offsets.rows[:, None] + self.offsets.cols
+            X += self.offsets.rows[rows, None] + self.offsets.cols
         return (dense if np.ma.isMaskedArray(dense) else np.asarray(dense)) - X
 
     def __repr__(self) -> str:
@@ -385,7 +403,8 @@ def to_result(
         else:
             unobserved = Unobserved(np.flatnonzero(~rows), NOTHING.cols)
     error = np.nan
-    if problem.operand.moments.squares > 0:
+    unread = int(run.status) == Status.UNREADABLE.code
+    if problem.operand.moments.squares > 0 and not unread:
         own = problem.units.inverse.of(Factors(Wt, H))  # pyright: ignore
         error = relative_error(V, own.Wt.T, own.H, weights)
     offsets, model = None, model or Model.of(problem)

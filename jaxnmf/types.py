@@ -79,6 +79,7 @@ class Status(StrEnum):
     MAX_ITER = "max_iter"
     TIME = "time"
     DIVERGED = "diverged"
+    UNREADABLE = "unreadable"
 
     @property
     def code(self) -> int:
@@ -102,6 +103,8 @@ class Status(StrEnum):
             Status.TIME: "the time budget was spent",
             Status.DIVERGED: "the objective became infinite or NaN; the factors are "
             "the last finite ones recorded",
+            Status.UNREADABLE: "a block of V could not be read; the factors are the "
+            "last recorded",
         }[self]
 
 

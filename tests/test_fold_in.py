@@ -159,3 +159,18 @@ def test_components_that_do_not_fit_are_refused(known, words):
     model.components_ = known
     with pytest.raises(ValueError, match=words):
         model.transform(V)
+
+
+def test_rows_of_blocks_have_the_W_of_the_rows_in_memory():
+    blocks = jaxnmf.Blocks(V, rows=5)
+    assert_same(jaxnmf.fit_W(blocks, H), right(V, H))
+    result = dataclasses.replace(jaxnmf.factorize(V, P, max_iter=20), H=H)
+    assert_same(result.transform(blocks), right(V, H))
+    with pytest.raises(ValueError, match=r"fitted block by block: transform\(V\)"):
+        result.fold_in(blocks)
+    for call in (
+        lambda: jaxnmf.fit_W(blocks, H, mask="nan"),
+        lambda: result.transform(blocks, mask="nan"),
+    ):
+        with pytest.raises(ValueError, match="mask: V is Blocks"):
+            call()

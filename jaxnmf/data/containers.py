@@ -54,6 +54,8 @@ def names_of(V: Any) -> Names:
     """
     if isinstance(V, LabelledMatrix):
         return Names(_as_names(V.row_names), _as_names(V.column_names))
+    if isinstance(names := getattr(V, "names", None), Names):  # of `Blocks`
+        return names
     if _is_of(V, "anndata", "X"):
         rows, columns = (_as_names(x) for x in (V.obs_names, V.var_names))
         return Names(_unless_counted(rows), _unless_counted(columns))
@@ -68,6 +70,11 @@ def names_of(V: Any) -> Names:
     if is_frame(V):
         return Names(_of_index(V.index), _of_index(V.columns))
     return Names()
+
+
+def is_sparse(V: Any) -> bool:
+    """Whether V is SciPy sparse, without an import of SciPy."""
+    return hasattr(V, "tocsr") and hasattr(V, "nnz")
 
 
 def is_frame(X: Any) -> bool:

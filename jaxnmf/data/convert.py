@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf._util.platform import on_cpu
+from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.csr import both_ways
 from jaxnmf.data.dense import Dense
 from jaxnmf.data.known import is_sparse, stored_dense, what_is_known
@@ -18,6 +19,7 @@ from jaxnmf.data.observed import Observed
 from jaxnmf.data.operand import Operand
 from jaxnmf.data.placement import Placement, put
 from jaxnmf.data.sparse import Sparse
+from jaxnmf.data.streamed import Streamed
 
 # Entries in a block of X. On a CPU a block and its quotient stay in the cache.
 CPU_BLOCK = 2**21
@@ -31,12 +33,13 @@ def as_operand(
     mask: Any = None,
     signed: bool = False,
     unit: float = 1.0,
-) -> Operand:
+) -> Any:
     """Check V on the host and make an operand of it.
 
     Args:
       V: (m, n), non-negative and finite: a NumPy or JAX array (sharded or not),
-        anything `numpy.asarray` takes, a SciPy sparse matrix or array, or `Observed`.
+        anything `numpy.asarray` takes, a SciPy sparse matrix or array, `Blocks`, or
+        `Observed`.
       dtype: the precision to work in, float32 or float64.
       mask: what is known of V: (m, n), true or a weight > 0 for a known entry, an array
         or SciPy sparse; or "nan", everything that is not NaN. The value of V at
@@ -48,7 +51,9 @@ def as_operand(
       ValueError: for anything else.
     """
     V, weights = what_is_known(V, mask)
-    if isinstance(V, Observed):
+    if isinstance(V, Blocks):
+        operand = _as_streamed(V, dtype, signed, unit)
+    elif isinstance(V, Observed):
         operand = _as_observed(V, dtype, signed, unit)
     elif weights is not None:
         operand = _masked_dense(V, weights, dtype, signed, unit)
@@ -77,7 +82,7 @@ def in_units(array: Any, unit: float) -> Any:
 def _as_dense(array: Any, dtype: Any, signed: bool, unit: float) -> Dense:
     # min and max carry a NaN through, so no m×n temporary is needed to find one.
     low = float(array.min())
-    _check_values(low, float(array.max()), array.shape, signed)
+    check_values(low, float(array.max()), array.shape, signed)
     array, low = in_units(array, unit), low / unit
     mean = float(array.mean(dtype=None if isinstance(array, jax.Array) else np.float64))
     return _dense(array, mean, low, dtype)
@@ -108,7 +113,7 @@ def _dense(
 
 def _as_sparse(csr: Any, dtype: Any, signed: bool, unit: float) -> Sparse:
     low, high = map(float, (csr.data.min(), csr.data.max()) if csr.nnz else (0, 0))
-    _check_values(low, high, csr.shape, signed)
+    check_values(low, high, csr.shape, signed)
     if unit != 1:
         parts = in_units(csr.data, unit), csr.indices, csr.indptr
         csr, low = type(csr)(parts, shape=csr.shape), low / unit
@@ -131,11 +136,20 @@ def _sparse(
     )
 
 
+def _as_streamed(blocks: Blocks, dtype: Any, signed: bool, unit: float) -> Streamed:
+    found = blocks.survey()
+    check_values(found.low, found.high, blocks.shape, signed)
+    blocks = blocks.over(unit)
+    mean = blocks.survey().total / (blocks.shape[0] * blocks.shape[1])
+    limit = CPU_BLOCK if on_cpu() else ACCELERATOR_BLOCK
+    return Streamed.of(blocks, _floor(mean, dtype), dtype, limit)
+
+
 def _as_observed(V: Observed, dtype: Any, signed: bool, unit: float) -> Operand:
     from scipy.sparse import csr_array
 
     low = float(V.values.min())
-    _check_values(low, float(V.values.max()), V.shape, signed)
+    check_values(low, float(V.values.max()), V.shape, signed)
     values, low = in_units(V.values, unit).astype(dtype), low / unit
     weights = V.weights.astype(dtype)
     if stored_dense(V.nnz, V.shape):
@@ -155,7 +169,7 @@ def _masked_dense(
     xp: Any = jnp if isinstance(V, jax.Array) else np
     low = float(xp.where(known, V, np.inf).min())
     high = float(xp.where(known, V, -np.inf).max())
-    _check_values(low, high, V.shape, signed)
+    check_values(low, high, V.shape, signed)
     V = in_units(xp.where(known, V, 0), unit)
     return _dense_observed(V, mask, low / unit, dtype)
 
@@ -175,9 +189,9 @@ def _floor(mean: float, dtype: Any) -> jax.Array:
     return jnp.asarray(max(1e-10 * mean, float(jnp.finfo(dtype).tiny)), dtype)
 
 
-def _check_values(
-    low: float, high: float, shape: tuple[int, ...], signed: bool
-) -> None:
+def check_values(low: float, high: float, shape: tuple[int, ...], signed: bool) -> None:
+    """Raise a ValueError unless the smallest and largest entry of V are numbers, and
+    ≥ 0 where they are not ``signed``."""
     what = f"V of shape {tuple(shape)}"
     if np.isnan(low) or np.isnan(high):
         raise ValueError(

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.data.arrays import NUMBERS, as_array
-from jaxnmf.data.containers import contents
+from jaxnmf.data.blocks import Blocks
+from jaxnmf.data.containers import contents, is_sparse
 from jaxnmf.data.observed import Observed, check_weights
 
 # V is stored dense from this share of known entries on: products of blocks are then
@@ -21,8 +22,8 @@ class Known(NamedTuple):
     """V and the weights of its entries.
 
     Attributes:
-      V: an array (m, n), a canonical CSR matrix of which every entry is known, or
-        `Observed`.
+      V: an array (m, n), a canonical CSR matrix of which every entry is known,
+        `Blocks`, or `Observed`.
       weights: of an array's entries, 0 for an unknown one; None where all are known and
         count alike, and for `Observed`, which has its own.
     """
@@ -35,9 +36,22 @@ class Known(NamedTuple):
         """Whether V is observed in part, or its entries have weights."""
         return self.weights is not None or isinstance(self.V, Observed)
 
+    @property
+    def kind(self) -> str:
+        """The kind of operand that V will be: "dense", "sparse", "observed" or
+        "blocks"."""
+        if self.in_part:
+            return "observed"
+        if isinstance(self.V, Blocks):
+            return "blocks"
+        return "sparse" if is_sparse(self.V) else "dense"
+
     def largest(self, signed: bool = False) -> float:
         """The largest known entry, of |V| where entries may be negative."""
         V, weights = self
+        if self.kind == "blocks":
+            survey = V.survey()
+            return survey.largest if signed else survey.high
         values: Any = V
         if isinstance(V, Observed):
             values = V.values
@@ -67,7 +81,7 @@ def what_is_known(V: Any, mask: Any = None) -> Known:
     Args:
       V: a NumPy or JAX array (sharded or not), a masked array, a container
         (`contents`), anything `numpy.asarray` takes or that has ``__dlpack__``, SciPy
-        sparse, or `Observed`; `Known` is returned as it is.
+        sparse, `Blocks`, or `Observed`; `Known` is returned as it is.
       mask: (m, n), true or a weight > 0 for a known entry, an array or SciPy sparse;
         "nan" for every entry that is not NaN; or None.
 
@@ -80,6 +94,10 @@ def what_is_known(V: Any, mask: Any = None) -> Known:
     if isinstance(V, Observed):
         if mask is not None:
             raise ValueError("mask: V is Observed, which says itself what is known")
+        return Known(V, None)
+    if isinstance(V, Blocks):
+        if mask is not None:
+            raise ValueError("mask: V is Blocks, of which every entry is known")
         return Known(V, None)
     V = contents(V)
     if is_sparse(V):
@@ -113,11 +131,6 @@ def what_is_known(V: Any, mask: Any = None) -> Known:
 def stored_dense(known: int, shape: tuple[int, int]) -> bool:
     """Whether V with so many known entries is stored dense."""
     return known >= DENSE_SHARE * shape[0] * shape[1]
-
-
-def is_sparse(V: Any) -> bool:
-    """Whether V is SciPy sparse, without an import of SciPy."""
-    return hasattr(V, "tocsr") and hasattr(V, "nnz")
 
 
 def _canonical(V: Any) -> Any:

@@ -25,8 +25,9 @@ EntryFn = Callable[..., Any]
 
 
 @runtime_checkable  # for the type checker of the tests
-class Operand(Protocol):
-    """V (m, n) as solvers see it; a pytree."""
+class Described(Protocol):
+    """What is known of V (m, n) without a product, also of one that is read in blocks;
+    a pytree."""
 
     @property
     def floor(self) -> jax.Array:
@@ -40,7 +41,7 @@ class Operand(Protocol):
 
     @property
     def kind(self) -> str:
-        """ "dense", "sparse" or "observed"."""
+        """ "dense", "sparse", "observed" or "blocks"."""
         ...
 
     @property
@@ -71,13 +72,31 @@ class Operand(Protocol):
         ...
 
     @property
-    def T(self) -> Operand:
+    def T(self) -> Described:
         """Vᵀ."""
         ...
 
     @property
     def any_known(self) -> Any:
         """Which columns have a known entry: True for all, or (n,)."""
+        ...
+
+    def to_host(self) -> Any:
+        """V as a NumPy array or SciPy sparse."""
+        ...
+
+    def host_weights(self) -> Any:
+        """The weights likewise, None where every entry is known."""
+        ...
+
+
+@runtime_checkable
+class Operand(Described, Protocol):
+    """V as solvers see it."""
+
+    @property
+    def T(self) -> Operand:
+        """Vᵀ."""
         ...
 
     def padded_to(self, rows: int, columns: int) -> Any:
@@ -113,14 +132,6 @@ class Operand(Protocol):
 
     def for_lanes(self) -> Operand:
         """The same V, stored as suits the products of many lanes."""
-        ...
-
-    def to_host(self) -> Any:
-        """V as a NumPy array or SciPy sparse."""
-        ...
-
-    def host_weights(self) -> Any:
-        """The weights likewise, None where every entry is known."""
         ...
 
 

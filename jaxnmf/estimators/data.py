@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from jaxnmf.data.arrays import check_columns, widened
+from jaxnmf.data.blocks import check_in_memory
 from jaxnmf.data.containers import contents, is_frame
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
@@ -40,6 +41,7 @@ def checked_data(
             "X is jaxnmf.Observed, which is for jaxnmf.factorize; an estimator needs "
             "an array (m, n), with mask='nan' and NaN for what is unknown"
         )
+    check_in_memory("X", X, f"jaxnmf.{type(estimator).__name__}")
     named = isinstance(mask, str)
     if mask is not None and not (named and mask == "nan"):
         found = f"={mask!r}" if named else f" is a {type(mask).__name__}"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from sklearn import decomposition
+from sklearn import config_context, decomposition
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
 
-from jaxnmf.data.convert import as_operand
+from jaxnmf.data.blocks import Blocks
+from jaxnmf.data.convert import as_operand, check_values
 from jaxnmf.data.sparse import Sparse
 from jaxnmf.estimators.data import suited_to
 from jaxnmf.objective.losses import beta_divergence
@@ -21,6 +27,10 @@ from jaxnmf.run.plain import dropped, splitter, updater, value
 from jaxnmf.run.programs import compiled, precision
 from jaxnmf.types import Factors, FreeFactor, Scalar
 
+ACCEPTED: dict[str, Any] = {
+    "accept_sparse": ("csr", "csc"),
+    "dtype": [np.float64, np.float32],
+}
 LEAST_ROOM = 64  # stored entries of a batch, in steps of
 
 
@@ -80,6 +90,107 @@ class MiniBatchNMF(decomposition.MiniBatchNMF):
     Reference: Lefèvre, Bach & Févotte, "Online algorithms for nonnegative matrix
     factorization with the Itakura-Saito divergence", WASPAA (2011) [Lefevre2011].
     """
+
+    def fit_transform(self, X: Any, y: Any = None, W: Any = None, H: Any = None) -> Any:
+        """Fit the model to X, and return W (m, p).
+
+        Args:
+          X: (m, n), non-negative; of `jaxnmf.Blocks` a batch is a block, in place of
+            ``batch_size`` rows, and the start is "random".
+          y: ignored.
+          W, H: the start, with init="custom".
+        """
+        if not isinstance(X, Blocks):
+            return super().fit_transform(X, y, W=W, H=H)
+        self._validate_params()
+        with config_context(assume_finite=True):
+            return self._fit_blocks(X, W, H)
+
+    def partial_fit(self, X: Any, y: Any = None, W: Any = None, H: Any = None) -> Any:
+        """Update the model by X as one batch, or by each block of `jaxnmf.Blocks`."""
+        if not isinstance(X, Blocks):
+            return super().partial_fit(X, y, W=W, H=H)
+        for rows, block in X.each():
+            super().partial_fit(block, W=None if W is None else W[rows], H=H)
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """W (r, p) of new rows X (r, n), block by block where X is `jaxnmf.Blocks`."""
+        if not isinstance(X, Blocks):
+            return super().transform(X)
+        return np.concatenate(
+            [super(MiniBatchNMF, self).transform(x) for _, x in X.each()]
+        )
+
+    def _fit_blocks(self, X: Blocks, W: Any, H: Any) -> np.ndarray:
+        """`fit_transform` of scikit-learn, with blocks for batches."""
+        survey, first = X.survey(), X.block(0)
+        check_values(survey.low, survey.high, X.shape, signed=False)
+        checked: Any = validate_data(self, first, **ACCEPTED)
+        self._check_params(checked)
+        # As large a share of the rows as a block has.
+        height = int(np.diff(survey.starts).max())
+        self._rho = self.forget_factor ** (height / X.shape[0])
+        dtype = checked.dtype
+        W, H = self._started_blocks(X, W, H, dtype)
+        self._components_numerator = H.copy()
+        self._components_denominator = np.ones_like(H)
+        self._ewa_cost = self._ewa_cost_min = None
+        self._no_improvement = 0
+        done, steps = 0, self.max_iter * len(X)
+        before, stopped = H.copy(), False
+        while done < steps and not stopped:
+            for rows, block in X.each():
+                block = validate_data(self, block, reset=False, **ACCEPTED)
+                cost = self._minibatch_step(block, W[rows], H, True)
+                progress = (X.shape[0], done, steps)
+                done += 1
+                if self._minibatch_convergence(block, cost, H, before, *progress):
+                    stopped = True
+                    break
+                before[:] = H
+        self.components_, self.n_components_ = H, len(H)
+        self.n_steps_, self.n_iter_ = done, -(-done // len(X))
+        if self.n_iter_ == self.max_iter and self.tol > 0:
+            warnings.warn(
+                f"Maximum number of iterations {self.max_iter} reached. Increase it to "
+                "improve convergence.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        off = 0.0
+        for rows, block in X.each():
+            block = validate_data(self, block, reset=False, **ACCEPTED)
+            if self.fresh_restarts:
+                W[rows] = self._solve_W(block, H, self._transform_max_iter)
+            off += self._divergence(block, W[rows], H)
+        self.reconstruction_err_ = float(np.sqrt(2 * max(off, 0.0)))
+        return W
+
+    def _started_blocks(self, X: Blocks, W: Any, H: Any, dtype: Any) -> Any:
+        """(W, H) to start from: scikit-learn's random ones, or those given."""
+        m, n = X.shape
+        if self.init == "custom":
+            like = SimpleNamespace(shape=X.shape, dtype=dtype)
+            W, H = self._check_w_h(like, W, H, True)
+            return W.copy(), H.copy()
+        if self.init not in (None, "random"):
+            raise ValueError(
+                f"init={self.init!r} needs X in memory; of jaxnmf.Blocks a start is "
+                "'random' or 'custom'"
+            )
+        p: Any = n if self._n_components == "auto" else self._n_components
+        drawn = check_random_state(self.random_state)
+        level = np.sqrt(X.survey().total / (m * n) / p)
+        H = np.abs(level * drawn.standard_normal((p, n)).astype(dtype))
+        W = np.abs(level * drawn.standard_normal((m, p)).astype(dtype))
+        return W.astype(dtype, copy=False), H.astype(dtype, copy=False)
+
+    def _divergence(self, X: Any, W: Any, H: Any) -> float:
+        """D(X | WH) of a batch."""
+        with precision(X.dtype):
+            arguments = self._problem(X), Factors(W.T, H)
+            return float(compiled(value, *arguments)[0](*arguments))
 
     def _solve_W(self, X: Any, H: Any, max_iter: int) -> np.ndarray:
         """W of a batch by multiplicative updates from a constant."""

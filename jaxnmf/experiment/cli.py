@@ -1,4 +1,5 @@
-"""The command line: run, work, submit, factorize, report, reproduce, list, plan."""
+"""The command line: run, work, submit, factorize, convert, report, reproduce, list,
+plan."""
 
 from __future__ import annotations
 
@@ -68,6 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return failed()
         if given.command == "factorize":
             _factorize(given, console)
+            return failed()
+        if given.command == "convert":
+            from jaxnmf.files.convert import convert
+
+            options = {"dtype": given.dtype, "by_columns": given.by_columns}
+            place = convert(given.file, given.out, **options, **_chosen(given, READING))
+            console.print(str(place), highlight=False, markup=False, soft_wrap=True)
             return failed()
         from jaxnmf.experiment import printing, study
 
@@ -161,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_work(commands)
     _add_factorize(commands)
+    _add_convert(commands)
     report = commands.add_parser("report", help="build report.html of study folders")
     report.add_argument("folders", nargs="+", metavar="folder")
     report.add_argument("--into", help="folder of the page of several studies")
@@ -268,6 +277,31 @@ def _add_factorize(commands: Any) -> None:
     one.add_argument(
         "--mesh", choices=("rows", "grid", "auto"), help="divide V over all devices"
     )
+    _add_reading(one)
+
+
+def _add_convert(commands: Any) -> None:
+    one = commands.add_parser(
+        "convert",
+        help="store a matrix so that it is read fast: jaxnmf convert IN OUT",
+        description="Store a matrix so that jaxnmf.Blocks reads it block by block: a "
+        "dense one in OUT.npy, a sparse one in a folder. NumPy, HDF5, AnnData, Zarr "
+        "and Parquet files need not fit the memory.",
+    )
+    one.add_argument("file", help="the file of V, whose rows are samples")
+    one.add_argument("out", help="a file that ends in .npy, or a folder")
+    one.add_argument("--dtype", choices=("float32", "float64"), help="of the entries")
+    one.add_argument(
+        "--by-columns",
+        action="store_true",
+        help="of a sparse matrix, also store each block by columns: iterations are "
+        "faster, the folder is twice as large",
+    )
+    _add_reading(one)
+
+
+def _add_reading(one: Any) -> None:
+    """The options of `jaxnmf.read`."""
     one.add_argument("--key", help="the array to read, in a file of several")
     one.add_argument("--layer", help="of AnnData, in place of X")
     one.add_argument(

@@ -10,6 +10,7 @@ from typing import IO, Any, no_type_check
 import numpy as np
 
 from jaxnmf._util.checks import check_count
+from jaxnmf.files.blocks import SPARSE, SparseRows
 from jaxnmf.files.encodings import EncodingError
 from jaxnmf.files.frames import numbers_of
 from jaxnmf.files.labelled import (
@@ -43,7 +44,8 @@ def read(
     Args:
       path: a file that ends in .npy, .npz, .csv, .tsv, .parquet, .mtx or .mtx.gz; with
         the extra ``jaxnmf[files]`` in .h5ad, .h5 or .hdf5, or a folder of Zarr; a
-        folder of 10x Genomics (matrix.mtx.gz, features.tsv.gz, barcodes.tsv.gz); a
+        folder of 10x Genomics (matrix.mtx.gz, features.tsv.gz, barcodes.tsv.gz), or
+        one that ``jaxnmf convert`` wrote; a
         .wav, read as a magnitude spectrogram, frames × frequencies; or AnnData in
         memory.
       key: the name of the array in an .npz, .h5 or Zarr folder of several.
@@ -118,7 +120,7 @@ def read(
 
 def is_matrix(folder: Path) -> bool:
     """Whether a folder contains a matrix that `read` reads."""
-    return is_zarr(folder) or is_ten_x(folder)
+    return is_zarr(folder) or is_ten_x(folder) or (folder / SPARSE).is_file()
 
 
 def _reader(place: Path) -> tuple[str, Any]:
@@ -128,10 +130,12 @@ def _reader(place: Path) -> tuple[str, Any]:
             return "a folder of Zarr", read_store
         if is_ten_x(place):
             return "a folder of 10x", read_ten_x
+        if (place / SPARSE).is_file():
+            return "a folder of compressed rows", _compressed
         raise ValueError(
             f"path: '{place}' is a folder; expected a file ({_SUFFIXES}), or a folder "
-            "of Zarr or of 10x (matrix.mtx.gz); the words of a folder of texts are "
-            "counted by jaxnmf.datasets.load('documents', path=…)"
+            "of Zarr, of 10x (matrix.mtx.gz) or of jaxnmf convert; the words of a "
+            "folder of texts are counted by jaxnmf.datasets.load('documents', path=…)"
         )
     if not place.is_file():
         raise ValueError(
@@ -189,6 +193,12 @@ def _sparse_npz(opened: IO[bytes]) -> Any:
     from scipy.sparse import load_npz
 
     return as_csr(load_npz(opened))
+
+
+def _compressed(place: Path) -> LabelledMatrix:
+    source = SparseRows(place, None)
+    check_memory(int(source.indptr[-1]) * (source.dtype.itemsize + 4))
+    return LabelledMatrix(as_csr(source.whole()), source.row_names, source.column_names)
 
 
 def _mtx(place: Path) -> LabelledMatrix:

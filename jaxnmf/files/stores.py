@@ -44,26 +44,62 @@ def read_store(
         if not _is_group(root):
             return LabelledMatrix(_loaded(root))
         if key is not None:
-            return LabelledMatrix(_at(root, key))
+            return LabelledMatrix(_loaded(_matrix_at(root, key)))
         if root.attrs.get("encoding-type") == "anndata" or place.suffix == ".h5ad":
             return _anndata(root, layer)
         if layer is not None:
             raise ContentError("is not of AnnData, which alone has layers")
-        inner = (root[name] for name in root)
-        groups = [root, *(x for x in inner if _is_group(x))]
-        cells = [group for group in groups if set(group) >= TEN_X]
+        cells = _ten_x_groups(root)
         if cells:
             return _ten_x(cells[0])
-        found = dict(_arrays(root))
-        matrices = [name for name, array in found.items() if _is_matrix(array)]
-        if len(matrices) != 1:
-            listed = ", ".join(f"{name} {x.shape}" for name, x in found.items())
-            raise ContentError(
-                f"contains {len(matrices)} 2-D arrays of numbers "
-                f"({listed or 'no arrays'}); expected one, or set key to the name of "
-                "the array to read"
-            )
-        return LabelledMatrix(_loaded(found[matrices[0]]))
+        return LabelledMatrix(_loaded(_only_matrix(root)))
+
+
+def opened_store(place: Path) -> Any:
+    """The root of an HDF5 file or a Zarr folder, open for as long as it is used."""
+    if place.is_dir():
+        zarr = needed("zarr")
+        _refuse_pickles(place)
+        return zarr.open(place, mode="r")
+    return needed("h5py").File(place, "r")
+
+
+def rows_of_store(
+    root: Any, place: Path, key: str | None, layer: str | None
+) -> tuple[Any, Any, Any]:
+    """A matrix of which rows can be read alone, and the names of rows and columns.
+
+    Returns:
+      (V, row names, column names): V an array of the store, or the parts of a CSR
+      matrix by name, with its shape.
+    """
+    if not _is_group(root):
+        return root, None, None
+    if key is not None:
+        return _matrix_at(root, key), None, None
+    if root.attrs.get("encoding-type") == "anndata" or place.suffix == ".h5ad":
+        stored = _stored_anndata(root, layer)
+        return _sliced(stored), _names(root, "obs"), _names(root, "var")
+    if layer is not None:
+        raise ContentError("is not of AnnData, which alone has layers")
+    cells = _ten_x_groups(root)
+    if cells:
+        parts = {name: cells[0][name] for name in ("data", "indices", "indptr")}
+        return {**parts, "shape": cells[0]["shape"][()][::-1]}, None, None
+    return _only_matrix(root), None, None
+
+
+def _sliced(stored: Any) -> Any:
+    """A matrix of AnnData, dense or the parts of its rows."""
+    if not _is_group(stored):
+        return stored
+    kind = stored.attrs.get("encoding-type")
+    if kind != "csr_matrix":
+        raise ContentError(
+            f"stores a {kind}, by columns; jaxnmf convert stores it by rows"
+        )
+    parts = {name: stored[name] for name in ("data", "indices", "indptr")}
+    return {**parts, "shape": stored.attrs["shape"]}
 
 
 def needed(package: str) -> Any:
@@ -82,12 +118,11 @@ def needed(package: str) -> Any:
 
 @contextmanager
 def _opened(place: Path) -> Iterator[Any]:
+    root = opened_store(place)
     if place.is_dir():
-        zarr = needed("zarr")
-        _refuse_pickles(place)
-        yield zarr.open(place, mode="r")
+        yield root
     else:
-        with needed("h5py").File(place, "r") as root:
+        with root:
             yield root
 
 
@@ -123,12 +158,33 @@ def _arrays(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", group[name]
 
 
-def _at(root: Any, key: str) -> np.ndarray:
+def _ten_x_groups(root: Any) -> list[Any]:
+    """The groups of a file that hold a matrix of 10x Genomics."""
+    inner = (root[name] for name in root)
+    groups = [root, *(x for x in inner if _is_group(x))]
+    return [group for group in groups if set(group) >= TEN_X]
+
+
+def _only_matrix(root: Any) -> Any:
+    """The one array of numbers with two axes."""
+    found = dict(_arrays(root))
+    matrices = [name for name, array in found.items() if _is_matrix(array)]
+    if len(matrices) != 1:
+        listed = ", ".join(f"{name} {x.shape}" for name, x in found.items())
+        raise ContentError(
+            f"contains {len(matrices)} 2-D arrays of numbers "
+            f"({listed or 'no arrays'}); expected one, or set key to the name of "
+            "the array to read"
+        )
+    return found[matrices[0]]
+
+
+def _matrix_at(root: Any, key: str) -> Any:
     found = root.get(key)
     if found is None or _is_group(found):
         names = [name for name, _ in _arrays(root)]
         raise ContentError(f"has no array {key!r}; it has {', '.join(names[:20])}")
-    return _loaded(found)
+    return found
 
 
 def _loaded(array: Any) -> np.ndarray:
@@ -141,28 +197,34 @@ def _loaded(array: Any) -> np.ndarray:
     )
 
 
-def _anndata(root: Any, layer: str | None) -> LabelledMatrix:
-    """X or a layer of AnnData, and the names of cells and genes."""
-    read_elem = needed("anndata.io").read_elem
+def _stored_anndata(root: Any, layer: str | None) -> Any:
+    """X or a layer of AnnData, as it is stored."""
     key = "X" if layer is None else f"layers/{layer}"
     if key not in root:
         layers = ", ".join(map(repr, root["layers"])) if "layers" in root else ""
         has = f"has no X and no layer={layer!r}" if layer else "has no X"
         raise ContentError(f"{has}; its layers: {layers or 'none'}")
-    stored = root[key]
+    return root[key]
+
+
+def _names(root: Any, side: str) -> tuple[str, ...] | None:
+    """The names of the cells ("obs") or genes ("var") of AnnData."""
+    column = root[side].attrs.get("_index", "_index")
+    found = tuple(map(str, needed("anndata.io").read_elem(root[side][column])))
+    counted = found == tuple(map(str, range(len(found))))
+    return None if counted else found
+
+
+def _anndata(root: Any, layer: str | None) -> LabelledMatrix:
+    """X or a layer of AnnData, and the names of cells and genes."""
+    read_elem = needed("anndata.io").read_elem
+    stored = _stored_anndata(root, layer)
     parts = [stored[name] for name in stored] if _is_group(stored) else [stored]
     check_memory(sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in parts))
     V = read_elem(stored)
-
-    def names(side: str) -> tuple[str, ...] | None:
-        column = root[side].attrs.get("_index", "_index")
-        found = tuple(map(str, read_elem(root[side][column])))
-        counted = found == tuple(map(str, range(len(found))))
-        return None if counted else found
-
     given = {} if layer is None else {"layer": layer}
     V = as_csr(V) if hasattr(V, "tocsr") else V
-    return LabelledMatrix(V, names("obs"), names("var"), given)
+    return LabelledMatrix(V, _names(root, "obs"), _names(root, "var"), given)
 
 
 def _ten_x(group: Any) -> LabelledMatrix:

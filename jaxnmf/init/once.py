@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from jaxnmf.data.operand import Operand
+from jaxnmf.data.operand import Described
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ def once(function: Callable[..., T]) -> Callable[..., T]:
     guard = threading.Lock()
 
     @functools.wraps(function)
-    def found(operand: Operand, *key: Any) -> T:
+    def found(operand: Described, *key: Any) -> T:
         with guard:
             lock, results = kept.setdefault(operand, (threading.Lock(), {}))
         with lock:

@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from jaxnmf.data.operand import Operand, true_shape
+from jaxnmf.data.operand import Described, true_shape
 
 
 def component_normals(seed: int, factor: int, component: int, size: int) -> np.ndarray:
@@ -42,11 +42,14 @@ def key_seed(seed: int) -> int:
 
 
 def random_factors(
-    operand: Operand, rank: int, seed: int
+    operand: Described, rank: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """|N(0, 1)| entries, scaled alike in both factors so that ΣWH = Σ|V|."""
     m, n = map(int, true_shape(operand))
-    W = np.abs([component_normals(seed, 0, k, m) for k in range(rank)]).T
-    H = np.abs([component_normals(seed, 1, k, n) for k in range(rank)])
-    scale = np.sqrt(operand.moments.total / (W.sum(0) @ H.sum(1)))
-    return W * scale, H * scale
+    Wt, H = np.empty((rank, m)), np.empty((rank, n))
+    for factor, X in enumerate((Wt, H)):
+        for k, x in enumerate(X):
+            np.abs(component_normals(seed, factor, k, x.size), out=x)
+    scale = np.sqrt(operand.moments.total / (Wt.T.sum(0) @ H.sum(1)))
+    Wt *= scale  # in place: W may be large
+    return Wt.T, H * scale

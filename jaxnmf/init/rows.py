@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxnmf.data.operand import Operand
+from jaxnmf.data.operand import Described
 from jaxnmf.init.separable import nonnegative_fit, snpa, spa, xray
 
 SEPARABLE = {"spa": spa, "snpa": snpa, "xray": xray}
 
 
 def row_factors(
-    operand: Operand, rank: int, method: str
+    operand: Described, rank: int, method: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """H of rows of V, and W as the best non-negative fit to it."""
     V = operand.to_host()

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxnmf._util.names import suggestion
 from jaxnmf.data.arrays import as_array
-from jaxnmf.data.operand import Operand, true_shape
+from jaxnmf.data.operand import Described, true_shape
 from jaxnmf.init.random import random_factors
 from jaxnmf.init.rows import SEPARABLE, row_factors
 from jaxnmf.init.svd import svd_factors
@@ -20,7 +20,7 @@ INITS = ("random", "nndsvd", "nndsvda", "nndsvdar", *SEPARABLE)
 
 
 def initial_factors(
-    operand: Operand,
+    operand: Described,
     rank: int,
     init: str | Sequence[Any] = "random",
     seed: int = 0,
@@ -51,6 +51,11 @@ def initial_factors(
         )
     elif init == "random":
         W, H = random_factors(operand, rank, seed)
+    elif operand.kind == "blocks":
+        raise ValueError(
+            f"init={init!r} needs V in memory; of jaxnmf.Blocks a start is 'random', "
+            "which reads nothing, or a pair (W, H)"
+        )
     elif init in SEPARABLE:
         W, H = row_factors(operand, rank, init)
     else:

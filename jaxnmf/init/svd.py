@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxnmf.data.operand import Operand, true_shape
+from jaxnmf.data.operand import Described, true_shape
 from jaxnmf.init.once import once
 from jaxnmf.init.random import component_normals
 
 
 def svd_factors(
-    operand: Operand, rank: int, method: str, seed: int
+    operand: Described, rank: int, method: str, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Non-negative factors from the singular value decomposition (NNDSVD).
 
@@ -52,7 +52,7 @@ def svd_factors(
 
 @once
 def _decomposition(
-    operand: Operand, rank: int
+    operand: Described, rank: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(U, s, Vt) of the largest singular values."""
     from sklearn.utils.extmath import randomized_svd

@@ -55,12 +55,17 @@ class NonNegative:
         return self.hold(X)
 
     def natural_residual(
-        self, X: Float[Array, "p q"], gradient: Float[Array, "p q"], unit: jax.Array
+        self,
+        X: Float[Array, "p q"],
+        gradient: Float[Array, "p q"],
+        unit: jax.Array,
+        size: jax.Array | None = None,
     ) -> Float[Array, "p q"]:
         """X − P(X − gradient), 0 at a stationary point and at held entries: here
         min(x, g), with each component's entries x in units of their mean and its
-        gradient g in units of ``unit`` (p, 1)."""
-        x, g, _ = self._without_units(X, gradient, unit)
+        gradient g in units of ``unit`` (p, 1). ``size`` (p, 1), the means, is given
+        where X has some of the columns alone."""
+        x, g, _ = self._without_units(X, gradient, unit, size)
         return jnp.where(self.free, jnp.minimum(x, g), 0)
 
     @property
@@ -115,11 +120,15 @@ class NonNegative:
         return X if self.held is None else jnp.where(self.present, X, 0)
 
     def _without_units(
-        self, X: Float[Array, "p q"], gradient: Float[Array, "p q"], unit: Any
+        self,
+        X: Float[Array, "p q"],
+        gradient: Float[Array, "p q"],
+        unit: Any,
+        size: Any,
     ) -> tuple[Float[Array, "p q"], Float[Array, "p q"], Float[Array, "p 1"]]:
         """(x, g, size): a component's entries over their mean ``size``, its gradient
         over ``unit``."""
-        size = self.row_means(X)
+        size = self.row_means(X) if size is None else size
         live = size > 0
         size = jnp.where(live, size, 1)
         # A component that is all zero may be revived: judge it as all ones.
@@ -149,9 +158,13 @@ class Box(NonNegative):
         return self.hold(X * (self.upper / over))
 
     def natural_residual(
-        self, X: Float[Array, "p q"], gradient: Float[Array, "p q"], unit: jax.Array
+        self,
+        X: Float[Array, "p q"],
+        gradient: Float[Array, "p q"],
+        unit: jax.Array,
+        size: jax.Array | None = None,
     ) -> Float[Array, "p q"]:
-        x, g, size = self._without_units(X, gradient, unit)
+        x, g, size = self._without_units(X, gradient, unit, size)
         upper = self.upper / size
         x = jnp.minimum(x, upper)
         return jnp.where(self.free, x - jnp.clip(x - g, 0, upper), 0)
@@ -223,9 +236,14 @@ class Simplex(NonNegative):
         return self.hold(jnp.where(total > 0, scaled, even))
 
     def natural_residual(
-        self, X: Float[Array, "p q"], gradient: Float[Array, "p q"], unit: jax.Array
+        self,
+        X: Float[Array, "p q"],
+        gradient: Float[Array, "p q"],
+        unit: jax.Array,
+        size: jax.Array | None = None,
     ) -> Float[Array, "p q"]:
         """X − P(X − g): X has a scale of its own, and g one unit for all components."""
+        del size
         mean = unit.sum() / self.rank(X)
         g = jnp.where(mean > 0, gradient / jnp.where(mean > 0, mean, 1), 0)
         return jnp.where(self.free, self.rank(X) * (X - self(X - g)), 0)
@@ -253,9 +271,13 @@ class Free(NonNegative):
         return x
 
     def natural_residual(
-        self, X: Float[Array, "p q"], gradient: Float[Array, "p q"], unit: jax.Array
+        self,
+        X: Float[Array, "p q"],
+        gradient: Float[Array, "p q"],
+        unit: jax.Array,
+        size: jax.Array | None = None,
     ) -> Float[Array, "p q"]:
-        return jnp.where(self.free, self._without_units(X, gradient, unit)[1], 0)
+        return jnp.where(self.free, self._without_units(X, gradient, unit, size)[1], 0)
 
 
 def _namespace(x: Any) -> ModuleType:

@@ -7,12 +7,15 @@ take the ratio of the two, gradient methods the difference, the KKT residual bot
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from jaxnmf.data.operand import Described
 from jaxnmf.types import Pointwise, pytree, static
 
 # |v − x| / x below which φ(v, x) is a power series, by the bytes of a number, where
@@ -244,3 +247,20 @@ class OwnLoss(Loss):
         first, second = jax.jvp(derivative, (x,), (jnp.ones_like(x),))
         size = jnp.abs(second) * x
         return size + jnp.maximum(-first, 0), size + jnp.maximum(first, 0)
+
+
+def with_floor(operand: Described, loss: Loss, bound: Any = np.inf) -> Any:
+    """The operand with X kept above the floor of a loss; none for data of any sign.
+
+    ``bound`` is the largest product of two entries of W and H: where it is far below V,
+    so is the floor, as long as v x^(β−2) is finite.
+    """
+    if not operand.floor > -np.inf:
+        return operand
+    known, dtype = operand.moments, operand.dtype
+    mean, least, largest = map(float, (known.mean, known.least, known.largest))
+    power = 1 / (2 - min(loss.beta or 0.0, 1.5))
+    finite = (largest / float(jnp.finfo(dtype).max) ** 0.8) ** power
+    mean = min(mean, max(float(bound), 1e10 * finite))
+    floor = jnp.asarray(loss.floor(mean, least, largest, dtype), dtype)
+    return dataclasses.replace(operand, floor=floor)  # pyright: ignore

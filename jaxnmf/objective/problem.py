@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.data.grams import ColumnGrams, Gram, SharedGram
-from jaxnmf.data.operand import Operand
+from jaxnmf.data.operand import Described
 from jaxnmf.objective.constraints import NonNegative
-from jaxnmf.objective.losses import REACH, Loss
+from jaxnmf.objective.losses import REACH, Loss, with_floor
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.units import Units
 from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, pytree, static
@@ -50,7 +50,7 @@ class Problem:
     @classmethod
     def of(
         cls,
-        operand: Operand,
+        operand: Described,
         loss: Loss,
         *,
         penalties: tuple[Penalty, Penalty] | None = None,
@@ -148,9 +148,15 @@ class Problem:
             fit = fit + jnp.maximum(whole - stored, 0)
         else:
             fit = self.operand.map_sum(self._pointwise, Wt, H)
-        for side, X in ((self.T, Wt), (self, H)):
-            fit = fit + side.penalty.value(X, side._counted).astype(fit.dtype)
+        for penalty in self.penalty_values(factors):
+            fit = fit + penalty.astype(fit.dtype)
         return fit
+
+    def penalty_values(self, factors: Factors) -> tuple[jax.Array, jax.Array]:
+        """The penalties on W and on H."""
+        Wt, H = factors
+        on_W = self.T.penalty.value(Wt, self.T._counted)
+        return on_W, self.penalty.value(H, self._counted)
 
     def objective(self, factors: Factors) -> jax.Array:
         """The objective to four digits or more: `value`, for float32 in double
@@ -199,7 +205,8 @@ class Problem:
     @property
     def _zeros_apart(self) -> bool:
         """Whether φ(0, x) is summed in closed form, over all entries."""
-        return self.operand.kind == "sparse"
+        operand = self.operand
+        return operand.kind in ("sparse", "blocks") and operand.by_entries
 
     def _pointwise(self, v: jax.Array, x: jax.Array) -> jax.Array:
         """φ(v, x), of a sparse V less φ(0, x)."""
@@ -247,6 +254,18 @@ class Problem:
     ) -> tuple[FreeFactor, FreeFactor]:
         """(minus, plus), both ≥ 0, with plus − minus the gradient of the objective in
         the free factor."""
+        return self.penalised(self.split(fixed, free), free)
+
+    def penalised(
+        self, split: tuple[FreeFactor, FreeFactor], free: FreeFactor
+    ) -> tuple[FreeFactor, FreeFactor]:
+        """A split gradient with that of the penalty."""
+        return _plus(self.penalty.split(free), split)
+
+    def split(
+        self, fixed: FixedFactor, free: FreeFactor
+    ) -> tuple[FreeFactor, FreeFactor]:
+        """`gradient` of the loss alone: a sum over the rows of V."""
         loss = self.loss
         if self.by_gram:
             gram, minus = self.quadratic(fixed)
@@ -258,7 +277,7 @@ class Problem:
             plus = jnp.broadcast_to(fixed.sum(1)[:, None], free.shape)
         else:
             minus, plus = self.operand.map_dot(loss.split, fixed, free)
-        return _plus(self.penalty.split(free), (minus, plus))
+        return minus, plus
 
     def gradients(self, factors: Factors) -> tuple[Factors, Factors]:
         """(minus, plus) of both factors, from one pass over X."""
@@ -373,23 +392,6 @@ def _(size: int, batched: Any, *args: Any) -> Any:
 def _(size: int, batched: Any, *args: Any) -> Any:
     with jax.enable_x64(args[1].H.dtype == np.float64):
         return _in_turn(_zero_total, size, batched, *args)
-
-
-def with_floor(operand: Operand, loss: Loss, bound: Any = np.inf) -> Any:
-    """The operand with X kept above the floor of a loss; none for data of any sign.
-
-    ``bound`` is the largest product of two entries of W and H: where it is far below V,
-    so is the floor, as long as v x^(β−2) is finite.
-    """
-    if not operand.floor > -np.inf:
-        return operand
-    known, dtype = operand.moments, operand.dtype
-    mean, least, largest = map(float, (known.mean, known.least, known.largest))
-    power = 1 / (2 - min(loss.beta or 0.0, 1.5))
-    finite = (largest / float(jnp.finfo(dtype).max) ** 0.8) ** power
-    mean = min(mean, max(float(bound), 1e10 * finite))
-    floor = jnp.asarray(loss.floor(mean, least, largest, dtype), dtype)
-    return dataclasses.replace(operand, floor=floor)  # pyright: ignore
 
 
 def _plus(one: Any, other: Any) -> Any:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from jaxnmf._util.blocks import row_blocks
 from jaxnmf._util.checks import as_matrix, check_two_axes
 from jaxnmf.data.arrays import as_array
+from jaxnmf.data.blocks import Blocks
 
 _BLOCK = 2**20  # entries of W H in memory at a time
 
@@ -24,7 +25,8 @@ def relative_error(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> f
     then V too is compared block by block, in O(m n p).
 
     Args:
-      V: (m, n), an array or a SciPy sparse array (what is not stored is zero).
+      V: (m, n), an array, a SciPy sparse array (what is not stored is zero) or
+        `jaxnmf.Blocks`.
       W: (m, p).
       H: (p, n).
       weights: (m, n), how much each entry counts, 0 where V is unknown; for a sparse V
@@ -52,6 +54,8 @@ def residual_norm(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> fl
 
 def _squared(V: Any, W: ArrayLike, H: ArrayLike, weights: Any) -> tuple[float, float]:
     """‖V − W H‖² and ‖V‖²."""
+    if isinstance(V, Blocks):
+        return _of_blocks(V, W, H, weights)
     if hasattr(V, "tocsr"):
         V = V.tocsr()
         if not V.has_canonical_format:
@@ -67,16 +71,7 @@ def _squared(V: Any, W: ArrayLike, H: ArrayLike, weights: Any) -> tuple[float, f
         stored = V = check_two_axes("V", np.asarray(V), "(m, n)")
     W, H = as_matrix("W", W, "(m, p)"), as_matrix("H", H, "(p, n)")
     m, n = V.shape
-    p = W.shape[1]
-    if W.shape[0] != m:
-        raise ValueError(
-            f"W: shape {W.shape} does not fit V {V.shape}; expected ({m}, p)"
-        )
-    if H.shape != (p, n):
-        raise ValueError(
-            f"H: shape {H.shape} does not fit V {V.shape} and W {W.shape}; "
-            f"expected ({p}, {n})"
-        )
+    _check_shapes(V, W, H)
     if weights is not None:
         return _weighted(V, W, H, _weights_of(V, weights))
     size = sum(
@@ -89,6 +84,32 @@ def _squared(V: Any, W: ArrayLike, H: ArrayLike, weights: Any) -> tuple[float, f
             _squares(_minus(W[rows] @ H, V[rows])) for rows in row_blocks(m, n, _BLOCK)
         )
     return squared, size
+
+
+def _check_shapes(V: Any, W: np.ndarray, H: np.ndarray) -> None:
+    (m, n), p = V.shape, W.shape[1]
+    if W.shape[0] != m:
+        raise ValueError(
+            f"W: shape {W.shape} does not fit V {V.shape}; expected ({m}, p)"
+        )
+    if H.shape != (p, n):
+        raise ValueError(
+            f"H: shape {H.shape} does not fit V {V.shape} and W {W.shape}; "
+            f"expected ({p}, {n})"
+        )
+
+
+def _of_blocks(V: Blocks, W: Any, H: Any, weights: Any) -> tuple[float, float]:
+    """The same of a V that is read block by block."""
+    if weights is not None:
+        raise ValueError("weights: V is Blocks, of which every entry is known")
+    W, H = as_matrix("W", W, "(m, p)"), as_matrix("H", H, "(p, n)")
+    _check_shapes(V, W, H)
+    off = size = 0.0
+    for rows, block in V.each():
+        more = _squared(block, W[rows], H, None)
+        off, size = off + more[0], size + more[1]
+    return off, size
 
 
 def _weighted(

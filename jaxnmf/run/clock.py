@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnmf.data.blocks import ReadError
 from jaxnmf.data.placement import kept_in_place
 from jaxnmf.data.spread import agreed, is_spread
 from jaxnmf.objective.problem import Problem
@@ -219,7 +221,12 @@ def clocked(
         steps = max(record_every, int(record_growth * iteration))
         steps = min(steps, int(stop.max_iter) - iteration)
         start = time.perf_counter()
-        new, state = iterate(factors, state, steps)
+        try:
+            new, state = iterate(factors, state, steps)
+        except ReadError as error:
+            warnings.warn(f"the run stopped: {error}", RuntimeWarning, stacklevel=2)
+            status = Status.UNREADABLE.code
+            break
         seconds += time.perf_counter() - start
         now = look(new)
         iteration += steps

@@ -14,6 +14,7 @@ from jaxnmf import registry
 from jaxnmf._util import names
 from jaxnmf._util.checks import check_amount, check_count, check_list
 from jaxnmf.build import Objective, Start
+from jaxnmf.data.blocks import check_in_memory
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.init.start import AUTO
@@ -120,6 +121,7 @@ def select_rank(
       >>> found.rank
       3
     """
+    check_in_memory("V", V, "a choice of the rank")
     chooser = make_method(method, options)
     objective = Objective.of(loss, loss_options=loss_options, l1=l1, l2=l2)
     if chooser.solver is not None and not (solver == AUTO and solver_options is None):

@@ -14,6 +14,7 @@ from jaxnmf.kernels.step_sizes import gradient_step
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
+    BLOCKS,
     PROJECTED,
     QUADRATIC,
     Alternating,
@@ -53,7 +54,9 @@ class AOADMM(Alternating):
     Processing 64 (2016) [Huang2016].
     """
 
-    supports: ClassVar[Supports] = QUADRATIC._replace(constraints=PROJECTED)
+    supports: ClassVar[Supports] = QUADRATIC._replace(
+        constraints=PROJECTED, operands=QUADRATIC.operands | BLOCKS
+    )
     monotone: ClassVar[bool] = True
     inner: int = static(5)
     penalty: float = 1.0
@@ -115,7 +118,9 @@ class ALS(Alternating):
     Statistics & Data Analysis 52 (2007) [Berry2007], for the clipping.
     """
 
-    supports: ClassVar[Supports] = QUADRATIC
+    supports: ClassVar[Supports] = QUADRATIC._replace(
+        operands=QUADRATIC.operands | BLOCKS
+    )
     own_objective: ClassVar[bool] = True
 
     def nnls(

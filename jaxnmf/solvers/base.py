@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from jaxnmf.data.grams import Gram
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.problem import Problem
-from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, State
+from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, State, pytree
 
 
 class Supports(NamedTuple):
@@ -20,7 +21,7 @@ class Supports(NamedTuple):
       losses: "quadratic" (Frobenius), "kl" (Kullback-Leibler), "beta" (every
         β-divergence), "split" (every loss with a split gradient) or "any" (also a
         user's own).
-      operands: kinds of V, of "dense", "sparse" and "observed".
+      operands: kinds of V, of "dense", "sparse", "observed" and "blocks".
       constraints: names of the constraints on a factor.
       signed: which of "V", "W" and "H" may have negative entries.
       symmetric: whether V must be a symmetric matrix.
@@ -60,6 +61,9 @@ BETA = Supports("beta")
 ANY = Supports("any")
 # For a solver that uses only the methods that every operand has.
 EVERY_OPERAND = frozenset({"dense", "sparse", "observed"})
+# For an alternating solver whose `improved` treats each column apart: then blocks of
+# V's rows can be taken one by one.
+BLOCKS = frozenset({"blocks"})
 # A solver that projects full columns supports every constraint; one that changes
 # single entries supports those that constrain each entry separately.
 PROJECTED = frozenset({"nonnegative", "box", "simplex"})
@@ -130,6 +134,11 @@ class Alternating:
     A subclass defines ``half_step``; or, for the Frobenius loss, only ``nnls``, which
     works on the Gram matrix and cross product, and which `extrapolated` calls. It
     defines ``half_init`` where it has a state.
+
+    A half-step is in three parts: the point ``ahead`` from which the factor is
+    improved, the ``products`` with V there, which are sums over the rows of V, and what
+    is ``improved`` by them. A solver that defines these, or ``nnls`` alone, can take V
+    block by block (`OverBlocks`).
     """
 
     supports: ClassVar[Supports] = ANY
@@ -146,7 +155,28 @@ class Alternating:
         self, problem: Problem, fixed: FixedFactor, free: FreeFactor, state: State
     ) -> tuple[FreeFactor, State]:
         """An improved ``free`` factor of V ≈ fixedᵀ free, and its next state."""
-        return self.nnls(problem, *problem.quadratic(fixed), free, state)
+        free, state = self.ahead(problem, free, state)
+        products = self.products(problem, fixed, free)
+        return self.improved(problem, products, free, state)
+
+    def ahead(
+        self, problem: Problem, free: FreeFactor, state: State
+    ) -> tuple[FreeFactor, State]:
+        """The point from which the factor is improved, and the state with it."""
+        del problem
+        return free, state
+
+    def products(self, problem: Problem, fixed: FixedFactor, free: FreeFactor) -> Any:
+        """What `improved` needs of V: sums over its rows."""
+        del free
+        return problem.quadratic(fixed)
+
+    def improved(
+        self, problem: Problem, products: Any, free: FreeFactor, state: State
+    ) -> tuple[FreeFactor, State]:
+        """The half-step from the point ahead and the products there."""
+        gram, cross = products
+        return self.nnls(problem, gram, cross, free, state)
 
     def nnls(
         self,
@@ -159,6 +189,11 @@ class Alternating:
         """An X ≥ 0 with a smaller ½⟨X, gram X⟩ − ⟨cross, X⟩ + penalty(X) than X = free:
         the half-step for the Frobenius loss."""
         raise NotImplementedError
+
+    @property
+    def over_blocks(self) -> OverBlocks:
+        """The same steps over blocks of rows."""
+        return OverBlocks(solver=self)
 
     def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
         del key
@@ -173,6 +208,89 @@ class Alternating:
         H, state_H = self.half_step(problem, Wt, H, state_H)
         Wt, state_W = self.half_step(problem.T, H, Wt, state_W)
         return Factors(Wt, H), (state_W, state_H)
+
+
+class Half(NamedTuple):
+    """A factor over blocks, its state, and the point ahead where that is another."""
+
+    factor: Float[Array, "p q"]
+    state: State
+    ahead: Float[Array, "p q"] | None = None
+
+    @property
+    def point(self) -> Float[Array, "p q"]:
+        """From where the factor is improved."""
+        return self.factor if self.ahead is None else self.ahead
+
+
+@pytree
+class OverBlocks:
+    """The steps of an alternating solver over blocks of V's rows, each read once.
+
+    While a block is there, the columns of Wt for its rows are improved with H, and the
+    products of their new values are added up, from which H is improved before the next
+    pass. It is the sequence of the solver's own steps.
+
+    Its methods are pure; `jaxnmf.run.streamed` compiles and calls them. ``of_H`` is
+    shared by all blocks. ``of_W`` has the columns of a block, or of all of them where
+    ``problem`` is that of all rows.
+    """
+
+    solver: Any
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether `after` has anything to do."""
+        return type(self.solver).ahead is not Alternating.ahead
+
+    def start(
+        self, problem: Problem, factors: Factors, key: jax.Array
+    ) -> tuple[Half, Half]:
+        """(of_W, of_H) before the first step, without a look at V."""
+        del key
+        Wt, H = factors
+        of_W = self.solver.half_init(problem.T, H, Wt)
+        of_H = self.solver.half_init(problem, Wt, H)
+        return self._ahead(problem.T, Wt, of_W), self._ahead(problem, H, of_H)
+
+    def _ahead(self, problem: Problem, X: FreeFactor, state: State) -> Half:
+        if not self.looks_back:
+            return Half(X, state)
+        ahead, state = self.solver.ahead(problem, X, state)
+        return Half(X, state, ahead)
+
+    def tally(self, part: Problem, of_W: Half, of_H: Half) -> Any:
+        """The products of a block for the step to come."""
+        return self.solver.products(part, of_W.factor, of_H.point)
+
+    def before(self, problem: Problem, of_H: Half, products: Any) -> Half:
+        """``of_H`` with H improved by the products of all blocks."""
+        H, state = self.solver.improved(problem, products, of_H.point, of_H.state)
+        return self._ahead(problem, H, state)
+
+    def visit(self, part: Problem, of_W: Half, of_H: Half) -> tuple[Half, Any, Any]:
+        """A block: W improved, the products for the next step, and sums for `after`."""
+        turned = part.T
+        products = self.solver.products(turned, of_H.factor, of_W.point)
+        Wt, state = self.solver.improved(turned, products, of_W.point, of_W.state)
+        of_W = of_W._replace(factor=Wt, state=state)
+        return of_W, self.tally(part, of_W, of_H), ()
+
+    def after(
+        self, problem: Problem, of_W: Half, of_H: Half, sums: Any
+    ) -> tuple[Half, Half, Bool[Array, ""]]:
+        """(of_W, of_H) after a pass, and whether its products hold."""
+        del sums
+        of_W = self._ahead(problem.T, of_W.factor, of_W.state)
+        return of_W, of_H, jnp.asarray(True)
+
+    def tried(self, of_W: Half, of_H: Half) -> Factors:
+        """The factors after `visit`."""
+        return Factors(of_W.factor, of_H.factor)
+
+    def kept(self, of_W: Half, of_H: Half) -> Factors:
+        """The factors after `after`."""
+        return Factors(of_W.factor, of_H.factor)
 
 
 def gives_nnls(solver: object) -> bool:

@@ -15,6 +15,7 @@ from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
+    BLOCKS,
     EVERY_OPERAND,
     QUADRATIC,
     Alternating,
@@ -58,7 +59,7 @@ class ANLSBPP(Alternating):
     convex constraints", Operations Research Letters 26 (2000) [Grippo2000].
     """
 
-    supports: ClassVar[Supports] = QUADRATIC._replace(operands=EVERY_OPERAND)
+    supports: ClassVar[Supports] = QUADRATIC._replace(operands=EVERY_OPERAND | BLOCKS)
     monotone: ClassVar[bool] = True
     exchanges: int = static(100)
 

@@ -6,19 +6,20 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxnmf.kernels.momentum import Momentum, choose
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_solver, register_solver
 from jaxnmf.solvers.base import (
+    BLOCKS,
     EVERY_OPERAND,
     PROJECTED,
     QUADRATIC,
     Supports,
     gives_nnls,
 )
-from jaxnmf.types import Factors, Scalar, State
+from jaxnmf.types import Factors, FreeFactor, Scalar, State, pytree
 
 
 class Extrapolation(NamedTuple):
@@ -61,7 +62,7 @@ class Extrapolated:
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
-        constraints=PROJECTED, operands=EVERY_OPERAND
+        constraints=PROJECTED, operands=EVERY_OPERAND | BLOCKS
     )
     monotone: ClassVar[bool] = True
     inner: Any = "hals"
@@ -88,6 +89,16 @@ class Extrapolated:
             momentum=Momentum.start(self.beta, dtype),
             moved=jnp.zeros((), dtype),
         )
+
+    def check(self, problem: Problem) -> None:
+        """Refuse what the inner solver refuses."""
+        if hasattr(self.inner, "check"):
+            self.inner.check(problem)
+
+    @property
+    def over_blocks(self) -> ExtrapolatedOverBlocks:
+        """The same steps over blocks of rows."""
+        return ExtrapolatedOverBlocks(solver=self)
 
     def step(
         self, problem: Problem, factors: Factors, state: Extrapolation
@@ -129,3 +140,105 @@ class Extrapolated:
 
         new = Factors(next_W, next_Hy)
         return choose(accept, new, factors), choose(accept, good, undone)
+
+
+class OfW(NamedTuple):
+    """Over blocks: the last accepted W, the extrapolated one, and the next of both."""
+
+    factor: FreeFactor
+    ahead: FreeFactor
+    inner: State
+    next: FreeFactor
+    next_ahead: FreeFactor
+
+
+class OfH(NamedTuple):
+    """The same of H, and the last one before extrapolation. ``changed`` is that of the
+    objective by the move of H."""
+
+    factor: FreeFactor
+    last: FreeFactor
+    ahead: FreeFactor
+    inner: State
+    next: FreeFactor
+    next_ahead: FreeFactor
+    momentum: Momentum
+    moved: Scalar
+    changed: Scalar
+
+
+@pytree
+class ExtrapolatedOverBlocks:
+    """The steps of `Extrapolated` over blocks of V's rows (`OverBlocks`). V is read
+    once an iteration, and once more after a step that was undone."""
+
+    solver: Any
+    looks_back: ClassVar[bool] = True
+
+    def start(
+        self, problem: Problem, factors: Factors, key: jax.Array
+    ) -> tuple[OfW, OfH]:
+        Wt, H = factors
+        state = self.solver.init(problem, factors, key)
+        of_W, of_H = state.inner
+        zero = jnp.zeros_like(state.moved)
+        return (
+            OfW(Wt, Wt, of_W, Wt, Wt),
+            OfH(H, H, H, of_H, H, H, state.momentum, state.moved, zero),
+        )
+
+    def tally(self, part: Problem, of_W: OfW, of_H: OfH) -> Any:
+        del of_H
+        return part.quadratic(of_W.ahead)
+
+    def before(self, problem: Problem, of_H: OfH, products: Any) -> OfH:
+        beta, (gram, cross) = of_H.momentum.beta, products
+        nnls = self.solver.inner.nnls
+        H, state = nnls(problem, gram, cross, of_H.ahead, of_H.inner)
+        ahead = problem.project(H + beta * (H - of_H.last))
+        changed = problem.quadratic_change(gram, cross, of_H.factor, ahead)
+        return of_H._replace(inner=state, next=H, next_ahead=ahead, changed=changed)
+
+    def visit(self, part: Problem, of_W: OfW, of_H: OfH) -> tuple[OfW, Any, Any]:
+        turned, beta = part.T, of_H.momentum.beta
+        gram, cross = turned.quadratic(of_H.next_ahead)
+        nnls = self.solver.inner.nnls
+        Wt, state = nnls(turned, gram, cross, of_W.ahead, of_W.inner)
+        ahead = turned.project(Wt + beta * (Wt - of_W.factor))
+        changed = turned.quadratic_change(gram, cross, of_W.ahead, Wt)
+        moved = turned.quadratic_change(gram, cross, Wt, ahead)
+        of_W = of_W._replace(inner=state, next=Wt, next_ahead=ahead)
+        return of_W, part.quadratic(ahead), (changed, moved)
+
+    def after(
+        self, problem: Problem, of_W: OfW, of_H: OfH, sums: Any
+    ) -> tuple[OfW, OfH, Bool[Array, ""]]:
+        changed, moved = sums
+        accept = of_H.moved + of_H.changed + changed <= 0
+        momentum = of_H.momentum
+        good = (
+            of_W._replace(factor=of_W.next, ahead=of_W.next_ahead),
+            of_H._replace(
+                factor=of_H.next_ahead,
+                last=of_H.next,
+                ahead=of_H.next_ahead,
+                momentum=momentum.grown(self.solver.growth, self.solver.ceiling_growth),
+                moved=moved,
+            ),
+        )
+        undone = (
+            of_W._replace(ahead=of_W.factor),
+            of_H._replace(
+                last=of_H.factor,
+                ahead=of_H.factor,
+                momentum=momentum.shrunk(self.solver.decay),
+                moved=jnp.zeros_like(moved),
+            ),
+        )
+        return *choose(accept, good, undone), accept
+
+    def tried(self, of_W: OfW, of_H: OfH) -> Factors:
+        return Factors(of_W.next, of_H.next_ahead)
+
+    def kept(self, of_W: OfW, of_H: OfH) -> Factors:
+        return Factors(of_W.factor, of_H.factor)

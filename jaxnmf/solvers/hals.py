@@ -14,6 +14,7 @@ from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
+    BLOCKS,
     ENTRYWISE,
     EVERY_OPERAND,
     QUADRATIC,
@@ -51,11 +52,19 @@ class HALS(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
-        constraints=ENTRYWISE, operands=EVERY_OPERAND
+        constraints=ENTRYWISE, operands=EVERY_OPERAND | BLOCKS
     )
     monotone: ClassVar[bool] = True
     inner: int = static(0)
     delta: float = static(0.0)
+
+    def check(self, problem: Problem) -> None:
+        """Refuse ``delta`` over blocks: it compares changes of a whole factor."""
+        if self.delta and problem.operand.kind == "blocks":
+            raise ValueError(
+                f"solver 'hals': delta={self.delta} needs V in memory; over blocks it "
+                "must be 0"
+            )
 
     def nnls(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 
@@ -11,7 +11,7 @@ from jaxnmf.kernels.multiplicative import factor_floor, joint_update, multiplied
 from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import BETA, EVERY_OPERAND, Alternating, Supports
+from jaxnmf.solvers.base import BETA, BLOCKS, EVERY_OPERAND, Alternating, Supports
 from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, Index, Scalar, static
 
 
@@ -46,7 +46,7 @@ class MU(Alternating):
     the β-divergence", Signal Processing 209 (2023) [Marmin2023].
     """
 
-    supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND)
+    supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND | BLOCKS)
     monotone: ClassVar[bool] = True
     floor: float = 1e-10
     joint: bool = static(False)
@@ -58,12 +58,22 @@ class MU(Alternating):
         """The floor, fixed for the run so that the updates stay monotone."""
         return factor_floor(problem, free, self.floor)
 
-    def half_step(
-        self, problem: Problem, fixed: FixedFactor, free: FreeFactor, state: Scalar
+    def check(self, problem: Problem) -> None:
+        """Refuse ``joint`` over blocks, whose updates are W's and H's in turn."""
+        if self.joint and problem.operand.kind == "blocks":
+            raise ValueError("solver 'mu': joint=True needs V in memory")
+
+    def products(self, problem: Problem, fixed: FixedFactor, free: FreeFactor) -> Any:
+        if problem.by_gram:
+            return problem.quadratic(fixed)
+        return problem.split(fixed, free)
+
+    def improved(
+        self, problem: Problem, products: Any, free: FreeFactor, state: Scalar
     ) -> tuple[FreeFactor, Scalar]:
         if problem.by_gram:
-            return self.nnls(problem, *problem.quadratic(fixed), free, state)
-        minus, plus = problem.gradient(fixed, free)
+            return super().improved(problem, products, free, state)
+        minus, plus = problem.penalised(products, free)
         return multiplied(problem, free, minus, plus, state), state
 
     def nnls(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
 from jaxnmf.kernels.multiplicative import factor_floor, joint_update, multiplied
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import BETA, EVERY_OPERAND, Alternating, Supports
+from jaxnmf.solvers.base import BETA, BLOCKS, EVERY_OPERAND, Alternating, Supports
 from jaxnmf.types import Factors, FixedFactor, FreeFactor, Scalar, static
 
 
@@ -51,7 +51,7 @@ class ExtrapolatedMU(Alternating):
     extrapolation and application to β-NMF", arXiv:2401.06646 (2024) [Hien2024].
     """
 
-    supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND)
+    supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND | BLOCKS)
     monotone: ClassVar[bool] = False
     floor: float = 1e-10
     bound: float = 1e30
@@ -65,12 +65,25 @@ class ExtrapolatedMU(Alternating):
         floor = factor_floor(problem, free, self.floor)
         return State(last=free, floor=floor, momentum=one, count=one)
 
-    def half_step(
-        self, problem: Problem, fixed: FixedFactor, free: FreeFactor, state: State
+    def check(self, problem: Problem) -> None:
+        """Refuse ``joint`` over blocks, whose updates are W's and H's in turn."""
+        if self.joint and problem.operand.kind == "blocks":
+            raise ValueError("solver 'mu-extrapolated': joint=True needs V in memory")
+
+    def ahead(
+        self, problem: Problem, free: FreeFactor, state: State
     ) -> tuple[FreeFactor, State]:
-        ahead, state = self._extrapolated(free, state)
-        minus, plus = problem.gradient(fixed, ahead)
-        return multiplied(problem, ahead, minus, plus, state.floor), state
+        del problem
+        return self._extrapolated(free, state)
+
+    def products(self, problem: Problem, fixed: FixedFactor, free: FreeFactor) -> Any:
+        return problem.split(fixed, free)
+
+    def improved(
+        self, problem: Problem, products: Any, free: FreeFactor, state: State
+    ) -> tuple[FreeFactor, State]:
+        minus, plus = problem.penalised(products, free)
+        return multiplied(problem, free, minus, plus, state.floor), state
 
     def step(
         self, problem: Problem, factors: Factors, state: tuple[State, State]

@@ -14,6 +14,7 @@ from jaxnmf.kernels.step_sizes import gradient_step
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
+    BLOCKS,
     EVERY_OPERAND,
     PROJECTED,
     QUADRATIC,
@@ -53,7 +54,7 @@ class NeNMF(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
-        constraints=PROJECTED, operands=EVERY_OPERAND
+        constraints=PROJECTED, operands=EVERY_OPERAND | BLOCKS
     )
     monotone: ClassVar[bool] = True
     inner: int = static(0)

@@ -12,6 +12,7 @@ from jaxnmf.kernels.step_sizes import gradient_step
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import (
+    BLOCKS,
     EVERY_OPERAND,
     PROJECTED,
     QUADRATIC,
@@ -41,7 +42,7 @@ class PALM(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
-        constraints=PROJECTED, operands=EVERY_OPERAND
+        constraints=PROJECTED, operands=EVERY_OPERAND | BLOCKS
     )
     monotone: ClassVar[bool] = True
     gamma: float = 1.01
@@ -92,7 +93,7 @@ class IPALM(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
-        constraints=PROJECTED, operands=EVERY_OPERAND
+        constraints=PROJECTED, operands=EVERY_OPERAND | BLOCKS
     )
     inertia: float = 0.25
     gamma: float = 1.01

@@ -17,6 +17,7 @@ from jaxnmf._util.progress import progress_bar
 from jaxnmf._version import __version__
 from jaxnmf.auto import chosen_solver
 from jaxnmf.build import Objective, Start, warn_of_rank
+from jaxnmf.data.blocks import check_in_memory
 from jaxnmf.data.containers import Names, names_of
 from jaxnmf.data.known import Known, what_is_known
 from jaxnmf.init.start import AUTO
@@ -104,6 +105,7 @@ def sweep(
       >>> len(found.table), found.best(3).W.shape
       (8, (30, 3))
     """
+    check_in_memory("V", V, "a sweep")
     ranks = check_list("ranks", ranks, 1)
     seeds = as_seeds(seeds)
     if not isinstance(init, str):

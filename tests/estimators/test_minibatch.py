@@ -100,3 +100,41 @@ def test_what_does_not_fit_is_refused(settings, data, words):
     model, _ = pair(**settings)
     with pytest.raises(ValueError, match=words):
         model.fit(data)
+
+
+@pytest.mark.filterwarnings("ignore:Maximum number of iterations")
+@pytest.mark.parametrize("loss", ["frobenius", "kullback-leibler"])
+@pytest.mark.parametrize("data", [X, sp.csr_array(COUNTS)], ids=["dense", "sparse"])
+def test_blocks_are_its_batches(data: Any, loss: str) -> None:
+    settings = {"init": "random", "beta_loss": loss, "max_iter": 5}
+    _, theirs = pair(**settings)
+    ours, _ = pair(**settings, batch_size=7)
+    blocks = jaxnmf.Blocks(data, rows=20)
+    W = ours.fit_transform(blocks)
+    np.testing.assert_allclose(W, theirs.fit_transform(data), **TIGHT)
+    np.testing.assert_allclose(ours.components_, theirs.components_, **TIGHT)
+    error = theirs.reconstruction_err_
+    np.testing.assert_allclose(ours.reconstruction_err_, error, 1e-8)
+    assert (ours.n_iter_, ours.n_steps_) == (theirs.n_iter_, theirs.n_steps_)
+    expected = np.concatenate([theirs.transform(data[a : a + 20]) for a in (0, 20, 40)])
+    np.testing.assert_allclose(ours.transform(blocks), expected, 1e-6, 1e-8)
+
+
+def test_partial_fit_of_blocks_is_one_of_each() -> None:
+    ours, theirs = pair(init="random")
+    for a in (0, 20, 40):
+        theirs.partial_fit(X[a : a + 20])
+    ours.partial_fit(jaxnmf.Blocks(X, rows=20))
+    np.testing.assert_allclose(ours.components_, theirs.components_, **TIGHT)
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "words"),
+    [
+        (X, {"init": "nndsvd"}, "init='nndsvd' needs X in memory"),
+        (-X, {}, "holds negative entries"),
+    ],
+)
+def test_blocks_that_do_not_fit(data: Any, settings: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        pair(**settings)[0].fit(jaxnmf.Blocks(data, rows=20))

@@ -1,0 +1,220 @@
+"""A V that is read block by block as an operand."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxnmf._util.platform import platform
+from jaxnmf.data.blocks import AHEAD, Blocks, ahead
+from jaxnmf.data.csr import CSR
+from jaxnmf.data.dense import Dense
+from jaxnmf.data.moments import Moments
+from jaxnmf.data.padded_rows import PaddedRows
+from jaxnmf.data.sparse import Sparse
+from jaxnmf.types import pytree, static
+
+ALIGNED = 64  # bytes: jax reads such memory of the host without a copy
+
+
+class Part(NamedTuple):
+    """A block as an operand, padded to the height of all.
+
+    Attributes:
+      operand: of the rows, with the moments of all of V.
+      held: (1, height), what the columns of Wt are held at: NaN for a row, 0 for one
+        that only pads.
+    """
+
+    operand: Dense | Sparse
+    held: Float[Array, "1 b"]
+
+
+@pytree
+class Streamed:
+    """What is known of a V in blocks, and the way to them.
+
+    It has no products of its own: `jaxnmf.run.streamed` takes the parts one by one.
+    """
+
+    floor: Float[Array, ""]
+    moments: Moments
+    shape: tuple[int, int] = static()
+    entries: int = static()
+    by_entries: bool = static()
+    dtype: Any = static()
+    source: Blocks | None = static(None)
+    block: int = static(0)  # entries in a block of X
+
+    kind = "blocks"
+    padded = False
+    any_known = True
+
+    @classmethod
+    def of(cls, blocks: Blocks, floor: jax.Array, dtype: Any, block: int) -> Streamed:
+        """The operand of blocks whose entries were checked."""
+        found, (m, n) = blocks.survey(), blocks.shape
+        stored = found.stored[1]
+        numbers = {
+            "mean": found.total / (m * n),
+            "total": found.absolute,
+            "squares": found.squares,
+            "smallest": np.dtype(dtype).type(found.low),
+            "least": found.least,
+            "largest": found.largest,
+            "known": m * n,
+            "stored": stored,
+            "rows": m,
+            "columns": n,
+        }
+        return cls(
+            floor=floor,
+            moments=Moments(**{name: np.float64(x) for name, x in numbers.items()}),
+            shape=(m, n),
+            entries=stored,
+            by_entries=found.sparse,
+            dtype=np.dtype(dtype),
+            source=blocks,
+            block=block,
+        )
+
+    @property
+    def head(self) -> Streamed:
+        """The same without its source, for a program that reads nothing."""
+        return dataclasses.replace(self, source=None)
+
+    @property
+    def T(self) -> Streamed:
+        """What is known of Vᵀ."""
+        return dataclasses.replace(
+            self.head, shape=self.shape[::-1], moments=self.moments.T
+        )
+
+    def to_host(self) -> Any:
+        """The blocks."""
+        return self.source
+
+    def host_weights(self) -> None:
+        """None: every entry is known."""
+        return None
+
+    @property
+    def blocks(self) -> Blocks:
+        assert self.source is not None
+        return self.source
+
+    @property
+    def starts(self) -> np.ndarray:
+        """The first row of each block, and m."""
+        return self.blocks.survey().starts
+
+    @property
+    def height(self) -> int:
+        """The rows of a part. A sparse one has a row that only pads it, for the stored
+        zeros that make parts of one size."""
+        return int(np.diff(self.starts).max()) + self.by_entries
+
+    def parts(self) -> Iterator[Part]:
+        """The blocks in turn, read ahead. A part is to be done with before the next is
+        asked for, which may use its memory."""
+        load = self._load_sparse() if self.by_entries else self._load_dense()
+        heights = np.diff(self.starts)
+        place = np.arange(self.height)[None]
+        with contextlib.closing(ahead(load, len(heights))) as loading:
+            for part, rows in zip(loading, heights, strict=True):
+                held = np.where(place < rows, np.nan, 0).astype(self.dtype)
+                yield Part(jax.device_put(part), jnp.asarray(held))
+
+    def _load_dense(self) -> Callable[[int], Dense]:
+        shape = self.height, self.shape[1]
+        buffers = [aligned(shape, self.dtype) for _ in range(AHEAD + 1)]
+        heights, blocks = np.diff(self.starts), self.blocks
+        padding = max(float(self.floor), 0.0)
+        block = max(1, min(shape[0], self.block // shape[1]))
+
+        def load(i: int) -> Dense:
+            buffer, rows = buffers[i % len(buffers)], heights[i]
+            blocks.read_into(i, buffer[:rows])
+            buffer[rows:] = padding
+            return Dense(
+                array=buffer,  # pyright: ignore
+                floor=self.floor,
+                moments=self.moments,
+                block=block,
+                padded=True,
+            )
+
+        return load
+
+    def _load_sparse(self) -> Callable[[int], Sparse]:
+        blocks, n = self.blocks, self.shape[1]
+        room = blocks.survey().stored[0]
+        buffers = [
+            (_Room(self.height, room, self.dtype), _Room(n, room, self.dtype))
+            for _ in range(AHEAD + 1)
+        ]
+        compiled = platform() in ("cpu", "gpu")
+
+        def load(i: int) -> Sparse:
+            by_rows, by_columns = buffers[i % len(buffers)]
+            block, turned = blocks.both(i)
+            by_rows.fill(block, n)
+            by_columns.fill(turned, self.height)
+            return Sparse(
+                csr=by_rows.csr(n, compiled),
+                csr_t=by_columns.csr(self.height, compiled),
+                floor=self.floor,
+                moments=self.moments,
+                padded=True,
+            )
+
+        return load
+
+
+class _Room:
+    """Memory for the compressed rows of one block after another."""
+
+    def __init__(self, rows: int, entries: int, dtype: Any) -> None:
+        self.data = aligned((entries,), dtype)
+        self.indices, self.rows = (aligned((entries,), np.int32) for _ in range(2))
+        self.indptr = aligned((rows + 1,), np.int32)
+
+    def fill(self, parts: tuple[Any, Any, Any], columns: int) -> None:
+        """Take (data, indices, indptr), and stored zeros in the last place."""
+        data, indices, indptr = parts
+        stored, rows = len(data), len(indptr) - 1
+        self.data[:stored], self.data[stored:] = data, 0
+        self.indices[:stored], self.indices[stored:] = indices, columns - 1
+        self.indptr[: rows + 1], self.indptr[rows + 1 :] = indptr, stored
+        self.indptr[-1] = len(self.data)
+        last = len(self.indptr) - 2
+        self.rows[:stored] = np.repeat(np.arange(rows, dtype=np.int32), np.diff(indptr))
+        self.rows[stored:] = last
+
+    def csr(self, columns: int, compiled: bool) -> CSR:
+        pattern = None if compiled else PaddedRows.of(self.indices, self.indptr)
+        return CSR(
+            data=self.data,  # pyright: ignore
+            indices=self.indices,  # pyright: ignore
+            indptr=self.indptr,  # pyright: ignore
+            rows=self.rows,  # pyright: ignore
+            # Both orders are multiplied apart, so that none is needed.
+            order=np.zeros(0, np.int32),  # pyright: ignore
+            padded=pattern,
+            columns=columns,
+        )
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Memory that jax uses without a copy on a CPU."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.empty(size + ALIGNED, np.uint8)
+    first = -memory.ctypes.data % ALIGNED
+    return memory[first : first + size].view(dtype).reshape(shape)
