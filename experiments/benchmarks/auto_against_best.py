@@ -15,7 +15,7 @@ import numpy as np
 
 import jaxnmf
 from jaxnmf import datasets, registry
-from jaxnmf.auto import chosen, kind_of
+from jaxnmf.auto import chosen
 from jaxnmf.build import Objective
 from jaxnmf.data.known import what_is_known
 from jaxnmf.solvers.base import constraints_of, operands_of
@@ -97,10 +97,10 @@ def main(budget: float = 2.0, part: str = "") -> None:
         V = datasets.load(case.data).V
         known = what_is_known(V)
         objective = Objective.of(case.loss, constraints=case.constraints)
-        row = chosen(objective, kind_of(known), case.rank)
+        row = chosen(objective, known.kind, case.rank)
         own = f"{row.solver} (auto)"
         runs = {own: (row.solver, row.options)}
-        runs |= {name: (name, {}) for name in candidates(kind_of(known), objective)}
+        runs |= {name: (name, {}) for name in candidates(known.kind, objective)}
         curves = {}
         for name, (solver, options) in runs.items():
             found = jaxnmf.factorize(
