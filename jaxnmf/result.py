@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from jaxnmf import saved
 from jaxnmf._util.checks import check_count, check_indices
@@ -16,23 +16,13 @@ from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.containers import Names, contents, names_of, write_to_anndata
 from jaxnmf.data.known import is_sparse, what_is_known
 from jaxnmf.data.observed import Observed
-from jaxnmf.data.spread import Factor, Spread, is_spread
+from jaxnmf.data.spread import Factor
 from jaxnmf.files.frames import factor_frames
-from jaxnmf.fold_in import Model, by_blocks, known_rows
-from jaxnmf.objective.losses import Frobenius
-from jaxnmf.objective.offsets import FIRST, has_offsets
+from jaxnmf.fold_in import Model, by_blocks
 from jaxnmf.objective.problem import Problem
-from jaxnmf.objective.relative_error import relative_error
-from jaxnmf.run.clock import divergence
+from jaxnmf.outcome import NOTHING, Offsets, Unobserved, outcome
 from jaxnmf.run.loop import Run
-from jaxnmf.types import Factors, Status, Trace
-
-
-class Offsets(NamedTuple):
-    """The terms b (m,) and c (n,), ≥ 0, added to the entries of each row and column."""
-
-    rows: Float[np.ndarray, " m"]
-    cols: Float[np.ndarray, " n"]
+from jaxnmf.types import Status, Trace
 
 
 class Frames(NamedTuple):
@@ -40,16 +30,6 @@ class Frames(NamedTuple):
 
     W: Any
     H: Any
-
-
-class Unobserved(NamedTuple):
-    """The rows and columns of which nothing is known."""
-
-    rows: Int[np.ndarray, " r"]
-    cols: Int[np.ndarray, " c"]
-
-
-NOTHING = Unobserved(np.zeros(0, int), np.zeros(0, int))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -379,80 +359,8 @@ def to_result(
     model: Model | None = None,
     typical: Float[np.ndarray, " p"] | None = None,
 ) -> Result:
-    """The result of a run, as NumPy arrays with W (m, p).
-
-    Args:
-      run: the run.
-      problem: the problem it solved.
-      solver: what it was solved by.
-      model: for a run of new rows, the model they were fitted with.
-      typical: the row of W where nothing is known; the mean of the others by default.
-    """
-    if is_spread(run.factors.H):
-        return _spread_result(run, problem, solver)
-    Wt, H = (np.array(X) for X in run.factors)
-    V, weights = problem.operand.to_host(), problem.operand.host_weights()
-    unobserved = NOTHING
-    if weights is not None:
-        rows, cols = known_rows(problem), known_rows(problem.T)
-        usual = Wt[:, rows].mean(1) if typical is None else typical
-        Wt[:, ~rows] = usual[:, None]
-        if model is None:
-            H[:, ~cols] = H[:, cols].mean(1, keepdims=True)
-            unobserved = Unobserved(np.flatnonzero(~rows), np.flatnonzero(~cols))
-        else:
-            unobserved = Unobserved(np.flatnonzero(~rows), NOTHING.cols)
-    error = np.nan
-    unread = int(run.status) == Status.UNREADABLE.code
-    if problem.operand.moments.squares > 0 and not unread:
-        own = problem.units.inverse.of(Factors(Wt, H))  # pyright: ignore
-        error = relative_error(V, own.Wt.T, own.H, weights)
-    offsets, model = None, model or Model.of(problem)
-    if has_offsets(problem):
-        offsets = Offsets(rows=Wt[0], cols=H[1])
-        Wt, H = Wt[FIRST:], H[FIRST:]
-    return Result(
-        W=np.ascontiguousarray(Wt.T),
-        H=H,
-        relative_error=error,
-        offsets=offsets,
-        unobserved=unobserved,
-        model=model,
-        **_of_run(run, solver),
-    )
-
-
-def _spread_result(run: Run, problem: Problem, solver: Any) -> Result:
-    """The result of a run whose factors are spread over processes, and stay there."""
-    error, units = np.nan, dataclasses.replace(problem.units, beta=2.0)
-    size = problem.operand.moments.squares * units.objective
-    if size > 0:
-        frobenius = Problem.of(problem.operand, Frobenius(), units=units)
-        squared = 2 * divergence(frobenius, units.inverse.of(run.factors))
-        error = float(np.sqrt(squared / size))
-    Wt, H = run.factors
-    return Result(
-        W=Spread(Wt, True),  # pyright: ignore
-        H=Spread(H, False),  # pyright: ignore
-        relative_error=error,
-        model=Model.of(problem),
-        **_of_run(run, solver),
-    )
-
-
-def _of_run(run: Run, solver: Any) -> dict[str, Any]:
-    """The fields of a result that are of its run alone."""
-    trace = run.trace
-    return {
-        "objective": float(trace.objective[-1]),
-        "kkt": float(trace.kkt[-1]),
-        "iterations": int(run.iterations),
-        "status": Status.from_code(int(run.status)),
-        "trace": trace,
-        "seconds": float(trace.seconds[-1]),
-        "compile_seconds": run.compile_seconds,
-        "solver": solver if isinstance(solver, str) else solver.name,
-    }
+    """The result of a run, with the arguments of `jaxnmf.outcome.outcome`."""
+    return Result(**outcome(run, problem, solver, model, typical))
 
 
 def _excluded(exclude: Any, row: int, m: int, n: int) -> np.ndarray:

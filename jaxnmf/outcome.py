@@ -1,0 +1,119 @@
+"""The outcome of a run: the fields of its `Result`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxnmf.data.spread import Spread, is_spread
+from jaxnmf.fold_in import Model, known_rows
+from jaxnmf.objective.losses import Frobenius
+from jaxnmf.objective.offsets import FIRST, has_offsets
+from jaxnmf.objective.problem import Problem
+from jaxnmf.objective.relative_error import relative_error
+from jaxnmf.run.clock import divergence
+from jaxnmf.run.loop import Run
+from jaxnmf.types import Factors, Status
+
+
+class Offsets(NamedTuple):
+    """The terms b (m,) and c (n,), ≥ 0, added to the entries of each row and column."""
+
+    rows: Float[np.ndarray, " m"]
+    cols: Float[np.ndarray, " n"]
+
+
+class Unobserved(NamedTuple):
+    """The rows and columns of which nothing is known."""
+
+    rows: Int[np.ndarray, " r"]
+    cols: Int[np.ndarray, " c"]
+
+
+NOTHING = Unobserved(np.zeros(0, int), np.zeros(0, int))
+
+
+def outcome(
+    run: Run,
+    problem: Problem,
+    solver: Any,
+    model: Model | None = None,
+    typical: Float[np.ndarray, " p"] | None = None,
+) -> dict[str, Any]:
+    """The fields of the result of a run, NumPy arrays with W (m, p).
+
+    Args:
+      run: the run.
+      problem: the problem it solved.
+      solver: what it was solved by.
+      model: for a run of new rows, the model they were fitted with.
+      typical: the row of W where nothing is known; the mean of the others by default.
+    """
+    if is_spread(run.factors.H):
+        return _spread(run, problem, solver)
+    Wt, H = (np.array(X) for X in run.factors)
+    V, weights = problem.operand.to_host(), problem.operand.host_weights()
+    unobserved = NOTHING
+    if weights is not None:
+        rows, cols = known_rows(problem), known_rows(problem.T)
+        usual = Wt[:, rows].mean(1) if typical is None else typical
+        Wt[:, ~rows] = usual[:, None]
+        if model is None:
+            H[:, ~cols] = H[:, cols].mean(1, keepdims=True)
+            unobserved = Unobserved(np.flatnonzero(~rows), np.flatnonzero(~cols))
+        else:
+            unobserved = Unobserved(np.flatnonzero(~rows), NOTHING.cols)
+    error = np.nan
+    unread = int(run.status) == Status.UNREADABLE.code
+    if problem.operand.moments.squares > 0 and not unread:
+        own = problem.units.inverse.of(Factors(Wt, H))  # pyright: ignore
+        error = relative_error(V, own.Wt.T, own.H, weights)
+    offsets, model = None, model or Model.of(problem)
+    if has_offsets(problem):
+        offsets = Offsets(rows=Wt[0], cols=H[1])
+        Wt, H = Wt[FIRST:], H[FIRST:]
+    return {
+        "W": np.ascontiguousarray(Wt.T),
+        "H": H,
+        "relative_error": error,
+        "offsets": offsets,
+        "unobserved": unobserved,
+        "model": model,
+        **_of_run(run, solver),
+    }
+
+
+def _spread(run: Run, problem: Problem, solver: Any) -> dict[str, Any]:
+    """The fields where the factors are spread over processes, and stay there."""
+    error, units = np.nan, dataclasses.replace(problem.units, beta=2.0)
+    size = problem.operand.moments.squares * units.objective
+    if size > 0:
+        frobenius = Problem.of(problem.operand, Frobenius(), units=units)
+        squared = 2 * divergence(frobenius, units.inverse.of(run.factors))
+        error = float(np.sqrt(squared / size))
+    Wt, H = run.factors
+    return {
+        "W": Spread(Wt, True),
+        "H": Spread(H, False),
+        "relative_error": error,
+        "model": Model.of(problem),
+        **_of_run(run, solver),
+    }
+
+
+def _of_run(run: Run, solver: Any) -> dict[str, Any]:
+    """The fields of a result that are of its run alone."""
+    trace = run.trace
+    return {
+        "objective": float(trace.objective[-1]),
+        "kkt": float(trace.kkt[-1]),
+        "iterations": int(run.iterations),
+        "status": Status.from_code(int(run.status)),
+        "trace": trace,
+        "seconds": float(trace.seconds[-1]),
+        "compile_seconds": run.compile_seconds,
+        "solver": solver if isinstance(solver, str) else solver.name,
+    }
