@@ -76,7 +76,7 @@ def test_a_complete_job_is_not_run_again(tmp_path, monkeypatch):
     run(tmp_path, "solver=hals")
     before = stored.read_jobs(tmp_path)[0].manifest
     monkeypatch.setattr(
-        "jaxnmf.experiment.jobs.runs.timed",
+        "jaxnmf.experiment.jobs.runs.run_anywhere",
         lambda *_, **__: pytest.fail("was run again"),
     )
     assert run(tmp_path, "solver=hals") == 0
@@ -427,13 +427,13 @@ def test_an_interrupted_study_keeps_its_finished_runs(tmp_path):
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import jaxnmf.experiment.jobs.runs as runs\n"
         "from jaxnmf.experiment.cli import main\n"
-        "timed, calls = runs.timed, []\n"
+        "timed, calls = runs.run_anywhere, []\n"
         "def interrupted(*args, **kwargs):\n"
         "    calls.append(1)\n"
         "    if len(calls) == 2:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    return timed(*args, **kwargs)\n"
-        "runs.timed = interrupted\n"
+        "runs.run_anywhere = interrupted\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     arguments = ["run", *QUICK, "solver=hals", f"folder={tmp_path}"]

@@ -157,13 +157,13 @@ def test_a_run_goes_on_from_its_checkpoint_with_the_same_bits(
     monkeypatch.setattr(unfinished.RunCheckpoint, "save", killed)
     assert run(tmp_path / "cut", *arguments) == 130
     assert saves[0].is_file()
-    loaded, timed = [], runs.timed
+    loaded, timed = [], runs.run_anywhere
 
     def resumed(*args, **kwargs):
         loaded.append(kwargs["checkpoint"].load())
         return timed(*args, **kwargs)
 
-    monkeypatch.setattr(runs, "timed", resumed)
+    monkeypatch.setattr(runs, "run_anywhere", resumed)
     monkeypatch.setattr(unfinished.RunCheckpoint, "save", save)
     assert run(tmp_path / "cut", *arguments) == 0
     assert list(loaded[0]["iteration"]) == [0, 10, 20, 30]
@@ -185,9 +185,9 @@ def test_what_another_environment_began_is_begun_again(tmp_path, monkeypatch, ca
     (path,) = tmp_path.glob("jobs/.*~runs/manifest.json")
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps({**manifest, "versions": {"jax": "0.0"}}))
-    calls, timed = [], runs.timed
+    calls, timed = [], runs.run_anywhere
     monkeypatch.setattr(
-        runs, "timed", lambda *a, **k: calls.append(1) or timed(*a, **k)
+        runs, "run_anywhere", lambda *a, **k: calls.append(1) or timed(*a, **k)
     )
     assert run(tmp_path, "solver=hals") == 0
     assert len(calls) == 4
@@ -230,14 +230,14 @@ def test_another_jobs_damage_does_not_hide_what_happened(study, tmp_path, capsys
 
 def one_job(folder, entered, go_on, code):
     """In a process of its own: a job whose first run waits until it may go on."""
-    timed = runs.timed
+    timed = runs.run_anywhere
 
     def slow(*args, **kwargs):
         entered.set()
         go_on.wait(300)
         return timed(*args, **kwargs)
 
-    runs.timed = slow
+    runs.run_anywhere = slow
     code.put(main(["run", *QUICK, "solver=hals", f"folder={folder}"]))
 
 
@@ -259,13 +259,13 @@ def test_two_processes_do_not_do_the_same_job(tmp_path, monkeypatch):
         return run_job(config, folder, **options)
 
     monkeypatch.setattr(jobs, "run_job", noted)
-    calls, timed = [], runs.timed
+    calls, timed = [], runs.run_anywhere
 
     def counted(problem, solver, *args, **kwargs):
         calls.append(solver.name)
         return timed(problem, solver, *args, **kwargs)
 
-    monkeypatch.setattr(runs, "timed", counted)
+    monkeypatch.setattr(runs, "run_anywhere", counted)
     assert run(tmp_path) == 0
     assert order == [("hals", False), ("mu", False), ("hals", True), ("mu", True)]
     assert set(calls) == {"mu"}
@@ -297,9 +297,9 @@ def test_force_runs_again_and_nothing_else_does(study, tmp_path, monkeypatch, ca
     assert "nothing to do: 2 jobs done before" in capsys.readouterr().out
     assert [job.manifest["finished"] for job in stored.read_jobs(tmp_path)] == written
     calls = []
-    timed = runs.timed
+    timed = runs.run_anywhere
     monkeypatch.setattr(
-        runs, "timed", lambda *a, **k: calls.append(1) or timed(*a, **k)
+        runs, "run_anywhere", lambda *a, **k: calls.append(1) or timed(*a, **k)
     )
     arguments = ["run", "--force", *QUICK, f"folder={tmp_path}"]
     assert main(arguments) == 0
@@ -349,13 +349,13 @@ def test_a_run_that_ended_in_time_is_reproduced_on_a_loaded_machine(
 ):
     """Its iterations may take longer than the budget now."""
     assert run(tmp_path, "solver=hals", "stop.time_budget=100") == 0
-    timed = runs.timed
+    timed = runs.run_anywhere
 
     def slowly(problem, solver, factors, key, stop, **more):
         assert stop.seconds == np.inf
         return timed(problem, solver, factors, key, stop, **more)
 
-    monkeypatch.setattr(runs, "timed", slowly)
+    monkeypatch.setattr(runs, "run_anywhere", slowly)
     assert main(["reproduce", str(tmp_path)]) == 0
     assert "4 runs, same bits" in capsys.readouterr().out
 

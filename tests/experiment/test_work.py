@@ -29,7 +29,7 @@ from jaxnmf.experiment.store import lease
 
 folder, lease.host = Path(sys.argv[1]), lambda: "elsewhere"
 lease.Lease._renew = lambda self: None
-timed, calls = runs.timed, []
+timed, calls = runs.run_anywhere, []
 
 def slow(*args, **options):
     calls.append(1)
@@ -39,7 +39,7 @@ def slow(*args, **options):
             time.sleep(0.05)
     return timed(*args, **options)
 
-runs.timed = slow
+runs.run_anywhere = slow
 sys.exit(main(["work", sys.argv[1]]))
 """
 
@@ -70,9 +70,9 @@ def calls(monkeypatch):
     """The runs of this process, which does not wait long for another machine."""
     monkeypatch.setattr(lease, "EXPIRE", 1.0)
     monkeypatch.setattr(worker, "WAIT", 0.1)
-    found, timed = [], runs.timed
+    found, timed = [], runs.run_anywhere
     monkeypatch.setattr(
-        runs, "timed", lambda *a, **k: found.append(1) or timed(*a, **k)
+        runs, "run_anywhere", lambda *a, **k: found.append(1) or timed(*a, **k)
     )
     return found
 
