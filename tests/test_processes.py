@@ -52,7 +52,7 @@ MADE: dict[str, Callable[[], Any]] = {
     "simplex": lambda: jaxnmf.Simplex(),
     "data set": lambda: jaxnmf.datasets.load("synthetic"),
     "status": lambda: jaxnmf.Status.CONVERGED,
-    **{method: lambda method=method: select(method) for method in METHODS},
+    **{method: lambda method=method: select(method) for method in list(METHODS)[:3]},
 }
 
 
