@@ -167,13 +167,13 @@ def test_the_readmes_factorisation_works_as_written(tmp_path, monkeypatch):
     assert result.trace.objective[-1] < result.trace.objective[0]
 
     rng = np.random.default_rng(0)
-    places = rng.permutation(30 * 12)[:200]
-    scope |= {"users": places // 12, "films": places % 12, "user": 4, "film": 3}
-    scope |= {"stars": rng.integers(1, 6, 200), "n_users": 30, "n_films": 12}
+    places = rng.permutation(30 * 24)[:400]
+    scope |= {"users": places // 24, "films": places % 24, "user": 4, "film": 3}
+    scope |= {"stars": rng.integers(1, 6, 400), "n_users": 30, "n_films": 24}
     exec(ratings, scope)
     seen = scope["films"][scope["users"] == 4]
-    advice = scope["result"].recommend(4, 10, exclude=scope["ratings"])
-    assert set(advice) == set(range(12)) - set(seen)
+    advice = scope["result"].recommend(4, 24, exclude=scope["ratings"])
+    assert set(advice) == set(range(24)) - set(seen)
     assert scope["newcomer"].W.shape == (1, 20)
 
     exec(sweep, scope)
