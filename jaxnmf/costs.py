@@ -130,8 +130,13 @@ def sent_bytes(m: float, n: float, p: int, size: int, grid: tuple[int, int]) -> 
     return 2 * size * (of_H * (a - 1) / a + of_W * (b - 1) / b)
 
 
+def grids(devices: int) -> list[tuple[int, int]]:
+    """Every a×b of so many devices."""
+    return [(a, devices // a) for a in range(1, devices + 1) if devices % a == 0]
+
+
 def best_grid(m: float, n: float, p: int, devices: int) -> tuple[int, int]:
     """The a×b of so many devices on which an iteration sends least."""
-    grids = [(a, devices // a) for a in range(1, devices + 1) if devices % a == 0]
-    fit = [(a, b) for a, b in grids if a <= m and b <= n] or grids
+    every = grids(devices)
+    fit = [(a, b) for a, b in every if a <= m and b <= n] or every
     return min(fit, key=lambda grid: sent_bytes(m, n, p, 1, grid))

@@ -19,9 +19,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxnmf import costs
 from jaxnmf._util.names import suggestion
 from jaxnmf.build import Objective, make_problem
-from jaxnmf.costs import sent_bytes
 from jaxnmf.data.dense import Dense
 from jaxnmf.data.known import Known
 from jaxnmf.data.placement import Placement, on_host, put
@@ -197,7 +197,7 @@ def _of_name(name: str, shape: Shape, pads: bool) -> Placement:
             f"{', '.join(NAMES)}, or a jax.sharding.Mesh"
         )
     devices = np.array(jax.devices())
-    grids = _grids(len(devices))
+    grids = costs.grids(len(devices))
     if name == "rows":
         grids = [(len(devices), 1)]
     elif name == "grid":
@@ -208,12 +208,12 @@ def _of_name(name: str, shape: Shape, pads: bool) -> Placement:
         while not fit:  # a V of few rows and columns: fewer devices
             fit = [
                 (a, b)
-                for a, b in _grids(count)
+                for a, b in costs.grids(count)
                 if a <= m and b <= n and (pads or not (m % a or n % b))
             ]
             count -= 1
         grids = fit
-    a, b = min(grids, key=lambda grid: sent_bytes(*shape, 1, 1, grid))
+    a, b = min(grids, key=lambda grid: costs.sent_bytes(*shape, 1, 1, grid))
     return _of_mesh(Mesh(devices[: a * b].reshape(a, b), ("rows", "columns")))
 
 
@@ -233,10 +233,6 @@ def _of_mesh(mesh: Mesh) -> Placement:
     if not mesh.devices.size:
         raise ValueError("mesh has no devices; jax.make_mesh makes one of those here")
     return Placement(mesh, *((str(name),) for name in used))
-
-
-def _grids(count: int) -> list[Shape]:
-    return [(a, count // a) for a in range(1, count + 1) if count % a == 0]
 
 
 def _even(shape: Shape, grid: Shape, solver: Any) -> Shape:

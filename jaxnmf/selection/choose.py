@@ -29,7 +29,7 @@ from jaxnmf.selection.stability import Stability
 from jaxnmf.sweeps.batching import Batching
 from jaxnmf.sweeps.result import SweepResult
 from jaxnmf.sweeps.settings import as_seeds
-from jaxnmf.sweeps.sweep import known_of_lanes, run_sweep, solver_of_lanes
+from jaxnmf.sweeps.sweep import run_sweep, solver_of_lanes
 
 ENOUGH = 0.5  # of the runs of a rank, for its measures to count
 
@@ -134,8 +134,8 @@ def select_rank(
     if own:
         solver = None
     else:
-        known = known_of_lanes(V, mask)
-        solver = solver_of_lanes(solver, solver_options, objective, known, max(ranks))
+        given = solver, solver_options
+        solver = solver_of_lanes(*given, objective, V, mask, max(ranks))
     stop = chooser.stop
     if max_iter is not None:
         check_count("max_iter", max_iter)

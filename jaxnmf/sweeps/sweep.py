@@ -19,7 +19,7 @@ from jaxnmf.auto import chosen_solver
 from jaxnmf.build import Objective, Start, warn_of_rank
 from jaxnmf.data.blocks import check_in_memory
 from jaxnmf.data.containers import Names, names_of
-from jaxnmf.data.known import Known, what_is_known
+from jaxnmf.data.known import what_is_known
 from jaxnmf.init.start import AUTO
 from jaxnmf.padding import may_share
 from jaxnmf.registry import make_solver
@@ -119,8 +119,7 @@ def sweep(
         constraints=constraints,
         offsets=offsets,
     )
-    known, rank = known_of_lanes(V, mask), max(ranks)
-    solver = solver_of_lanes(solver, solver_options, objective, known, rank)
+    solver = solver_of_lanes(solver, solver_options, objective, V, mask, max(ranks))
     found = run_sweep(
         V,
         ranks,
@@ -140,26 +139,24 @@ def sweep(
         progress=progress,
         batching=batching,
     )
-    warn_of_rank("ranks", rank, known.V.shape)
+    shape = found.builder.problems[0].operand.shape
+    warn_of_rank("ranks", max(ranks), shape)
     return found
-
-
-def known_of_lanes(V: Any, mask: Any) -> Known:
-    """What is known of V, of data per seed the first."""
-    pair = V.pairs[0] if isinstance(V, DataPerSeed) else (V, mask)
-    return what_is_known(*pair)
 
 
 def solver_of_lanes(
     solver: Any,
     options: Mapping[str, Any] | None,
     objective: Objective,
-    known: Known,
+    V: Any,
+    mask: Any,
     rank: int,
 ) -> Any:
     """An instance of the solver, for "auto" that of lanes."""
     if solver != AUTO:
         return make_solver(solver, options)
+    pair = V.pairs[0] if isinstance(V, DataPerSeed) else (V, mask)
+    known = what_is_known(*pair)
     return chosen_solver(solver, options, objective, known, rank, lanes=True)[0]
 
 
