@@ -16,12 +16,12 @@ from jaxnmf.data.csr import CSR, both_ways
 from jaxnmf.data.moments import Moments
 from jaxnmf.data.operand import EntryFn
 from jaxnmf.data.placement import Axes, Placement, put
-from jaxnmf.data.sparse import Sparse
+from jaxnmf.data.sparse import Sparse, Stored
 from jaxnmf.types import pytree, static
 
 
 @pytree
-class Shards:
+class Shards(Stored):
     """A sparse V, also one observed in part, of which each device has a block.
 
     Device (a, b) of the mesh has the block of V whose rows are the a-th part of all and
@@ -90,21 +90,9 @@ class Shards:
         )
 
     @property
-    def kind(self) -> str:
-        return "sparse" if self.csr.weights is None else "observed"
-
-    @property
     def shape(self) -> tuple[int, int]:
         a, b = self.placement.grid
         return self.csr_t.columns * a, self.csr.columns * b
-
-    @property
-    def by_entries(self) -> bool:
-        return True
-
-    @property
-    def dtype(self) -> Any:
-        return self.csr.data.dtype
 
     @property
     def any_known(self) -> Any:
@@ -126,17 +114,6 @@ class Shards:
 
     def padded_to(self, rows: int, columns: int) -> Shards:
         raise TypeError("V is padded before it is divided over devices")
-
-    def for_lanes(self) -> Shards:
-        return self
-
-    def to_host(self) -> Any:
-        """V as a SciPy array."""
-        return self._on_host(self.csr.data)
-
-    def host_weights(self) -> Any:
-        """The weights likewise, None where zeros are data."""
-        return None if self.csr.weights is None else self._on_host(self.csr.weights)
 
     def _on_host(self, data: Any) -> Any:
         from scipy.sparse import coo_array

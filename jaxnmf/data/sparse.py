@@ -28,8 +28,41 @@ ENTRIES = 2**22
 DOUBLE_ENTRIES = 2**16
 
 
+class Stored:
+    """What an operand has that holds V as a list of entries, ``csr``."""
+
+    csr: Any
+
+    @property
+    def kind(self) -> str:
+        return "sparse" if self.csr.weights is None else "observed"
+
+    @property
+    def by_entries(self) -> bool:
+        return True
+
+    @property
+    def dtype(self) -> Any:
+        return self.csr.data.dtype
+
+    def for_lanes(self) -> Any:
+        return self
+
+    def to_host(self) -> Any:
+        """V as a SciPy array."""
+        return self._on_host(self.csr.data)
+
+    def host_weights(self) -> Any:
+        """The weights as a SciPy array, None where zeros are data."""
+        return None if self.csr.weights is None else self._on_host(self.csr.weights)
+
+    def _on_host(self, data: Any) -> Any:
+        """V with these values of its entries as a SciPy array."""
+        raise NotImplementedError
+
+
 @pytree
-class Sparse:
+class Sparse(Stored):
     """A sparse V, whose absent entries are zeros, or unknown where it has weights.
 
     Stores V and Vᵀ by rows, so that either product is that of a CSR matrix and a thin
@@ -43,10 +76,6 @@ class Sparse:
     padded: bool = static(default=False)
 
     @property
-    def kind(self) -> str:
-        return "sparse" if self.csr.weights is None else "observed"
-
-    @property
     def shape(self) -> tuple[int, int]:
         return (self.csr_t.columns, self.csr.columns)
 
@@ -54,14 +83,6 @@ class Sparse:
     def entries(self) -> int:
         """The number of entries that a product reads."""
         return self.csr.data.shape[0]
-
-    @property
-    def by_entries(self) -> bool:
-        return True
-
-    @property
-    def dtype(self) -> Any:
-        return self.csr.data.dtype
 
     @property
     def any_known(self) -> Any:
@@ -100,17 +121,6 @@ class Sparse:
         csr = self.csr
         weights = None if csr.weights is None else csr.weights[index]
         return csr.rows[index], csr.indices[index], csr.data[index], weights
-
-    def for_lanes(self) -> Sparse:
-        return self
-
-    def to_host(self) -> Any:
-        """V as a SciPy array."""
-        return self._on_host(self.csr.data)
-
-    def host_weights(self) -> Any:
-        """The weights as a SciPy array, None where zeros are data."""
-        return None if self.csr.weights is None else self._on_host(self.csr.weights)
 
     def _on_host(self, data: Any) -> Any:
         from scipy.sparse import coo_array
