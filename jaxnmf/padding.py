@@ -57,10 +57,7 @@ def run_shared(
     rank, shape = len(factors.H), problem.operand.shape
     if not (pad and may_share(problem, solver, rank)):
         return timed(problem, solver, factors, key, stop, **given)
-    quick = _size(problem.operand, rank) <= TINY
-    larger = max(LEAST_RANK, 1 << (rank - 1).bit_length())
-    operand = shared_operand(problem.operand)
-    problem, factors = padded(problem, factors, solver, rank=larger, operand=operand)
+    problem, factors, quick = shared(problem, factors, solver)
     run = timed(problem, solver, factors, key, stop, quick=quick, **given)
     return run._replace(factors=unpadded(run.factors, rank, shape))
 
@@ -72,8 +69,25 @@ def may_share(problem: Problem, solver: Any, rank: int) -> bool:
         _size(operand, rank) <= SMALL
         and problem.loss.beta is not None
         and getattr(operand, "placement", None) is None
-        and supports_padding(solver)
+        and (solver is None or supports_padding(solver))
     )
+
+
+def shared(
+    problem: Problem, factors: Factors, solver: Any = None
+) -> tuple[Problem, Factors, bool]:
+    """A problem for which `may_share` holds and its factors, padded to one of a few
+    sizes; and whether its programs are better compiled quickly."""
+    rank = len(factors.H)
+    quick = _size(problem.operand, rank) <= TINY
+    operand = shared_operand(problem.operand)
+    size = shared_rank(rank)
+    return *padded(problem, factors, solver, rank=size, operand=operand), quick
+
+
+def shared_rank(rank: int) -> int:
+    """The rank that a small problem is padded to: a power of two."""
+    return max(LEAST_RANK, 1 << (rank - 1).bit_length())
 
 
 def _size(operand: Any, rank: int) -> int:
@@ -113,7 +127,7 @@ def padded(
     Args:
       problem: over a V that is not padded.
       factors: of the problem's own rank and shape.
-      solver: what the problem is for.
+      solver: what the problem is for; None for updates that allow any padding.
       rank: of the padded factors, their own by default. The problem gets held entries
         in any case, and so has one structure with others of that rank.
       shape: (m, n) of the padded V; None leaves V as it is. A dense V gets entries at
@@ -160,7 +174,7 @@ def padded(
         projects=tuple(projects),
         penalties=tuple(penalties),
     )
-    if shape is not None:
+    if shape is not None and solver is not None:
         _check_solver(solver, problem)
     return problem, Factors(*larger)
 
@@ -172,13 +186,17 @@ def _grown(x: Any, axes: tuple[tuple[int, int], ...]) -> np.ndarray:
     if not x.ndim:
         return x
     pairs = zip(x.shape, axes, strict=True)
-    shape = tuple(new if n == old else n for n, (old, new) in pairs)
+    return grown(x, tuple(new if n == old else n for n, (old, new) in pairs))
+
+
+def grown(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """x with zeros up to a larger shape."""
     if shape == x.shape:
         return x
     # Not numpy.pad, which takes longer than a small lane's iterations.
-    grown = np.zeros(shape, x.dtype)
-    grown[tuple(map(slice, x.shape))] = x
-    return grown
+    larger = np.zeros(shape, x.dtype)
+    larger[tuple(map(slice, x.shape))] = x
+    return larger
 
 
 def _check_loss(loss: Loss, operand: Operand) -> None:

@@ -25,6 +25,7 @@ from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.relative_error import residual_norm
 from jaxnmf.objective.units import units_of
+from jaxnmf.padding import may_share, shared, unpadded
 from jaxnmf.registry import make_solver
 from jaxnmf.result import Result, to_result
 from jaxnmf.run.clock import divergence
@@ -142,18 +143,30 @@ def by_plain(
             units=units,
         )
         factors = Factors(*map(np.ascontiguousarray, (W.T, H)))  # pyright: ignore
+        rank = len(H)
+        if estimator.pad and may_share(problem, None, rank):
+            problem, factors, settings["quick"] = shared(problem, factors)
         if solver == "cd":
-            shuffled = estimator.shuffle
-            order = check_random_state(estimator.random_state) if shuffled else None
+            order = _order(estimator, rank, len(factors.H))
             run = coordinate_descent(problem, factors, order=order, **settings)
         else:
             run = multiplicative_updates(problem, factors, **settings)
     if run.iterations == estimator.max_iter and estimator.tol > 0:
         warn_of_max_iter(estimator.max_iter)
-    W, H = np.ascontiguousarray(run.factors.Wt.T), np.asarray(run.factors.H)
+    Wt, H = unpadded(run.factors, rank, X.shape)
+    W = np.ascontiguousarray(np.asarray(Wt).T)
     error = run.error
     known = partial(residual_norm, X, W, H) if error is None else lambda: error
     return Fit(W, H, run.iterations, known)
+
+
+def _order(estimator: Any, rank: int, padded: int) -> Callable[[], np.ndarray] | None:
+    """Draws the order of the components, those last that only pad the rank."""
+    if not estimator.shuffle:
+        return None
+    drawn = check_random_state(estimator.random_state)
+    pads = np.arange(rank, padded)
+    return lambda: np.concatenate([drawn.permutation(rank), pads])
 
 
 def by_factorize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from functools import partial
 from types import SimpleNamespace
@@ -23,15 +24,20 @@ from jaxnmf.estimators.data import suited_to
 from jaxnmf.objective.losses import beta_divergence
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
+from jaxnmf.padding import grown, may_share, next_size, shared, unpadded
 from jaxnmf.run.plain import dropped, splitter, updater, value
-from jaxnmf.run.programs import compiled, precision
+from jaxnmf.run.programs import (
+    compiled,
+    compiled_quickly,
+    note_iterations,
+    precision,
+)
 from jaxnmf.types import Factors, FreeFactor, Scalar
 
 ACCEPTED: dict[str, Any] = {
     "accept_sparse": ("csr", "csc"),
     "dtype": [np.float64, np.float32],
 }
-LEAST_ROOM = 64  # stored entries of a batch, in steps of
 
 
 class Online(NamedTuple):
@@ -189,53 +195,75 @@ class MiniBatchNMF(decomposition.MiniBatchNMF):
     def _divergence(self, X: Any, W: Any, H: Any) -> float:
         """D(X | WH) of a batch."""
         with precision(X.dtype):
-            arguments = self._problem(X), Factors(W.T, H)
-            return float(compiled(value, *arguments)[0](*arguments))
+            problem, factors, program_of = self._problem(X, W.T, H)
+            return float(program_of(value, problem, factors)[0](problem, factors))
 
     def _solve_W(self, X: Any, H: Any, max_iter: int) -> np.ndarray:
         """W of a batch by multiplicative updates from a constant."""
         with precision(X.dtype) as dtype:
-            level = np.sqrt(X.mean() / len(H))
-            Wt = np.full((len(H), X.shape[0]), level, dtype)
-            tol = np.asarray(self.tol, dtype)
-            arguments = (self._problem(X), H, Wt, tol, np.int32(max_iter))
-            found = compiled(_rows, *arguments)[0](*arguments)
-        return np.array(found).T.copy()
+            problem, factors, program_of = self._problem(X, self._constant(X, H), H)
+            arguments = (problem, factors, *self._limits(max_iter, dtype))
+            program, _ = program_of(_rows, *arguments)
+            done, found = program(*arguments)
+            note_iterations(program, int(done))
+        return np.array(found)[: len(H), : X.shape[0]].T.copy()
 
     def _minibatch_step(self, X: Any, W: Any, H: Any, update_H: bool) -> float:
         """Update W and H, in place, by one batch; returns its cost for each row."""
-        if self.fresh_restarts or W is None:
-            W, fresh = self._solve_W(X, H, self.fresh_restarts_max_iter), True
-        else:
-            fresh = False
+        fresh = self.fresh_restarts or W is None
         with precision(X.dtype) as dtype:
+            Wt = self._constant(X, H) if fresh else W.T
+            problem, factors, program_of = self._problem(X, Wt, H)
             sums = (self._components_numerator, self._components_denominator)
+            sums = (grown(x, factors.H.shape) for x in sums)
             online = Online(*sums, np.asarray(self._rho, dtype))  # pyright: ignore
-            step = STEPS[fresh]
-            arguments = (self._problem(X), Factors(W.T, H), online)
-            factors, online, cost = compiled(step, *arguments)[0](*arguments)
-        W[:] = np.asarray(factors.Wt).T
+            limits = self._limits(self.fresh_restarts_max_iter, dtype)
+            arguments = (problem, factors, online, *limits)
+            program, _ = program_of(STEPS[fresh], *arguments)
+            factors, online, cost = program(*arguments)
+            note_iterations(program, 1)
+        own = unpadded(factors, len(H), X.shape)
+        if W is not None:
+            W[:] = own.Wt.T
         if update_H:
-            H[:] = factors.H
-            self._components_numerator = np.array(online.numerator)
-            self._components_denominator = np.array(online.denominator)
+            H[:] = own.H
+            p, n = H.shape
+            self._components_numerator = np.array(online.numerator)[:p, :n]
+            self._components_denominator = np.array(online.denominator)[:p, :n]
         return float(cost) / X.shape[0]
 
-    def _problem(self, X: Any) -> Problem:
-        """The problem of a batch."""
+    def _constant(self, X: Any, H: Any) -> np.ndarray:
+        """Wt to start from, of one value."""
+        level = np.sqrt(X.mean() / len(H))
+        return np.full((len(H), X.shape[0]), level, X.dtype)
+
+    def _limits(self, max_iter: int, dtype: Any) -> tuple[Any, Any]:
+        """When updates of W alone stop."""
+        return np.asarray(self.tol, dtype), np.int32(max_iter)
+
+    def _problem(self, X: Any, Wt: Any, H: Any) -> tuple[Problem, Factors, Any]:
+        """The problem of a batch and its factors, padded where it is small, and the
+        function that compiles for it."""
         l1_W, l1_H, l2_W, l2_H = self._compute_regularization(X)
         loss = beta_divergence(self._beta_loss)
         operand = as_operand(suited_to(X, loss), X.dtype)
-        if isinstance(operand, Sparse):
-            operand = operand.with_room(_rounded(operand.entries))
         penalties = (Penalty(l1=l1_W, l2=l2_W), Penalty(l1=l1_H, l2=l2_H))
-        return Problem.of(operand, loss, penalties=penalties)
+        problem = Problem.of(operand, loss, penalties=penalties)
+        factors, quick = Factors(Wt, H), False
+        if may_share(problem, None, len(H)):
+            problem, factors, quick = shared(problem, factors)
+        elif isinstance(operand, Sparse):
+            # Batches of about as many stored entries share a program.
+            roomy = operand.with_room(next_size(operand.entries))
+            problem = dataclasses.replace(problem, operand=roomy)
+        return problem, factors, compiled_quickly if quick else compiled
 
 
 def _rows(
-    problem: Problem, H: Any, Wt: FreeFactor, tol: Any, max_iter: Any
-) -> FreeFactor:
-    """Multiplicative updates of W alone until it hardly changes."""
+    problem: Problem, factors: Factors, tol: Any, max_iter: Any
+) -> tuple[Any, FreeFactor]:
+    """Multiplicative updates of W alone until it hardly changes: their number, W."""
+    Wt, H = factors
     update = updater(problem.T, H)
 
     def going(carry: Any) -> Array:
@@ -248,18 +276,26 @@ def _rows(
         return done + 1, new, jnp.linalg.norm(new - Wt) / jnp.linalg.norm(new)
 
     far = jnp.full((), jnp.inf, Wt.dtype)
-    return jax.lax.while_loop(going, iterate, (jnp.int32(0), Wt, far))[1]
+    return jax.lax.while_loop(going, iterate, (jnp.int32(0), Wt, far))[:2]
 
 
 def _step(
-    problem: Problem, factors: Factors, online: Online, *, fresh: bool
+    problem: Problem,
+    factors: Factors,
+    online: Online,
+    tol: Any,
+    max_iter: Any,
+    *,
+    fresh: bool,
 ) -> tuple[Factors, Online, Scalar]:
     """One step of a batch, and its cost before the update of H."""
     Wt, H = factors
     beta, gamma = problem.loss.beta, problem.loss.mu_exponent
-    if not fresh:
+    if fresh:
+        Wt = _rows(problem, factors, tol, max_iter)[1]
+    else:
         Wt = updater(problem.T, H)(Wt)
-    Wt = dropped(Wt) if beta < 1 else Wt
+    Wt = dropped(problem.T, Wt) if beta < 1 else Wt
     cost = value(problem, Factors(Wt, H))
     for X, penalty in zip((Wt, H), problem.penalties, strict=True):
         cost = cost + penalty.l1 * X.sum() + penalty.l2 * (X * X).sum()
@@ -271,14 +307,9 @@ def _step(
     A = online.decay * online.numerator + minus * H ** (1 / gamma)
     B = online.decay * online.denominator + plus
     H = jnp.where(B > 0, A / jnp.where(B > 0, B, 1), 0) ** gamma
-    H = dropped(H) if beta <= 1 else H
+    H = problem.project.hold(H)
+    H = dropped(problem, H) if beta <= 1 else H
     return Factors(Wt, H), Online(A, B, online.decay), cost
 
 
 STEPS = {fresh: partial(_step, fresh=fresh) for fresh in (True, False)}
-
-
-def _rounded(entries: int) -> int:
-    """The next of few sizes, of many entries at most an eighth more."""
-    unit = max(LEAST_ROOM, 2 ** max(0, entries.bit_length() - 4))
-    return max(1, -(-entries // unit)) * unit

@@ -19,7 +19,12 @@ from jaxnmf.kernels.coordinate import sweep
 from jaxnmf.kernels.multiplicative import quotient
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
-from jaxnmf.run.programs import compiled
+from jaxnmf.run.programs import (
+    WORTH_COMPILING,
+    compiled,
+    compiled_quickly,
+    note_iterations,
+)
 from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, Scalar
 
 TEST_EVERY = 10  # iterations between two tests of multiplicative updates
@@ -80,7 +85,8 @@ def coordinate_descent(
     tol: float,
     max_iter: int,
     both: bool = True,
-    order: np.random.RandomState | None = None,
+    order: Callable[[], np.ndarray] | None = None,
+    quick: bool = False,
     verbose: bool = False,
 ) -> Plain:
     """Coordinate descent for the Frobenius loss: one sweep over W, one over H.
@@ -95,25 +101,25 @@ def coordinate_descent(
       factors: the start.
       tol, max_iter: when to stop.
       both: whether H is updated too.
-      order: draws the order of the components in each sweep; from the first on by
-        default.
+      order: draws the order of the components in a sweep; from the first on by default.
+      quick: whether to spend less time on compiling (`compiled_quickly`).
       verbose: print the violation, relative to the first, after every iteration.
 
     Reference: Cichocki & Phan, IEICE Trans. Fundamentals E92-A (2009) [Cichocki2009].
     """
-    dtype, rank = problem.operand.dtype, len(factors.H)
+    dtype = problem.operand.dtype
     units, problem = problem.units, problem.plain
     run = Progress.of(units.inverse.of(factors), dtype)
     tol_array = np.asarray(tol, dtype)
-    step = 1 if verbose or order is not None else max_iter
+    step = 1 if verbose or order is not None else WORTH_COMPILING
     while int(run.iteration) < max_iter and not run.stopped:
         orders = None
         if order is not None:
             sides = range(2 if both else 1)
-            orders = np.array([order.permutation(rank) for _ in sides], np.int32)
+            orders = np.array([order() for _ in sides], np.int32)
         until = np.int32(min(int(run.iteration) + step, max_iter))
         arguments = (problem, run, orders, tol_array, until)
-        run = compiled(DESCEND[both], *arguments)[0](*arguments)
+        run = _after(DESCEND[both], arguments, quick)
         if verbose:
             print("violation:", float(run.last / run.first) if run.first > 0 else 0.0)
     if verbose and run.stopped:
@@ -128,6 +134,7 @@ def multiplicative_updates(
     tol: float,
     max_iter: int,
     both: bool = True,
+    quick: bool = False,
     verbose: bool = False,
 ) -> Plain:
     """Multiplicative updates for a β-divergence: one update of W, one of H.
@@ -142,6 +149,7 @@ def multiplicative_updates(
       factors: the start.
       tol, max_iter: when to stop.
       both: whether H is updated too.
+      quick: whether to spend less time on compiling (`compiled_quickly`).
       verbose: print √(2D) at every test.
 
     Reference: Févotte & Idier, Neural Computation 23 (2011) [Fevotte2011].
@@ -150,12 +158,12 @@ def multiplicative_updates(
     units, problem = problem.units, problem.plain
     run = Progress.of(units.inverse.of(factors), dtype)
     tol_array = np.asarray(tol, dtype)
-    step, start = TEST_EVERY if verbose else max_iter, time.perf_counter()
+    step, start = TEST_EVERY if verbose else WORTH_COMPILING, time.perf_counter()
     unit = float(np.sqrt(units.objective))
     while int(run.iteration) < max_iter and not run.stopped:
         until = np.int32(min(int(run.iteration) + step, max_iter))
         arguments = (problem, run, tol_array, until)
-        run = compiled(MULTIPLY[both], *arguments)[0](*arguments)
+        run = _after(MULTIPLY[both], arguments, quick)
         if verbose:
             print(
                 f"Epoch {int(run.iteration):02d} reached after "
@@ -164,6 +172,15 @@ def multiplicative_updates(
             )
     error = float(run.last) * unit
     return Plain(_on_host(units.of(run.factors)), int(run.iteration), error)
+
+
+def _after(function: Any, arguments: tuple[Any, ...], quick: bool) -> Progress:
+    """The progress, the second argument, after more iterations."""
+    program, _ = (compiled_quickly if quick else compiled)(function, *arguments)
+    before, run = int(arguments[1].iteration), program(*arguments)
+    if quick:
+        note_iterations(program, int(run.iteration) - before)
+    return run
 
 
 def _on_host(factors: Factors) -> Factors:
@@ -212,6 +229,7 @@ def _swept(
     before, after = jnp.tril(gram.array, -1), jnp.triu(gram.array)
     descent = cross - before @ new - after @ X - problem.penalty.gradient(X)
     feasible = jnp.where(X > 0, descent, jnp.maximum(descent, 0))
+    feasible = jnp.where(problem.project.free, feasible, 0)
     if order is not None:
         new = jnp.zeros_like(new).at[order].set(new)
     return new, jnp.abs(feasible).sum(1).sum()
@@ -225,10 +243,10 @@ def _multiply(
     def iterate(_: Any, factors: Factors) -> Factors:
         Wt, H = factors
         Wt = (of_W or updater(problem.T, H))(Wt)
-        Wt = dropped(Wt) if problem.loss.beta < 1 else Wt
+        Wt = dropped(problem.T, Wt) if problem.loss.beta < 1 else Wt
         if both:
             H = updater(problem, Wt)(H)
-            H = dropped(H) if problem.loss.beta <= 1 else H
+            H = dropped(problem, H) if problem.loss.beta <= 1 else H
         return Factors(Wt, H)
 
     def going(run: Progress) -> Array:
@@ -264,7 +282,7 @@ def updater(problem: Problem, fixed: FixedFactor) -> Update:
 
     def update(X: FreeFactor) -> FreeFactor:
         ratio = quotient(*gradient(X))
-        return X * (ratio if gamma == 1 else ratio**gamma)
+        return problem.project.hold(X * (ratio if gamma == 1 else ratio**gamma))
 
     return update
 
@@ -294,9 +312,9 @@ def splitter(
     return gradient
 
 
-def dropped(X: FreeFactor) -> FreeFactor:
-    """X with 0 for what is tiny."""
-    return jnp.where(SMALL * X.mean() > X, 0, X)
+def dropped(problem: Problem, X: FreeFactor) -> FreeFactor:
+    """The free factor with 0 for what is tiny."""
+    return jnp.where(SMALL * problem.project.mean(X) > X, 0, X)
 
 
 def value(problem: Problem, factors: Factors) -> Scalar:

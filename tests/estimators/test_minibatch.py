@@ -31,7 +31,9 @@ def pair(**settings: Any) -> tuple[jaxnmf.MiniBatchNMF, decomposition.MiniBatchN
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@parametrize_with_checks([jaxnmf.MiniBatchNMF(batch_size=20, fresh_restarts=True)])
+@parametrize_with_checks(
+    [jaxnmf.MiniBatchNMF(batch_size=20, fresh_restarts=True, max_iter=20)]
+)
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
 
