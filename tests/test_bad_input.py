@@ -231,7 +231,7 @@ def main() -> None:
     print(json.dumps(told))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def refusals() -> dict[str, Any]:
     done = subprocess.run([sys.executable, __file__], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -65,7 +65,7 @@ JSONS = {
 # --- Sweeps ---------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def swept(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("swept")
     jaxnmf.sweep(V, folder=folder, **SWEEP)
@@ -110,14 +110,14 @@ def run(folder: Path) -> int:
     return main(["run", *JOB, f"folder={folder}"])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def study(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     assert run(folder) == 0
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def begun(tmp_path_factory) -> Path:
     """A study whose second run was cut after a checkpoint."""
     folder = tmp_path_factory.mktemp("begun")

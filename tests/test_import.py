@@ -53,7 +53,7 @@ print(json.dumps(told))
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def told():
     command = [sys.executable, "-W", "error::DeprecationWarning:jaxnmf", "-c", SCRIPT]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -426,12 +426,12 @@ def test_v_of_zeros_has_factors_of_zeros(data, mask):
 # --- predict, recommend, residual -----------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def plain() -> jaxnmf.Result:
     return factorize(mask=KNOWN, max_iter=3000, tol=1e-13)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def with_offsets() -> jaxnmf.Result:
     return factorize(mask=KNOWN, offsets=0.1, l2=0.05, max_iter=6000, tol=1e-13)
 

@@ -33,7 +33,7 @@ def run(folder, *overrides):
     return main(["run", *QUICK, f"folder={folder}", *overrides])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def study(tmp_path_factory):
     """A study left alone."""
     folder = tmp_path_factory.mktemp("studies") / "alone"

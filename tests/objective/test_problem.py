@@ -290,7 +290,7 @@ def alternating_nnls(data, penalties=NONE, rank=2):
     return Wt, X
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tiny():
     return np.random.default_rng(0).random((8, 6)) ** 3
 

@@ -14,7 +14,7 @@ from jaxnmf.plots.sensitivity import medians
 V = np.random.default_rng(0).random((12, 8))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def results() -> Any:
     given = {"max_iter": 20, "tol": 0, "record_every": 5}
     return [
@@ -22,7 +22,7 @@ def results() -> Any:
     ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def swept() -> Any:
     settings = {"l1": [0.0, 0.1], "l2": [0.0, 1.0]}
     return jaxnmf.sweep(V, [2, 3], 3, settings=settings, max_iter=10)

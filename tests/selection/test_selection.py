@@ -40,7 +40,7 @@ GIVEN: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def selections() -> dict[str, Any]:
     return {
         method: jaxnmf.select_rank(V, RANKS, method=method, **given)

@@ -180,7 +180,7 @@ def test_data_of_noise_alone_choose_nothing_by_cross_validation():
 # --- What comes of it -----------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def undecided() -> dict[str, Any]:
     return {
         method: select(V[:, :5], [2, 3, 4, 5], method, max_iter=1)[0]

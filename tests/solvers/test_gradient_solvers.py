@@ -99,7 +99,7 @@ FAST = [make_solver(name) for name in ("nenmf", "pgd-lin", "pgd-bb")]
 SLOWER = [make_solver("mu", {"inner": 0}), make_solver("ipalm", {"dynamic": True})]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def digits() -> tuple[np.ndarray, float]:
     """The data, and the error that scikit-learn's coordinate descent reaches."""
     V = np.asarray(datasets.load("digits").V, np.float64)

@@ -39,12 +39,12 @@ def words_of(capsys):
     return " ".join((said.out + said.err).split())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def V():
     return datasets.load("synthetic", m=30, n=20, rank=3, noise="gaussian").V
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chosen(tmp_path_factory):
     """A study of two methods."""
     folder = tmp_path_factory.mktemp("chosen")
@@ -52,7 +52,7 @@ def chosen(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def swept(tmp_path_factory):
     """A study of two settings of one solver, and one of them of two."""
     folder = tmp_path_factory.mktemp("swept")

@@ -260,7 +260,7 @@ def pixels(step):
     return data["data"][::step]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def study(tmp_path_factory):
     """Two solvers of scikit-learn on the digits, as `jaxnmf run` would store them."""
     folder = tmp_path_factory.mktemp("studies") / "digits <two>"
