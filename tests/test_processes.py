@@ -108,7 +108,9 @@ FORK = """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-@pytest.mark.parametrize("before", ["used", "imported"])
+@pytest.mark.parametrize(
+    "before", ["used", pytest.param("imported", marks=pytest.mark.slow)]
+)
 def test_a_forked_worker_says_what_would_work(before):
     found = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(FORK), before],

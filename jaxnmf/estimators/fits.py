@@ -153,8 +153,8 @@ def by_plain(
             run = multiplicative_updates(problem, factors, **settings)
     if run.iterations == estimator.max_iter and estimator.tol > 0:
         warn_of_max_iter(estimator.max_iter)
-    Wt, H = unpadded(run.factors, rank, X.shape)
-    W = np.ascontiguousarray(np.asarray(Wt).T)
+    Wt, H = map(np.asarray, unpadded(run.factors, rank, X.shape))
+    W = np.ascontiguousarray(Wt.T)
     error = run.error
     known = partial(residual_norm, X, W, H) if error is None else lambda: error
     return Fit(W, H, run.iterations, known)

@@ -210,7 +210,7 @@ class MiniBatchNMF(decomposition.MiniBatchNMF):
 
     def _minibatch_step(self, X: Any, W: Any, H: Any, update_H: bool) -> float:
         """Update W and H, in place, by one batch; returns its cost for each row."""
-        fresh = self.fresh_restarts or W is None
+        fresh = W is None or self.fresh_restarts
         with precision(X.dtype) as dtype:
             Wt = self._constant(X, H) if fresh else W.T
             problem, factors, program_of = self._problem(X, Wt, H)

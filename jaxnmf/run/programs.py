@@ -109,7 +109,7 @@ def compiled(
     """
     leaves, structure = jax.tree.flatten(args)
     kinds = tuple(
-        (np.shape(x), jax.dtypes.result_type(x), getattr(x, "sharding", None))
+        (np.shape(x), _dtype(x), getattr(x, "sharding", None))
         for x in leaves
     )
     context = (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision)  # pyright: ignore
@@ -124,6 +124,11 @@ def compiled(
         _programs.pop(next(iter(_programs)))
     _programs[signature] = program
     return program, time.perf_counter() - start
+
+
+def _dtype(x: Any) -> Any:
+    # `jax.dtypes.result_type` takes microseconds for each of some thirty arrays.
+    return x.dtype if hasattr(x, "dtype") else jax.dtypes.result_type(x)
 
 
 def compiled_quickly(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:

@@ -66,6 +66,13 @@ def assert_same(one: Any, other: Any, rtol: float = 2e-4) -> None:
 
 LOSSES = {"quadratic": ["frobenius"], "beta": ["frobenius", "kl"]}
 CASES = [(cls.name, loss) for cls in SOLVERS for loss in LOSSES[cls.supports.losses]]
+USUAL = {("hals", "frobenius"), ("extrapolated", "frobenius"), ("mu", "kl")}
+
+
+def slow_unless_usual(case: tuple[str, str]) -> Any:
+    return () if case in USUAL else pytest.mark.slow
+
+
 OF_SPARSE = [("hals", "frobenius"), ("extrapolated", "frobenius")]
 OF_SPARSE += [("mu", "frobenius"), ("mu", "kl"), ("mu-extrapolated", "kl")]
 
@@ -73,7 +80,10 @@ OF_SPARSE += [("mu", "frobenius"), ("mu", "kl"), ("mu-extrapolated", "kl")]
 @pytest.mark.parametrize(
     ("solver", "loss", "V"),
     [
-        *(pytest.param(*case, DENSE, id="-".join(case)) for case in CASES),
+        *(
+            pytest.param(*case, DENSE, id="-".join(case), marks=slow_unless_usual(case))
+            for case in CASES
+        ),
         pytest.param("mu", "beta", DENSE, id="mu-beta"),
         *(
             pytest.param(*one, SPARSE, id="-".join((*one, "sparse")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 from typing import Any
 
@@ -40,12 +41,9 @@ GIVEN: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="session")
-def selections() -> dict[str, Any]:
-    return {
-        method: jaxnmf.select_rank(V, RANKS, method=method, **given)
-        for method, given in GIVEN.items()
-    }
+@functools.cache
+def selected(method: str) -> RankSelection:
+    return jaxnmf.select_rank(V, RANKS, method=method, **GIVEN[method])
 
 
 def test_every_method_is_tested():
@@ -54,8 +52,8 @@ def test_every_method_is_tested():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", GIVEN)
-def test_a_planted_rank_is_found(selections, method):
-    found = selections[method]
+def test_a_planted_rank_is_found(method):
+    found = selected(method)
     assert found.rank == RANK
     assert f"rank {RANK} of 2 … 5 by {method}" in repr(found)
     assert {*RANKS} <= {*found.table.index}
@@ -82,9 +80,10 @@ def test_a_planted_rank_is_found_in_counts(method, options):
     assert jaxnmf.select_rank(data, RANKS, method=method, **given).rank == RANK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["consensus", "stability", "ard", "information"])
-def test_merged_components_are_the_planted_ones(selections, method):
-    found_W, found_H = selections[method].factors()
+def test_merged_components_are_the_planted_ones(method):
+    found_W, found_H = selected(method).factors()
     assert found_W.shape == W.shape
     np.testing.assert_allclose(found_H.sum(1), 1, rtol=1e-6)
     assert metrics.factor_match_score(found_W, found_H, W, H) > 0.95
@@ -92,8 +91,8 @@ def test_merged_components_are_the_planted_ones(selections, method):
 
 
 @pytest.mark.parametrize("method", GIVEN)
-def test_what_is_stored_is_drawn_without_the_runs(selections, method):
-    found = selections[method]
+def test_what_is_stored_is_drawn_without_the_runs(method):
+    found = selected(method)
     stored = RankSelection(
         method=type(found.method)(**dataclasses.asdict(found.method)),
         rank=found.rank,
@@ -165,8 +164,8 @@ def test_measures_of_runs_that_all_agree_are_perfect():
     assert clustering.jackknife(np.array([[0, 0, 1]] * 4)) == pytest.approx(0)
 
 
-def test_the_consensus_is_that_of_the_runs(selections):
-    found = selections["consensus"]
+def test_the_consensus_is_that_of_the_runs():
+    found = selected("consensus")
     lanes = [i for i, lane in enumerate(found.sweep.lanes) if lane.rank == 4]
     C = np.zeros((SHAPE[0],) * 2)
     for lane in lanes:
@@ -240,8 +239,8 @@ def test_components_are_matched_whatever_their_order():
     assert (clusters == clusters[0]).all()
 
 
-def test_criteria_are_their_formulas(selections):
-    found = selections["information"]
+def test_criteria_are_their_formulas():
+    found = selected("information")
     m, n = SHAPE
     bic, aic = {}, {}
     for rank in RANKS:
@@ -299,10 +298,10 @@ def test_sparse_and_observed_data_are_held_out_too():
         )
 
 
-def test_a_held_out_block_is_predicted_as_owen_and_perry_do(selections):
+def test_a_held_out_block_is_predicted_as_owen_and_perry_do():
     from scipy.optimize import nnls
 
-    found = selections["bi_cross_validation"]
+    found = selected("bi_cross_validation")
     rows, cols = found.method.blocks(found.data)[0]
     lanes = [
         (found.sweep.runs[i].trace.objective[-1], i)
@@ -365,8 +364,8 @@ def test_bad_input_is_refused_before_anything_is_compiled(given, message, monkey
         jaxnmf.select_rank(**{"V": V, "ranks": [2, 3], **given})
 
 
-def test_a_rank_without_runs_has_no_factors(selections):
+def test_a_rank_without_runs_has_no_factors():
     with pytest.raises(ValueError, match=r"rank=9 is none"):
-        selections["consensus"].factors(9)
+        selected("consensus").factors(9)
     with pytest.raises(ValueError, match="fits parts of V"):
-        selections["bi_cross_validation"].factors()
+        selected("bi_cross_validation").factors()
