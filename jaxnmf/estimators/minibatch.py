@@ -212,7 +212,7 @@ class MiniBatchNMF(decomposition.MiniBatchNMF):
         """Update W and H, in place, by one batch; returns its cost for each row."""
         fresh = W is None or self.fresh_restarts
         with precision(X.dtype) as dtype:
-            Wt = self._constant(X, H) if fresh else W.T
+            Wt = self._constant(X, H) if fresh or W is None else W.T
             problem, factors, program_of = self._problem(X, Wt, H)
             sums = (self._components_numerator, self._components_denominator)
             sums = (grown(x, factors.H.shape) for x in sums)
