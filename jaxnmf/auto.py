@@ -15,8 +15,9 @@ from jaxnmf._util.platform import on_cpu
 from jaxnmf.build import Objective, UnsupportedError
 from jaxnmf.data.known import Known
 from jaxnmf.init.start import AUTO
+from jaxnmf.objective.parts import known_sides
 from jaxnmf.registry import make_solver
-from jaxnmf.solvers.base import Supports, constraints_of, operands_of
+from jaxnmf.solvers.base import Supports, constraints_of, known_of, operands_of
 
 EVERY = ("dense", "sparse", "observed", "blocks")
 
@@ -82,6 +83,7 @@ def chosen(objective: Objective, kind: str, rank: int, *, lanes: bool = False) -
             solver.supports.includes(objective.loss)
             and kind in operands_of(solver)
             and asked.keys() <= constraints_of(solver)
+            and known_sides(objective.parts) <= known_of(solver)
         ):
             return row
     names = " and ".join(asked)
@@ -102,9 +104,9 @@ def chosen_solver(
 ) -> tuple[Any, str]:
     """An instance of the solver, the table's for "auto", and the start for it.
 
-    The start of the table is for a V in memory without unknown entries, p ≤ min(m, n)
-    and no constraint besides the sign; elsewhere, and for a named solver, it is
-    "random", which reads nothing of V.
+    The start of the table is for a V in memory without unknown entries, p ≤ min(m, n),
+    no constraint besides the sign and nothing known of the factors; elsewhere, and for
+    a named solver, it is "random", which reads nothing of V.
 
     Raises:
       ValueError: options beside "auto", or what `make_solver` refuses.
@@ -119,5 +121,6 @@ def chosen_solver(
     kind = known.kind
     row = chosen(objective, kind, rank, lanes=lanes)
     free = all(one.name == "nonnegative" for one in objective.constraints)
+    free = free and objective.parts is None
     usual = free and kind in ("dense", "sparse") and rank <= min(known.V.shape)
     return make_solver(row.solver, row.options), row.init if usual else "random"

@@ -13,7 +13,7 @@ from jaxnmf._util.checks import check_amount, check_count, is_number
 from jaxnmf._util.names import lookup
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.known import what_is_known
-from jaxnmf.data.operand import Described
+from jaxnmf.data.operand import Described, true_shape
 from jaxnmf.init.start import check_init, initial_factors
 from jaxnmf.objective.constraints import CONSTRAINTS, Box, Free, NonNegative
 from jaxnmf.objective.losses import Loss
@@ -23,11 +23,20 @@ from jaxnmf.objective.offsets import (
     start_with_offsets,
     with_offsets,
 )
+from jaxnmf.objective.parts import (
+    Parts,
+    as_parts,
+    check_parts,
+    known_sides,
+    largest_known,
+    start_with_parts,
+    with_parts,
+)
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.units import units_of
 from jaxnmf.registry import make_loss, solver_class, solvers
-from jaxnmf.solvers.base import constraints_of, operands_of
+from jaxnmf.solvers.base import constraints_of, known_of, operands_of
 from jaxnmf.types import Factors
 
 FOR_FACTORS = "one for both factors or a pair (for W, for H)"
@@ -70,6 +79,8 @@ class Objective:
       toward: "zero" or "mean", the point that l2 shrinks the factors to.
       constraints: what W and H are constrained to.
       offsets: the l2 weights of the row and column offsets; None for no offsets.
+      parts: the known entries of Wt and of H, NaN for a free one; None where all are
+        free.
     """
 
     loss: Loss
@@ -78,6 +89,7 @@ class Objective:
     toward: str = "zero"
     constraints: tuple[NonNegative, NonNegative] = (NonNegative(), NonNegative())
     offsets: tuple[float, float] | None = None
+    parts: Parts | None = None
 
     @classmethod
     def of(
@@ -90,6 +102,8 @@ class Objective:
         toward: str = "zero",
         constraints: Any = "nonnegative",
         offsets: Any = False,
+        known_W: Any = None,
+        known_H: Any = None,
     ) -> Objective:
         """The specification from a user's arguments, as `jaxnmf.factorize` has them.
 
@@ -105,6 +119,7 @@ class Objective:
             toward=toward,
             constraints=_constraints(constraints),
             offsets=_offsets(offsets),
+            parts=as_parts(known_W, known_H),
         )
 
     @property
@@ -112,6 +127,18 @@ class Objective:
         """The penalties on W and on H."""
         (l1_W, l1_H), (l2_W, l2_H) = self.l1, self.l2
         return Penalty(l1=l1_W, l2=l2_W), Penalty(l1=l1_H, l2=l2_H)
+
+    @property
+    def T(self) -> Objective:
+        """The same for Vᵀ ≈ Hᵀ Wᵀ."""
+        return dataclasses.replace(
+            self,
+            l1=self.l1[::-1],
+            l2=self.l2[::-1],
+            constraints=self.constraints[::-1],
+            offsets=self.offsets and self.offsets[::-1],
+            parts=self.parts and self.parts[::-1],
+        )
 
     @property
     def for_observed(self) -> bool:
@@ -176,7 +203,8 @@ def make_problem(
         one.name == "simplex" or factor in solver.supports.unscaled
         for factor, one in zip("WH", constraints, strict=True)
     ]
-    units = units_of(largest, objective.loss.beta, *unscaled)
+    known_sizes = largest_known(objective.parts)
+    units = units_of(largest, objective.loss.beta, *unscaled, known=known_sizes)
     problem = Problem.of(
         as_operand(known, dtype, signed=bool(signed), unit=units.V),
         objective.loss,
@@ -185,6 +213,7 @@ def make_problem(
         units=units,
     )
     check_problem(problem, solver)
+    check_known(solver, objective)
     if objective.for_observed and problem.operand.kind != "observed":
         given = "offsets" if objective.offsets else f"toward={objective.toward!r}"
         raise ValueError(
@@ -217,10 +246,15 @@ def warn_of_rank(name: str, rank: int, shape: tuple[int, int]) -> None:
 
 
 def at_rank(problem: Problem, objective: Objective, rank: int) -> Problem:
-    """The problem at a rank, with the offsets and the point that l2 shrinks to."""
-    if not objective.for_observed:
-        return problem
-    return with_offsets(problem, rank, objective.offsets, objective.toward)
+    """The problem at a rank, with offsets, the point that l2 shrinks to and what is
+    known of the factors."""
+    if objective.for_observed:
+        problem = with_offsets(problem, rank, objective.offsets, objective.toward)
+    if objective.parts is not None:
+        given = rank, true_shape(problem.operand), objective.constraints
+        check_parts(objective.parts, *given)
+        problem = with_parts(problem, rank, objective.parts)
+    return problem
 
 
 def draw_start(
@@ -233,6 +267,8 @@ def draw_start(
     """
     units = problem.units.W, problem.units.H
     factors = initial_factors(problem.operand, rank, start.init, start.seed, units)
+    if objective.parts is not None and isinstance(start.init, str):
+        factors = start_with_parts(factors, objective.parts, units)
     if objective.for_observed:
         drawn = isinstance(start.init, str) and start.init == "random"
         given = objective.offsets, objective.toward
@@ -302,6 +338,26 @@ def check_supported(solver: Any, loss: Loss, kind: str) -> None:
         f"solver {name!r} does not support the loss {loss_name!r} on {kind} data; "
         f"solvers that do: {', '.join(fit)}"
     )
+
+
+def check_known(solver: Any, objective: Objective) -> None:
+    """Raise a ValueError for known entries that a solver does not support."""
+    asked = known_sides(objective.parts)
+    if not asked <= known_of(solver):
+        name = getattr(solver, "name", type(solver).__name__)
+        given = " and ".join(
+            f"known_{side}" for side in sorted(asked - known_of(solver))
+        )
+        fit = [
+            other
+            for other in solvers()
+            if solver_class(other).supports.includes(objective.loss)
+            and asked <= known_of(solver_class(other))
+        ]
+        raise UnsupportedError(
+            f"{given}: solver {name!r} does not support known entries there; solvers "
+            f"that do: {', '.join(fit)}"
+        )
 
 
 def check_problem(problem: Problem, solver: Any) -> None:

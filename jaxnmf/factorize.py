@@ -20,12 +20,15 @@ from jaxnmf.build import (
     warn_of_rank,
 )
 from jaxnmf.data.containers import names_of
-from jaxnmf.data.known import what_is_known
+from jaxnmf.data.known import Known, what_is_known
 from jaxnmf.data.spread import is_spread
 from jaxnmf.distributed.mesh import placed_problem, run_anywhere
 from jaxnmf.distributed.processes import together
+from jaxnmf.fold_in import Model
 from jaxnmf.init.random import key_seed
 from jaxnmf.objective.losses import Loss
+from jaxnmf.objective.parts import check_parts, whole_side
+from jaxnmf.outcome import Unobserved
 from jaxnmf.result import Result, to_result
 from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import RECORD_EVERY, Stop
@@ -50,6 +53,8 @@ def factorize(
     mask: Any = None,
     offsets: Any = False,
     toward: str = "zero",
+    known_W: Any = None,
+    known_H: Any = None,
     dtype: Any = "float32",
     record_every: int = RECORD_EVERY,
     kkt: bool = True,
@@ -99,6 +104,9 @@ def factorize(
         takes a weight that suits ratings.
       toward: the point that l2 shrinks the entries of the factors to, for such data:
         "zero", or "mean", the constant at which the model predicts the mean of V.
+      known_W, known_H: what is known of the factors, held as it is: (m, p) and (p, n),
+        or the first columns of W and the first rows of H, with NaN for an entry that is
+        free. With all of H known each row is non-negative least squares.
       dtype: "float32" or "float64", the precision.
       record_every: iterations between records of objective and KKT residual.
       kkt: whether to record the KKT residual (as costly as half an iteration).
@@ -136,6 +144,8 @@ def factorize(
         toward=toward,
         constraints=constraints,
         offsets=offsets,
+        known_W=known_W,
+        known_H=known_H,
     )
     start = Start.of(init, seed)
     stop = Stop.of(max_iter, tol, kkt_tol, target, time_budget)
@@ -161,6 +171,38 @@ def factorize(
     return result.named(names_of(V))
 
 
+def convex_fit(
+    known: Known, rank: int, objective: Objective, side: str, dtype: Any, *, pad: bool
+) -> Result:
+    """The result where all of one factor is known: the other as `jaxnmf.fit_W` finds
+    it, whatever the start and the rule when to stop.
+
+    Args:
+      known: V.
+      rank: p.
+      objective: what is minimised.
+      side: the factor that is known, "W" or "H".
+      dtype: the precision.
+      pad: whether small problems share compiled programs.
+    """
+    assert objective.parts is not None
+    check_parts(objective.parts, rank, known.V.shape, objective.constraints)
+    of_W, of_H = objective.parts
+    model = Model.of_objective(objective, frozenset(), np.dtype(dtype).name)
+    if side == "H":
+        return to_result(*model.fit(known, of_H, exact=True, pad=pad), model.solver)
+    turned = Model.of_objective(objective.T, frozenset(), model.dtype)
+    found = to_result(*turned.fit(known.T, of_W, exact=True, pad=pad), turned.solver)
+    rows, cols = found.unobserved
+    return dataclasses.replace(
+        found,
+        W=np.ascontiguousarray(found.H.T),
+        H=np.ascontiguousarray(found.W.T),
+        unobserved=Unobserved(cols, rows),
+        model=model,
+    )
+
+
 def run_factorize(
     V: Any,
     rank: int,
@@ -180,6 +222,10 @@ def run_factorize(
 ) -> Result:
     """`factorize` with its specifications made; for what they do not say see there."""
     known = what_is_known(V, mask)
+    side = whole_side(objective.parts, rank)
+    alone = mesh is None and known.kind != "blocks" and not is_spread(known.V)
+    if side and isinstance(solver, str) and solver == AUTO and alone:
+        return convex_fit(known, rank, objective, side, dtype, pad=pad)
     several = mesh is not None or is_spread(known.V)
     with precision(dtype) as dtype, together(several):
         given = solver, solver_options

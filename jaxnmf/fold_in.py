@@ -84,7 +84,7 @@ class Model:
         free = [side for side, project in sides if project.name == "free"]
         return cls(
             loss=problem.loss,
-            project=of_W,
+            project=_of_new_rows(of_W, units.offsets),
             penalty=penalty,
             offsets=units.offsets,
             signed=frozenset([*free, "V"] if free else []),
@@ -110,7 +110,7 @@ class Model:
         mask: Any = None,
         max_iter: int = 1000,
         tol: float = 1e-7,
-        exact: bool = True,
+        exact: bool | None = None,
         pad: bool = True,
     ) -> tuple[Run, Problem]:
         """argmin over W of D(V | W H) + penalty(W), and the problem it solves.
@@ -122,21 +122,24 @@ class Model:
           V, mask: the rows, and what is known of them.
           H: (p, n); with its offsets, where the penalty has weights for them.
           max_iter, tol: when to stop.
-          exact: end with a step of block principal pivoting where coordinate descent is
-            slow: components that overlap, or data observed in part.
+          exact: end with a step of block principal pivoting; by default where
+            coordinate descent is slow: components that overlap, or data observed in
+            part.
           pad: run a small problem padded to one of a few sizes.
         """
         check_count("max_iter", max_iter)
         check_amount("tol", tol)
         H = check_H("H", H, "H" in self.signed)
-        solver, stop = self._solver(), Stop(max_iter=max_iter, tol=tol)
+        solver, stop = make_solver(self.solver), Stop(max_iter=max_iter, tol=tol)
         with precision(self.dtype) as dtype:
             problem = self._problem(V, H, mask, dtype)
             units = problem.units.inverse
             own_H = H * units.of_factor(1, len(H))
             run = _rows(problem, solver, _start(problem, own_H), stop, pad)
         pivots = solver.name == "hals" and self.project.name == "nonnegative"
-        if exact and pivots and (not problem.fully_observed or overlap(H)):
+        if exact is None:
+            exact = not problem.fully_observed or overlap(H)
+        if exact and pivots:
             # In float32 the Gram matrix of such components has no digit to spare.
             with precision("float64") as double:
                 finer = self._problem(V, H, mask, double)
@@ -180,12 +183,13 @@ class Model:
             of_H = unit_of(float(np.abs(components).max(initial=0)))
         return Units(of_V / of_H, of_H, self.loss.beta, self.offsets)
 
-    def _solver(self) -> Any:
+    @property
+    def solver(self) -> str:
+        """The solver of new rows."""
         if self.loss.quadratic and self.project.name != "simplex":
-            return make_solver("hals")
-        if self.loss.beta is not None and self.project.name == "nonnegative":
-            return make_solver("mu")
-        return make_solver("pgd")
+            return "hals"
+        mu = self.loss.beta is not None and self.project.name == "nonnegative"
+        return "mu" if mu else "pgd"
 
 
 def fit_W(
@@ -299,6 +303,17 @@ def _at_rank(sides: Any, rank: int) -> Any:
         return x[np.minimum(np.arange(rank), len(x) - 1)] if own else x
 
     return jax.tree.map(fitted, sides)
+
+
+def _of_new_rows(project: NonNegative, offsets: tuple[int, int] | None) -> NonNegative:
+    """The constraint of W for other rows, of which nothing is known but the offsets."""
+    if project.held is None or project.held.shape[1] == 1:
+        return project
+    held = None
+    if offsets is not None:
+        held = np.full((len(project.held), 1), np.nan)
+        held[offsets[1]] = 1.0
+    return dataclasses.replace(project, held=held)
 
 
 def _start(problem: Problem, H: Float[np.ndarray, "p n"]) -> Factors:

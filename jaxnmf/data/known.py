@@ -65,6 +65,16 @@ class Known(NamedTuple):
         high = float(values.max())
         return max(high, -float(values.min())) if signed else high
 
+    @property
+    def T(self) -> Known:
+        """The same of Vᵀ."""
+        V, weights = self
+        if isinstance(V, Observed):
+            m, n = V.shape
+            return Known(Observed(V.cols, V.rows, V.values, (n, m), V.weights), None)
+        turned = V.T.tocsr() if is_sparse(V) else V.T
+        return Known(turned, None if weights is None else weights.T)
+
     def observed(self) -> Observed:
         """Every known entry. A sparse V is made dense: its zeros are known."""
         if isinstance(self.V, Observed):

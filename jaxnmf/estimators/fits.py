@@ -100,7 +100,10 @@ def initial(estimator: Any, X: Any, W: Any, H: Any, *, plain: bool) -> Any:
         return auto.AUTO
     return (
         "nndsvda"
-        if low and estimator.mask is None and not estimator._signed
+        if low
+        and estimator.mask is None
+        and estimator.known_H is None
+        and not estimator._signed
         else "random"
     )
 

@@ -42,6 +42,7 @@ OWN = {
     "constraints": ("nonnegative", None),
     "mask": (None,),
     "toward": ("zero",),
+    "known_H": (None,),
     "solver_options": (None, {}),
 }
 
@@ -91,6 +92,8 @@ class NMF(decomposition.NMF):
         entry is known.
       toward: with mask="nan", the point that the l2 penalty shrinks to: "zero", or
         "mean", the constant at which the model predicts the mean of X.
+      known_H: known components, (p, n) or the first rows of H, held as they are, with
+        NaN for an entry that is free (solvers of jaxnmf's own).
       solver_options, loss_options: options that go with a name of jaxnmf's own.
       progress: show a bar, for solvers of jaxnmf's own; None shows one in a terminal
         for a run of over two seconds.
@@ -129,6 +132,7 @@ class NMF(decomposition.NMF):
         "constraints": "no_validation",
         "mask": "no_validation",
         "toward": [StrOptions(set(TOWARD))],
+        "known_H": "no_validation",
         "solver_options": [Mapping, None],
         "loss_options": [Mapping, None],
         "progress": ["boolean", None],
@@ -153,6 +157,7 @@ class NMF(decomposition.NMF):
         constraints: Any = "nonnegative",
         mask: str | None = None,
         toward: str = "zero",
+        known_H: Any = None,
         solver_options: Mapping[str, Any] | None = None,
         loss_options: Mapping[str, Any] | None = None,
         progress: bool | None = False,
@@ -175,6 +180,7 @@ class NMF(decomposition.NMF):
         self.constraints = constraints
         self.mask = mask
         self.toward = toward
+        self.known_H = known_H
         self.solver_options = solver_options
         self.loss_options = loss_options
         self.progress = progress
@@ -272,9 +278,10 @@ class NMF(decomposition.NMF):
                 f"beta_loss = {self.beta_loss!r}"
             )
         for name, usual in OWN.items() if plain else ():
-            if getattr(self, name) not in usual:
+            value = getattr(self, name)
+            if np.ndim(value) > 1 or value not in usual:
                 raise ValueError(
-                    f"{name}={getattr(self, name)!r} is for jaxnmf's own solvers, not "
+                    f"{name}={value!r} is for jaxnmf's own solvers, not "
                     f"for {self.solver!r}; leave solver='auto', or choose another"
                 )
         if self.solver == "mu" and self.init == "nndsvd":
@@ -363,6 +370,7 @@ class NMF(decomposition.NMF):
             l2=(l2_W, l2_H),
             toward=self.toward,
             constraints=self.constraints,
+            known_H=self.known_H,
         )
 
     def _seed(self) -> int:

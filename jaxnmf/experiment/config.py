@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 from collections.abc import Mapping
 from dataclasses import field, make_dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,9 @@ class StudyConfig:
     l1: list[float] = field(default_factory=lambda: [0.0, 0.0])
     l2: list[float] = field(default_factory=lambda: [0.0, 0.0])
     constraints: list[str] = field(default_factory=lambda: ["nonnegative"] * 2)
+    # Files of what is known of the factors, (m, k) and (k, n), empty where it is free.
+    known_W: str | None = None  # noqa: N815
+    known_H: str | None = None  # noqa: N815
     mask: str | None = None  # "nan": missing values of the data set are unknown
     # A method of `select_rank`; the settings of a sweep in lanes, name → values.
     select: Any = None
@@ -210,6 +214,8 @@ def model_label(config: Mapping[str, Any]) -> str:
     held = list(config.get("constraints") or ["nonnegative"])
     if set(held) != {"nonnegative"}:
         parts.append(", ".join(held))
+    known = [name for name in ("known_W", "known_H") if config.get(name)]
+    parts += [f"{name} {Path(config[name]).name}" for name in known]
     offsets = config.get("offsets", False)
     if offsets is not False and offsets is not None:
         given = [] if offsets is True else np.ravel(offsets)

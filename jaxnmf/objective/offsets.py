@@ -160,10 +160,5 @@ def start_with_offsets(
 
 
 def has_offsets(problem: Problem) -> bool:
-    """Whether `with_offsets` gave the problem offsets: a row of each factor is held at
-    one."""
-    of_W, of_H = (project.held for project in problem.projects)
-    if of_W is None or of_H is None:
-        return False
-    rows = np.asarray(of_W)[1:2], np.asarray(of_H)[:1]
-    return all(bool((row == 1).all()) for row in rows)
+    """Whether `with_offsets` gave the problem offsets."""
+    return problem.units.offsets is not None

@@ -110,13 +110,17 @@ class Units:
 
 
 def units_of(
-    largest: float, beta: float | None, unscaled_W: bool, unscaled_H: bool
+    largest: float,
+    beta: float | None,
+    unscaled_W: bool,
+    unscaled_H: bool,
+    known: tuple[float, float] = (0.0, 0.0),
 ) -> Units:
     """Units for a V of this largest entry.
 
     Those of the factors are the root of V's, but for a factor that has a scale of its
     own, as on the simplex. Where both have, or where the loss is no β-divergence, all
-    are 1.
+    are 1. A factor with ``known`` entries, of W and of H the largest, has their unit.
     """
     if beta is None or (unscaled_W and unscaled_H):
         return Units()
@@ -124,6 +128,10 @@ def units_of(
     root = math.sqrt(whole)  # exact for a power of four
     if unscaled_W or unscaled_H:
         root = 1.0 if unscaled_W else whole
+    elif known[1] > 0:
+        root = whole / unit_of(known[1])
+    elif known[0] > 0:
+        root = unit_of(known[0])
     return Units(root, whole / root, beta)
 
 

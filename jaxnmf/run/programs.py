@@ -109,8 +109,7 @@ def compiled(
     """
     leaves, structure = jax.tree.flatten(args)
     kinds = tuple(
-        (np.shape(x), _dtype(x), getattr(x, "sharding", None))
-        for x in leaves
+        (np.shape(x), _dtype(x), getattr(x, "sharding", None)) for x in leaves
     )
     context = (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision)  # pyright: ignore
     signature = (function, structure, kinds, context, tuple(options.items()))

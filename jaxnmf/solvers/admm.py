@@ -119,7 +119,7 @@ class ALS(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
-        operands=QUADRATIC.operands | BLOCKS
+        known=frozenset(), operands=QUADRATIC.operands | BLOCKS
     )
     own_objective: ClassVar[bool] = True
 

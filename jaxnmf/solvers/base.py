@@ -30,6 +30,7 @@ class Supports(NamedTuple):
         present, and returns projected factors.
       unscaled: which of "W" and "H" have a scale of their own, whatever that of V.
       mesh: whether V may be divided over several devices.
+      known: of which of "W" and "H" entries may be held at known values.
       ordered: whether the order of V's rows and columns matters, so that a mesh must
         not reorder a sparse V to give each device as many entries.
     """
@@ -42,6 +43,7 @@ class Supports(NamedTuple):
     padded: bool = True
     unscaled: frozenset[str] = frozenset()
     mesh: bool = True
+    known: frozenset[str] = frozenset("WH")
     ordered: bool = False
 
     def includes(self, loss: Loss) -> bool:
@@ -80,6 +82,11 @@ def operands_of(solver: Any) -> frozenset[str]:
     """The kinds of V that a solver supports: of a wrapper those that its inner solver
     supports too."""
     return solver.supports.operands & _inner(solver).operands
+
+
+def known_of(solver: Any) -> frozenset[str]:
+    """The factors of which a solver supports known entries, likewise."""
+    return solver.supports.known & _inner(solver).known
 
 
 def supports_padding(solver: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -111,7 +111,7 @@ def _improved(
 def _components(problem: Problem, p: int, first: Index, size: int) -> Problem:
     """The problem restricted to some components: their constraints and penalties."""
 
-    def rows(x: jax.Array) -> jax.Array:
+    def rows(x: Any) -> Any:
         """The rows of the components, of an array that broadcasts to the factor."""
         if not jnp.ndim(x):
             return x

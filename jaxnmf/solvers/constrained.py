@@ -43,7 +43,7 @@ class Orthogonal(Alternating):
     (2014) [Pompili2014].
     """
 
-    supports: ClassVar[Supports] = QUADRATIC
+    supports: ClassVar[Supports] = QUADRATIC._replace(known=frozenset())
     own_objective: ClassVar[bool] = True
     revive: bool = static(True)
 
@@ -123,7 +123,7 @@ class SparseHoyer(Alternating):
     JMLR 5 (2004) [Hoyer2004], whose steps are projected gradients.
     """
 
-    supports: ClassVar[Supports] = QUADRATIC
+    supports: ClassVar[Supports] = QUADRATIC._replace(known=frozenset())
     own_objective: ClassVar[bool] = True
     sparseness: float = 0.7
     factor: str = static("H")

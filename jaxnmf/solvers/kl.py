@@ -145,8 +145,11 @@ def coordinate_pass(
     def outer(w: Float[Array, " m"], d: Float[Array, " b"]) -> Block:
         return d[:, None] * w if by_rows else w[:, None] * d
 
-    def columns(v: Block, X: Float[Array, "p b"]) -> Float[Array, "p b"]:
+    def columns(
+        v: Block, X: Float[Array, "p b"], project: NonNegative
+    ) -> Float[Array, "p b"]:
         """The new columns X of the free factor that belong to the columns v."""
+        free = jnp.broadcast_to(project.free, X.shape)
         smallest = jnp.where((v > 0) & rows, v, jnp.inf).min(1 if by_rows else 0)
         theta = 1 / jnp.sqrt(smallest)  # 0 where the column has no positive v
         WH = jnp.maximum(X.T @ fixed if by_rows else fixed.T @ X, operand.floor)
@@ -162,7 +165,7 @@ def coordinate_pass(
             quotient = v * over
             g = w.sum() - dot(w, quotient) + penalty.l1 + penalty.l2 * h
             c = dot(w * w, quotient * over) + penalty.l2
-            new = scalar(h, g, c, theta)
+            new = jnp.where(free[k], scalar(h, g, c, theta), h)
             WH = jnp.maximum(WH + outer(w, new - h), operand.floor)
             return X.at[k].set(new), WH
 

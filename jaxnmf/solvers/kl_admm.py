@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 from jaxnmf.kernels.blocks import by_column_blocks
 from jaxnmf.kernels.inverses import inverted
 from jaxnmf.kernels.multiplicative import multiplied
-from jaxnmf.objective.constraints import Simplex
+from jaxnmf.objective.constraints import NonNegative, Simplex
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import KL, PROJECTED, Alternating, Supports
@@ -100,11 +101,11 @@ class KLADMM(Alternating):
     def half_step(
         self, problem: Problem, fixed: FixedFactor, free: FreeFactor, state: State
     ) -> tuple[FreeFactor, State]:
-        operand, penalty, project = problem.operand, problem.penalty, problem.project
+        operand, penalty = problem.operand, problem.penalty
         p, by_rows = free.shape[0], operand.transposed
         eps = jnp.finfo(free.dtype).eps
         gram = (fixed / state.shares) @ fixed.T
-        ridge = positive(jnp.trace(gram) / project.rank(free))
+        ridge = positive(jnp.trace(gram) / problem.project.rank(free))
         system = inverted(gram + ridge * jnp.eye(p, dtype=gram.dtype))
         sums = fixed.sum(1)[:, None]
 
@@ -114,7 +115,9 @@ class KLADMM(Alternating):
         def products_with(y: Block) -> Float[Array, "p b"]:
             return fixed @ (y.T if by_rows else y)
 
-        def columns(v: Block, block: Float[Array, "_ b"]) -> Float[Array, "_ b"]:
+        def columns(
+            v: Block, block: Float[Array, "_ b"], project: NonNegative
+        ) -> Float[Array, "_ b"]:
             """The new columns of the free factor that belong to v, and their κ."""
             H, totals, kappa = block[:p], block[p], block[p + 1]
             unit = kappa / totals
@@ -152,7 +155,8 @@ class KLADMM(Alternating):
                 cost = penalty.gradient(H + 0.5 * delta) * delta
                 return fit.sum(1 if by_rows else 0) + cost.sum(0)
 
-            safe = multiplied(problem, H, minus, plus)
+            part = dataclasses.replace(problem, projects=(problem.projects[0], project))
+            safe = multiplied(part, H, minus, plus)
             by_X, by_safe = rise(X), rise(safe)
             # Written so that a NaN is not accepted.
             new = jnp.where(by_X <= by_safe, X, safe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -125,7 +126,9 @@ def newton_step(
     def products_with(left: Float[Array, "k m"], y: Block) -> Float[Array, "k b"]:
         return left @ (y.T if by_rows else y)
 
-    def columns(v: Block, H: Float[Array, "p b"]) -> Float[Array, "p b"]:
+    def columns(
+        v: Block, H: Float[Array, "p b"], project: NonNegative
+    ) -> Float[Array, "p b"]:
         """The new columns of the free factor that belong to the columns v."""
         x = jnp.maximum(product(H), operand.floor)
         # Not v/x/x: compiled, it becomes v/(x·x), whose square may underflow.
@@ -136,27 +139,28 @@ def newton_step(
         curvature = products_with(pairs, ratio * over)[packed]  # (p, p, n)
         diagonal = jnp.arange(p)
         curvature = curvature.at[diagonal, diagonal].add(penalty.l2)
-        d = descent(H, slope, curvature, sweeps)
+        d = descent(H, slope, curvature, sweeps, project)
 
         change = product(d)
         relative = change / x
+        part = dataclasses.replace(problem, projects=(problem.projects[0], project))
 
         def rise(t: float) -> Float[Array, " b"]:
             """The change of each column's objective at H + td, beyond rounding."""
             # Above −1, where the logarithm is −∞: there x is at its floor.
-            part = jnp.maximum(t * relative, eps - 1)
-            fit = t * change - v * jnp.log1p(part) - 4 * eps * jnp.abs(change)
+            grown = jnp.maximum(t * relative, eps - 1)
+            fit = t * change - v * jnp.log1p(grown) - 4 * eps * jnp.abs(change)
             cost = penalty.gradient(H + 0.5 * t * d) * (t * d)
             return fit.sum(1 if by_rows else 0) + cost.sum(0)
 
         def shorter(full: Bool[Array, " b"]) -> Float[Array, "p b"]:
-            safe = multiplied(problem, H, minus, plus)
+            safe = multiplied(part, H, minus, plus)
             quarter = jnp.where(rise(0.25) <= 0, H + 0.25 * d, safe)
             return jnp.where(full, H + d, quarter)
 
         full = rise(1.0) <= 0
         new = jax.lax.cond(full.all(), lambda _: H + d, shorter, full)
-        return problem.project(new)
+        return project(new)
 
     return by_column_blocks(problem, free, columns)
 
@@ -166,11 +170,14 @@ def descent(
     slope: Float[Array, "p n"],
     curvature: Float[Array, "p p n"],
     sweeps: int,
+    project: NonNegative,
 ) -> Float[Array, "p n"]:
-    """d with a small ⟨slope, d⟩ + ½⟨d, curvature d⟩ over H + d ≥ 0, for each column."""
-    p, project = H.shape[0], NonNegative().entrywise
-    steps = inverse(jnp.diagonal(curvature).T)
-    flat = steps == 0
+    """d with a small ⟨slope, d⟩ + ½⟨d, curvature d⟩ over H + d ≥ 0, for each column; 0
+    where an entry of H is held."""
+    p = H.shape[0]
+    free = jnp.broadcast_to(project.free, H.shape)
+    steps = jnp.where(free, inverse(jnp.diagonal(curvature).T), 0)
+    flat = free & (steps == 0)
 
     def coordinate(
         i: Index, carry: tuple[Float[Array, "p n"], Float[Array, "p n"]]
@@ -179,7 +186,7 @@ def descent(
         k = i % p
         # Without curvature the loss is linear: down to 0, or as it is.
         target = jnp.where(flat[k] & (slope[k] > 0), -H[k], d[k] - slope[k] * steps[k])
-        new = project(target, -H[k])  # so that H + d ≥ 0
+        new = project.entrywise(target, -H[k])  # so that H + d ≥ 0
         return d.at[k].set(new), slope + curvature[k] * (new - d[k])
 
     start = (jnp.zeros_like(H), slope)

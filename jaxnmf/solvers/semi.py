@@ -36,7 +36,9 @@ class SemiNMF(Alternating):
     IEEE Trans. Pattern Analysis and Machine Intelligence 32 (2010) [Ding2010].
     """
 
-    supports: ClassVar[Supports] = QUADRATIC._replace(signed=frozenset("VW"))
+    supports: ClassVar[Supports] = QUADRATIC._replace(
+        signed=frozenset("VW"), known=frozenset("H")
+    )
     monotone: ClassVar[bool] = True
     own_objective: ClassVar[bool] = True
     inner: int = static(0)
@@ -99,7 +101,7 @@ class ConvexNMF(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
-        signed=frozenset("VH"), unscaled=frozenset("W")
+        signed=frozenset("VH"), unscaled=frozenset("W"), known=frozenset()
     )
     own_objective: ClassVar[bool] = True
     inner: int = static(0)

@@ -47,7 +47,7 @@ class SymmetricNMF(Alternating):
     matrix factorization", NeurIPS 31 (2018) [Zhu2018], for the weight that is enough.
     """
 
-    supports: ClassVar[Supports] = QUADRATIC._replace(symmetric=True)
+    supports: ClassVar[Supports] = QUADRATIC._replace(symmetric=True, known=frozenset())
     own_objective: ClassVar[bool] = True
     weight: float = 1.0
     inner: int = static(0)

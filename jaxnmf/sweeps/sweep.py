@@ -55,6 +55,8 @@ def sweep(
     mask: Any = None,
     offsets: Any = False,
     toward: str = "zero",
+    known_W: Any = None,
+    known_H: Any = None,
     dtype: Any = "float32",
     record_every: int = RECORD_EVERY,
     kkt: bool = False,
@@ -118,6 +120,8 @@ def sweep(
         toward=toward,
         constraints=constraints,
         offsets=offsets,
+        known_W=known_W,
+        known_H=known_H,
     )
     solver = solver_of_lanes(solver, solver_options, objective, V, mask, max(ranks))
     found = run_sweep(

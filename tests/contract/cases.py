@@ -23,6 +23,7 @@ from jaxnmf.data.convert import as_operand
 from jaxnmf.init.start import initial_factors
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.offsets import start_with_offsets, with_offsets
+from jaxnmf.objective.parts import with_parts
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run import loop, programs
@@ -167,6 +168,7 @@ def setup(
     mask: Any = None,
     offsets: Any = False,
     toward: str = "zero",
+    parts: Any = None,
 ) -> Setup:
     """A run of a case from random or given (W, H), at RANK or padded to PADDED_RANK,
     and to a shape of V."""
@@ -187,6 +189,8 @@ def setup(
         given = objective.offsets, toward
         problem = with_offsets(problem, len(factors.H), *given)
         factors = start_with_offsets(operand, factors, *given, drawn=True)
+    if parts is not None:
+        problem = with_parts(problem, RANK, parts)
     factors = problem.start(factors)
     solver = registry.make_solver(case.solver, options)
     if padded:

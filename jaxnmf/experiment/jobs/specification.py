@@ -17,6 +17,7 @@ from jaxnmf._version import __version__
 from jaxnmf.build import Objective, Start
 from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
+from jaxnmf.files.matrices import read
 from jaxnmf.run.stop import Stop
 
 
@@ -95,6 +96,8 @@ class Specification:
                 toward=config["toward"],
                 constraints=config["constraints"],
                 offsets=config["offsets"],
+                known_W=config["known_W"] and read(config["known_W"]),
+                known_H=config["known_H"] and read(config["known_H"]),
             ),
             start=Start.of(config["init"]["name"]),
             stop=Stop.of(**config["stop"]),
