@@ -16,6 +16,7 @@ from jaxnmf.data.blocks import Blocks as Blocks
 from jaxnmf.data.observed import Observed as Observed
 from jaxnmf.factorize import factorize as factorize
 from jaxnmf.files.matrices import read as read
+from jaxnmf.fixed_point import fixed_point as fixed_point
 from jaxnmf.fold_in import fit_W as fit_W
 from jaxnmf.objective import losses as losses
 from jaxnmf.objective.constraints import Box as Box

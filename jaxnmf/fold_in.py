@@ -81,13 +81,15 @@ class Model:
         units = problem.units
         of_W, penalty = units.constraint(of_W, 0), units.penalty(penalty, 0)
         sides = zip("WH", problem.projects, strict=True)
-        free = [side for side, project in sides if project.name == "free"]
+        signed = [side for side, project in sides if project.name == "free"]
+        if float(problem.operand.floor) == -np.inf:
+            signed.append("V")
         return cls(
             loss=problem.loss,
             project=_of_new_rows(of_W, units.offsets),
             penalty=penalty,
             offsets=units.offsets,
-            signed=frozenset([*free, "V"] if free else []),
+            signed=frozenset(signed),
             dtype=np.dtype(problem.operand.dtype).name,
         )
 
