@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BIBLIOGRAPHY = (ROOT / "docs/references.bib").read_text(encoding="utf-8")
 KEYS = re.findall(r"^@\w+\{(\w+),", BIBLIOGRAPHY, re.MULTILINE)
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+GALLERY = sorted((ROOT / "docs/gallery").glob("*.md"))
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *GALLERY]
 SOURCES = [*(ROOT / "jaxnmf").rglob("*.py"), *(ROOT / "tests/plugin").rglob("*.py")]
 
 
@@ -46,7 +47,15 @@ def test_the_bibliography_is_sorted_and_used():
     assert sorted(KEYS) == KEYS
     assert len(set(KEYS)) == len(KEYS)
     read = [path.read_text(encoding="utf-8") for path in [*PAGES, *SOURCES]]
-    assert [key for key in KEYS if not any(f"[{key}]" in text for text in read)] == []
+    # [Key2000] in a docstring, {cite:p}`Key2000` on a page.
+    used = set(re.findall(r"[\[`](\w+\d{4})[\]`]", "\n".join(read)))
+    assert [key for key in KEYS if key not in used] == []
+
+
+def test_references_of_pages_are_in_the_bibliography():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert set(re.findall(r"\{cite:\w\}`(\w+)`", text)) <= set(KEYS), page.name
 
 
 def test_every_room_says_what_it_is_for():
@@ -84,3 +93,19 @@ def test_terms_are_in_the_glossary():
         for term in re.findall(r"\{term\}`([^`]+)`", page.read_text(encoding="utf-8"))
     }
     assert used - set(terms) == set()
+
+
+def test_every_page_of_the_gallery_is_listed_and_has_a_figure():
+    index = (ROOT / "docs/gallery/index.md").read_text(encoding="utf-8")
+    trees = re.findall(r"```\{toctree\}\n(.*?)```", index, re.DOTALL)
+    listed = [
+        line for tree in trees for line in tree.splitlines() if line[:1].islower()
+    ]
+    pages = {page.stem: page for page in GALLERY if page.stem != "index"}
+    assert sorted(listed) == sorted(pages)
+    assert set(re.findall(r"\]\((\w+)\.md\)", index)) == set(pages)
+    for name, page in pages.items():
+        text = page.read_text(encoding="utf-8")
+        cells = re.findall(r"```\{code-cell\}\n(.*?)```", text, re.DOTALL)
+        assert any("plt.subplots" in cell for cell in cells), name
+        assert text.count("\n## ") >= 3, name

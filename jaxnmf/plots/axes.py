@@ -102,11 +102,17 @@ def plain_ticks(axis: Axis, most: int, *, integer: bool = False) -> None:
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Plain numbers at 1 (or at 1, 2, 5 within two decades), about five at most."""
+    """Plain numbers at 1 (or at 1, 2, 5 within two decades, or evenly spaced where
+    those are fewer than two), about five at most."""
+    from matplotlib.ticker import MaxNLocator
+
     first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
     steps = (1,) if np.log10(high / low) > 2 else (1, 2, 5)
     ticks = [s * 10.0**k for k in range(first, last + 1) for s in steps]
     ticks = [tick for tick in ticks if low <= tick <= high]
+    if len(ticks) < 2:
+        even = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
+        ticks = [float(tick) for tick in even if low <= tick <= high]
     fixed_ticks(axis, ticks[:: -(-len(ticks) // 6) or 1])
 
 

@@ -80,7 +80,7 @@ def spectra(
         values = scaled(vectors[k]) if relative else vectors[k]
         name = str(k) if names is None else str(names[k])
         axes.plot(of.positions, values, **{"label": name, **style})
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=0, auto=True)  # of what is drawn later too
     axes.margins(x=0.01)
     plain_ticks(axes.xaxis, 7)
     axes.set(xlabel=of.label, ylabel="relative to the largest" if relative else factor)

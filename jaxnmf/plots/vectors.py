@@ -45,7 +45,7 @@ def draw_curve(axes: Axes, values: np.ndarray, domain: Domain, **style: Any) -> 
         axes.vlines(x, 0, values, **{"linewidth": 1.6, "color": "C0", **style})
     else:
         axes.plot(x, values, **{"linewidth": 1.3, "color": "C0", **style})
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=0, auto=True)  # of what is drawn later too
     axes.margins(x=0.01)
     plain_ticks(axes.xaxis, 5)
     plain_ticks(axes.yaxis, 3)

@@ -175,6 +175,19 @@ def test_spectra_share_an_axis():
         jaxnmf.plots.spectra((W, H), dataset("images", column_image=(2, 3)))
 
 
+def test_a_second_curve_in_the_same_axes_is_not_cut_off():
+    axes = jaxnmf.plots.spectra((W, H), relative=False)
+    jaxnmf.plots.spectra((W, 10 * H), relative=False, ax=axes)
+    low, high = axes.get_ylim()
+    assert low == 0
+    assert high >= 10 * H.max()
+    (one,) = jaxnmf.plots.components((W, H), components=[0])
+    jaxnmf.plots.components((W, 10 * H), components=[0], ax=one)
+    low, high = one.get_ylim()
+    assert low == 0
+    assert high >= 10 * H[0].max()
+
+
 def test_a_factor_is_a_heat_map():
     axes = jaxnmf.plots.heatmap((W, H))
     np.testing.assert_array_equal(shown(axes), (W / W.max(0))[:, ORDER])

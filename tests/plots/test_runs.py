@@ -9,6 +9,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 import jaxnmf
+from jaxnmf.plots.axes import log_ticks
 from jaxnmf.plots.sensitivity import medians
 
 V = np.random.default_rng(0).random((12, 8))
@@ -62,6 +63,19 @@ def test_several_runs_have_names_and_share_colours(results):
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     assert legend == ["a", "b"]
     assert axes.get_ylabel() == "KKT residual"
+
+
+def test_a_small_range_has_several_plain_ticks():
+    axes = Figure().subplots()
+    for low, high, expected in (
+        (0.12, 0.48, ["0.2", "0.3", "0.4"]),
+        (0.12, 0.6, ["0.2", "0.5"]),
+        (0.5, 2e3, ["1", "10", "100", "1000"]),
+    ):
+        axes.set(yscale="log", ylim=(low, high))
+        log_ticks(axes.yaxis, low, high)
+        found = [tick.get_text() for tick in axes.get_yticklabels()]
+        assert found == expected
 
 
 def test_the_error_and_how_far_it_is_above_the_best(results):
