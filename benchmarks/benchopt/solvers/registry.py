@@ -18,7 +18,9 @@ class Solver(BaseSolver):
 
     name = "jaxnmf"
     requirements = ("pip::jaxnmf",)
-    parameters = {"solver": sorted({*FITTING["frobenius"], *FITTING["kullback-leibler"]})}  # noqa: RUF012
+    parameters = {
+        "solver": sorted({*FITTING["frobenius"], *FITTING["kullback-leibler"]})
+    }
 
     def skip(self, V, loss, W, H):
         if self.solver in FITTING[loss]:
