@@ -47,6 +47,8 @@ def names(function):
 def nimfa():
     import nimfa as peer
 
+    if not hasattr(np, "mat"):  # nimfa 1.4 calls it; NumPy 2 no longer has it
+        np.mat = np.asmatrix
     V, W, H = digits()
     runs = {}
     options = {"rank": 10, "max_iter": 200, "min_residuals": 0}
@@ -83,7 +85,7 @@ def torchnmf():
         runs[call] = found or f"divergence {divergence(V, W1, H1):.1f}"
     base = NMF.__mro__[1]
     arguments = {
-        "NMF": [*names(NMF.__init__), *names(base.__init__)],
+        "NMF": ["Vshape", *names(base.__init__)],
         "fit": names(base.fit),
     }
     return "torchnmf", arguments, runs
@@ -230,9 +232,6 @@ for (method in c("lee", "brunet", "snmf/r")) {
   out(t(coef(fit)), sprintf("foundW%s.csv", substr(method, 1, 3)))
   out(t(basis(fit)), sprintf("foundH%s.csv", substr(method, 1, 3)))
 }
-arguments <- names(formals(selectMethod(
-  "nmf", c("matrix", "numeric", "NMFStrategy"))@.Data))
-say("first", names(formals(NMF::nmf)))
 """
     )
     told, found = in_r(script)
@@ -269,7 +268,7 @@ for (l1 in c(0, 0.1)) {
     for l1, key in ((0, "0"), (0.1, "1")):
         call = f"nmf(V, 10, tol=0, maxit=100, L1=c({l1}, {l1}), seed=1)"
         W, H = found[f"foundW{key}"], found[f"foundH{key}"]
-        runs[call] = f"{of(V, W, H)}, {np.mean(H == 0):.0%} of their w is zero"
+        runs[call] = f"{of(V, W, H)}, {np.mean(H == 0):.0%} of w is zero"
     arguments = {"nmf 0.3.7": told["arguments"].split(",")}
     return r_result(told, "RcppML", arguments, runs)
 
