@@ -48,7 +48,7 @@ def nimfa():
     import nimfa as peer
 
     if not hasattr(np, "mat"):  # nimfa 1.4 calls it; NumPy 2 no longer has it
-        np.mat = np.asmatrix
+        np.mat = np.asmatrix  # noqa: NPY201
     V, W, H = digits()
     runs = {}
     options = {"rank": 10, "max_iter": 200, "min_residuals": 0}
@@ -167,17 +167,19 @@ def sigprofiler():
             cpu=1,
             stop_after_extraction=True,
         )
-        solutions = sorted(Path(folder).glob("out/SBS96/All_Solutions/*/Signatures/*"))
-        shown = {}
-        for one in solutions:
-            table = pd.read_csv(one, sep="\t", index_col=0).loc[types]
-            shown[table.shape[1]] = table.to_numpy().T
-        chosen = Path(folder).glob("out/SBS96/All_solutions_stat.csv")
-        statistics = pd.read_csv(next(chosen))
-        print(statistics)
+        solutions = Path(folder).glob("out/SBS96/All_Solutions/*/Signatures/*.txt")
+        tables = [pd.read_csv(one, sep="\t", index_col=0) for one in solutions]
+        found = {one.shape[1]: one.loc[types].to_numpy().T for one in tables}
+        statistics = pd.read_csv(Path(folder) / "out/SBS96/All_solutions_stat.csv")
+    print(statistics.to_string())
+    marked = statistics.iloc[:, 0].astype(str)
+    chosen = "".join(marked[marked.str.contains(r"\*")]).strip("* ")
     call = 'sigProfilerExtractor("matrix", …, maximum_signatures=5, nmf_replicates=10)'
-    found = likeness(shown[3], signatures)
-    runs = {call: f"with 3: least cosine with the planted signatures {found:.4f}"}
+    least = likeness(found[3], signatures)
+    runs = {
+        call: f"suggests {chosen}; with 3, least cosine with the planted signatures "
+        f"{least:.4f}"
+    }
     arguments = {"sigProfilerExtractor": names(sigpro.sigProfilerExtractor)}
     return "SigProfilerExtractor", arguments, runs
 
