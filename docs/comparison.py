@@ -75,7 +75,7 @@ def details(study, loss):
 
 
 def picture(study, loss, ours):
-    """Time over that of the fastest solver: a dot for each problem, a bar the median."""
+    """Time over that of the fastest: a dot for each problem, a bar the median."""
     import matplotlib.pyplot as plt
 
     wide = times(study, loss)
