@@ -137,7 +137,7 @@ def page(table: pd.DataFrame) -> str:
             lines += ["|---|---|---|---|---|---|"]
             for _, row in part.iterrows():
                 before, ratio = "", ""
-                if row["before"]:
+                if isinstance(row["before"], str):
                     before = f"{row['was']:.4g} ({row['before']})"
                     ratio = f"{row['ratio']:.2f}" + " **slower**" * bool(row["slower"])
                 lines.append(
