@@ -11,6 +11,7 @@ FITTING = {
     loss: comparable_solvers(loss).split(",")
     for loss in ("frobenius", "kullback-leibler")
 }
+EVERY = sorted({name for names in FITTING.values() for name in names})
 
 
 class Solver(BaseSolver):
@@ -18,9 +19,7 @@ class Solver(BaseSolver):
 
     name = "jaxnmf"
     requirements = ("pip::jaxnmf",)
-    parameters = {
-        "solver": sorted({*FITTING["frobenius"], *FITTING["kullback-leibler"]})
-    }
+    parameters = {"solver": EVERY}  # noqa: RUF012
 
     def skip(self, V, loss, W, H):
         if self.solver in FITTING[loss]:
