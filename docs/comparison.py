@@ -44,12 +44,12 @@ def summary(study, loss):
         index_col="solver",
     )["mean rank"]
     lines = [
-        "| solver | fastest | within twice | ever | mean rank |",
+        f"| of {ratio.shape[1]} | fastest | within twice | ever | mean rank |",
         "|---|---|---|---|---|",
     ]
     for name, row in ratio.iterrows():
         counts = ((row == 1).sum(), (row <= 2).sum(), row.notna().sum())
-        cells = " | ".join(f"{count} of {len(row)}" for count in counts)
+        cells = " | ".join(str(count) for count in counts)
         shown = f"{rank[name]:.2f}" if name in rank.index else ""
         lines.append(f"| `{name}` | {cells} | {shown} |")
     return "\n".join(lines)
@@ -109,6 +109,6 @@ def picture(study, loss, ours):
         xscale="log", xlabel="time to within 1 % of the best error, over the fastest"
     )
     ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(-0.7, len(names) - 0.3)
     ax.grid(axis="x", alpha=0.3)
-    ax.margins(y=0.03)
     return figure
