@@ -26,9 +26,11 @@ OVERRIDES = (
 _BASH = """\
 # jaxnmf: completion for bash, written by `jaxnmf completion bash`.
 _jaxnmf() {{
-  local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}} words=
+  local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}} words= key=
+  # key=value is three words in bash, and one in zsh.
   if [[ $cur == = ]]; then prev="${{prev}}="; cur=
-  elif [[ $prev == = ]]; then prev="${{COMP_WORDS[COMP_CWORD-2]}}="; fi
+  elif [[ $prev == = ]]; then prev="${{COMP_WORDS[COMP_CWORD-2]}}="
+  elif [[ $cur == [a-z]*=* ]]; then key="${{cur%%=*}}="; prev=$key; cur=${{cur#*=}}; fi
   case "${{COMP_WORDS[1]}} $prev" in
 {values}
     *)
@@ -37,8 +39,9 @@ _jaxnmf() {{
 {arguments}
       esac; fi ;;
   esac
-  COMPREPLY=( $(compgen -W "$words" -- "$cur") )
+  COMPREPLY=( $(compgen -P "$key" -W "$words" -- "$cur") )
   [[ ${{#COMPREPLY[@]}} == 1 && $COMPREPLY == *= ]] && compopt -o nospace
+  return 0
 }}
 complete -o bashdefault -o default -F _jaxnmf jaxnmf
 """
@@ -47,6 +50,7 @@ _ZSH = "# jaxnmf: completion for zsh, by the functions for bash.\n" + (
     "autoload -Uz compinit bashcompinit\n"
     "(( $+functions[compdef] )) || compinit\n"
     "bashcompinit\n"
+    "(( $+functions[compopt] )) || compopt() { :; }\n"
 )
 
 
@@ -134,10 +138,9 @@ def _fish(
     names: Mapping[str, Sequence[str]],
 ) -> str:
     lines = ["# jaxnmf: completion for fish, written by `jaxnmf completion fish`."]
-    start = (
-        f"complete -c jaxnmf -n '__fish_use_subcommand' -f -a '{' '.join(commands)}'"
-    )
-    lines.append(start)
+    lines.append("complete -c jaxnmf -l version")
+    here = "complete -c jaxnmf -n '__fish_use_subcommand'"
+    lines.append(f"{here} -f -a '{' '.join(commands)}'")
     for command, one in commands.items():
         here = f"complete -c jaxnmf -n '__fish_seen_subcommand_from {command}'"
         words = [word for word in _words(command, one) if word[0] != "-"]

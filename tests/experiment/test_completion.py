@@ -45,6 +45,7 @@ COMPLETED = {
     ),
     "an override": (["jaxnmf", "run", "stop.max"], "stop.max_iter="),
     "a solver of an override": (["jaxnmf", "run", "solver", "=", "anls"], "anls-bpp"),
+    "an override in one word": (["jaxnmf", "run", "solver=anls"], "solver=anls-bpp"),
     "after the sign of equality": (["jaxnmf", "run", "loss", "="], "frobenius"),
 }
 
