@@ -1,5 +1,5 @@
 # The tasks of a contributor; CONTRIBUTING.md describes them.
-.PHONY: fast test lint format docs
+.PHONY: fast test lint format docs wheel
 
 fast:  # the fast tests
 	pytest -n auto --dist worksteal -m "not slow"
@@ -19,3 +19,6 @@ format:  # what lint would change by itself
 
 docs:  # the pages in docs/_build; runs every cell, so it takes minutes
 	sphinx-build -W -b html docs docs/_build
+
+wheel:  # sdist and wheel in dist, the wheel tried in an empty environment
+	.ci/wheel dist

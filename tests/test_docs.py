@@ -2,6 +2,8 @@
 
 import ast
 import importlib.util
+import inspect
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ BIBLIOGRAPHY = (ROOT / "docs/references.bib").read_text(encoding="utf-8")
 KEYS = re.findall(r"^@\w+\{(\w+),", BIBLIOGRAPHY, re.MULTILINE)
 GALLERY = sorted((ROOT / "docs/gallery").glob("*.md"))
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *GALLERY]
+PAGES += (ROOT / "docs/coming_from").glob("*.md")
 SOURCES = [*(ROOT / "jaxnmf").rglob("*.py"), *(ROOT / "tests/plugin").rglob("*.py")]
 
 
@@ -109,3 +112,31 @@ def test_every_page_of_the_gallery_is_listed_and_has_a_figure():
         cells = re.findall(r"```\{code-cell\}\n(.*?)```", text, re.DOTALL)
         assert any("plt.subplots" in cell for cell in cells), name
         assert text.count("\n## ") >= 3, name
+
+
+PEERS = json.loads((ROOT / "docs/coming_from/peers.json").read_text(encoding="utf-8"))
+
+
+def page_of(peer: str) -> str:
+    name = peer.replace("_", "-")
+    return (ROOT / f"docs/coming_from/{name}.md").read_text(encoding="utf-8")
+
+
+def named(text: str) -> set[str]:
+    """The names in the first column of the tables of a page."""
+    rows = re.findall(r"^\| (.*?) \|", text, re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"[\w.]+", row)}
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_every_argument_of_another_package_is_on_its_page(peer):
+    arguments = {name for some in PEERS[peer]["arguments"].values() for name in some}
+    assert len(arguments) > 5
+    assert arguments - named(page_of(peer)) == set()
+
+
+def test_every_argument_of_scikit_learn_is_on_its_page():
+    from sklearn.decomposition import NMF
+
+    arguments = set(inspect.signature(NMF).parameters)
+    assert arguments - named(page_of("scikit-learn")) == set()

@@ -1,5 +1,5 @@
 """The command line: run, work, submit, factorize, convert, report, reproduce, list,
-plan."""
+plan, completion."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from jaxnmf._version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +39,7 @@ SLURM = (
     "dry_run",
 )
 LISTS = ("solvers", "datasets", "losses", "experiments")
+SHELLS = ("bash", "zsh", "fish")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from jaxnmf.experiment.listing import print_list
 
             print_list(given.what, console)
+            return failed()
+        if given.command == "completion":
+            from jaxnmf.experiment.completion import completion
+            from jaxnmf.experiment.listing import listed_names
+
+            print(completion(given.shell, parser, listed_names()), end="")
             return failed()
         if given.command == "plan":
             from jaxnmf.experiment import plan
@@ -151,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jaxnmf", description="Non-negative matrix factorisation in JAX."
     )
+    parser.add_argument("--version", action="version", version=f"jaxnmf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser(
         "run",
@@ -196,6 +206,15 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("settings", nargs="*", help="key=value")
     listing = commands.add_parser("list", help="list what is available by name")
     listing.add_argument("what", choices=LISTS)
+    shell = commands.add_parser(
+        "completion",
+        help="print a script for a shell: source <(jaxnmf completion bash)",
+        description="A script that completes commands, options and names. For bash: "
+        "source <(jaxnmf completion bash) in ~/.bashrc; for zsh the same with zsh in "
+        "~/.zshrc; for fish: jaxnmf completion fish > "
+        "~/.config/fish/completions/jaxnmf.fish.",
+    )
+    shell.add_argument("shell", choices=SHELLS)
     return parser
 
 

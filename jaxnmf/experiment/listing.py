@@ -9,6 +9,19 @@ from rich.console import Console
 from rich.table import Table
 
 
+def listed_names() -> dict[str, list[str]]:
+    """The names that the overrides of a study take, by override."""
+    from jaxnmf import datasets, registry
+    from jaxnmf.experiment.config import solver_names
+
+    return {
+        "solver": list(solver_names()),
+        "loss": list(registry.losses()),
+        "dataset": list(datasets.names()),
+        "experiment": [str(row["name"]) for row in _experiment_rows()],
+    }
+
+
 def print_list(what: str, console: Console) -> None:
     """Print a table of the solvers, data sets, losses or experiments."""
     rows = {
