@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BIBLIOGRAPHY = (ROOT / "docs/references.bib").read_text(encoding="utf-8")
 KEYS = re.findall(r"^@\w+\{(\w+),", BIBLIOGRAPHY, re.MULTILINE)
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 SOURCES = [*(ROOT / "jaxnmf").rglob("*.py"), *(ROOT / "tests/plugin").rglob("*.py")]
 
 

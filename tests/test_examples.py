@@ -14,12 +14,27 @@ import jaxnmf
 from jaxnmf import registry
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "docs/api").glob("*.md")
+PAGES = sorted((ROOT / "docs/api").glob("*.md"))
 # It joins the processes of a cluster; tests/distributed runs it in some.
 APART = {"jaxnmf.distributed.start"}
 # Their examples are those of the page on adding a solver, which test_plugin.py runs.
 PROTOCOL = {
     f"jaxnmf.solvers.base.{name}" for name in ("Solver", "Alternating", "Supports")
+}
+
+
+SLOW = {
+    "jaxnmf.Blocks",
+    "jaxnmf.MiniBatchNMF",
+    "jaxnmf.NMF",
+    "jaxnmf.RankSelection",
+    "jaxnmf.Simplex",
+    "jaxnmf.SweepResult",
+    "jaxnmf.plots.error_against_rank",
+    "jaxnmf.plots.relevance",
+    "jaxnmf.plots.selection",
+    "jaxnmf.plots.silhouettes",
+    "jaxnmf.select_rank",
 }
 
 
@@ -72,7 +87,15 @@ def test_every_public_name_is_documented():
     assert offered - set(names) == set()
 
 
-@pytest.mark.parametrize("name", sorted(set(documented()) - APART - PROTOCOL))
+def cases() -> list[Any]:
+    """The names whose examples are run; what compiles many programs is marked slow."""
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name in sorted(set(documented()) - APART - PROTOCOL)
+    ]
+
+
+@pytest.mark.parametrize("name", cases())
 def test_its_example_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     solvers, losses = dict(registry._solvers), dict(registry._losses)

@@ -85,7 +85,7 @@ def load(name: str, /, **settings: Any) -> Dataset:
       >>> import jaxnmf
       >>> digits = jaxnmf.datasets.load("digits")
       >>> digits
-      Dataset('digits', 1797×64 float64, images)
+      Dataset('digits', 1797×64 float32, images)
       >>> planted = jaxnmf.datasets.load("synthetic", m=30, n=20, rank=4)
       >>> planted.V.shape, planted.truth.H.shape
       ((30, 20), (4, 20))

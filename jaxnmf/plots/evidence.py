@@ -97,6 +97,7 @@ def silhouettes(found: Any, *, rank: int | None = None, ax: Any = None) -> Axes:
       >>> import numpy as np, jaxnmf
       >>> rng = np.random.default_rng(0)
       >>> V = rng.gamma(0.3, size=(30, 3)) @ rng.gamma(0.3, size=(3, 20))
+      >>> V *= rng.gamma(100, 0.01, size=V.shape)
       >>> found = jaxnmf.select_rank(V, [2, 3], method="stability", seeds=3)
       >>> ax = jaxnmf.plots.silhouettes(found, rank=3)
       >>> len(ax.patches)  # of three components in three runs
@@ -185,9 +186,10 @@ def objectives(found: Any, *, ax: Any = None) -> Axes:
       >>> import numpy as np, jaxnmf
       >>> rng = np.random.default_rng(0)
       >>> V = rng.gamma(0.3, size=(30, 3)) @ rng.gamma(0.3, size=(3, 20))
+      >>> V *= rng.gamma(100, 0.01, size=V.shape)
       >>> found = jaxnmf.select_rank(V, [2, 3, 4], method="information", seeds=3)
       >>> jaxnmf.plots.objectives(found).get_ylabel()
-      'objective'
+      'objective, best of the seeds'
     """
     _evidence(found, "objectives", None)
     axes = one_axes(ax)

@@ -202,6 +202,7 @@ class RankSelection:
       >>> import numpy as np, jaxnmf
       >>> rng = np.random.default_rng(0)
       >>> V = rng.gamma(0.3, size=(30, 3)) @ rng.gamma(0.3, size=(3, 20))
+      >>> V *= rng.gamma(100, 0.01, size=V.shape)
       >>> choice = jaxnmf.select_rank(V, [2, 3, 4], method="information", seeds=3)
       >>> choice.rank, list(choice.table.index)
       (3, [2, 3, 4])
