@@ -104,8 +104,11 @@ def _update(text: str) -> str:
     paragraphs = [part for part in body.split("\n\n")[1:] if part.strip()]
     for k, part in enumerate(paragraphs):
         if any(sign in part for sign in ("←", "⁺ =", "argmin")):
-            return "\n\n".join(paragraphs[: k + 1]).strip()
-    return paragraphs[0].strip() if paragraphs else ""
+            found = "\n".join(paragraphs[: k + 1])
+            break
+    else:
+        found = paragraphs[0] if paragraphs else ""
+    return found.replace("`", "").strip()
 
 
 def curves(names: tuple[str, ...]) -> dict[str, dict[str, tuple[Any, Any]]]:
@@ -259,7 +262,7 @@ def _markdown(one: Card, runs: dict[str, dict[str, tuple[Any, Any]]]) -> str:
 
 {one.what}
 
-<pre class="update">{html.escape(one.update).replace(chr(10) * 2, chr(10))}</pre>
+<pre class="update">{html.escape(one.update)}</pre>
 
 :::{{container}} card
 {fields}
