@@ -119,8 +119,8 @@ def curves(names: tuple[str, ...]) -> dict[str, dict[str, tuple[Any, Any]]]:
     found: dict[str, dict[str, tuple[Any, Any]]] = {"frobenius": {}, "kl": {}}
     for name in names:
         supports = registry.solver_class(name).supports
-        if supports.symmetric:
-            continue
+        if supports.symmetric or "W" in supports.signed:
+            continue  # which need another V, or fit more closely with factors < 0
         for loss, runs in found.items():
             of = LOSSES[supports.losses]
             if loss == of[0] or (name in BOTH and loss in of):
@@ -256,7 +256,7 @@ def _markdown(one: Card, runs: dict[str, dict[str, tuple[Any, Any]]]) -> str:
         _picture(loss, of, one.name) for loss, of in runs.items() if one.name in of
     )
     return f"""
-### `{one.name}`
+## `{one.name}`
 
 <div class="facts" {data}></div>
 
@@ -265,6 +265,7 @@ def _markdown(one: Card, runs: dict[str, dict[str, tuple[Any, Any]]]) -> str:
 <pre class="update">{html.escape(one.update)}</pre>
 
 :::{{container}} card
+
 {fields}
 
 <div class="curves">{pictures}</div>
