@@ -47,10 +47,10 @@ def main() -> None:
     axes.set(
         xlabel="seconds of iterating",
         ylabel="error above the best",
-        ylim=(1e-4, None),
+        ylim=(1e-4, 8),
         title=f"Handwritten digits, p = {RANK}, three starts",
     )
-    axes.legend()
+    axes.legend(loc="upper right", ncols=2)
     order = np.argsort(-best.W.sum(0) * best.H.sum(1))
     for k, axes in zip(order, below.subplots(2, 8).flat, strict=True):
         axes.imshow(best.H[k].reshape(8, 8), cmap="gray_r")
