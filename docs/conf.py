@@ -1,6 +1,9 @@
 """Sphinx: `make docs`."""
 
+import os
 import re
+import sys
+from pathlib import Path
 
 from pybtex.plugin import register_plugin
 from pybtex.style.formatting import toplevel
@@ -9,6 +12,11 @@ from pybtex.style.labels import BaseLabelStyle
 from pybtex.style.template import field, join, optional, sentence, tag
 
 from jaxnmf import __version__
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+# The look of every picture that a page draws.
+os.environ["MATPLOTLIBRC"] = str(HERE / "matplotlibrc")
 
 project = "jaxnmf"
 author = "The jaxnmf developers"
@@ -19,7 +27,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinxcontrib.bibtex",
 ]
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "fieldlist"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
@@ -27,6 +35,11 @@ nb_execution_timeout = 300
 nb_render_markdown_format = "myst"
 autodoc_typehints = "none"
 html_theme = "furo"
+html_title = f"jaxnmf {release}"
+html_logo = "images/logo.svg"
+html_favicon = "images/favicon.ico"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 exclude_patterns = ["_build", "generated"]
 bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "keys"
@@ -59,5 +72,14 @@ def cite(app, what, name, obj, options, lines):
     lines[:] = [re.sub(r"\[(\w+\d{4})\]", r":cite:p:`\1`", line) for line in lines]
 
 
+def draw_cards(app, docname, source):
+    """Put the cards of the solvers into their page."""
+    if docname == "solvers":
+        import cards
+
+        source[0] = source[0].replace("<!-- cards -->", cards.page())
+
+
 def setup(app):
     app.connect("autodoc-process-docstring", cite)
+    app.connect("source-read", draw_cards)

@@ -87,10 +87,11 @@ def factorize(
         "random"; "nndsvd", "nndsvda", "nndsvdar", from the SVD; "spa", "snpa", "xray",
         rows of V that span the others; or a pair (W, H).
       seed: of everything random, an integer ≥ 0.
-      max_iter, tol, kkt_tol, target, time_budget: when to stop, whichever comes
-        first: iterations; change of the objective over ten iterations relative to the
-        first objective; KKT residual relative to the first; objective; seconds of
-        iterating.
+      max_iter: iterations at most. The first of this and the next four ends the run.
+      tol: change of the objective over ten iterations, relative to the first objective.
+      kkt_tol: KKT residual, relative to the first.
+      target: value of the objective.
+      time_budget: seconds of iterating.
       l1, l2: penalties, for both factors or as a pair (for W, for H).
       constraints: the constraints of W and H, for both or as a pair: "nonnegative",
         "box" (entries ≤ 1; another bound by `jaxnmf.Box`) or "simplex" (the components'

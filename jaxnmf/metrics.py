@@ -40,6 +40,14 @@ def match_components(
     Raises:
       ValueError: the shapes do not match, a value is not finite, or all are None.
 
+    Example:
+      >>> import numpy as np
+      >>> from jaxnmf import metrics
+      >>> H = np.array([[0.0, 1.0], [1.0, 0.0]])
+      >>> permutation, similarity = metrics.match_components(None, H, None, 3 * H[::-1])
+      >>> permutation.tolist(), similarity.tolist()
+      ([1, 0], [1.0, 1.0])
+
     References:
       Kuhn, The Hungarian method for the assignment problem, Naval Research Logistics
       Quarterly 2 (1955) [Kuhn1955].
@@ -77,6 +85,13 @@ def factor_match_score(
 
     Raises:
       ValueError: as `match_components`.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxnmf import metrics
+      >>> W, H = np.random.default_rng(0).random((2, 5, 5))
+      >>> round(metrics.factor_match_score(W[:, ::-1], 2 * H[::-1], W, H), 6)
+      1.0
 
     References:
       Acar, Dunlavy, Kolda & Mørup, Scalable tensor factorizations for incomplete data,
@@ -142,6 +157,13 @@ def spectral_angle(H: ArrayLike, H_true: ArrayLike) -> Float[np.ndarray, " q"]:
     Raises:
       ValueError: as `match_components`.
 
+    Example:
+      >>> import numpy as np
+      >>> from jaxnmf import metrics
+      >>> found, true = np.array([[1.0, 1.0]]), np.array([[2.0, 0.0]])
+      >>> np.degrees(metrics.spectral_angle(found, true)).round(6).tolist()
+      [45.0]
+
     References:
       Kruse et al., The spectral image processing system (SIPS), Remote Sensing of
       Environment 44 (1993) [Kruse1993].
@@ -173,6 +195,13 @@ def hoyer_sparsity(
 
     Raises:
       ValueError: X is not 2-D, axis is invalid, or the vectors have one entry.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxnmf import metrics
+      >>> H = np.array([[1.0, 1.0], [0.0, 3.0]])
+      >>> metrics.hoyer_sparsity(H, axis=1).round(6).tolist()
+      [0.0, 1.0]
 
     References:
       Hoyer, Non-negative matrix factorization with sparseness constraints, JMLR 5
@@ -211,6 +240,12 @@ def orthogonality(H: ArrayLike) -> float:
     Raises:
       ValueError: H is not 2-D.
 
+    Example:
+      >>> import numpy as np
+      >>> from jaxnmf import metrics
+      >>> metrics.orthogonality(np.array([[2.0, 0.0], [0.0, 3.0]]))
+      0.0
+
     References:
       Ding, Li, Peng & Park, Orthogonal nonnegative matrix tri-factorizations for
       clustering, KDD (2006) [Ding2006]. Pompili, Gillis, Absil & Glineur, Two
@@ -241,6 +276,12 @@ def cluster_by_component(
 
     Raises:
       ValueError: W is not 2-D or has no column.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxnmf import metrics
+      >>> metrics.cluster_by_component(np.array([[0.9, 0.1], [0.2, 0.7]])).tolist()
+      [0, 1]
 
     References:
       Brunet, Tamayo, Golub & Mesirov, Metagenes and molecular pattern discovery using
@@ -279,6 +320,11 @@ def clustering_accuracy(labels: ArrayLike, predicted: ArrayLike) -> float:
     Raises:
       ValueError: they are not 1-D arrays of equal length.
 
+    Example:
+      >>> from jaxnmf import metrics
+      >>> metrics.clustering_accuracy(["a", "a", "b", "b"], [1, 1, 0, 1])
+      0.75
+
     References:
       Xu, Liu & Gong, Document clustering based on non-negative matrix factorization,
       SIGIR (2003) [Xu2003].
@@ -311,6 +357,11 @@ def adjusted_rand_index(labels: ArrayLike, predicted: ArrayLike) -> float:
     Raises:
       ValueError: they are not 1-D arrays of equal length.
 
+    Example:
+      >>> from jaxnmf import metrics
+      >>> metrics.adjusted_rand_index(["a", "a", "b", "b"], [1, 1, 0, 0])
+      1.0
+
     References:
       Hubert & Arabie, Comparing partitions, Journal of Classification 2 (1985)
       [Hubert1985].
@@ -334,6 +385,11 @@ def normalised_mutual_information(labels: ArrayLike, predicted: ArrayLike) -> fl
 
     Raises:
       ValueError: they are not 1-D arrays of equal length.
+
+    Example:
+      >>> from jaxnmf import metrics
+      >>> metrics.normalised_mutual_information(["a", "a", "b", "b"], [1, 0, 1, 0])
+      0.0
 
     References:
       Vinh, Epps & Bailey, Information theoretic measures for clusterings comparison,

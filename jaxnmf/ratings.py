@@ -28,7 +28,15 @@ MIN_RATED = 2  # ratings that a user needs for their order to mean anything
 
 
 class Split(NamedTuple):
-    """Disjoint sets of known entries; ``validation`` is None for a share of 0."""
+    """Disjoint sets of known entries; ``validation`` is None for a share of 0.
+
+    Example:
+      >>> import jaxnmf
+      >>> from jaxnmf import ratings
+      >>> V = jaxnmf.Observed([0, 0, 1, 1], [0, 1, 0, 1], [5, 3, 4, 2], (2, 2))
+      >>> ratings.split(V, test=0.5, validation=0)._fields
+      ('train', 'test', 'validation')
+    """
 
     train: Observed
     test: Observed
@@ -60,6 +68,15 @@ def split(
     Raises:
       ValueError: a share is not in [0, 1), folds is 1 or negative, fold is out of
         range, or a set is empty.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> from jaxnmf import ratings
+      >>> rows, cols = np.divmod(np.arange(100), 10)
+      >>> V = jaxnmf.Observed(rows, cols, 1.0 + (rows + cols) % 5, (10, 10))
+      >>> parts = ratings.split(V, seed=0)
+      >>> parts.train.nnz, parts.test.nnz, parts.validation.nnz
+      (72, 20, 8)
     """
     for name, share, least in (
         ("test", test, "0 <"),
@@ -96,12 +113,24 @@ def split(
 
 
 def rmse(values: ArrayLike, predictions: ArrayLike) -> float:
-    """√(mean of (v − x)²)."""
+    """√(mean of (v − x)²).
+
+    Example:
+      >>> from jaxnmf import ratings
+      >>> ratings.rmse([4.0, 2.0], [3.0, 3.0])
+      1.0
+    """
     return float(np.sqrt(np.mean(np.square(_difference(values, predictions)))))
 
 
 def mae(values: ArrayLike, predictions: ArrayLike) -> float:
-    """The mean absolute error, the mean of ``|v − x|``."""
+    """The mean absolute error, the mean of ``|v − x|``.
+
+    Example:
+      >>> from jaxnmf import ratings
+      >>> ratings.mae([4.0, 2.0], [3.5, 3.0])
+      0.75
+    """
     return float(np.mean(np.abs(_difference(values, predictions))))
 
 
@@ -125,6 +154,13 @@ def ndcg(test: Observed, predictions: ArrayLike, k: int = 10) -> float:
 
     Returns:
       The mean, at most 1; NaN if no user has two ratings of which one is > 0.
+
+    Example:
+      >>> import jaxnmf
+      >>> from jaxnmf import ratings
+      >>> test = jaxnmf.Observed([0, 0], [0, 1], [5.0, 1.0], (1, 2))
+      >>> ratings.ndcg(test, [0.9, 0.2])  # the better one first
+      1.0
 
     Reference: Järvelin & Kekäläinen, "Cumulated gain-based evaluation of IR
     techniques", ACM Transactions on Information Systems 20 (2002) [Jarvelin2002].
@@ -168,6 +204,14 @@ def measures(parts: Split, predict: Predict) -> dict[str, float]:
     Errors are of predictions clipped to the range of the training ratings; the order of
     items is that of the predictions as they are. ``validation_rmse`` is NaN without a
     validation set.
+
+    Example:
+      >>> import jaxnmf
+      >>> from jaxnmf import ratings
+      >>> V = jaxnmf.Observed([0, 0, 1, 1], [0, 1, 0, 1], [5, 3, 4, 2], (2, 2))
+      >>> parts = ratings.split(V, test=0.5, validation=0)
+      >>> sorted(ratings.measures(parts, ratings.baseline(parts.train).predict))
+      ['mae', 'ndcg10', 'rmse', 'validation_rmse']
     """
     train, test, validation = parts
     raw = predict(test.rows, test.cols)
@@ -185,7 +229,15 @@ def measures(parts: Split, predict: Predict) -> dict[str, float]:
 
 
 class Baseline(NamedTuple):
-    """The model v_ij ≈ mean + b_i + c_j, of any sign, to compare with."""
+    """The model v_ij ≈ mean + b_i + c_j, of any sign, to compare with.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxnmf import ratings
+      >>> model = ratings.Baseline(3.0, np.array([0.5, -0.5]), np.zeros(2))
+      >>> model.predict(np.array([0, 1]), np.array([1, 1])).tolist()
+      [3.5, 2.5]
+    """
 
     mean: float
     rows: Float[np.ndarray, " m"]
@@ -197,7 +249,14 @@ class Baseline(NamedTuple):
 
 
 def global_mean(train: Observed) -> Baseline:
-    """The weighted mean of the training ratings, predicted for every entry."""
+    """The weighted mean of the training ratings, predicted for every entry.
+
+    Example:
+      >>> import jaxnmf
+      >>> from jaxnmf import ratings
+      >>> ratings.global_mean(jaxnmf.Observed([0, 1], [0, 1], [5.0, 2.0], (2, 2))).mean
+      3.5
+    """
     m, n = train.shape
     mean = float(np.average(train.values, weights=train.weights))
     return Baseline(mean, np.zeros(m), np.zeros(n))
@@ -218,6 +277,14 @@ def baseline(
 
     Raises:
       ValueError: an l2 weight is not > 0.
+
+    Example:
+      >>> import jaxnmf
+      >>> from jaxnmf import ratings
+      >>> train = jaxnmf.Observed([0, 0, 1], [0, 1, 0], [5.0, 4.0, 1.0], (2, 2))
+      >>> kind, strict = ratings.baseline(train).rows
+      >>> bool(kind > 0 > strict)
+      True
 
     Reference: Koren, Bell & Volinsky, "Matrix factorization techniques for recommender
     systems", Computer 42 (2009) [Koren2009].

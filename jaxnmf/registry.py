@@ -58,6 +58,24 @@ def register_solver(name: str) -> Callable[[type[T]], type[T]]:
 
     Raises:
       ValueError: if the name is already registered, or a field has no default.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> from jaxnmf.kernels.inverses import inverse
+      >>> from jaxnmf.solvers import QUADRATIC, Alternating
+      >>> @jaxnmf.register_solver("jacobi")
+      ... class Jacobi(Alternating):
+      ...     \"\"\"All components at once, each by half its exact step.\"\"\"
+      ...
+      ...     supports = QUADRATIC
+      ...     length: float = 0.5
+      ...
+      ...     def nnls(self, problem, gram, cross, free, state):
+      ...         step = self.length * inverse(gram.sum(1))[:, None]
+      ...         return problem.project(free + step * (cross - gram @ free)), state
+      >>> V = np.random.default_rng(0).random((30, 20))
+      >>> jaxnmf.factorize(V, 4, solver="jacobi", max_iter=20).W.shape
+      (30, 4)
     """
 
     def decorate(cls: type[T]) -> type[T]:
@@ -81,6 +99,16 @@ def register_loss(name: str) -> Callable[[Any], Any]:
 
     Raises:
       ValueError: if the name is already registered, or it is neither of the two.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> @jaxnmf.register_loss("pseudo-huber")
+      ... def pseudo_huber(v, x):
+      ...     return (1 + (v - x) ** 2) ** 0.5 - 1
+      >>> V = np.random.default_rng(0).random((30, 20))
+      >>> result = jaxnmf.factorize(V, 4, loss="pseudo-huber", max_iter=20)
+      >>> "pseudo-huber" in jaxnmf.losses()
+      True
     """
 
     def decorate(loss: Any) -> Any:
@@ -111,7 +139,13 @@ def loss_class(name: str) -> Any:
 
 
 def solvers() -> tuple[str, ...]:
-    """The names of all solvers, including those of other packages."""
+    """The names of all solvers, including those of other packages.
+
+    Example:
+      >>> import jaxnmf
+      >>> "hals" in jaxnmf.solvers()
+      True
+    """
     _load_entry_points()
     return tuple(sorted(_solvers))
 
@@ -122,7 +156,13 @@ def built_in_solvers() -> tuple[type, ...]:
 
 
 def losses() -> tuple[str, ...]:
-    """The names of all losses, including those of other packages."""
+    """The names of all losses, including those of other packages.
+
+    Example:
+      >>> import jaxnmf
+      >>> jaxnmf.losses()[:3]
+      ('frobenius', 'kullback-leibler', 'itakura-saito')
+    """
     _load_entry_points()
     return tuple(_losses)
 

@@ -56,6 +56,21 @@ class Result:
       model: what `fold_in` fits new rows with, besides H.
       row_names, column_names: (m,) and (n,) strings, the names of the rows and columns
         of V; None where it has none.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> V = np.random.default_rng(0).random((30, 20))
+      >>> result = jaxnmf.factorize(V[:28], 4)
+      >>> result.W.shape, result.H.shape, str(result.status)
+      ((28, 4), (4, 20), 'converged')
+      >>> result.transform(V[28:]).shape  # W of new rows
+      (2, 4)
+      >>> result.fold_in(V[28:]).iterations > 0  # the same as a `Result`
+      True
+      >>> float(result.predict(0, 3)) > 0, len(result.recommend(0, k=5))
+      (True, 5)
+      >>> result.residual(V[:28]).shape
+      (28, 20)
     """
 
     W: np.ndarray = Factor()  # noqa: RUF009  # pyright: ignore

@@ -34,6 +34,12 @@ def top_words(
     Raises:
       ValueError: H is not 2-D or not finite, there are not n words, or k is not an
         integer ≥ 1.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> H = np.array([[3.0, 0.0, 1.0], [0.0, 2.0, 2.0]])
+      >>> jaxnmf.topics.top_words(H, ["cat", "car", "red"], k=1)
+      [[('cat', 0.75)], [('car', 0.5)]]
     """
     H = _weights(H)
     if len(words) != H.shape[1]:
@@ -83,6 +89,12 @@ def coherence(
     Raises:
       ValueError: the shapes do not match, the measure or a word is unknown, or an
         option is out of range.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> V = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1]])
+      >>> jaxnmf.topics.coherence([[0, 1], [0, 2]], V).tolist()
+      [1.0, -1.0]
 
     References:
       Bouma, Normalized (pointwise) mutual information in collocation extraction, GSCL
@@ -155,6 +167,11 @@ def topic_diversity(topics: Any, k: int = 25) -> float:
     Raises:
       ValueError: as `coherence`.
 
+    Example:
+      >>> import jaxnmf
+      >>> jaxnmf.topics.topic_diversity([[0, 1], [1, 2]], k=2)
+      0.75
+
     References:
       Dieng, Ruiz & Blei, Topic modeling in embedding spaces, TACL 8 (2020) [Dieng2020].
     """
@@ -190,6 +207,12 @@ def topic_label_table(
 
     Raises:
       ValueError: the shapes do not match, or a label has no name.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> W = np.array([[0.9, 0.1], [0.8, 0.1], [0.1, 0.6]])
+      >>> jaxnmf.topics.topic_label_table(W, ["a", "b", "b"]).values.tolist()
+      [[1.0, 0.5], [0.0, 0.5]]
     """
     import pandas as pd
 
@@ -236,6 +259,12 @@ def tfidf(V: Any) -> Any:
 
     Raises:
       ValueError: V is not 2-D, or has negative or non-finite entries.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> weighted = jaxnmf.topics.tfidf(np.array([[1, 1], [1, 0]])).toarray()
+      >>> np.linalg.norm(weighted, axis=1).round(6).tolist()
+      [1.0, 1.0]
     """
     from scipy.sparse import csr_array
     from sklearn.feature_extraction.text import TfidfTransformer

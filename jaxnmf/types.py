@@ -70,7 +70,15 @@ class Factors(NamedTuple):
 
 
 class Status(StrEnum):
-    """Why a run stopped. A string: ``result.status == "converged"`` is a comparison."""
+    """Why a run stopped. A string: ``result.status == "converged"`` is a comparison.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> V = np.random.default_rng(0).random((30, 20))
+      >>> result = jaxnmf.factorize(V, 4, max_iter=10)
+      >>> result.status == "max_iter", result.status.message
+      (True, 'max_iter iterations were done')
+    """
 
     RUNNING = "running"
     CONVERGED = "converged"
@@ -119,6 +127,15 @@ class Trace(NamedTuple):
       objective: its value there.
       kkt: the KKT residual, NaN where it was not recorded.
       seconds: of the iterations alone, without compilation and without recording.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> V = np.random.default_rng(0).random((30, 20))
+      >>> trace = jaxnmf.factorize(V, 4, max_iter=20, tol=0).trace
+      >>> trace.iteration.tolist()
+      [0, 10, 20]
+      >>> bool(trace.objective[-1] < trace.objective[0])
+      True
     """
 
     iteration: np.ndarray

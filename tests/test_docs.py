@@ -14,8 +14,7 @@ ROOT = Path(__file__).parents[1]
 BIBLIOGRAPHY = (ROOT / "docs/references.bib").read_text(encoding="utf-8")
 KEYS = re.findall(r"^@\w+\{(\w+),", BIBLIOGRAPHY, re.MULTILINE)
 GALLERY = sorted((ROOT / "docs/gallery").glob("*.md"))
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *GALLERY]
-PAGES += (ROOT / "docs/coming_from").glob("*.md")
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 SOURCES = [*(ROOT / "jaxnmf").rglob("*.py"), *(ROOT / "tests/plugin").rglob("*.py")]
 
 

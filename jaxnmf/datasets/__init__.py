@@ -25,12 +25,25 @@ _BUILT_IN: dict[str, tuple[Card, Callable[..., Dataset]]] = {
 
 
 def names() -> tuple[str, ...]:
-    """The names of all data sets; those of the folder JAXNMF_DATA come last."""
+    """The names of all data sets; those of the folder JAXNMF_DATA come last.
+
+    Example:
+      >>> import jaxnmf
+      >>> "digits" in jaxnmf.datasets.names(), "digits" in jaxnmf.datasets()
+      (True, True)
+    """
     return tuple(_known())
 
 
 def describe() -> list[dict[str, Any]]:
-    """One row per data set, none loaded: name, shape, kind, rank, loss, about."""
+    """One row per data set, none loaded: name, shape, kind, rank, loss, about.
+
+    Example:
+      >>> import jaxnmf
+      >>> rows = jaxnmf.datasets.describe()
+      >>> [row["kind"] for row in rows if row["name"] == "digits"]
+      ['images']
+    """
     columns = ("name", "shape", "kind", "rank", "loss", "about")
     return [
         {column: getattr(card, column) for column in columns}
@@ -45,6 +58,11 @@ def options(name: str) -> dict[str, Any]:
 
     Raises:
       ValueError: the name is unknown.
+
+    Example:
+      >>> import jaxnmf
+      >>> "noise" in jaxnmf.datasets.options("synthetic")
+      True
     """
     parameters = inspect.signature(_loader(name)).parameters
     return {option: parameter.default for option, parameter in parameters.items()}
@@ -62,6 +80,15 @@ def load(name: str, /, **settings: Any) -> Dataset:
 
     Raises:
       ValueError: for an unknown name or option, or an invalid value.
+
+    Example:
+      >>> import jaxnmf
+      >>> digits = jaxnmf.datasets.load("digits")
+      >>> digits
+      Dataset('digits', 1797×64 float32, images)
+      >>> planted = jaxnmf.datasets.load("synthetic", m=30, n=20, rank=4)
+      >>> planted.V.shape, planted.truth.H.shape
+      ((30, 20), (4, 20))
     """
     known = options(name)
     for option in settings:

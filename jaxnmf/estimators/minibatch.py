@@ -89,7 +89,7 @@ class MiniBatchNMF(decomposition.MiniBatchNMF):
     Example:
       >>> import numpy as np, jaxnmf
       >>> X = np.random.default_rng(0).random((90, 20))
-      >>> model = jaxnmf.MiniBatchNMF(4, batch_size=30, random_state=0)
+      >>> model = jaxnmf.MiniBatchNMF(4, batch_size=30, tol=0.01, random_state=0)
       >>> model.fit_transform(X).shape, model.components_.shape
       ((90, 4), (4, 20))
 

@@ -21,6 +21,16 @@ class LabelledMatrix:
       assumed: the options with which the file was read, given or detected, and the
         number of ``missing`` values.
       doubts: sentences on which of these may be wrong.
+
+    Example:
+      >>> import jaxnmf, pathlib, tempfile
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "V.csv"
+      >>> _ = path.write_text("gene,a,b\\nx,1,2\\ny,3,4\\n")
+      >>> data = jaxnmf.read(path)
+      >>> data.shape, data.row_names, data.column_names
+      ((2, 2), ('x', 'y'), ('a', 'b'))
+      >>> data.T.row_names
+      ('a', 'b')
     """
 
     V: Any

@@ -30,6 +30,11 @@ class NonNegative:
 
     An entry held at 0 is *absent*: it does not count in means, ranks or the KKT
     residual. All others are *present*.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> jaxnmf.NonNegative()(np.array([[-1.0, 2.0]])).tolist()
+      [[0.0, 2.0]]
     """
 
     name: ClassVar[str] = "nonnegative"
@@ -142,6 +147,13 @@ class Box(NonNegative):
     """Projection on {0 ≤ X ≤ upper} entry by entry.
 
     For factors that are fractions, memberships or probabilities (Boolean-like NMF).
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> V = np.random.default_rng(0).random((30, 20))
+      >>> result = jaxnmf.factorize(V, 4, constraints=(jaxnmf.Box(upper=0.5), "box"))
+      >>> bool(result.W.max() <= 0.5), bool(result.H.max() <= 1)
+      (True, True)
     """
 
     name: ClassVar[str] = "box"
@@ -181,6 +193,13 @@ class Simplex(NonNegative):
     which drops entries until those left stay positive.
 
     ``at_most``: a sum of one or less.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> V = np.random.default_rng(0).random((30, 20))
+      >>> result = jaxnmf.factorize(V, 4, constraints=(jaxnmf.Simplex(), "nonnegative"))
+      >>> np.allclose(result.W.sum(1), 1)
+      True
 
     Reference: Michelot, "A finite algorithm for finding the projection of a point onto
     the canonical simplex of ℝⁿ", J. Optimization Theory and Applications 50 (1986)

@@ -38,6 +38,13 @@ def relative_error(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> f
 
     Raises:
       ValueError: the shapes do not fit, or V is zero throughout (where it is known).
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxnmf import metrics
+      >>> V, W, H = np.ones((2, 2)), np.ones((2, 1)), np.full((1, 2), 0.5)
+      >>> metrics.relative_error(V, W, H)
+      0.5
     """
     squared, size = _squared(V, W, H, weights)
     if size == 0:

@@ -93,6 +93,16 @@ def silhouettes(found: Any, *, rank: int | None = None, ax: Any = None) -> Axes:
     Raises:
       ValueError: another method's selection, or a rank that was not measured.
 
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> rng = np.random.default_rng(0)
+      >>> V = rng.gamma(0.3, size=(30, 3)) @ rng.gamma(0.3, size=(3, 20))
+      >>> V *= rng.gamma(100, 0.01, size=V.shape)
+      >>> found = jaxnmf.select_rank(V, [2, 3], method="stability", seeds=3)
+      >>> ax = jaxnmf.plots.silhouettes(found, rank=3)
+      >>> len(ax.patches)  # of three components in three runs
+      9
+
     Reference: Rousseeuw, "Silhouettes", J. Computational and Applied Mathematics 20
     (1987) [Rousseeuw1987].
     """
@@ -130,6 +140,14 @@ def relevance(found: Any, *, ax: Any = None) -> Axes:
 
     Raises:
       ValueError: another method's selection.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> rng = np.random.default_rng(0)
+      >>> V = rng.gamma(0.3, size=(30, 3)) @ rng.gamma(0.3, size=(3, 20))
+      >>> found = jaxnmf.select_rank(V, [2, 3, 4, 5], method="ard", seeds=3)
+      >>> jaxnmf.plots.relevance(found).get_yscale()
+      'log'
     """
     _evidence(found, "relevance", None)
     axes = one_axes(ax)
@@ -163,6 +181,15 @@ def objectives(found: Any, *, ax: Any = None) -> Axes:
 
     Raises:
       ValueError: another method's selection.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> rng = np.random.default_rng(0)
+      >>> V = rng.gamma(0.3, size=(30, 3)) @ rng.gamma(0.3, size=(3, 20))
+      >>> V *= rng.gamma(100, 0.01, size=V.shape)
+      >>> found = jaxnmf.select_rank(V, [2, 3, 4], method="information", seeds=3)
+      >>> jaxnmf.plots.objectives(found).get_ylabel()
+      'objective, best of the seeds'
     """
     _evidence(found, "objectives", None)
     axes = one_axes(ax)

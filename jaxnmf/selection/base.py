@@ -197,6 +197,18 @@ class RankSelection:
       sweep: all runs; None, as data is, in a selection that was read from a study,
         which has all that is drawn.
       dtype: the precision of the runs.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> rng = np.random.default_rng(0)
+      >>> V = rng.gamma(0.3, size=(30, 3)) @ rng.gamma(0.3, size=(3, 20))
+      >>> V *= rng.gamma(100, 0.01, size=V.shape)
+      >>> choice = jaxnmf.select_rank(V, [2, 3, 4], method="information", seeds=3)
+      >>> choice.rank, list(choice.table.index)
+      (3, [2, 3, 4])
+      >>> W, H = choice.factors()  # which the runs agree on
+      >>> W.shape, H.shape
+      ((30, 3), (3, 20))
     """
 
     method: Method

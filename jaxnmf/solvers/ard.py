@@ -47,6 +47,9 @@ class ARD:
     Cost: that of `mu`. Every step lowers its own objective, but not always that of the
     problem.
 
+    Use: finding p in one run, from more components than are needed
+    (`jaxnmf.select_rank` with method "ard").
+
     Args:
       dispersion: φ in units of μ^β, the spread of V around WH: the variance of Gaussian
         noise over μ² (Frobenius), 1/μ for Poisson counts (Kullback-Leibler), one over

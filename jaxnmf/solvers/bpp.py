@@ -49,6 +49,9 @@ class ANLSBPP(Alternating):
     Memory is bounded: Gram matrices are factorised for a tile of columns at a time.
     Monotone; every limit point is stationary (two blocks, each solved exactly).
 
+    Use: where each half-step has to be exact; cheaper half-steps reach the same error
+    earlier.
+
     Args:
       exchanges: the most rounds of exchange; a column that has not converged then keeps
         the better of its old and new values.

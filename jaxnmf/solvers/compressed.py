@@ -72,6 +72,8 @@ class Compressed:
     and 2 power + 1 QR factorisations. ‖V' − WH‖ is monotone where the inner solver is;
     ‖V − WH‖ is not.
 
+    Use: a large dense V that is close to low rank, so that products with V dominate.
+
     Args:
       inner: a solver of the Frobenius loss by Gram and cross products, or its name.
       oversample: columns of Ω beyond p; l is at most min(m, n).

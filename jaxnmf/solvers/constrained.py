@@ -35,6 +35,8 @@ class Orthogonal(Alternating):
     the assignment converges in finitely many steps: to a local minimum of a
     combinatorial problem. Run several seeds, or start from init="snpa".
 
+    Use: hard clusters of samples, as of k-means, with non-negative centres.
+
     Args:
       revive: assign the rows with the worst fit to components without rows.
 
@@ -115,6 +117,8 @@ class SparseHoyer(Alternating):
     factor. Its objective is monotone once all components have been updated; the set is
     not convex, so limit points are stationary at best.
 
+    Use: components whose sparseness you want to set, such as local parts of images.
+
     Args:
       sparseness: from 0 (all entries equal) to 1 (one non-zero entry).
       factor: the constrained factor, "H", "W" or "both".
@@ -171,6 +175,8 @@ class Smooth(Alternating):
     That of the other factor is HALS with a ridge of weight ‖D w_k‖² for component k.
 
     Cost: that of HALS. Its objective is monotone; with a weight ≫ 1 steps are small.
+
+    Use: components along times, wavelengths or other neighbours that should not jump.
 
     Args:
       weight: the weight of the roughness.

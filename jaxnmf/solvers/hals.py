@@ -38,6 +38,9 @@ class HALS(Alternating):
     Cost: the products with V, 2mnp for each factor, and 2np² a sweep; ``inner`` sweeps
     reuse G and B. Monotone; limit points are stationary while no component vanishes.
 
+    Use: a robust choice for the Frobenius loss, also with unknown entries up to about
+    32 components; the fastest solver without extrapolation in the studies.
+
     Args:
       inner: sweeps over the components for each G and B; 1 is plain HALS, 0 chooses by
         the sizes (`inner_repeats`).

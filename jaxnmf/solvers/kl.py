@@ -41,6 +41,8 @@ class KLCoordinateDescent(Alternating):
     by blocks of columns, so that X is in memory for one block only. Not monotone, since
     a step may be too long; limit points are stationary if it converges.
 
+    Use: Kullback-Leibler on small dense data to medium accuracy.
+
     Args:
       inner: passes over the components for each X.
 
@@ -76,6 +78,8 @@ class ScalarNewtonMU(Alternating):
 
     Cost: that of `kl-cd`; 8mnp in a multiplicative iteration. Monotone; limit points
     are stationary while no component vanishes.
+
+    Use: very small dense counts: the fastest on 21 × 96 mutations.
 
     Args:
       newton: Newton iterations before each multiplicative one.

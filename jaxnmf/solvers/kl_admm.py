@@ -61,6 +61,8 @@ class KLADMM(Alternating):
     which is three copies of a V of one block. Monotone up to the rounding of a
     constraint; no proof of convergence.
 
+    Use: Kullback-Leibler with a box or a simplex, for which it is the default.
+
     Args:
       inner: steps of ADMM for each factor.
       penalty: the first κ.

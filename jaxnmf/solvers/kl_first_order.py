@@ -39,6 +39,8 @@ class KLMirror(Alternating):
     b = 0 limit points are stationary. A step is shorter than that of `mu`, whose
     majoriser has h ∘ minus ≤ L in place of L.
 
+    Use: comparisons; a step is shorter than that of `mu`.
+
     Args:
       floor: the smallest entry, in units of the factor's mean at the start.
       restart: the factor of t after a rejected step.

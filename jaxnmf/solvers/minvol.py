@@ -47,6 +47,9 @@ class MinVol(Alternating):
     objective; that of W is inexact. Limit points are stationary for exact half-steps
     (block successive upper bounds).
 
+    Use: spectra without pure pixels, where the fit alone does not identify the
+    materials.
+
     Args:
       weight: of the volume, relative to the first residual.
       delta: δ, with which the logarithm of a flat simplex is finite; in units of τ.

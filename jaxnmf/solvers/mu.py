@@ -33,6 +33,9 @@ class MU(Alternating):
     joint), 12mnp for other β. Monotone; the floor keeps entries from locking at zero,
     which limit points need to be stationary.
 
+    Use: the reference that papers compare with, and accelerators, where its iteration
+    is the cheapest.
+
     Args:
       floor: the smallest entry, in units of the factor's mean at the start.
       joint: update both factors from one quotient.

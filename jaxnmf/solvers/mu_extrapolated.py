@@ -37,6 +37,9 @@ class ExtrapolatedMU(Alternating):
     are stationary; other β use the exponent γ of `mu` and have no proof. With an l2
     penalty γ is that of `mu` too, without which the updates oscillate.
 
+    Use: the default for β-divergences, for Kullback-Leibler on sparse data (``joint``),
+    and for many components.
+
     ``joint`` (Kullback-Leibler only; other losses alternate regardless) extrapolates
     both factors and updates them from one quotient V / ŴĤ, as `mu` does: on sparse data
     the same progress for a little more than half the cost.

@@ -36,6 +36,9 @@ class OverrelaxedMU(Alternating):
     entries from locking at zero. No proof that limit points are stationary, since a
     long step need not gain as much as M does.
 
+    Use: a monotone alternative to `mu-extrapolated`, with fewer and dearer iterations
+    than `mu`.
+
     Args:
       floor: the smallest entry, in units of the factor's mean at the start.
       relaxation: the first α.

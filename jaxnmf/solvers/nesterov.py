@@ -43,6 +43,9 @@ class NeNMF(Alternating):
     so it fits accelerators. Monotone; the inner error falls as 1/q² in q steps, and
     with exact half-steps limit points are stationary.
 
+    Use: the Frobenius loss with a simplex, for which it is the default; matrix products
+    only, which suits accelerators.
+
     Args:
       inner: gradient steps for each G and B; 0 chooses by the sizes
         (`inner_repeats` with share 1 and at most 30).

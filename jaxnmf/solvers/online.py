@@ -193,6 +193,9 @@ class OnlineHALS(Minibatch):
     for each batch, p/batch of V. Not monotone, but as ``forget`` falls to 0 each move
     becomes coordinate descent on the full objective.
 
+    Use: many rows, where one pass over V takes long: it comes near the solution within
+    few epochs.
+
     Args:
       batch: rows at a time.
       inner: sweeps for each Gram and cross product; 0 chooses by the sizes.
@@ -255,6 +258,8 @@ class MinibatchMU(Minibatch):
 
     Cost: that of `mu` an epoch, and 2np a batch; in memory 2np numbers for each batch.
     Not monotone; no proof of convergence.
+
+    Use: β-divergences of many rows; on small data `mu` is as fast.
 
     Args:
       batch: rows at a time.

@@ -80,6 +80,9 @@ class Optax:
     Cost: one gradient of both factors an iteration, 8mnp, and a step of the optimiser
     for each batch. Not monotone.
 
+    Use: a loss of your own, or an optimiser to try; with many components and
+    Kullback-Leibler Adam can be the first to come close.
+
     Args:
       optimizer: the name of an optax optimiser ("adam", "sgd", "lbfgs", …).
       learning_rate: its learning rate, or a schedule's first value; None for the

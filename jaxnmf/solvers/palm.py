@@ -33,6 +33,9 @@ class PALM(Alternating):
     arithmetic); with gamma > 1 and bounded factors the iterates converge to a critical
     point, since the objective has the Kurdyka-Łojasiewicz property.
 
+    Use: comparisons, and where a proof of convergence to a critical point is wanted;
+    `extrapolated` is about ten times as fast.
+
     Args:
       gamma: by how much a step is shorter than 1/L.
 
@@ -81,6 +84,8 @@ class IPALM(Alternating):
 
     Cost: 2mnp and 2np² for each factor. Not monotone; for β̄ < 1, gamma > 1 and bounded
     factors the iterates converge to a critical point (not with ``dynamic``).
+
+    Use: comparisons, as `palm`.
 
     Args:
       inertia: β̄, below 1; at ¼ a step is 1/(gamma L).

@@ -36,6 +36,9 @@ class PGD(Alternating):
     for other losses the split gradient and 4mnp a trial. Monotone; limit points are
     stationary.
 
+    Use: studies of step sizes, a new one of which compiles nothing; any loss and
+    constraint.
+
     Args:
       step_size: in units of 1/L (Frobenius) or of the first trial step (others).
       inner: gradient steps for each Gram and cross product (Frobenius).

@@ -37,6 +37,9 @@ class SpectralPGD(Alternating):
     Cost: the two products, 2mnp, and 2np² a step. Monotone; limit points are
     stationary.
 
+    Use: the Frobenius loss with a box or a simplex; about twice the time of `hals` in
+    the studies.
+
     Args:
       inner: steps for each Gram and cross product; 0 chooses by the sizes
         (`inner_repeats` with share 1 and at most 30). 1 is plain projected gradient.

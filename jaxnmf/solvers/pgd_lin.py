@@ -40,6 +40,8 @@ class LinPGD(Alternating):
     for other losses the split gradient and 4mnp a trial, at least two. Monotone; limit
     points are stationary.
 
+    Use: a loss of your own, for which it is the default; any constraint.
+
     Args:
       step_size: the first trial step, in units of 1/L (Frobenius) or of the size of an
         entry over that of the gradient (others).

@@ -29,6 +29,8 @@ class SemiNMF(Alternating):
     Cost: the two products, 2mnp each, p³/3 + 2mp², and 2np² a sweep. Monotone; limit
     points are stationary while no component vanishes.
 
+    Use: data of both signs, such as centred ones.
+
     Args:
       inner: sweeps of H for each Gram and cross product; 0 chooses by the sizes.
 
@@ -91,6 +93,8 @@ class ConvexNMF(Alternating):
 
     Cost: 2mnp for W and 4mnp for A, and 2mp² a sweep. Limit points are stationary in W
     and A while no component vanishes.
+
+    Use: components that are to be mixtures of samples, as centroids are.
 
     Args:
       inner: sweeps of W for each Gram and cross product; 0 chooses by the sizes.

@@ -37,6 +37,8 @@ class SymmetricNMF(Alternating):
     the objective with its last term; its limit points are stationary while no component
     vanishes.
 
+    Use: a matrix of similarities or a graph, to cluster its nodes.
+
     Args:
       weight: of W = Hᵀ, in units of the largest eigenvalue of V.
       inner: sweeps for each Gram and cross product; 0 chooses by the sizes.

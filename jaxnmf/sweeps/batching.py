@@ -22,6 +22,14 @@ class Batching:
       devices: over how many devices a thread spreads its groups.
       threaded: whether the products of one program may use several threads; those of
         several workers would compete for the cores.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> from jaxnmf.sweeps.batching import Batching
+      >>> V = np.random.default_rng(0).random((30, 20))
+      >>> two = Batching(workers=1, group=2)
+      >>> len(jaxnmf.sweep(V, ranks=[3], seeds=4, max_iter=20, batching=two).table)
+      4
     """
 
     workers: int = 1

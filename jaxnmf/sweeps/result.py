@@ -31,6 +31,16 @@ class SweepResult:
       seconds: of the sweep; compile_seconds: of those, spent compiling.
       names: of the rows and columns of V.
       complete: whether every lane is finished.
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> V = np.random.default_rng(0).random((30, 20))
+      >>> found = jaxnmf.sweep(V, ranks=[2, 3], seeds=2, max_iter=20)
+      >>> found.table[["lane", "rank", "seed"]].values.tolist()
+      [[0, 2, 0], [1, 2, 1], [2, 3, 0], [3, 3, 1]]
+      >>> W, H = found.factors(lane=3)
+      >>> H.shape, found.best(rank=2).H.shape
+      ((3, 20), (2, 20))
     """
 
     lanes: tuple[Lane, ...]
