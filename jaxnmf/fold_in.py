@@ -129,7 +129,7 @@ class Model:
         check_count("max_iter", max_iter)
         check_amount("tol", tol)
         H = check_H("H", H, "H" in self.signed)
-        solver, stop = self._solver(), Stop(max_iter=max_iter, tol=tol)
+        solver, stop = self.solver, Stop(max_iter=max_iter, tol=tol)
         with precision(self.dtype) as dtype:
             problem = self._problem(V, H, mask, dtype)
             units = problem.units.inverse
@@ -180,7 +180,9 @@ class Model:
             of_H = unit_of(float(np.abs(components).max(initial=0)))
         return Units(of_V / of_H, of_H, self.loss.beta, self.offsets)
 
-    def _solver(self) -> Any:
+    @property
+    def solver(self) -> Any:
+        """An alternating solver for W."""
         if self.loss.quadratic and self.project.name != "simplex":
             return make_solver("hals")
         if self.loss.beta is not None and self.project.name == "nonnegative":
