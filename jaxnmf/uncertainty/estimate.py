@@ -94,8 +94,8 @@ def uncertainty(
       `jaxnmf.plots.intervals` draws it.
 
     Raises:
-      ValueError: for an unknown method, a number of replicates below 10, a level that
-        is not between 0 and 1, data or a loss that the method is not for, and all that
+      ValueError: for an unknown method, a level that is not between 0 and 1 or needs
+        more replicates, data or a loss that the method is not for, and all that
         `jaxnmf.factorize` refuses.
       KeyboardInterrupt: after Ctrl-C, for an interval needs every replicate.
 
@@ -120,10 +120,16 @@ def uncertainty(
     check_in_memory("V", V, "a measure of uncertainty")
     lookup("method", method, dict.fromkeys(METHODS))
     check_count("rank", rank)
-    check_count("replicates", replicates, least=10)
+    check_count("replicates", replicates)
     check_count("seed", seed, least=0)
     if not (is_number(level) and 0 < level < 1):
         raise ValueError(f"level={level!r} must be a number between 0 and 1")
+    least = int(np.ceil(2 / (1 - level) - 1 - 1e-9))
+    if method != "displacement" and replicates < least:
+        raise ValueError(
+            f"replicates={replicates}: an interval of level {level:g} leaves out one of "
+            f"them on each side, which needs at least {least}"
+        )
     if start not in ("fitted", "random"):
         raise ValueError(f"start={start!r} must be 'fitted' or 'random'")
     if dQ is not None:

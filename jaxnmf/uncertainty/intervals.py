@@ -138,6 +138,7 @@ def interval(values: np.ndarray, level: float, size: Any) -> tuple[Pair, np.ndar
     """((low, high), which are zero) of values over replicates, the first axis; ``size``
     are the means that entries are compared with."""
     tail = (1 - level) / 2
-    low, high = np.quantile(values, [tail, 1 - tail], axis=0)
+    # The (r + 1) q-th of r values, below which a new one is with probability q.
+    low, high = np.quantile(values, [tail, 1 - tail], axis=0, method="weibull")
     zero = (values <= ZERO * size).mean(0) > tail
     return (np.where(zero, 0.0, low), high), zero
