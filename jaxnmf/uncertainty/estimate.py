@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -124,11 +125,11 @@ def uncertainty(
     check_count("seed", seed, least=0)
     if not (is_number(level) and 0 < level < 1):
         raise ValueError(f"level={level!r} must be a number between 0 and 1")
-    least = int(np.ceil(2 / (1 - level) - 1 - 1e-9))
+    least = math.ceil(2 / (1 - level) - 1 - 1e-9)
     if method != "displacement" and replicates < least:
         raise ValueError(
-            f"replicates={replicates}: an interval of level {level:g} leaves out one of "
-            f"them on each side, which needs at least {least}"
+            f"replicates={replicates}: an interval of level {level:g} leaves out one on "
+            f"each side, which needs at least {least}"
         )
     if start not in ("fitted", "random"):
         raise ValueError(f"start={start!r} must be 'fitted' or 'random'")
