@@ -128,8 +128,8 @@ def uncertainty(
     least = math.ceil(2 / (1 - level) - 1 - 1e-9)
     if method != "displacement" and replicates < least:
         raise ValueError(
-            f"replicates={replicates}: an interval of level {level:g} leaves out one on "
-            f"each side, which needs at least {least}"
+            f"replicates={replicates}: an interval of level {level:g} leaves out one "
+            f"on each side, which needs at least {least}"
         )
     if start not in ("fitted", "random"):
         raise ValueError(f"start={start!r} must be 'fitted' or 'random'")
