@@ -15,7 +15,7 @@ import numpy as np
 import jaxnmf
 from jaxnmf.metrics import match_components
 
-SHAPE, RANK, LEVEL = (400, 24), 4, 0.9
+SHAPE, RANK, LEVEL = (200, 24), 4, 0.9
 CASES = (
     # method, loss, noise
     ("bootstrap", "frobenius", "even"),
@@ -31,8 +31,8 @@ CASES = (
 def planted(rng: np.random.Generator, shape=SHAPE, rank=RANK):
     """(W, H), (m, p) and (p, n), separable both ways; rows of H sum to one."""
     (m, n), p = shape, rank
-    W = rng.gamma(1.0, size=(m, p)) * (rng.random((m, p)) < 0.7)
-    H = rng.gamma(1.0, size=(p, n)) * (rng.random((p, n)) < 0.7)
+    W = rng.uniform(0.5, 2.0, (m, p)) * (rng.random((m, p)) < 0.9)
+    H = rng.uniform(0.5, 2.0, (p, n)) * (rng.random((p, n)) < 0.9)
     for k in range(p):
         H[:, 2 * k : 2 * k + 2] *= np.arange(p)[:, None] == k
         H[k, 2 * k : 2 * k + 2] = rng.uniform(1.0, 3.0, 2)
@@ -103,5 +103,5 @@ def main(trials: int = 20, replicates: int = 100, method: str = "") -> None:
 
 
 if __name__ == "__main__":
-    given = [int(x) for x in sys.argv[1:3]]
-    main(*given, **({"method": sys.argv[3]} if sys.argv[3:] else {}))
+    given = sys.argv[1:]
+    main(*map(int, given[:2]), method="".join(given[2:]))

@@ -110,7 +110,7 @@ def test_noise_has_the_size_of_the_residuals():
     """Drawn residuals have the spread of the noise in each column, whatever p."""
     rng = np.random.default_rng(1)
     m, n, p = 400, 12, 3
-    X = rng.gamma(2.0, size=(m, p)) @ rng.gamma(2.0, size=(p, n)) + 5
+    X = rng.gamma(2.0, size=(m, p)) @ rng.gamma(2.0, size=(p, n))
     sigma = np.linspace(0.1, 0.5, n)
     data = X + sigma * rng.standard_normal(X.shape)
     # The fit of a matrix of rank p: nearer to the data than X is.

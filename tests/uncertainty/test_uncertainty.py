@@ -166,7 +166,8 @@ def test_components_are_matched_and_their_shares_sum_to_one():
     np.testing.assert_array_equal(got_H, np.stack([fit] * 2))
     np.testing.assert_array_equal(got_W, np.stack([left] * 2))
     X = left @ fit
-    expected = [np.sum(np.outer(left[:, k], fit[k]) * X) for k in range(3)]
+    each = [np.sum(np.outer(left[:, k], fit[k]) * X) for k in range(3)]
+    expected = np.array(each)
     np.testing.assert_allclose(shares_of_variance(left, fit), expected / np.sum(X**2))
 
 
@@ -196,7 +197,7 @@ def test_bad_input_is_refused_by_name(options, message):
 
 def test_sparse_data_have_a_bootstrap_alone():
     data = sp.csr_array(np.where(np.median(V) < V, V, 0))
-    with pytest.raises(ValueError, match="pass V.toarray"):
+    with pytest.raises(ValueError, match=r"pass V\.toarray"):
         jaxnmf.uncertainty(data, P, method="residual")
     with pytest.raises(ValueError, match="penalties on W"):
         jaxnmf.uncertainty(data, P, l1=(0.1, 0.0))
