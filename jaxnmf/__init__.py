@@ -32,6 +32,8 @@ from jaxnmf.sweeps.result import SweepResult as SweepResult
 from jaxnmf.sweeps.sweep import sweep as sweep
 from jaxnmf.types import Status as Status
 from jaxnmf.types import Trace as Trace
+from jaxnmf.uncertainty.estimate import Uncertainty as Uncertainty
+from jaxnmf.uncertainty.estimate import uncertainty as uncertainty
 
 if TYPE_CHECKING:
     from jaxnmf import plots as plots

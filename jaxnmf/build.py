@@ -179,6 +179,7 @@ def make_problem(
     mask: Any = None,
     *,
     largest: float | None = None,
+    signed: Set[str] | None = None,
 ) -> Problem:
     """The problem of V, of no rank yet, everything checked.
 
@@ -188,17 +189,19 @@ def make_problem(
       objective: what is minimised.
       dtype: the precision.
       largest: the entry by which units are chosen, the largest of V by default.
+      signed: which of "V", "W" and "H" may have negative entries, by default those that
+        the solver says.
 
     Raises:
       ValueError: for data that do not fit, or that the loss or the solver does not
         support.
     """
-    signed = solver.supports.signed
-    known, constraints = what_is_known(V, mask), feasible_sets(objective, signed)
+    signs: Set[str] = solver.supports.signed if signed is None else signed
+    known, constraints = what_is_known(V, mask), feasible_sets(objective, signs)
     if known.kind == "blocks":  # before they are read
         check_supported(solver, objective.loss, known.kind)
     if largest is None:
-        largest = known.largest(bool(signed))
+        largest = known.largest(bool(signs))
     unscaled = [
         one.name == "simplex" or factor in solver.supports.unscaled
         for factor, one in zip("WH", constraints, strict=True)
@@ -206,7 +209,7 @@ def make_problem(
     known_sizes = largest_known(objective.parts)
     units = units_of(largest, objective.loss.beta, *unscaled, known=known_sizes)
     problem = Problem.of(
-        as_operand(known, dtype, signed=bool(signed), unit=units.V),
+        as_operand(known, dtype, signed=bool(signs), unit=units.V),
         objective.loss,
         penalties=objective.penalties,
         constraints=constraints,

@@ -132,7 +132,7 @@ class Model:
         check_count("max_iter", max_iter)
         check_amount("tol", tol)
         H = check_H("H", H, "H" in self.signed)
-        solver, stop = make_solver(self.solver), Stop(max_iter=max_iter, tol=tol)
+        solver, stop = self.solver, Stop(max_iter=max_iter, tol=tol)
         with precision(self.dtype) as dtype:
             problem = self._problem(V, H, mask, dtype)
             units = problem.units.inverse
@@ -186,12 +186,12 @@ class Model:
         return Units(of_V / of_H, of_H, self.loss.beta, self.offsets)
 
     @property
-    def solver(self) -> str:
-        """The solver of new rows."""
+    def solver(self) -> Any:
+        """An alternating solver for W."""
         if self.loss.quadratic and self.project.name != "simplex":
-            return "hals"
+            return make_solver("hals")
         mu = self.loss.beta is not None and self.project.name == "nonnegative"
-        return "mu" if mu else "pgd"
+        return make_solver("mu" if mu else "pgd")
 
 
 def fit_W(

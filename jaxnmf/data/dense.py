@@ -25,12 +25,17 @@ TALL = 4
 
 @pytree
 class Dense:
-    """A dense V. ``array`` is as stored; with ``transposed`` V is its transpose."""
+    """A dense V. ``array`` is as stored; with ``transposed`` V is its transpose.
+
+    With ``scale``, V is the stored matrix with its rows, or after a transposition its
+    columns, times these numbers: so that many V share one array.
+    """
 
     array: Float[Array, "r c"]
     floor: Float[Array, ""]
     moments: Moments
     weights: Float[Array, "r c"] | None = None
+    scale: Float[Array, "#r #c"] | None = None
     transposed: bool = static(False)
     block: int = static(0)
     padded: bool = static(default=False)
@@ -72,6 +77,14 @@ class Dense:
             placement=self.placement and self.placement.T,
         )
 
+    def scaled_rows(self, scale: Float[np.ndarray, " m"]) -> Dense:
+        """V with row i times scale_i, on the array of V.
+
+        The moments stay those of V, which rows drawn from it have on average.
+        """
+        column = np.asarray(scale, self.dtype)[:, None]
+        return dataclasses.replace(self, scale=jnp.asarray(self._turned(column)))
+
     def rows(self, index: Int[Array, " b"]) -> Dense:
         """The rows of V at ``index``, (b, n); all ``floor`` where it is no row's, and
         of weight 0."""
@@ -84,12 +97,16 @@ class Dense:
 
         array = taken(self.array, self.floor)
         weights = None if self.weights is None else taken(self.weights, 0)
+        scale = self.scale
+        if scale is not None and scale.shape[axis] > 1:
+            scale = jnp.take(scale, index, axis, mode="clip")
         block = min(self.block, array.shape[0])
         place = self.placement
         return dataclasses.replace(
             self,
             array=array,
             weights=weights,
+            scale=scale,
             block=block,
             placement=place and dataclasses.replace(place, rows=()),
             moments=self.moments.sample(there.sum(dtype=self.dtype)),
@@ -109,12 +126,19 @@ class Dense:
 
         array = grown(self.array, max(float(self.floor), 0.0))
         weights = None if self.weights is None else grown(self.weights, 0)
+        scale = self.scale
+        if scale is not None:
+            more = [
+                x if s > 1 else (0, 0) for x, s in zip(width, scale.shape, strict=True)
+            ]
+            scale = jnp.asarray(np.pad(fetch(scale), more, constant_values=1))
         new_r, new_c = array.shape
         block = new_r if self.block >= r else max(1, self.block * c // new_c)
         return dataclasses.replace(
             self,
             array=array,
             weights=weights,
+            scale=scale,
             block=block,
             padded=True,
             placement=None,
@@ -146,11 +170,13 @@ class Dense:
         r, c = self.array.shape
         if r <= c:
             return self
-        array, weights = jax.tree.map(lambda x: x.T, (self.array, self.weights))
+        turned = jax.tree.map(lambda x: x.T, (self.array, self.weights, self.scale))
+        array, weights, scale = turned
         return dataclasses.replace(
             self,
             array=array,
             weights=weights,
+            scale=scale,
             transposed=not self.transposed,
             block=max(1, min(c, self.block * c // r)),
         )
@@ -163,7 +189,8 @@ class Dense:
 
     def to_host(self) -> np.ndarray:
         """V as NumPy sees it, without a copy where the memory is shared."""
-        return self._on_host(self.array)
+        V = self._on_host(self.array)
+        return V if self.scale is None else V * self._turned(fetch(self.scale))
 
     def host_weights(self) -> np.ndarray | None:
         """The weights as NumPy sees them, None for data observed whole."""
@@ -179,7 +206,12 @@ class Dense:
 
     def dot(self, fixed: Float[Array, "p m"]) -> Float[Array, "p n"]:
         array = self.array if self.weights is None else self.array * self.weights
-        return fixed @ self._turned(array)
+        if self.scale is None:
+            return fixed @ self._turned(array)
+        scale = self._turned(self.scale)
+        if len(scale) > 1:  # of the rows, over which the product sums
+            return (fixed * scale.T) @ self._turned(array)
+        return (fixed @ self._turned(array)) * scale
 
     def dot_weights(self, left: Float[Array, "q m"]) -> Float[Array, "q n"]:
         return left @ self._turned(self.weights)
@@ -187,7 +219,8 @@ class Dense:
     def residual(self, fixed: Float[Array, "p m"], free: Float[Array, "p n"]) -> Dense:
         """V − fixedᵀ free: as large as V."""
         left, right = self._stored(fixed, free)
-        return dataclasses.replace(self, array=self.array - left.T @ right)
+        array = self.array if self.scale is None else self.array * self.scale
+        return dataclasses.replace(self, array=array - left.T @ right, scale=None)
 
     def map_sum(
         self,
@@ -272,16 +305,20 @@ class Dense:
 
         if size >= rows:
             weighted = weighting(self.weights, None)
-            return visit(carry, 0, self.array, products(lefts), lefts[0], weighted)
+            v = self.array if self.scale is None else self.array * self.scale
+            return visit(carry, 0, v, products(lefts), lefts[0], weighted)
 
         def body(i, carry):
             start = jnp.minimum(i * size, rows - size)
             # The last block reaches back into the one before: count a row once.
             fresh = (start + jnp.arange(size) >= i * size)[:, None]
-            v, weights = (
-                x if x is None else jax.lax.dynamic_slice_in_dim(x, start, size)
-                for x in (self.array, self.weights)
+            v, weights, scale = (
+                x
+                if x is None or len(x) == 1
+                else jax.lax.dynamic_slice_in_dim(x, start, size)
+                for x in (self.array, self.weights, self.scale)
             )
+            v = v if scale is None else jnp.multiply(v, scale)
             blocks = [
                 jax.lax.dynamic_slice_in_dim(left, start, size, axis=1)
                 for left in lefts

@@ -130,6 +130,11 @@ class Operand(Described, Protocol):
         """fixed Y (p, n) and free Yᵀ (p, m) from one pass over X."""
         ...
 
+    def scaled_rows(self, scale: Any) -> Operand:
+        """V with row i times scale_i, sharing what it can with V; its moments are those
+        of V."""
+        ...
+
     def for_lanes(self) -> Operand:
         """The same V, stored as suits the products of many lanes."""
         ...

@@ -115,6 +115,9 @@ class Shards(Stored):
     def padded_to(self, rows: int, columns: int) -> Shards:
         raise TypeError("V is padded before it is divided over devices")
 
+    def scaled_rows(self, scale: Any) -> Shards:
+        raise TypeError("rows are scaled before V is divided over devices")
+
     def _on_host(self, data: Any) -> Any:
         from scipy.sparse import coo_array
 

@@ -116,6 +116,20 @@ class Sparse(Stored):
             self, csr=self.csr.with_room(entries), csr_t=self.csr_t.with_room(entries)
         )
 
+    def scaled_rows(self, scale: Float[np.ndarray, " m"]) -> Sparse:
+        """V with row i times scale_i: new values at the same places.
+
+        The moments stay those of V, which rows drawn from it have on average.
+        """
+        each = jnp.asarray(scale, self.dtype)
+        by_rows = self.csr.data * each[self.csr.rows]
+        by_columns = self.csr_t.data * each[self.csr_t.indices]
+        return dataclasses.replace(
+            self,
+            csr=dataclasses.replace(self.csr, data=by_rows),
+            csr_t=dataclasses.replace(self.csr_t, data=by_columns),
+        )
+
     def stored(self, index: Int[Array, " b"]) -> tuple[Any, Any, Any, Any]:
         """(rows, columns, values, weights) of the stored entries at ``index``."""
         csr = self.csr

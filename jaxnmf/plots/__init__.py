@@ -23,6 +23,7 @@ from jaxnmf.plots.evidence import objectives as objectives
 from jaxnmf.plots.evidence import relevance as relevance
 from jaxnmf.plots.evidence import silhouettes as silhouettes
 from jaxnmf.plots.heatmap import heatmap as heatmap
+from jaxnmf.plots.intervals import intervals as intervals
 from jaxnmf.plots.ranks import error_against_rank as error_against_rank
 from jaxnmf.plots.reconstruction import reconstruction as reconstruction
 from jaxnmf.plots.reconstruction import residual as residual

@@ -16,17 +16,22 @@ AXIS = "lanes"
 
 @functools.cache
 def grouped(
-    function: Callable[..., Any], axes: tuple[int | None, ...], devices: int
+    function: Callable[..., Any], axes: tuple[Any, ...], devices: int
 ) -> Callable[..., Any]:
-    """``function`` vmapped over the arguments with an axis of 0. On several devices
-    each runs its own lanes, without waiting for the others between two calls."""
+    """``function`` vmapped over the arguments with an axis of 0; others have None, and
+    one that is a tuple a tuple of axes. On several devices each runs its own lanes,
+    without waiting for the others between two calls."""
     together = jax.vmap(function, in_axes=axes)
     if devices == 1:
         return together
     return jax.shard_map(
         together,
         mesh=_mesh(devices),
-        in_specs=tuple(P() if axis is None else P(AXIS) for axis in axes),
+        in_specs=jax.tree.map(
+            lambda axis: P() if axis is None else P(AXIS),
+            axes,
+            is_leaf=lambda axis: axis is None,
+        ),
         out_specs=P(AXIS),
         check_vma=False,
     )

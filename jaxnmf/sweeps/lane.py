@@ -42,10 +42,12 @@ class DataPerSeed:
     Args:
       data: each as `factorize` supports it. All are in memory at once.
       masks: what is known of each, or None.
+      starts: initial factors of each, a pair (W, H), in place of the sweep's; or None.
     """
 
     data: Sequence[Any]
     masks: Sequence[Any] | None = None
+    starts: Sequence[Any] | None = None
 
     @property
     def pairs(self) -> list[tuple[Any, Any]]:
@@ -92,10 +94,11 @@ class LaneBuilder:
     data_of_seed: Mapping[int, int]  # the index of the problem that a seed works on
     solver: Any
     objective: Objective
-    init: str
+    init: Any
     sizes: Mapping[int, int]  # the bucket of a rank
     dtype: Any
     pad: bool = False  # V, to one of a few sizes
+    starts: Sequence[Any] | None = None  # the pair (W, H) of each problem
     made: dict[Any, Problem] = dataclasses.field(default_factory=dict, repr=False)
     padded: dict[int, Any] = dataclasses.field(default_factory=dict, repr=False)
 
@@ -129,7 +132,10 @@ class LaneBuilder:
     def start(self, lane: Lane, problem: Problem) -> Factors:
         """The initial factors of a lane at its own rank, for its own `problem`."""
         with precision(self.dtype.name):
-            start = Start(init=self.init, seed=lane.seed)
+            init: Any = self.init
+            if self.starts is not None:
+                init = self.starts[self.data_of_seed[lane.seed]]
+            start = Start(init=init, seed=lane.seed)
             return draw_start(problem, self.objective, start, lane.rank)
 
     def task(self, lane: Lane) -> Task:

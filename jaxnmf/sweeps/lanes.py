@@ -55,13 +55,13 @@ def _functions(
     for the same settings, so that their programs are found in the cache."""
 
     def begin(operand: Any, rest: Any, solver: Any, factors: Any, seed: Any, stop: Any):
-        problem = dataclasses.replace(rest, operand=operand)
+        problem = dataclasses.replace(rest, operand=_joined(operand))
         key = jax.random.key(seed)
         how = {"records": records, "kkt": kkt, "in_single": in_single}
         return start_run(problem, solver, factors, key, stop, **how)
 
     def go(operand: Any, rest: Any, solver: Any, lane: Any, stop: Any, more: Any):
-        problem = dataclasses.replace(rest, operand=operand)
+        problem = dataclasses.replace(rest, operand=_joined(operand))
         until = lane.record + more
         how = {"record_every": record_every, "kkt": kkt, "even": even}
         how["in_single"] = in_single
@@ -70,10 +70,10 @@ def _functions(
     return begin, go
 
 
-def _grouped(function: Any, shared: bool, others: int, devices: int) -> Any:
-    """``function`` vmapped over all but its last ``others`` arguments and, where it is
-    ``shared``, the operand."""
-    axes = (None if shared else 0, 0, 0, 0, *(0,) * (2 - others), *(None,) * others)
+def _grouped(function: Any, others: int, devices: int) -> Any:
+    """``function`` vmapped over all but its last ``others`` arguments and what lanes
+    share of the operand."""
+    axes = ((None, 0), 0, 0, 0, *(0,) * (2 - others), *(None,) * others)
     return grouped(function, axes, devices)
 
 
@@ -105,7 +105,7 @@ class Runner:
         even = int(stop.max_iter) % record_every == 0
         how = records, record_every, kkt, even
         self._stop = placed(self.stop, batching.devices, lanes=False)
-        self._operand: Any = None, None
+        self._shared: Any = None, None
         self.begin, self.go = _functions(*how)
         self.in_single = _functions(*how, in_single=True)
         self.compile_seconds = 0.0
@@ -200,16 +200,17 @@ class Runner:
         going = np.isin(lane.status, (Status.RUNNING.code, CLOSE))
         return ~going | (np.asarray(lane.iteration) >= int(self.stop.max_iter))
 
-    def _operands(self, matrices: Sequence[Any]) -> tuple[Any, bool]:
-        """(the operand that all share, True), or (all of them stacked, False), where
-        the lanes are."""
-        operand, shared = _operands(matrices)
+    def _operands(self, matrices: Sequence[Any]) -> tuple[Any, Any]:
+        """The operands of a group, as of `_apart`, where the lanes are."""
+        shared, own = _apart(matrices)
         devices = self.batching.devices
-        if not shared or devices == 1:
-            return placed(operand, devices, lanes=not shared), shared
-        if self._operand[0] is not operand:
-            self._operand = operand, placed(operand, devices, lanes=False)
-        return self._operand[1], True
+        own = placed(own, devices, lanes=True)
+        if devices == 1:
+            return shared, own
+        leaves = jax.tree.leaves(shared)
+        if not _same(self._shared[0], leaves):
+            self._shared = leaves, placed(shared, devices, lanes=False)
+        return self._shared[1], own
 
     def _alone(self, make: Any, done: Any) -> None:
         """One lane at a time, in single precision until its fit is so good that its
@@ -217,7 +218,7 @@ class Runner:
         pace = _Pace()
         for index in iter(lambda: self._next(1), []):
             task = make(index[0])
-            fixed = task.problem.operand, *_rest(task)
+            fixed = (task.problem.operand, None), *_rest(task)
             arguments = (*fixed, task.factors, task.seed, self.stop)
             begin, go = self.in_single
             lane = self._compiled(1, begin, *arguments)(*arguments)
@@ -247,12 +248,13 @@ class Runner:
             if new or width < len(group.slots):
                 group = self._packed(group, new, [make(i) for i in new], width)
                 live = group.live
-            operand, shared = self._operands(group.matrices)
+            operand = self._operands(group.matrices)
             *fixed, lanes = group.held
             stop, devices = self._stop, self.batching.devices
             arguments = (*fixed, lanes, stop, pace.records)
-            function = _grouped(self.go, shared, 2, devices)
-            go = self._compiled(width, function, operand, *arguments)
+            function = _grouped(self.go, 2, devices)
+            widths = width, jax.tree.structure(operand)
+            go = self._compiled(widths, function, operand, *arguments)
             over: list[int] = []
             try:
                 # Packing copies every lane: worth it for a quarter of them.
@@ -302,13 +304,14 @@ class Runner:
         repeated to fill it."""
         width, devices = self.batching.lanes, self.batching.devices
         tasks = [*tasks, *[tasks[-1]] * (width - len(tasks))]
-        operand, shared = self._operands([task.problem.operand for task in tasks])
+        operand = self._operands([task.problem.operand for task in tasks])
         # On the host: a call a leaf and lane would take longer than the program.
         parts = [(*_rest(task), task.factors, task.seed) for task in tasks]
         stacked = jax.tree.map(lambda *x: np.stack(x), *parts)
         arguments = (operand, *placed(stacked, devices, lanes=True), self._stop)
-        function = _grouped(self.begin, shared, 1, devices)
-        begin = self._compiled(width, function, *arguments)
+        function = _grouped(self.begin, 1, devices)
+        widths = width, jax.tree.structure(operand)
+        begin = self._compiled(widths, function, *arguments)
         return *arguments[1:3], begin(*arguments)
 
 
@@ -357,11 +360,36 @@ def _rest(task: Task) -> tuple[Problem, Any]:
     return dataclasses.replace(task.problem, operand=None), task.solver
 
 
-def _operands(matrices: Sequence[Any]) -> tuple[Any, bool]:
-    """(the operand that all share, True), or (all of them stacked, False)."""
-    if all(operand is matrices[0] for operand in matrices):
-        return matrices[0], True
-    return jax.tree.map(lambda *x: jnp.stack(x), *matrices), False
+def _apart(matrices: Sequence[Any]) -> tuple[Any, Any]:
+    """(shared, own): the operands' arrays that are one object in all lanes, and the
+    others stacked. Either has None in the place of what is in the other; ``own`` is
+    None where all lanes have the same operand."""
+    first = matrices[0]
+    if _same(matrices, [first] * len(matrices)):
+        return first, None
+    structure = jax.tree.structure(first)
+    leaves = list(zip(*map(jax.tree.leaves, matrices), strict=True))
+    one = [_same(x, x[:1] * len(x)) for x in leaves]
+    shared = [x[0] if same else None for x, same in zip(leaves, one, strict=True)]
+    own = [None if same else jnp.stack(x) for x, same in zip(leaves, one, strict=True)]
+    return structure.unflatten(shared), structure.unflatten(own)
+
+
+def _joined(operand: tuple[Any, Any]) -> Any:
+    """The operand of a lane, from what it shares and what is its own."""
+    shared, own = operand
+    if own is None:
+        return shared
+    return jax.tree.map(
+        lambda x, y: y if x is None else x, shared, own, is_leaf=lambda x: x is None
+    )
+
+
+def _same(some: Any, others: Any) -> bool:
+    """Whether two sequences are of the same objects."""
+    if some is None or len(some) != len(others):
+        return False
+    return all(x is y for x, y in zip(some, others, strict=True))
 
 
 def _on_host(lane: RunState) -> RunState:

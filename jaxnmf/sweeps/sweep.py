@@ -219,6 +219,7 @@ def run_sweep(
             sizes=buckets([lane.rank for lane in lanes]),
             dtype=dtype,
             pad=pad and all(may_share(one, solver, max(ranks)) for one in problems),
+            starts=data.starts,
         )
         # A start that cannot be drawn is refused before anything is run.
         first_tasks = {

@@ -1,0 +1,1 @@
+"""How sure a factorisation is: replicates, intervals, displaced entries."""
