@@ -11,7 +11,13 @@ from jaxnmf.kernels.multiplicative import factor_floor, joint_update, multiplied
 from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import BETA, BLOCKS, EVERY_OPERAND, Alternating, Supports
+from jaxnmf.solvers.base import (
+    BLOCKS,
+    EVERY_OPERAND,
+    MULTIPLICATIVE,
+    Alternating,
+    Supports,
+)
 from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, Index, Scalar, static
 
 
@@ -46,7 +52,9 @@ class MU(Alternating):
     the β-divergence", Signal Processing 209 (2023) [Marmin2023].
     """
 
-    supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND | BLOCKS)
+    supports: ClassVar[Supports] = MULTIPLICATIVE._replace(
+        operands=EVERY_OPERAND | BLOCKS
+    )
     monotone: ClassVar[bool] = True
     floor: float = 1e-10
     joint: bool = static(False)
