@@ -59,6 +59,7 @@ def test_there_is_an_answer_for_whatever_a_solver_supports(loss, kind):
         (jaxnmf.Blocks(V), {"constraints": "simplex"}, "nenmf"),
         (sp.csr_array(V), {"loss": "kl"}, "mu-extrapolated"),
         (V, {"loss": "is"}, "mu-extrapolated"),
+        (V, {"loss": "huber"}, "mu-extrapolated"),
         (V, {"loss": "kl", "constraints": "box"}, "kl-admm"),
         (V, {"loss": lambda v, x: (v - x) ** 4}, "pgd-lin"),
     ],
