@@ -59,7 +59,7 @@ TABLE = (
         "benchmarks: sparse_against_sklearn kl"),
     Row("beta", EVERY, "mu-extrapolated", {}, "random", "kl_shootout"),
     Row("multiplicative", EVERY, "mu-extrapolated", {}, "random",
-        "benchmarks: auto_against_best"),
+        "docs/measured.md: outliers and counts"),
     Row("kl", ("dense",), "kl-admm", {}, "random", "benchmarks: auto_against_best"),
     Row("any", EVERY, "pgd-lin", {}, "random", "kl_shootout"),
 )  # fmt: skip

@@ -67,8 +67,7 @@ class Huber(Robust):
 
 @pytree
 class L1(Robust):
-    """√((v − x)² + ε²) − ε, the absolute residual, smooth near zero: for outliers in up
-    to half of the entries."""
+    """√((v − x)² + ε²) − ε, |v − x| made smooth near zero: for many outliers."""
 
     name: ClassVar[str] = "l1"
     epsilon: float = 0.01
@@ -108,10 +107,10 @@ class Cauchy(Robust):
 
 @pytree
 class NegativeBinomial(Loss):
-    """v log(v/x) − (v + r) log((v + r)/(x + r)), maximum likelihood for counts of mean
-    x and variance x + d x² (overdispersed), with r = 1/d of the dispersion d.
+    """v log(v/x) − (v + r) log((v + r)/(x + r)), r = 1/d: for overdispersed counts.
 
-    a = v/x, b = (v + r)/(x + r). Since log(x + r) is below its tangents, the
+    It is maximum likelihood for counts of mean x and variance x + d x², d the
+    dispersion. a = v/x, b = (v + r)/(x + r). Since log(x + r) is below its tangents, the
     multiplicative update is monotone. d → 0 is the Kullback-Leibler divergence.
 
     Reference: Gouvert, Oberlin & Févotte, "Negative binomial matrix factorization",
@@ -138,10 +137,9 @@ class NegativeBinomial(Loss):
 
 @pytree
 class ZeroInflatedPoisson(Loss):
-    """Kullback-Leibler where v > 0, −log(π + (1 − π) e⁻ˣ) where v = 0: for counts with
-    zeros that a Poisson law does not explain, such as dropouts.
+    """Kullback-Leibler, but −log(π + (1 − π) e⁻ˣ) at v = 0: counts with more zeros.
 
-    A zero is one of a share π that would be zero at any x, or a Poisson zero. It counts
+    It is for zeros that a Poisson law does not explain, such as dropouts. A zero is one of a share π that would be zero at any x, or a Poisson zero. It counts
     by the probability w = (1 − π) e⁻ˣ / (π + (1 − π) e⁻ˣ) of the second: a = v/x and b
     = 1, or w at v = 0. The multiplicative update is a step of the EM algorithm, and
     monotone.
@@ -179,8 +177,7 @@ class ZeroInflatedPoisson(Loss):
 
 @pytree
 class Bernoulli(Loss):
-    """v log(v/x) + (1 − v) log((1 − v)/(1 − x)), maximum likelihood for Boolean data of
-    which x = (W H) is the probability of a one.
+    """v log(v/x) + (1 − v) log((1 − v)/(1 − x)): for Boolean data, x = P(v = 1).
 
     a = v/x, b = (1 − v)/(1 − x). W H ≤ 1 needs constraints: the components of each row
     of W sum to one and H ≤ 1, ``constraints=("simplex", "box")``, or the reverse.

@@ -1,4 +1,4 @@
-"""Multiplicative updates for every β-divergence."""
+"""Multiplicative updates for every loss that a β-divergence majorises."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, Index, Scalar,
 
 @register_solver("mu")
 class MU(Alternating):
-    """The multiplicative update of Lee & Seung, generalised to the β-divergence.
+    """The multiplicative update of Lee & Seung, for each loss a β-divergence majorises.
 
     H ← max(floor, H ∘ (minus / plus)^γ), where the gradient is plus − minus;
     γ = 1/(2−β) for β < 1, 1 for 1 ≤ β ≤ 2, 1/(β−1) for β > 2; with an l2 penalty and
