@@ -26,6 +26,9 @@ class Robust(Loss):
     With the weight w = ρ′(r)/r the split is a = w v, b = w x. A tangent of ρ in r² is a
     weighted square above ρ: the multiplicative update is that of iteratively reweighted
     least squares, and monotone.
+
+    Reference: Kong, Ding & Huang, "Robust nonnegative matrix factorization using
+    L21-norm", CIKM (2011) [Kong2011], with weights of rows in place of entries.
     """
 
     majoriser: ClassVar[float] = 2.0  # pyright: ignore
@@ -110,8 +113,8 @@ class NegativeBinomial(Loss):
     """v log(v/x) − (v + r) log((v + r)/(x + r)), r = 1/d: for overdispersed counts.
 
     It is maximum likelihood for counts of mean x and variance x + d x², d the
-    dispersion. a = v/x, b = (v + r)/(x + r). Since log(x + r) is below its tangents, the
-    multiplicative update is monotone. d → 0 is the Kullback-Leibler divergence.
+    dispersion. a = v/x, b = (v + r)/(x + r). Since log(x + r) is below its tangents,
+    the multiplicative update is monotone. d → 0 is the Kullback-Leibler divergence.
 
     Reference: Gouvert, Oberlin & Févotte, "Negative binomial matrix factorization",
     IEEE Signal Processing Letters 27 (2020) [Gouvert2020].
@@ -139,10 +142,10 @@ class NegativeBinomial(Loss):
 class ZeroInflatedPoisson(Loss):
     """Kullback-Leibler, but −log(π + (1 − π) e⁻ˣ) at v = 0: counts with more zeros.
 
-    It is for zeros that a Poisson law does not explain, such as dropouts. A zero is one of a share π that would be zero at any x, or a Poisson zero. It counts
-    by the probability w = (1 − π) e⁻ˣ / (π + (1 − π) e⁻ˣ) of the second: a = v/x and b
-    = 1, or w at v = 0. The multiplicative update is a step of the EM algorithm, and
-    monotone.
+    It is for zeros that a Poisson law does not explain, such as dropouts. A zero is one
+    of a share π that would be zero at any x, or a Poisson zero, and counts by the
+    probability w = (1 − π) e⁻ˣ / (π + (1 − π) e⁻ˣ) of the second: a = v/x and b = 1, or
+    w at v = 0. The multiplicative update is a step of the EM algorithm, and monotone.
 
     Reference: Lambert, "Zero-inflated Poisson regression, with an application to
     defects in manufacturing", Technometrics 34 (1992) [Lambert1992].
