@@ -65,8 +65,8 @@ class Case:
 
 
 SOLVERS = jaxnmf.solvers()
-# Losses that differ from others only in φ and its split, which tests/objective is about:
-# one of them, with the solver that no other loss but β-divergences is for.
+# Losses that differ from others only in φ and its split, which tests/objective is
+# about: here is one of them, with one of the solvers that need a majoriser.
 ONCE = dict.fromkeys(("l1", "cauchy", "negative-binomial"), "")
 ONCE |= {"zero-inflated-poisson": "", "bernoulli": "", "huber": "mu"}
 CASES = [
