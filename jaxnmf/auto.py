@@ -26,7 +26,8 @@ class Row(NamedTuple):
     """A choice and where it holds.
 
     Attributes:
-      losses: "quadratic", "kl", "beta" or "any", as of a solver's ``supports``.
+      losses: "quadratic", "kl", "beta", "multiplicative" or "any", as of a solver's
+        ``supports``.
       kinds: of V.
       solver, options: the choice.
       init: the start for it.
@@ -58,6 +59,8 @@ TABLE = (
     Row("kl", ("sparse",), "mu-extrapolated", {"joint": True}, "random",
         "benchmarks: sparse_against_sklearn kl"),
     Row("beta", EVERY, "mu-extrapolated", {}, "random", "kl_shootout"),
+    Row("multiplicative", EVERY, "mu-extrapolated", {}, "random",
+        "docs/measured.md: outliers and counts"),
     Row("kl", ("dense",), "kl-admm", {}, "random", "benchmarks: auto_against_best"),
     Row("any", EVERY, "pgd-lin", {}, "random", "kl_shootout"),
 )  # fmt: skip

@@ -42,9 +42,14 @@ from jaxnmf.types import Factors
 FOR_FACTORS = "one for both factors or a pair (for W, for H)"
 
 
-def check_loss(operand: Described, loss: Loss) -> None:
-    """Raise a ValueError where the loss of this V is infinite or cannot be computed."""
+def check_loss(operand: Described, loss: Loss, bound: float = np.inf) -> None:
+    """Raise a ValueError where the loss of this V is infinite or cannot be computed, or
+    an option of it does not fit.
+
+    ``bound``: the largest entry that the constraints leave W H.
+    """
     name = type(loss).name or type(loss).__name__
+    loss.check()
     # Zeros of V are in the loss in closed form, and in its gradient only by these two.
     by_stored = loss.separable_zeros and (loss.quadratic or loss.unit_plus)
     zeros_apart = operand.by_entries and operand.kind in ("sparse", "blocks")
@@ -60,6 +65,25 @@ def check_loss(operand: Described, loss: Loss) -> None:
             f"V holds zeros, where the loss {name!r} is infinite; every entry "
             "must be > 0 (add a small constant, or use 'kullback-leibler')"
         )
+    largest = float(operand.moments.largest)
+    if largest > loss.most:
+        raise ValueError(
+            f"V: the largest entry is {largest:g}; the loss {name!r} is for entries "
+            f"from 0 to {loss.most:g}"
+        )
+    if bound > loss.most:
+        raise ValueError(
+            f"loss {name!r} needs W H ≤ {loss.most:g}: use "
+            "constraints=('simplex', 'box') or ('box', 'simplex')"
+        )
+
+
+def largest_product(projects: tuple[NonNegative, NonNegative]) -> float:
+    """The largest entry that W H can have: infinite, unless the components of a row of
+    W or of a column of H sum to one."""
+    if all(project.name != "simplex" for project in projects):
+        return np.inf
+    return float(np.prod([float(np.max(project.upper)) for project in projects]))
 
 
 class UnsupportedError(ValueError):
@@ -379,7 +403,7 @@ def check_problem(problem: Problem, solver: Any) -> None:
                 f"solver {name!r} does not support the constraint {project.name!r}; "
                 f"solvers that do: {', '.join(fit)}"
             )
-    check_loss(operand, loss)
+    check_loss(operand, loss, largest_product(problem.projects))  # pyright: ignore
     # What else a solver asks of the data.
     if hasattr(solver, "check"):
         solver.check(problem)

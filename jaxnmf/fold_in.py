@@ -117,8 +117,8 @@ class Model:
     ) -> tuple[Run, Problem]:
         """argmin over W of D(V | W H) + penalty(W), and the problem it solves.
 
-        By `hals` for the Frobenius loss, `mu` for other β-divergences, and `pgd` for
-        what neither of them supports.
+        By `hals` for the Frobenius loss, `mu` for other losses with multiplicative
+        updates, and `pgd` for what neither of them supports.
 
         Args:
           V, mask: the rows, and what is known of them.
@@ -164,7 +164,8 @@ class Model:
                 f"V has shape {operand.shape} and H {H.shape}; rows for this H need "
                 f"{H.shape[1]} columns"
             )
-        check_loss(operand, self.loss)
+        simplex = self.project.name == "simplex"
+        check_loss(operand, self.loss, float(np.max(H)) if simplex else np.inf)
         project, penalty = _at_rank((self.project, self.penalty), len(H))
         return Problem.of(
             operand,
@@ -190,8 +191,10 @@ class Model:
         """An alternating solver for W."""
         if self.loss.quadratic and self.project.name != "simplex":
             return make_solver("hals")
-        mu = self.loss.beta is not None and self.project.name == "nonnegative"
-        return make_solver("mu" if mu else "pgd")
+        multiplicative = make_solver("mu").supports.includes(self.loss)
+        if multiplicative and self.project.name == "nonnegative":
+            return make_solver("mu")
+        return make_solver("pgd")
 
 
 def fit_W(

@@ -26,6 +26,7 @@ from jaxnmf.objective.losses import (
     Loss,
     OwnLoss,
 )
+from jaxnmf.objective.noise import LOSSES
 from jaxnmf.types import pytree, static
 
 ENTRY_POINTS = "jaxnmf.solvers"
@@ -35,7 +36,7 @@ _solvers: dict[str, type] = {}
 
 
 _losses: dict[str, Any] = {  # a Loss class, or a function φ(v, x)
-    cls.name: cls for cls in (Frobenius, KullbackLeibler, ItakuraSaito, Beta)
+    cls.name: cls for cls in (Frobenius, KullbackLeibler, ItakuraSaito, Beta, *LOSSES)
 }
 
 

@@ -14,7 +14,8 @@ from jaxnmf import auto, registry
 from jaxnmf.build import Objective, UnsupportedError
 from jaxnmf.solvers.base import constraints_of, operands_of
 
-LOSSES = ("frobenius", "kl", "is", "beta", lambda v, x: (v - x) ** 4)
+LOSSES = ("frobenius", "kl", "is", "beta", "huber", "negative-binomial", "bernoulli")
+LOSSES += (lambda v, x: (v - x) ** 4,)
 CONSTRAINTS = ("nonnegative", "box", "simplex")
 RNG = np.random.default_rng(0)
 V = RNG.gamma(1.0, size=(12, 3)) @ RNG.gamma(1.0, size=(3, 9)) + 0.1
@@ -58,6 +59,7 @@ def test_there_is_an_answer_for_whatever_a_solver_supports(loss, kind):
         (jaxnmf.Blocks(V), {"constraints": "simplex"}, "nenmf"),
         (sp.csr_array(V), {"loss": "kl"}, "mu-extrapolated"),
         (V, {"loss": "is"}, "mu-extrapolated"),
+        (V, {"loss": "huber"}, "mu-extrapolated"),
         (V, {"loss": "kl", "constraints": "box"}, "kl-admm"),
         (V, {"loss": lambda v, x: (v - x) ** 4}, "pgd-lin"),
     ],

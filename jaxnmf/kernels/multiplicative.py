@@ -1,4 +1,4 @@
-"""Multiplicative updates of β-divergences."""
+"""Multiplicative updates of β-divergences and of losses that one majorises."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def factor_floor(
     For β < 1 never above what the floor of WH is relative to the mean of V: there an
     entry that the data need, however small, must be within reach.
     """
-    if problem.loss.beta < 1:
+    if problem.loss.majoriser < 1:
         mean = jnp.asarray(problem.operand.moments.mean, X.dtype)
         reach = problem.operand.floor / jnp.where(mean > 0, mean, 1)
         relative = jnp.minimum(relative, jnp.where(mean > 0, reach, relative))
@@ -40,7 +40,8 @@ def multiplied(
     plus: Float[Array, "p q"],
     floor: jax.Array | float = 0.0,
 ) -> Float[Array, "p q"]:
-    """The multiplicative update max(floor, X ∘ (minus / plus)^γ) of a β-divergence.
+    """The multiplicative update max(floor, X ∘ (minus / plus)^γ) of a β-divergence, or
+    of a loss that one majorises.
 
     γ is the loss's ``mu_exponent``, with an l2 penalty and β < 2 it is 1/(3 − β):
     with either the update is monotone.
@@ -49,7 +50,7 @@ def multiplied(
     the β-divergence", Neural Computation 23 (2011) [Fevotte2011].
     """
     ratio = quotient(minus, plus)
-    beta, exponent = problem.loss.beta, problem.loss.mu_exponent
+    beta, exponent = problem.loss.majoriser, problem.loss.mu_exponent
     step = ratio**exponent if exponent != 1 else ratio
     if beta < 2:
         # x² grows faster than the terms of the loss.

@@ -41,7 +41,10 @@ class Loss:
         ``quadratic``, such a loss needs a(0, x) = 0, ``unit_plus``, and a `zero_total`
         that is linear in each factor.
       positive_data: whether φ is infinite at v = 0.
+      most: the largest entry that V and X may have.
       beta: β of a β-divergence, else None.
+      majoriser: β of the divergence whose multiplicative update, with this loss's
+        split, is monotone; None where there is none.
     """
 
     name: ClassVar[str] = ""
@@ -50,7 +53,12 @@ class Loss:
     has_split: bool = True
     separable_zeros: bool = False
     positive_data: bool = False
+    most: float = np.inf
     beta: float | None = None
+    majoriser: float | None = None
+
+    def check(self) -> None:
+        """Raise a ValueError for an option that does not fit."""
 
     def pointwise(self, v: jax.Array, x: jax.Array) -> jax.Array:
         """φ(v, x), entrywise."""
@@ -77,6 +85,16 @@ class Loss:
         del largest
         return max(min(1e-10 * mean, REACH * least), float(jnp.finfo(dtype).tiny))
 
+    @property
+    def mu_exponent(self) -> float:
+        """γ, the exponent with which the multiplicative update is monotone."""
+        beta = self.majoriser
+        if beta is None:
+            raise AttributeError("no multiplicative update of this loss is monotone")
+        if beta < 1:
+            return 1 / (2 - beta)
+        return 1 / (beta - 1) if beta > 2 else 1.0
+
 
 class BetaDivergence(Loss):
     """The β-divergence for a real β.
@@ -90,6 +108,10 @@ class BetaDivergence(Loss):
     """
 
     beta: float = 2.0
+
+    @property
+    def majoriser(self) -> float:
+        return self.beta
 
     @property
     def quadratic(self) -> bool:
@@ -174,15 +196,6 @@ class BetaDivergence(Loss):
         limits = jnp.finfo(v.dtype)
         least = jnp.maximum(float(limits.max) ** -0.9 * v, limits.tiny)
         return jnp.where(v > 0, least, 0)
-
-    @property
-    def mu_exponent(self) -> float:
-        """γ, the exponent with which the multiplicative update is monotone."""
-        if self.beta < 1:
-            return 1 / (2 - self.beta)
-        if self.beta > 2:
-            return 1 / (self.beta - 1)
-        return 1.0
 
 
 @pytree

@@ -19,8 +19,9 @@ class Supports(NamedTuple):
 
     Attributes:
       losses: "quadratic" (Frobenius), "kl" (Kullback-Leibler), "beta" (every
-        β-divergence), "split" (every loss with a split gradient) or "any" (also a
-        user's own).
+        β-divergence), "multiplicative" (every loss with a monotone multiplicative
+        update), "split" (every loss with a split gradient) or "any" (also a user's
+        own).
       operands: kinds of V, of "dense", "sparse", "observed" and "blocks".
       constraints: names of the constraints on a factor.
       signed: which of "V", "W" and "H" may have negative entries.
@@ -52,6 +53,7 @@ class Supports(NamedTuple):
             "quadratic": loss.quadratic,
             "kl": loss.beta == 1,
             "beta": loss.beta is not None,
+            "multiplicative": loss.majoriser is not None,
             "split": loss.has_split,
             "any": True,
         }[self.losses]
@@ -60,6 +62,7 @@ class Supports(NamedTuple):
 QUADRATIC = Supports("quadratic")
 KL = Supports("kl")
 BETA = Supports("beta")
+MULTIPLICATIVE = Supports("multiplicative")
 ANY = Supports("any")
 # For a solver that uses only the methods that every operand has.
 EVERY_OPERAND = frozenset({"dense", "sparse", "observed"})

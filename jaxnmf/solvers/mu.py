@@ -1,4 +1,4 @@
-"""Multiplicative updates for every β-divergence."""
+"""Multiplicative updates for every loss that a β-divergence majorises."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from jaxnmf.kernels.multiplicative import factor_floor, joint_update, multiplied
 from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import BETA, BLOCKS, EVERY_OPERAND, Alternating, Supports
+from jaxnmf.solvers.base import (
+    BLOCKS,
+    EVERY_OPERAND,
+    MULTIPLICATIVE,
+    Alternating,
+    Supports,
+)
 from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, Index, Scalar, static
 
 
 @register_solver("mu")
 class MU(Alternating):
-    """The multiplicative update of Lee & Seung, generalised to the β-divergence.
+    """The multiplicative update of Lee & Seung, for each loss a β-divergence majorises.
 
     H ← max(floor, H ∘ (minus / plus)^γ), where the gradient is plus − minus;
     γ = 1/(2−β) for β < 1, 1 for 1 ≤ β ≤ 2, 1/(β−1) for β > 2; with an l2 penalty and
@@ -49,7 +55,9 @@ class MU(Alternating):
     the β-divergence", Signal Processing 209 (2023) [Marmin2023].
     """
 
-    supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND | BLOCKS)
+    supports: ClassVar[Supports] = MULTIPLICATIVE._replace(
+        operands=EVERY_OPERAND | BLOCKS
+    )
     monotone: ClassVar[bool] = True
     floor: float = 1e-10
     joint: bool = static(False)

@@ -9,7 +9,13 @@ import jax.numpy as jnp
 from jaxnmf.kernels.multiplicative import factor_floor, joint_update, multiplied
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import BETA, BLOCKS, EVERY_OPERAND, Alternating, Supports
+from jaxnmf.solvers.base import (
+    BLOCKS,
+    EVERY_OPERAND,
+    MULTIPLICATIVE,
+    Alternating,
+    Supports,
+)
 from jaxnmf.types import Factors, FixedFactor, FreeFactor, Scalar, static
 
 
@@ -54,7 +60,9 @@ class ExtrapolatedMU(Alternating):
     extrapolation and application to β-NMF", arXiv:2401.06646 (2024) [Hien2024].
     """
 
-    supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND | BLOCKS)
+    supports: ClassVar[Supports] = MULTIPLICATIVE._replace(
+        operands=EVERY_OPERAND | BLOCKS
+    )
     monotone: ClassVar[bool] = False
     floor: float = 1e-10
     bound: float = 1e30

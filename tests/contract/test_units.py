@@ -18,7 +18,7 @@ import jaxnmf
 
 SCALES = [1e-30, 1e-17, 1e8, 1e30]
 SETTINGS: dict[str, Any] = {"max_iter": 20, "tol": 0, "kkt": False}
-SCALED = [case for case in CASES if case.loss != "own"]
+SCALED = [case for case in CASES if case.loss in BETAS]
 KNOWN = np.random.default_rng(5).random((cases.M, cases.N)) < 0.8
 WEIGHTS = np.where(KNOWN, np.random.default_rng(6).uniform(0.5, 2, KNOWN.shape), 0)
 

@@ -64,7 +64,7 @@ def assert_same(one: Any, other: Any, rtol: float = 2e-4) -> None:
     np.testing.assert_allclose(other.relative_error, one.relative_error, rtol)
 
 
-LOSSES = {"quadratic": ["frobenius"], "beta": ["frobenius", "kl"]}
+LOSSES = {"quadratic": ["frobenius"], "multiplicative": ["frobenius", "kl"]}
 CASES = [(cls.name, loss) for cls in SOLVERS for loss in LOSSES[cls.supports.losses]]
 USUAL = {("hals", "frobenius"), ("extrapolated", "frobenius"), ("mu", "kl")}
 
@@ -85,6 +85,7 @@ OF_SPARSE += [("mu", "frobenius"), ("mu", "kl"), ("mu-extrapolated", "kl")]
             for case in CASES
         ),
         pytest.param("mu", "beta", DENSE, id="mu-beta"),
+        pytest.param("mu", "huber", DENSE, id="mu-huber"),
         *(
             pytest.param(*one, SPARSE, id="-".join((*one, "sparse")))
             for one in OF_SPARSE
