@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from jaxnmf.data.known import what_is_known
 from jaxnmf.data.operand import Described
 from jaxnmf.init.start import check_init, initial_factors
 from jaxnmf.objective.constraints import CONSTRAINTS, Box, Free, NonNegative
+from jaxnmf.objective.graph import Edges, check_sizes, edges_of
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.offsets import (
     OFFSET_WEIGHTS,
@@ -27,7 +28,7 @@ from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.units import units_of
 from jaxnmf.registry import make_loss, solver_class, solvers
-from jaxnmf.solvers.base import constraints_of, operands_of
+from jaxnmf.solvers.base import constraints_of, operands_of, supports_graph
 from jaxnmf.types import Factors
 
 FOR_FACTORS = "one for both factors or a pair (for W, for H)"
@@ -62,7 +63,7 @@ class Objective:
     """The specification of what is minimised.
 
     min over feasible W, H of D(V | WH) + Σ l1·x + ½ Σ l2·(x − toward)² over the entries
-    x of both factors.
+    x of both factors, + λ tr(Wᵀ L W) + λ tr(H L Hᵀ) for those with a graph.
 
     Attributes:
       loss: D.
@@ -70,6 +71,8 @@ class Objective:
       toward: "zero" or "mean", the point that l2 shrinks the factors to.
       constraints: what W and H are constrained to.
       offsets: the l2 weights of the row and column offsets; None for no offsets.
+      graph: the neighbours among rows and among columns, or None.
+      graph_weight: λ, (for W, for H), ≥ 0.
     """
 
     loss: Loss
@@ -78,6 +81,8 @@ class Objective:
     toward: str = "zero"
     constraints: tuple[NonNegative, NonNegative] = (NonNegative(), NonNegative())
     offsets: tuple[float, float] | None = None
+    graph: tuple[Edges | None, Edges | None] = (None, None)
+    graph_weight: tuple[float, float] = (1.0, 1.0)
 
     @classmethod
     def of(
@@ -90,6 +95,8 @@ class Objective:
         toward: str = "zero",
         constraints: Any = "nonnegative",
         offsets: Any = False,
+        graph: Any = None,
+        graph_weight: Any = 1.0,
     ) -> Objective:
         """The specification from a user's arguments, as `jaxnmf.factorize` has them.
 
@@ -105,13 +112,24 @@ class Objective:
             toward=toward,
             constraints=_constraints(constraints),
             offsets=_offsets(offsets),
+            **_neighbours(graph, graph_weight, offsets),
         )
 
     @property
     def penalties(self) -> tuple[Penalty, Penalty]:
-        """The penalties on W and on H."""
-        (l1_W, l1_H), (l2_W, l2_H) = self.l1, self.l2
-        return Penalty(l1=l1_W, l2=l2_W), Penalty(l1=l1_H, l2=l2_H)
+        """The penalties on W and on H, without their graphs."""
+        W, H = (
+            Penalty(l1=l1, l2=l2, graph_weight=None if graph is None else weight)
+            for l1, l2, graph, weight in zip(
+                self.l1, self.l2, self.graph, self.graph_weight, strict=True
+            )
+        )
+        return W, H
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether neighbours are to be alike in a factor."""
+        return self.graph != (None, None)
 
     @property
     def for_observed(self) -> bool:
@@ -170,6 +188,8 @@ def make_problem(
     known, constraints = what_is_known(V, mask), feasible_sets(objective, signed)
     if known.kind == "blocks":  # before they are read
         check_supported(solver, objective.loss, known.kind)
+    if objective.has_graph:
+        _check_graph(objective, solver, known.V.shape, known.kind)
     if largest is None:
         largest = known.largest(bool(signed))
     unscaled = [
@@ -182,6 +202,7 @@ def make_problem(
         objective.loss,
         penalties=objective.penalties,
         constraints=constraints,
+        graphs=tuple(one and one.graph(dtype) for one in objective.graph),  # pyright: ignore
         units=units,
     )
     check_problem(problem, solver)
@@ -216,6 +237,27 @@ def warn_of_rank(name: str, rank: int, shape: tuple[int, int]) -> None:
         )
 
 
+def warn_of_scale(objective: Objective, level: int = 3) -> None:
+    """Warn of a graph whose penalty the other factor can make up for."""
+    bounded = "box", "simplex"
+    held = [one.name for one in objective.constraints]
+    for side, other in ((0, 1), (1, 0)):
+        free = (
+            objective.l1[other] == objective.l2[other] == 0
+            and objective.graph[other] is None
+            and held[other] not in bounded
+            and held[side] != "simplex"
+        )
+        if objective.graph[side] is not None and free:
+            one, two = "WH"[side], "WH"[other]
+            warnings.warn(
+                f"graph: {one} can shrink, and its penalty with it, while {two} grows "
+                f"at no cost; give {two} an l2 or l1 penalty, or one of them the "
+                "constraint 'simplex'",
+                stacklevel=level,
+            )
+
+
 def at_rank(problem: Problem, objective: Objective, rank: int) -> Problem:
     """The problem at a rank, with the offsets and the point that l2 shrinks to."""
     if not objective.for_observed:
@@ -248,6 +290,42 @@ def _offsets(offsets: Any) -> tuple[float, float] | None:
         return OFFSET_WEIGHTS
     fit = "True, one l2 weight for both or a pair (for rows, for columns)"
     return _weights("offsets", offsets, fit)
+
+
+def _neighbours(graph: Any, weight: Any, offsets: Any) -> dict[str, Any]:
+    """The checked graphs of rows and of columns, and their weights."""
+    weights = _weights("graph_weight", weight)
+    if graph is None and weights != (1, 1):
+        raise ValueError(
+            f"graph_weight={weight!r} is the weight of a graph; there is no graph"
+        )
+    if graph is not None and offsets not in (False, None):
+        raise ValueError(
+            f"offsets={offsets!r} with a graph: offsets are components too, which "
+            "neighbours do not share"
+        )
+    return {"graph": edges_of(graph), "graph_weight": weights}
+
+
+def _check_graph(
+    objective: Objective, solver: Any, shape: tuple[int, int], kind: str
+) -> None:
+    """Raise a ValueError for graphs that do not fit V, or that a solver or a kind of V
+    does not support."""
+    check_sizes(objective.graph, shape)
+    if kind == "blocks":
+        raise ValueError("graph: V in blocks of rows is not supported; read it whole")
+    if supports_graph(solver):
+        return
+    inner = getattr(solver, "inner", None)
+    refused = inner if solver.supports.graph else solver
+    fit = _solvers_with(
+        lambda other: supports_graph(other) and _takes(other, objective.loss, kind)
+    )
+    raise UnsupportedError(
+        f"solver {getattr(refused, 'name', type(refused).__name__)!r} does not support "
+        f"a graph; solvers that do: {fit}"
+    )
 
 
 def _pair(name: str, value: Any, single: bool, fit: str = FOR_FACTORS) -> Any:
@@ -288,20 +366,25 @@ def _constraints(constraints: Any) -> tuple[NonNegative, NonNegative]:
 
 def check_supported(solver: Any, loss: Loss, kind: str) -> None:
     """Raise a ValueError for a loss or a kind of V that a solver does not support."""
-    if solver.supports.includes(loss) and kind in operands_of(solver):
+    if _takes(solver, loss, kind):
         return
     name = getattr(solver, "name", type(solver).__name__)
     loss_name = type(loss).name or type(loss).__name__
-    fit = [
-        other
-        for other in solvers()
-        if solver_class(other).supports.includes(loss)  # pyright: ignore
-        and kind in operands_of(solver_class(other))
-    ]
+    fit = _solvers_with(lambda other: _takes(other, loss, kind))
     raise UnsupportedError(
         f"solver {name!r} does not support the loss {loss_name!r} on {kind} data; "
-        f"solvers that do: {', '.join(fit)}"
+        f"solvers that do: {fit}"
     )
+
+
+def _takes(solver: Any, loss: Loss, kind: str) -> bool:
+    """Whether a solver supports a loss on a kind of V."""
+    return solver.supports.includes(loss) and kind in operands_of(solver)
+
+
+def _solvers_with(fits: Callable[[Any], bool]) -> str:
+    """The names of the solvers whose class fits, for a message."""
+    return ", ".join(name for name in solvers() if fits(solver_class(name)))
 
 
 def check_problem(problem: Problem, solver: Any) -> None:
@@ -311,14 +394,10 @@ def check_problem(problem: Problem, solver: Any) -> None:
     check_supported(solver, loss, operand.kind)
     for project in problem.projects:
         if project.name not in constraints_of(solver) | {"free"}:
-            fit = [
-                other
-                for other in solvers()
-                if project.name in constraints_of(solver_class(other))
-            ]
+            fit = _solvers_with(lambda other: project.name in constraints_of(other))  # noqa: B023
             raise UnsupportedError(
                 f"solver {name!r} does not support the constraint {project.name!r}; "
-                f"solvers that do: {', '.join(fit)}"
+                f"solvers that do: {fit}"
             )
     check_loss(operand, loss)
     # What else a solver asks of the data.

@@ -18,6 +18,7 @@ from jaxnmf.build import (
     at_rank,
     draw_start,
     warn_of_rank,
+    warn_of_scale,
 )
 from jaxnmf.data.containers import names_of
 from jaxnmf.data.known import what_is_known
@@ -50,6 +51,8 @@ def factorize(
     mask: Any = None,
     offsets: Any = False,
     toward: str = "zero",
+    graph: Any = None,
+    graph_weight: float | tuple[float, float] = 1.0,
     dtype: Any = "float32",
     record_every: int = RECORD_EVERY,
     kkt: bool = True,
@@ -99,6 +102,15 @@ def factorize(
         takes a weight that suits ratings.
       toward: the point that l2 shrinks the entries of the factors to, for such data:
         "zero", or "mean", the constant at which the model predicts the mean of V.
+      graph: neighbours whose entries in a factor are to be alike: a pair (among the
+        rows of V, among its columns), each None or the symmetric matrix of the weights
+        ≥ 0 between them, (m, m) or (n, n), an array or SciPy sparse; for the pixels of
+        an image `jaxnmf.grid_graph`. It adds graph_weight · tr(Wᵀ L W), or
+        tr(H L Hᵀ), where tr(Wᵀ L W) = ½ Σ_ij A_ij ‖w_i − w_j‖² over rows of W. Give the
+        other factor a penalty, or one of them the constraint "simplex": else this one
+        shrinks as the other grows. Not for V in blocks or on a mesh; new rows
+        (`Result.fold_in`) have no neighbours.
+      graph_weight: λ ≥ 0, for both factors or as a pair (for W, for H).
       dtype: "float32" or "float64", the precision.
       record_every: iterations between records of objective and KKT residual.
       kkt: whether to record the KKT residual (as costly as half an iteration).
@@ -136,6 +148,8 @@ def factorize(
         toward=toward,
         constraints=constraints,
         offsets=offsets,
+        graph=graph,
+        graph_weight=graph_weight,
     )
     start = Start.of(init, seed)
     stop = Stop.of(max_iter, tol, kkt_tol, target, time_budget)
@@ -185,6 +199,7 @@ def run_factorize(
         given = solver, solver_options
         solver, usual = chosen_solver(*given, objective, known, rank)
         problem, placement = placed_problem(mesh, known, solver, objective, dtype)
+        warn_of_scale(objective, level=4)
         if isinstance(start.init, str) and start.init == AUTO:
             # From the SVD a start would need V as a whole.
             usual = "random" if is_spread(known.V) else usual

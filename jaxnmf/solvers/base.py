@@ -32,6 +32,8 @@ class Supports(NamedTuple):
       mesh: whether V may be divided over several devices.
       ordered: whether the order of V's rows and columns matters, so that a mesh must
         not reorder a sparse V to give each device as many entries.
+      graph: whether a penalty on neighbours (`jaxnmf.objective.graph`) is part of every
+        update: it couples the columns of a factor.
     """
 
     losses: str = "any"
@@ -43,6 +45,7 @@ class Supports(NamedTuple):
     unscaled: frozenset[str] = frozenset()
     mesh: bool = True
     ordered: bool = False
+    graph: bool = False
 
     def includes(self, loss: Loss) -> bool:
         """Whether a loss is among ``losses``."""
@@ -93,6 +96,11 @@ def keeps_order(solver: Any) -> bool:
     """Whether the order of rows and columns matters to a solver, or to the one inside a
     wrapper."""
     return solver.supports.ordered or _inner(solver).ordered
+
+
+def supports_graph(solver: Any) -> bool:
+    """Whether a solver supports graphs of neighbours, and the one inside a wrapper."""
+    return solver.supports.graph and _inner(solver).graph
 
 
 def _inner(solver: Any) -> Supports:

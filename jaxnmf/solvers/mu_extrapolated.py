@@ -51,7 +51,9 @@ class ExtrapolatedMU(Alternating):
     extrapolation and application to β-NMF", arXiv:2401.06646 (2024) [Hien2024].
     """
 
-    supports: ClassVar[Supports] = BETA._replace(operands=EVERY_OPERAND | BLOCKS)
+    supports: ClassVar[Supports] = BETA._replace(
+        operands=EVERY_OPERAND | BLOCKS, graph=True
+    )
     monotone: ClassVar[bool] = False
     floor: float = 1e-10
     bound: float = 1e30
