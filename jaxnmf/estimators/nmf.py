@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import reprlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -42,6 +43,7 @@ OWN = {
     "constraints": ("nonnegative", None),
     "mask": (None,),
     "toward": ("zero",),
+    "graph": (None,),
     "solver_options": (None, {}),
 }
 
@@ -91,6 +93,10 @@ class NMF(decomposition.NMF):
         entry is known.
       toward: with mask="nan", the point that the l2 penalty shrinks to: "zero", or
         "mean", the constant at which the model predicts the mean of X.
+      graph, graph_weight: neighbours whose entries in a factor are to be alike, as in
+        `jaxnmf.factorize`, for solvers of jaxnmf's own. Those among rows belong to the
+        X that is fitted: `fit_transform` returns its W with them, and `transform`
+        finds W without.
       solver_options, loss_options: options that go with a name of jaxnmf's own.
       progress: show a bar, for solvers of jaxnmf's own; None shows one in a terminal
         for a run of over two seconds.
@@ -129,6 +135,8 @@ class NMF(decomposition.NMF):
         "constraints": "no_validation",
         "mask": "no_validation",
         "toward": [StrOptions(set(TOWARD))],
+        "graph": "no_validation",
+        "graph_weight": "no_validation",
         "solver_options": [Mapping, None],
         "loss_options": [Mapping, None],
         "progress": ["boolean", None],
@@ -153,6 +161,8 @@ class NMF(decomposition.NMF):
         constraints: Any = "nonnegative",
         mask: str | None = None,
         toward: str = "zero",
+        graph: Any = None,
+        graph_weight: Any = 1.0,
         solver_options: Mapping[str, Any] | None = None,
         loss_options: Mapping[str, Any] | None = None,
         progress: bool | None = False,
@@ -175,6 +185,8 @@ class NMF(decomposition.NMF):
         self.constraints = constraints
         self.mask = mask
         self.toward = toward
+        self.graph = graph
+        self.graph_weight = graph_weight
         self.solver_options = solver_options
         self.loss_options = loss_options
         self.progress = progress
@@ -273,8 +285,9 @@ class NMF(decomposition.NMF):
             )
         for name, usual in OWN.items() if plain else ():
             if getattr(self, name) not in usual:
+                given = reprlib.repr(getattr(self, name))
                 raise ValueError(
-                    f"{name}={getattr(self, name)!r} is for jaxnmf's own solvers, not "
+                    f"{name}={given} is for jaxnmf's own solvers, not "
                     f"for {self.solver!r}; leave solver='auto', or choose another"
                 )
         if self.solver == "mu" and self.init == "nndsvd":
@@ -312,7 +325,8 @@ class NMF(decomposition.NMF):
         seed, solver = self._seed(), self._made(solver)
         given = auto.AUTO if self.solver == "auto" else solver
         found = self.result_ = by_factorize(self, X, objective, given, start, seed)
-        if self.solver == "auto" and objective.loss.quadratic and self.mask is None:
+        rows_alone = self.mask is None and objective.graph[0] is None
+        if self.solver == "auto" and objective.loss.quadratic and rows_alone:
             return self._rows(X, found.H)._replace(iterations=found.iterations)
         return self._fit(X, found.W.copy(), found.H, found.iterations, solver)
 
@@ -363,6 +377,8 @@ class NMF(decomposition.NMF):
             l2=(l2_W, l2_H),
             toward=self.toward,
             constraints=self.constraints,
+            graph=self.graph,
+            graph_weight=self.graph_weight,
         )
 
     def _seed(self) -> int:
