@@ -183,4 +183,4 @@ class Graph:
         cancellation where neighbours are alike."""
         A = self.adjacency
         apart = X[:, A.rows] - X[:, A.indices]
-        return 0.5 * (A.data * apart**2).sum(1).sum()
+        return 0.5 * (A.data.astype(X.dtype) * apart**2).sum(1).sum()
