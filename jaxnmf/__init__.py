@@ -22,6 +22,7 @@ from jaxnmf.objective import losses as losses
 from jaxnmf.objective.constraints import Box as Box
 from jaxnmf.objective.constraints import NonNegative as NonNegative
 from jaxnmf.objective.constraints import Simplex as Simplex
+from jaxnmf.objective.graph import grid_graph as grid_graph
 from jaxnmf.registry import register_loss as register_loss
 from jaxnmf.registry import register_solver as register_solver
 from jaxnmf.result import Result as Result

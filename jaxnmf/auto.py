@@ -17,7 +17,13 @@ from jaxnmf.data.known import Known
 from jaxnmf.init.start import AUTO
 from jaxnmf.objective.parts import known_sides
 from jaxnmf.registry import make_solver
-from jaxnmf.solvers.base import Supports, constraints_of, known_of, operands_of
+from jaxnmf.solvers.base import (
+    Supports,
+    constraints_of,
+    known_of,
+    operands_of,
+    supports_graph,
+)
 
 EVERY = ("dense", "sparse", "observed", "blocks")
 
@@ -87,12 +93,13 @@ def chosen(objective: Objective, kind: str, rank: int, *, lanes: bool = False) -
             and kind in operands_of(solver)
             and asked.keys() <= constraints_of(solver)
             and known_sides(objective.parts) <= known_of(solver)
+            and (supports_graph(solver) or not objective.has_graph)
         ):
             return row
     names = " and ".join(asked)
     raise UnsupportedError(
         f"solver='auto': no solver supports the loss {objective.loss.name!r} on {kind} "
-        f"data with the constraint {names!r}"
+        f"data with the constraint {names!r}" + " and a graph" * objective.has_graph
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from jaxnmf.data.known import what_is_known
 from jaxnmf.data.operand import Described, true_shape
 from jaxnmf.init.start import check_init, initial_factors
 from jaxnmf.objective.constraints import CONSTRAINTS, Box, Free, NonNegative
+from jaxnmf.objective.graph import Edges, check_sizes, edges_of
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.offsets import (
     OFFSET_WEIGHTS,
@@ -36,7 +37,12 @@ from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.units import units_of
 from jaxnmf.registry import make_loss, solver_class, solvers
-from jaxnmf.solvers.base import constraints_of, known_of, operands_of
+from jaxnmf.solvers.base import (
+    constraints_of,
+    known_of,
+    operands_of,
+    supports_graph,
+)
 from jaxnmf.types import Factors
 
 FOR_FACTORS = "one for both factors or a pair (for W, for H)"
@@ -95,7 +101,7 @@ class Objective:
     """The specification of what is minimised.
 
     min over feasible W, H of D(V | WH) + Σ l1·x + ½ Σ l2·(x − toward)² over the entries
-    x of both factors.
+    x of both factors, + λ tr(Wᵀ L W) + λ tr(H L Hᵀ) for those with a graph.
 
     Attributes:
       loss: D.
@@ -105,6 +111,8 @@ class Objective:
       offsets: the l2 weights of the row and column offsets; None for no offsets.
       parts: the known entries of Wt and of H, NaN for a free one; None where all are
         free.
+      graph: the neighbours among rows and among columns, or None.
+      graph_weight: λ, (for W, for H), ≥ 0.
     """
 
     loss: Loss
@@ -114,6 +122,8 @@ class Objective:
     constraints: tuple[NonNegative, NonNegative] = (NonNegative(), NonNegative())
     offsets: tuple[float, float] | None = None
     parts: Parts | None = None
+    graph: tuple[Edges | None, Edges | None] = (None, None)
+    graph_weight: tuple[float, float] = (1.0, 1.0)
 
     @classmethod
     def of(
@@ -128,6 +138,8 @@ class Objective:
         offsets: Any = False,
         known_W: Any = None,
         known_H: Any = None,
+        graph: Any = None,
+        graph_weight: Any = 1.0,
     ) -> Objective:
         """The specification from a user's arguments, as `jaxnmf.factorize` has them.
 
@@ -144,13 +156,24 @@ class Objective:
             constraints=_constraints(constraints),
             offsets=_offsets(offsets),
             parts=as_parts(known_W, known_H),
+            **_neighbours(graph, graph_weight, offsets),
         )
 
     @property
     def penalties(self) -> tuple[Penalty, Penalty]:
-        """The penalties on W and on H."""
-        (l1_W, l1_H), (l2_W, l2_H) = self.l1, self.l2
-        return Penalty(l1=l1_W, l2=l2_W), Penalty(l1=l1_H, l2=l2_H)
+        """The penalties on W and on H, without their graphs."""
+        W, H = (
+            Penalty(l1=l1, l2=l2, graph_weight=None if graph is None else weight)
+            for l1, l2, graph, weight in zip(
+                self.l1, self.l2, self.graph, self.graph_weight, strict=True
+            )
+        )
+        return W, H
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether neighbours are to be alike in a factor."""
+        return self.graph != (None, None)
 
     @property
     def T(self) -> Objective:
@@ -162,6 +185,8 @@ class Objective:
             constraints=self.constraints[::-1],
             offsets=self.offsets and self.offsets[::-1],
             parts=self.parts and self.parts[::-1],
+            graph=self.graph[::-1],
+            graph_weight=self.graph_weight[::-1],
         )
 
     @property
@@ -224,6 +249,8 @@ def make_problem(
     known, constraints = what_is_known(V, mask), feasible_sets(objective, signs)
     if known.kind == "blocks":  # before they are read
         check_supported(solver, objective.loss, known.kind)
+    if objective.has_graph:
+        _check_graph(objective, solver, known.V.shape, known.kind)
     if largest is None:
         largest = known.largest(bool(signs))
     unscaled = [
@@ -237,6 +264,7 @@ def make_problem(
         objective.loss,
         penalties=objective.penalties,
         constraints=constraints,
+        graphs=tuple(one and one.graph(dtype) for one in objective.graph),  # pyright: ignore
         units=units,
     )
     check_problem(problem, solver)
@@ -270,6 +298,27 @@ def warn_of_rank(name: str, rank: int, shape: tuple[int, int]) -> None:
             f"{min(m, n)} can fit exactly",
             stacklevel=3,
         )
+
+
+def warn_of_scale(objective: Objective, level: int = 3) -> None:
+    """Warn of a graph whose penalty the other factor can make up for."""
+    bounded = "box", "simplex"
+    held = [one.name for one in objective.constraints]
+    for side, other in ((0, 1), (1, 0)):
+        free = (
+            objective.l1[other] == objective.l2[other] == 0
+            and objective.graph[other] is None
+            and held[other] not in bounded
+            and held[side] != "simplex"
+        )
+        if objective.graph[side] is not None and free:
+            one, two = "WH"[side], "WH"[other]
+            warnings.warn(
+                f"graph: {one} can shrink, and its penalty with it, while {two} grows "
+                f"at no cost; give {two} an l2 or l1 penalty, or one of them the "
+                "constraint 'simplex'",
+                stacklevel=level,
+            )
 
 
 def at_rank(problem: Problem, objective: Objective, rank: int) -> Problem:
@@ -313,6 +362,42 @@ def _offsets(offsets: Any) -> tuple[float, float] | None:
     return _weights("offsets", offsets, fit)
 
 
+def _neighbours(graph: Any, weight: Any, offsets: Any) -> dict[str, Any]:
+    """The checked graphs of rows and of columns, and their weights."""
+    weights = _weights("graph_weight", weight)
+    if graph is None and weights != (1, 1):
+        raise ValueError(
+            f"graph_weight={weight!r} is the weight of a graph; there is no graph"
+        )
+    if graph is not None and offsets not in (False, None):
+        raise ValueError(
+            f"offsets={offsets!r} with a graph: offsets are components too, which "
+            "neighbours do not share"
+        )
+    return {"graph": edges_of(graph), "graph_weight": weights}
+
+
+def _check_graph(
+    objective: Objective, solver: Any, shape: tuple[int, int], kind: str
+) -> None:
+    """Raise a ValueError for graphs that do not fit V, or that a solver or a kind of V
+    does not support."""
+    check_sizes(objective.graph, shape)
+    if kind == "blocks":
+        raise ValueError("graph: V in blocks of rows is not supported; read it whole")
+    if supports_graph(solver):
+        return
+    inner = getattr(solver, "inner", None)
+    refused = inner if solver.supports.graph else solver
+    fit = _solvers_with(
+        lambda other: supports_graph(other) and _takes(other, objective.loss, kind)
+    )
+    raise UnsupportedError(
+        f"solver {getattr(refused, 'name', type(refused).__name__)!r} does not support "
+        f"a graph; solvers that do: {fit}"
+    )
+
+
 def _pair(name: str, value: Any, single: bool, fit: str = FOR_FACTORS) -> Any:
     """The value for each of two; a single one is for both."""
     pair = (value, value) if single else tuple(value)
@@ -351,19 +436,14 @@ def _constraints(constraints: Any) -> tuple[NonNegative, NonNegative]:
 
 def check_supported(solver: Any, loss: Loss, kind: str) -> None:
     """Raise a ValueError for a loss or a kind of V that a solver does not support."""
-    if solver.supports.includes(loss) and kind in operands_of(solver):
+    if _takes(solver, loss, kind):
         return
     name = getattr(solver, "name", type(solver).__name__)
     loss_name = type(loss).name or type(loss).__name__
-    fit = [
-        other
-        for other in solvers()
-        if solver_class(other).supports.includes(loss)  # pyright: ignore
-        and kind in operands_of(solver_class(other))
-    ]
+    fit = _solvers_with(lambda other: _takes(other, loss, kind))
     raise UnsupportedError(
         f"solver {name!r} does not support the loss {loss_name!r} on {kind} data; "
-        f"solvers that do: {', '.join(fit)}"
+        f"solvers that do: {fit}"
     )
 
 
@@ -375,16 +455,25 @@ def check_known(solver: Any, objective: Objective) -> None:
         given = " and ".join(
             f"known_{side}" for side in sorted(asked - known_of(solver))
         )
-        fit = [
-            other
-            for other in solvers()
-            if solver_class(other).supports.includes(objective.loss)
-            and asked <= known_of(solver_class(other))
-        ]
+        fit = _solvers_with(
+            lambda other: (
+                other.supports.includes(objective.loss) and asked <= known_of(other)
+            )
+        )
         raise UnsupportedError(
             f"{given}: solver {name!r} does not support known entries there; solvers "
-            f"that do: {', '.join(fit)}"
+            f"that do: {fit}"
         )
+
+
+def _takes(solver: Any, loss: Loss, kind: str) -> bool:
+    """Whether a solver supports a loss on a kind of V."""
+    return solver.supports.includes(loss) and kind in operands_of(solver)
+
+
+def _solvers_with(fits: Callable[[Any], bool]) -> str:
+    """The names of the solvers whose class fits, for a message."""
+    return ", ".join(name for name in solvers() if fits(solver_class(name)))
 
 
 def check_problem(problem: Problem, solver: Any) -> None:
@@ -394,14 +483,10 @@ def check_problem(problem: Problem, solver: Any) -> None:
     check_supported(solver, loss, operand.kind)
     for project in problem.projects:
         if project.name not in constraints_of(solver) | {"free"}:
-            fit = [
-                other
-                for other in solvers()
-                if project.name in constraints_of(solver_class(other))
-            ]
+            fit = _solvers_with(lambda other: project.name in constraints_of(other))  # noqa: B023
             raise UnsupportedError(
                 f"solver {name!r} does not support the constraint {project.name!r}; "
-                f"solvers that do: {', '.join(fit)}"
+                f"solvers that do: {fit}"
             )
     check_loss(operand, loss, largest_product(problem.projects))  # pyright: ignore
     # What else a solver asks of the data.

@@ -18,6 +18,7 @@ from jaxnmf.build import (
     at_rank,
     draw_start,
     warn_of_rank,
+    warn_of_scale,
 )
 from jaxnmf.data.containers import names_of
 from jaxnmf.data.known import Known, what_is_known
@@ -55,6 +56,8 @@ def factorize(
     toward: str = "zero",
     known_W: Any = None,
     known_H: Any = None,
+    graph: Any = None,
+    graph_weight: float | tuple[float, float] = 1.0,
     dtype: Any = "float32",
     record_every: int = RECORD_EVERY,
     kkt: bool = True,
@@ -108,6 +111,15 @@ def factorize(
       known_W, known_H: what is known of the factors, held as it is: (m, p) and (p, n),
         or the first columns of W and the first rows of H, with NaN for an entry that is
         free. With all of H known each row is non-negative least squares.
+      graph: neighbours whose entries in a factor are to be alike: a pair (among the
+        rows of V, among its columns), each None or the symmetric matrix of the weights
+        ≥ 0 between them, (m, m) or (n, n), an array or SciPy sparse; for the pixels of
+        an image `jaxnmf.grid_graph`. It adds graph_weight · tr(Wᵀ L W), or
+        tr(H L Hᵀ), where tr(Wᵀ L W) = ½ Σ_ij A_ij ‖w_i − w_j‖² over rows of W. Give the
+        other factor a penalty, or one of them the constraint "simplex": else this one
+        shrinks as the other grows. Not for V in blocks or on a mesh; new rows
+        (`Result.fold_in`) have no neighbours.
+      graph_weight: λ ≥ 0, for both factors or as a pair (for W, for H).
       dtype: "float32" or "float64", the precision.
       record_every: iterations between records of objective and KKT residual.
       kkt: whether to record the KKT residual (as costly as half an iteration).
@@ -147,6 +159,8 @@ def factorize(
         offsets=offsets,
         known_W=known_W,
         known_H=known_H,
+        graph=graph,
+        graph_weight=graph_weight,
     )
     start = Start.of(init, seed)
     stop = Stop.of(max_iter, tol, kkt_tol, target, time_budget)
@@ -232,6 +246,7 @@ def run_factorize(
         given = solver, solver_options
         solver, usual = chosen_solver(*given, objective, known, rank)
         problem, placement = placed_problem(mesh, known, solver, objective, dtype)
+        warn_of_scale(objective, level=4)
         if isinstance(start.init, str) and start.init == AUTO:
             # From the SVD a start would need V as a whole.
             usual = "random" if is_spread(known.V) else usual

@@ -60,7 +60,8 @@ class Model:
 
     Attributes:
       loss: D.
-      project, penalty: the feasible set of W and the penalty on it.
+      project, penalty: the feasible set of W and the penalty on it, without a graph:
+        new rows have no neighbours.
       offsets: the components of W that are offsets, as of `Units`.
       signed: which of "V" and "H" may have negative entries.
       dtype: the precision.
@@ -80,6 +81,7 @@ class Model:
         of_W, penalty = jax.tree.map(np.asarray, host)
         units = problem.units
         of_W, penalty = units.constraint(of_W, 0), units.penalty(penalty, 0)
+        penalty = dataclasses.replace(penalty, graph_weight=None)
         sides = zip("WH", problem.projects, strict=True)
         signed = [side for side, project in sides if project.name == "free"]
         if float(problem.operand.floor) == -np.inf:
@@ -99,7 +101,7 @@ class Model:
         return cls(
             loss=objective.loss,
             project=feasible_sets(objective, signed)[0],
-            penalty=objective.penalties[0],
+            penalty=dataclasses.replace(objective.penalties[0], graph_weight=None),
             signed=frozenset(signed),
             dtype=dtype,
         )

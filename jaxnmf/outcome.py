@@ -59,10 +59,12 @@ def outcome(
     unobserved = NOTHING
     if weights is not None:
         rows, cols = known_rows(problem), known_rows(problem.T)
+        alone = ~rows & _without_neighbours(problem, 0)
         usual = Wt[:, rows].mean(1) if typical is None else typical
-        Wt[:, ~rows] = usual[:, None]
+        Wt[:, alone] = usual[:, None]
         if model is None:
-            H[:, ~cols] = H[:, cols].mean(1, keepdims=True)
+            alone = ~cols & _without_neighbours(problem, 1)
+            H[:, alone] = H[:, cols].mean(1, keepdims=True)
             unobserved = Unobserved(np.flatnonzero(~rows), np.flatnonzero(~cols))
         else:
             unobserved = Unobserved(np.flatnonzero(~rows), NOTHING.cols)
@@ -84,6 +86,12 @@ def outcome(
         "model": model,
         **_of_run(run, solver),
     }
+
+
+def _without_neighbours(problem: Problem, side: int) -> Any:
+    """The rows of V (``side`` 0) or the columns without a neighbour in a graph."""
+    graph = problem.graphs[side]
+    return True if graph is None else np.asarray(graph.degrees) == 0
 
 
 def _spread(run: Run, problem: Problem, solver: Any) -> dict[str, Any]:

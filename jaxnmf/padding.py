@@ -63,11 +63,13 @@ def run_shared(
 
 
 def may_share(problem: Problem, solver: Any, rank: int) -> bool:
-    """Whether a problem is small and can be padded."""
+    """Whether a problem is small and can be padded. One with a graph is not: hardly
+    another has as many edges."""
     operand = problem.operand
     return (
         _size(operand, rank) <= SMALL
         and problem.loss.beta is not None
+        and problem.graphs == (None, None)
         and getattr(operand, "placement", None) is None
         and (solver is None or supports_padding(solver))
     )

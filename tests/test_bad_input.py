@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+import jaxnmf
+
 M, N, RANK = 8, 6, 2
 V = np.random.default_rng(0).random((M, N)) + 0.1
 W0, H0 = V[:, :RANK], V[:RANK]
@@ -78,6 +80,51 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["offsets", "3 values", "pair"],
     ),
     "toward": ({"mask": V > 0.5, "toward": "one"}, ["toward='one'", "zero", "mean"]),
+    # --- neighbours
+    "graph of both": ({"graph": np.eye(8)}, ["graph", "pair", "(A, None)"]),
+    "graph size": (
+        {"graph": (None, np.eye(8))},
+        ["graph[1]", "(8, 8)", "6 columns", "(6, 6)"],
+    ),
+    "graph not square": ({"graph": (V, None)}, ["graph[0]", "(8, 6)", "square"]),
+    "graph not symmetric": (
+        {"graph": (np.eye(8, k=1), None)},
+        ["graph[0]", "not symmetric", "1 at (0, 1)", "0 at (1, 0)", "(A + A.T) / 2"],
+    ),
+    "graph negative": (
+        {"graph": (sp.csr_array(-np.eye(8)), None)},
+        ["graph[0]", "-1 at (0, 0)", "negative", "≥ 0"],
+    ),
+    "graph nan": (
+        {"graph": (np.full((8, 8), np.nan), None)},
+        ["graph[0]", "nan", "not finite"],
+    ),
+    "graph word": ({"graph": ("grid", None)}, ["graph[0]", "str", "square"]),
+    "graph by gcd": (
+        {"graph": (np.ones((8, 8)), None), "solver": "gcd"},
+        ["'gcd'", "a graph", "solvers that do: ", "hals", "mu", "pgd"],
+    ),
+    "graph by kl-newton": (
+        {"graph": (np.ones((8, 8)), None), "solver": "kl-newton", "loss": "kl"},
+        ["'kl-newton'", "a graph", "solvers that do: ", "mu", "pgd"],
+    ),
+    "graph with offsets": (
+        {"graph": (np.ones((8, 8)), None), "mask": V > 0.5, "offsets": True},
+        ["offsets=True", "graph"],
+    ),
+    "graph on a mesh": (
+        {"graph": (np.ones((8, 8)), None), "mesh": "rows"},
+        ["graph", "several devices", "mesh"],
+    ),
+    "graph of blocks": (
+        {"V": jaxnmf.Blocks(V), "graph": (np.ones((8, 8)), None), "solver": "hals"},
+        ["graph", "blocks", "whole"],
+    ),
+    "weight of no graph": ({"graph_weight": 2.0}, ["graph_weight=2.0", "no graph"]),
+    "graph_weight": (
+        {"graph": (np.ones((8, 8)), None), "graph_weight": -1},
+        ["graph_weight=-1", "≥ 0"],
+    ),
     # --- rank
     **{
         f"rank {rank!r}": ({"rank": rank}, [f"rank={rank!r}", "integer ≥ 1"])

@@ -101,7 +101,11 @@ def placed_problem(
                 "be known; pass V itself in each process, with a mesh"
             )
         problem = make_problem(known, solver, objective, dtype)
-        return problem, getattr(problem.operand, "placement", None)
+        placement = getattr(problem.operand, "placement", None)
+        if placement is not None:
+            _check_no_graph(objective)
+        return problem, placement
+    _check_no_graph(objective)
     if is_spread(known.V):
         raise ValueError(
             "mesh: V is spread over several processes already, and stays where it is; "
@@ -112,6 +116,14 @@ def placed_problem(
         known = known._replace(V=np.asarray(known.V))
     with on_host():
         return make_problem(known, solver, objective, dtype), placement
+
+
+def _check_no_graph(objective: Objective) -> None:
+    if objective.has_graph:
+        raise ValueError(
+            "graph: neighbours on several devices are not supported; leave mesh out, "
+            "and give a V that is on one device"
+        )
 
 
 def run_anywhere(

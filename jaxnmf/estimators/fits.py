@@ -58,7 +58,8 @@ def chosen(estimator: Any, X: Any, objective: Objective) -> Any:
     if estimator.solver != "auto":
         return estimator.solver
     kind = "sparse" if is_sparse(X) else "dense"
-    if kind == "sparse" and objective.loss.beta not in (1, 2):
+    beta = objective.loss.beta
+    if kind == "sparse" and beta not in (1, 2) and not objective.has_graph:
         return "mu"  # scikit-learn's alone forms W H block by block
     rank: Any = estimator._n_components
     row = auto.chosen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import reprlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -43,6 +44,7 @@ OWN = {
     "mask": (None,),
     "toward": ("zero",),
     "known_H": (None,),
+    "graph": (None,),
     "solver_options": (None, {}),
 }
 
@@ -94,6 +96,10 @@ class NMF(decomposition.NMF):
         "mean", the constant at which the model predicts the mean of X.
       known_H: known components, (p, n) or the first rows of H, held as they are, with
         NaN for an entry that is free (solvers of jaxnmf's own).
+      graph, graph_weight: neighbours whose entries in a factor are to be alike, as in
+        `jaxnmf.factorize`, for solvers of jaxnmf's own. Those among rows belong to the
+        X that is fitted: `fit_transform` returns its W with them, and `transform`
+        finds W without.
       solver_options, loss_options: options that go with a name of jaxnmf's own.
       progress: show a bar, for solvers of jaxnmf's own; None shows one in a terminal
         for a run of over two seconds.
@@ -133,6 +139,8 @@ class NMF(decomposition.NMF):
         "mask": "no_validation",
         "toward": [StrOptions(set(TOWARD))],
         "known_H": "no_validation",
+        "graph": "no_validation",
+        "graph_weight": "no_validation",
         "solver_options": [Mapping, None],
         "loss_options": [Mapping, None],
         "progress": ["boolean", None],
@@ -158,6 +166,8 @@ class NMF(decomposition.NMF):
         mask: str | None = None,
         toward: str = "zero",
         known_H: Any = None,
+        graph: Any = None,
+        graph_weight: Any = 1.0,
         solver_options: Mapping[str, Any] | None = None,
         loss_options: Mapping[str, Any] | None = None,
         progress: bool | None = False,
@@ -181,6 +191,8 @@ class NMF(decomposition.NMF):
         self.mask = mask
         self.toward = toward
         self.known_H = known_H
+        self.graph = graph
+        self.graph_weight = graph_weight
         self.solver_options = solver_options
         self.loss_options = loss_options
         self.progress = progress
@@ -281,7 +293,7 @@ class NMF(decomposition.NMF):
             value = getattr(self, name)
             if np.ndim(value) > 1 or value not in usual:
                 raise ValueError(
-                    f"{name}={value!r} is for jaxnmf's own solvers, not "
+                    f"{name}={reprlib.repr(value)} is for jaxnmf's own solvers, not "
                     f"for {self.solver!r}; leave solver='auto', or choose another"
                 )
         if self.solver == "mu" and self.init == "nndsvd":
@@ -319,7 +331,8 @@ class NMF(decomposition.NMF):
         seed, solver = self._seed(), self._made(solver)
         given = auto.AUTO if self.solver == "auto" else solver
         found = self.result_ = by_factorize(self, X, objective, given, start, seed)
-        if self.solver == "auto" and objective.loss.quadratic and self.mask is None:
+        rows_alone = self.mask is None and objective.graph[0] is None
+        if self.solver == "auto" and objective.loss.quadratic and rows_alone:
             return self._rows(X, found.H)._replace(iterations=found.iterations)
         return self._fit(X, found.W.copy(), found.H, found.iterations, solver)
 
@@ -371,6 +384,8 @@ class NMF(decomposition.NMF):
             toward=self.toward,
             constraints=self.constraints,
             known_H=self.known_H,
+            graph=self.graph,
+            graph_weight=self.graph_weight,
         )
 
     def _seed(self) -> int:

@@ -50,6 +50,10 @@ class StudyConfig:
     # Files of what is known of the factors, (m, k) and (k, n), empty where it is free.
     known_W: str | None = None  # noqa: N815
     known_H: str | None = None  # noqa: N815
+    # (Of rows, of columns): each null, "grid" for the pixels of a picture, or the path
+    # of a matrix of weights.
+    graph: list[str | None] = field(default_factory=lambda: [None, None])
+    graph_weight: list[float] = field(default_factory=lambda: [1.0, 1.0])
     mask: str | None = None  # "nan": missing values of the data set are unknown
     # A method of `select_rank`; the settings of a sweep in lanes, name → values.
     select: Any = None
@@ -216,6 +220,11 @@ def model_label(config: Mapping[str, Any]) -> str:
         parts.append(", ".join(held))
     known = [name for name in ("known_W", "known_H") if config.get(name)]
     parts += [f"{name} {Path(config[name]).name}" for name in known]
+    graph = config.get("graph") or [None, None]
+    sides = zip("WH", graph, config.get("graph_weight") or [1.0, 1.0], strict=True)
+    alike = [f"{one} {weight:g}" for one, given, weight in sides if given]
+    if alike:
+        parts.append(f"graph of {', '.join(alike)}")
     offsets = config.get("offsets", False)
     if offsets is not False and offsets is not None:
         given = [] if offsets is True else np.ravel(offsets)

@@ -51,6 +51,7 @@ def _solver_rows() -> list[dict[str, Any]]:
                 "name": name,
                 "losses": cls.supports.losses,
                 "data": ", ".join(sorted(cls.supports.operands)),
+                "graph": "yes" if cls.supports.graph else "no",
                 "monotone": "yes" if cls.monotone else "no",
                 "options": ", ".join(f"{o.name}={_show(o.default)}" for o in options),
                 "description": _first_line(cls),

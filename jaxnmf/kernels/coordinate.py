@@ -36,7 +36,7 @@ def sweep(
     cross: Float[Array, "p q"],
     X: Float[Array, "p q"],
     project: Any = None,
-    rough: Float[Array, " p"] | None = None,
+    more: Float[Array, "#p #q"] | None = None,
 ) -> Float[Array, "p q"]:
     """One pass of coordinate descent over the rows of X.
 
@@ -56,13 +56,16 @@ def sweep(
       cross: (p, q).
       X: (p, q), feasible.
       project: the projection of a row; that of the problem, entry by entry, by default.
-      rough: (p,), weights of ½‖D x_k‖², D the differences of neighbours. The row then
-        minimises a majoriser of it, whose curvature is 4 ``rough``.
+      more: curvature of terms that are in ``cross`` as their descent at X, which is a
+        majoriser of terms that do not couple the rows of X. With a graph, the penalty
+        on it is such a term.
     """
     penalty = problem.penalty
-    curvature = gram.diagonal + penalty.l2
-    if rough is not None:
-        curvature = curvature + 4 * rough[:, None]
+    curvature = gram.diagonal + penalty.curvature
+    if more is not None:
+        curvature = curvature + more
+    if penalty.graph is not None:
+        cross = cross - penalty.bent(X)
     # A held entry does not move.
     steps = jnp.where(problem.project.free, inverse(curvature), 0)
     l1 = by_row(penalty.l1 - penalty.l2 * penalty.toward, X)
@@ -73,9 +76,6 @@ def sweep(
         """Row k of the factor after its step; ``product`` is row k of G X."""
         # gram[k] @ X as one vector-matrix product: ten times faster than a sum.
         descent = cross - product - l1(k) - l2(k) * x
-        if rough is not None:
-            bend = jnp.diff(jnp.pad(differences(problem.project, x), 1))
-            descent = descent + rough[k] * bend
         return project(x + descent * steps[k])
 
     def looped(X: Any, gram: Any, cross: Any, first: Any) -> Any:

@@ -16,11 +16,11 @@ from jaxnmf.types import FixedFactor, FreeFactor
 def gradient_step(problem: Problem, gram: Gram) -> jax.Array:
     """1/L with L = `largest_eigenvalue_bound` + l2, at least the Lipschitz constant of
     the Frobenius loss's gradient: one number, or one for each column that has a Gram
-    matrix of its own. 0 where L is 0, for there the gradient is 0."""
-    l2 = jnp.asarray(problem.penalty.l2)
-    if l2.ndim:
-        l2 = l2.max(0)
-    return inverse(largest_eigenvalue_bound(gram) + l2)
+    matrix or neighbours of its own. 0 where L is 0, for there the gradient is 0."""
+    curvature = jnp.asarray(problem.penalty.curvature)
+    if curvature.ndim == 2:
+        curvature = curvature.max(0)
+    return inverse(largest_eigenvalue_bound(gram) + curvature)
 
 
 def first_step(problem: Problem, fixed: FixedFactor, free: FreeFactor) -> jax.Array:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxnmf.data.grams import ColumnGrams, Gram, SharedGram
 from jaxnmf.data.operand import Described
 from jaxnmf.objective.constraints import NonNegative
+from jaxnmf.objective.graph import Graph
 from jaxnmf.objective.losses import REACH, Loss, with_floor
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.units import Units
@@ -38,6 +39,7 @@ class Problem:
       loss: D.
       projects: the projections on the feasible sets of W and of H.
       penalties: on W and on H.
+      graphs: of their penalties, each None where it has none.
       units: what its numbers are multiplied by to be the user's.
     """
 
@@ -45,6 +47,7 @@ class Problem:
     loss: Any
     projects: tuple[NonNegative, ...]
     penalties: tuple[Penalty, ...]
+    graphs: tuple[Graph | None, ...] = (None, None)
     units: Units = static(default=Units())
 
     @classmethod
@@ -56,6 +59,7 @@ class Problem:
         penalties: tuple[Penalty, Penalty] | None = None,
         constraints: tuple[NonNegative, NonNegative] | None = None,
         held: tuple[Any, Any] | None = None,
+        graphs: tuple[Graph | None, Graph | None] = (None, None),
         units: Units | None = None,
     ) -> Problem:
         """Make a problem, its numbers in the precision of V.
@@ -67,6 +71,8 @@ class Problem:
           constraints: on W and on H; non-negativity by default.
           held: the held entries of Wt and of H, arrays that broadcast to (p, m) and
             (p, n) with NaN for a free entry; None where all are free.
+          graphs: over the columns of Wt and of H, for penalties with a
+            ``graph_weight``.
           units: of the problem, 1 by default; penalties, constraints and held entries
             are the user's, and scaled by them.
         """
@@ -98,6 +104,7 @@ class Problem:
             loss=loss,
             projects=projects,
             penalties=pair,
+            graphs=graphs,
             units=units,
         )
 
@@ -114,6 +121,7 @@ class Problem:
             loss=self.loss,
             projects=self.projects[::-1],
             penalties=self.penalties[::-1],
+            graphs=self.graphs[::-1],
             units=self.units.T,
         )
 
@@ -124,8 +132,9 @@ class Problem:
 
     @property
     def penalty(self) -> Penalty:
-        """The penalty on the free factor."""
-        return self.penalties[1]
+        """The penalty on the free factor, with its graph."""
+        penalty, graph = self.penalties[1], self.graphs[1]
+        return penalty if graph is None else dataclasses.replace(penalty, graph=graph)
 
     def start(self, factors: Factors) -> Factors:
         """Feasible initial factors, with the directions of these."""
@@ -204,8 +213,12 @@ class Problem:
     @property
     def _counted(self) -> Any:
         """The entries of the free factor that are part of the penalty. Not those of a
-        column of which nothing is known: it has the mean of the others in the end."""
-        return self.project.present & jnp.atleast_2d(self.operand.any_known)
+        column of which nothing is known and that has no neighbours: it has the mean of
+        the others in the end."""
+        known, graph = self.operand.any_known, self.graphs[1]
+        if graph is not None:
+            known = known | (graph.degrees > 0)
+        return self.project.present & jnp.atleast_2d(known)
 
     @property
     def _zeros_apart(self) -> bool:
@@ -304,8 +317,8 @@ class Problem:
             (minus_H, plus_H), (minus_W, plus_W) = self.operand.map_dot_both(
                 loss.split, Wt, H
             )
-        minus_W, plus_W = _plus(self.penalties[0].split(Wt), (minus_W, plus_W))
-        minus_H, plus_H = _plus(self.penalties[1].split(H), (minus_H, plus_H))
+        minus_W, plus_W = self.T.penalised((minus_W, plus_W), Wt)
+        minus_H, plus_H = self.penalised((minus_H, plus_H), H)
         return Factors(minus_W, minus_H), Factors(plus_W, plus_H)
 
     def change(

@@ -89,11 +89,15 @@ class Units:
         l1, l2, toward = map(_float64, (penalty.l1, penalty.l2, penalty.toward))
         rows = max((len(x) for x in (l1, l2, toward) if x.ndim), default=1)
         unit, whole = self.of_factor(side, rows), self.objective
+        weight = penalty.graph_weight
         with np.errstate(over="ignore", under="ignore"):
+            if weight is not None:
+                weight = _float64(weight) * (whole / unit / unit)
             return Penalty(
                 l1=l1 * (whole / unit),
                 l2=l2 * (whole / unit / unit),
                 toward=toward * unit,
+                graph_weight=weight,
             )
 
     def constraint(self, constraint: NonNegative, side: int) -> NonNegative:

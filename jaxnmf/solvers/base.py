@@ -34,6 +34,8 @@ class Supports(NamedTuple):
       known: of which of "W" and "H" entries may be held at known values.
       ordered: whether the order of V's rows and columns matters, so that a mesh must
         not reorder a sparse V to give each device as many entries.
+      graph: whether a penalty on neighbours (`jaxnmf.objective.graph`) is part of every
+        update: it couples the columns of a factor.
     """
 
     losses: str = "any"
@@ -46,6 +48,7 @@ class Supports(NamedTuple):
     mesh: bool = True
     known: frozenset[str] = frozenset("WH")
     ordered: bool = False
+    graph: bool = False
 
     def includes(self, loss: Loss) -> bool:
         """Whether a loss is among ``losses``."""
@@ -103,6 +106,11 @@ def keeps_order(solver: Any) -> bool:
     """Whether the order of rows and columns matters to a solver, or to the one inside a
     wrapper."""
     return solver.supports.ordered or _inner(solver).ordered
+
+
+def supports_graph(solver: Any) -> bool:
+    """Whether a solver supports graphs of neighbours, and the one inside a wrapper."""
+    return solver.supports.graph and _inner(solver).graph
 
 
 def _inner(solver: Any) -> Supports:

@@ -207,10 +207,11 @@ class Smooth(Alternating):
         other, X = factors  # V (or Vᵀ) ≈ otherᵀ X with X smooth
         weight = jnp.asarray(self.weight, X.dtype)
         gram, cross = problem.quadratic(other)
-        sizes = weight * gram.diagonal[:, 0]
+        sizes = weight * gram.diagonal
 
         def smooth(_: Index, X: Float[Array, "p n"]) -> Float[Array, "p n"]:
-            return sweep(problem, gram, cross, X, rough=sizes)
+            bend = jnp.diff(jnp.pad(differences(problem.project, X), ((0, 0), (1, 1))))
+            return sweep(problem, gram, cross + sizes * bend, X, more=4 * sizes)
 
         X = jax.lax.fori_loop(0, self.inner, smooth, X)
         gram_X, cross_X = problem.T.quadratic(X)

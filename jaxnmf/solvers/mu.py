@@ -27,7 +27,8 @@ class MU(Alternating):
 
     H ← max(floor, H ∘ (minus / plus)^γ), where the gradient is plus − minus;
     γ = 1/(2−β) for β < 1, 1 for 1 ≤ β ≤ 2, 1/(β−1) for β > 2; with an l2 penalty and
-    β < 2 it is 1/(3−β), since x² grows faster than every term of the loss.
+    β < 2 it is 1/(3−β), since x² grows faster than every term of the loss, and with a
+    graph of neighbours ½ for 1 ≤ β ≤ 2.
 
     ``joint`` (Kullback-Leibler only; other losses alternate regardless) computes both
     numerators from one quotient V / WH, H ← H ∘ minus_H / W1, W ← W ∘ minus_W / H⁺1:
@@ -56,7 +57,7 @@ class MU(Alternating):
     """
 
     supports: ClassVar[Supports] = MULTIPLICATIVE._replace(
-        operands=EVERY_OPERAND | BLOCKS
+        operands=EVERY_OPERAND | BLOCKS, graph=True
     )
     monotone: ClassVar[bool] = True
     floor: float = 1e-10
@@ -96,8 +97,11 @@ class MU(Alternating):
         state: Scalar,
     ) -> tuple[FreeFactor, Scalar]:
         def again(_: Index, X: FreeFactor) -> FreeFactor:
-            plus = gram @ X + problem.penalty.gradient(X)
-            return multiplied(problem, X, cross, plus, state)
+            if problem.penalty.graph is None:
+                plus = gram @ X + problem.penalty.gradient(X)
+                return multiplied(problem, X, cross, plus, state)
+            minus, plus = problem.penalised((cross, gram @ X), X)
+            return multiplied(problem, X, minus, plus, state)
 
         count = inner_repeats(problem, free, self.inner)
         return jax.lax.fori_loop(0, count, again, free), state

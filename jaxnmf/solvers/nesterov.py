@@ -57,7 +57,7 @@ class NeNMF(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
-        constraints=PROJECTED, operands=EVERY_OPERAND | BLOCKS
+        constraints=PROJECTED, operands=EVERY_OPERAND | BLOCKS, graph=True
     )
     monotone: ClassVar[bool] = True
     inner: int = static(0)
@@ -92,4 +92,7 @@ class NeNMF(Alternating):
         delta = last - first
         middle = first + 0.5 * delta
         slope = gram @ middle - cross + penalty.gradient(middle)
-        return jnp.where((slope * delta).sum(0) <= 0, last, first), state
+        change = (slope * delta).sum(0)
+        if penalty.graph is not None:  # which couples the columns
+            change = change.sum()
+        return jnp.where(change <= 0, last, first), state

@@ -56,7 +56,7 @@ class LinPGD(Alternating):
     """
 
     supports: ClassVar[Supports] = ANY._replace(
-        constraints=PROJECTED, operands=EVERY_OPERAND
+        constraints=PROJECTED, operands=EVERY_OPERAND, graph=True
     )
     monotone: ClassVar[bool] = True
     step_size: float = 1.0
@@ -117,7 +117,7 @@ class LinPGD(Alternating):
 
             def sufficient(new: FreeFactor) -> Bool[Array, ""]:
                 delta = new - X
-                curved = 0.5 * (gram @ delta + penalty.l2 * delta)
+                curved = 0.5 * (gram @ delta + penalty.curved(delta))
                 change = ((1 - self.sigma) * gradient + curved) * delta
                 return change.sum(1).sum() <= 0
 

@@ -20,7 +20,7 @@ from jaxnmf.run.programs import precision
 from jaxnmf.sweeps.lanes import Task
 from jaxnmf.types import Factors
 
-PENALTIES = ("l1", "l2")
+PENALTIES = ("l1", "l2", "graph_weight")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,14 +114,22 @@ class LaneBuilder:
         with precision(self.dtype.name):
             own = {k: v for k, v in lane.settings.items() if k in PENALTIES}
             problem = self.problems[self.data_of_seed[lane.seed]]
+            if "graph_weight" in own and not self.objective.has_graph:
+                raise ValueError(
+                    "settings: graph_weight is the weight of a graph; give graph"
+                )
             if own:
                 units = problem.units.inverse
-                given = [Penalty(**own)] * 2
+                given: Any = [Penalty(**own)] * 2  # pyright: ignore
                 scaled = [units.penalty(one, side) for side, one in enumerate(given)]
                 penalties = tuple(
                     dataclasses.replace(
                         penalty,
-                        **{k: np.asarray(getattr(new, k), self.dtype) for k in own},
+                        **{
+                            k: np.asarray(getattr(new, k), self.dtype)
+                            for k in own
+                            if getattr(penalty, k) is not None
+                        },
                     )
                     for penalty, new in zip(problem.penalties, scaled, strict=True)
                 )

@@ -51,17 +51,33 @@ class Task(NamedTuple):
 def _functions(
     records: int, record_every: int, kkt: bool, even: bool, in_single: bool = False
 ) -> tuple[Any, Any]:
-    """(begin, go) over (operand, the rest of the problem, solver, …), the same objects
-    for the same settings, so that their programs are found in the cache."""
+    """(begin, go) over (operand, graphs, the rest of the problem, solver, …), the same
+    objects for the same settings, so that their programs are found in the cache."""
 
-    def begin(operand: Any, rest: Any, solver: Any, factors: Any, seed: Any, stop: Any):
-        problem = dataclasses.replace(rest, operand=_joined(operand))
+    def begin(
+        operand: Any,
+        graphs: Any,
+        rest: Any,
+        solver: Any,
+        factors: Any,
+        seed: Any,
+        stop: Any,
+    ):
+        problem = dataclasses.replace(rest, operand=_joined(operand), graphs=graphs)
         key = jax.random.key(seed)
         how = {"records": records, "kkt": kkt, "in_single": in_single}
         return start_run(problem, solver, factors, key, stop, **how)
 
-    def go(operand: Any, rest: Any, solver: Any, lane: Any, stop: Any, more: Any):
-        problem = dataclasses.replace(rest, operand=_joined(operand))
+    def go(
+        operand: Any,
+        graphs: Any,
+        rest: Any,
+        solver: Any,
+        lane: Any,
+        stop: Any,
+        more: Any,
+    ):
+        problem = dataclasses.replace(rest, operand=_joined(operand), graphs=graphs)
         until = lane.record + more
         how = {"record_every": record_every, "kkt": kkt, "even": even}
         how["in_single"] = in_single
@@ -71,9 +87,9 @@ def _functions(
 
 
 def _grouped(function: Any, others: int, devices: int) -> Any:
-    """``function`` vmapped over all but its last ``others`` arguments and what lanes
-    share of the operand."""
-    axes = ((None, 0), 0, 0, 0, *(0,) * (2 - others), *(None,) * others)
+    """``function`` vmapped over all but its last ``others`` arguments, the graphs and
+    what lanes share of the operand."""
+    axes = ((None, 0), None, 0, 0, 0, *(0,) * (2 - others), *(None,) * others)
     return grouped(function, axes, devices)
 
 
@@ -83,6 +99,7 @@ class Runner:
     Args:
       dtype: the precision of the tasks.
       stop: the rule of every lane.
+      graphs: of the problems of all tasks.
       records, record_every, kkt: as in `jaxnmf.run.loop.solve`.
       batching: how lanes are spread.
     """
@@ -92,6 +109,7 @@ class Runner:
         dtype: Any,
         stop: Stop,
         *,
+        graphs: tuple[Any, ...] = (None, None),
         records: int,
         record_every: int,
         kkt: bool,
@@ -105,6 +123,7 @@ class Runner:
         even = int(stop.max_iter) % record_every == 0
         how = records, record_every, kkt, even
         self._stop = placed(self.stop, batching.devices, lanes=False)
+        self._graphs = placed(graphs, batching.devices, lanes=False)
         self._shared: Any = None, None
         self.begin, self.go = _functions(*how)
         self.in_single = _functions(*how, in_single=True)
@@ -218,7 +237,7 @@ class Runner:
         pace = _Pace()
         for index in iter(lambda: self._next(1), []):
             task = make(index[0])
-            fixed = (task.problem.operand, None), *_rest(task)
+            fixed = (task.problem.operand, None), self._graphs, *_rest(task)
             arguments = (*fixed, task.factors, task.seed, self.stop)
             begin, go = self.in_single
             lane = self._compiled(1, begin, *arguments)(*arguments)
@@ -251,16 +270,17 @@ class Runner:
             operand = self._operands(group.matrices)
             *fixed, lanes = group.held
             stop, devices = self._stop, self.batching.devices
+            shares = operand, self._graphs
             arguments = (*fixed, lanes, stop, pace.records)
             function = _grouped(self.go, 2, devices)
             widths = width, jax.tree.structure(operand)
-            go = self._compiled(widths, function, operand, *arguments)
+            go = self._compiled(widths, function, *shares, *arguments)
             over: list[int] = []
             try:
                 # Packing copies every lane: worth it for a quarter of them.
                 while len(over) * 4 < len(live) and not self.cancelled.is_set():
                     with pace:
-                        lanes = go(operand, *fixed, lanes, stop, pace.records)
+                        lanes = go(*shares, *fixed, lanes, stop, pace.records)
                         lanes = jax.block_until_ready(lanes)
                     stopped = self._over(lanes)
                     over = [k for k in live if stopped[k]]
@@ -308,11 +328,12 @@ class Runner:
         # On the host: a call a leaf and lane would take longer than the program.
         parts = [(*_rest(task), task.factors, task.seed) for task in tasks]
         stacked = jax.tree.map(lambda *x: np.stack(x), *parts)
-        arguments = (operand, *placed(stacked, devices, lanes=True), self._stop)
+        own = placed(stacked, devices, lanes=True)
+        arguments = (operand, self._graphs, *own, self._stop)
         function = _grouped(self.begin, 1, devices)
         widths = width, jax.tree.structure(operand)
         begin = self._compiled(widths, function, *arguments)
-        return *arguments[1:3], begin(*arguments)
+        return *own[:2], begin(*arguments)
 
 
 def _wait(ends: Sequence[threading.Event]) -> None:
@@ -357,7 +378,8 @@ class _Group(NamedTuple):
 
 def _rest(task: Task) -> tuple[Problem, Any]:
     """The arguments of a program besides the operand: rest of the problem, solver."""
-    return dataclasses.replace(task.problem, operand=None), task.solver
+    rest = dataclasses.replace(task.problem, operand=None, graphs=(None, None))
+    return rest, task.solver
 
 
 def _apart(matrices: Sequence[Any]) -> tuple[Any, Any]:

@@ -90,7 +90,7 @@ class SweepResult:
             return float("nan")
         with precision(self.builder.dtype.name):
             own = problem.units.inverse.of(run.factors)
-            pairs = zip(problem.penalties, own, strict=True)
+            pairs = zip((problem.T.penalty, problem.penalty), own, strict=True)
             penalty = sum(float(p.value(jnp.asarray(X))) for p, X in pairs)
         objective = float(run.trace.objective[-1]) / problem.units.objective
         fit = max(objective - penalty, 0.0)

@@ -16,7 +16,7 @@ from jaxnmf._util.describe import described
 from jaxnmf._util.progress import progress_bar
 from jaxnmf._version import __version__
 from jaxnmf.auto import chosen_solver
-from jaxnmf.build import Objective, Start, warn_of_rank
+from jaxnmf.build import Objective, Start, warn_of_rank, warn_of_scale
 from jaxnmf.data.blocks import check_in_memory
 from jaxnmf.data.containers import Names, names_of
 from jaxnmf.data.known import what_is_known
@@ -57,6 +57,8 @@ def sweep(
     toward: str = "zero",
     known_W: Any = None,
     known_H: Any = None,
+    graph: Any = None,
+    graph_weight: float | tuple[float, float] = 1.0,
     dtype: Any = "float32",
     record_every: int = RECORD_EVERY,
     kkt: bool = False,
@@ -78,8 +80,8 @@ def sweep(
       V: as for `factorize`; or `DataPerSeed`, other data for each seed.
       ranks: the values of p.
       seeds: as a list, or how many: 20 is 0 … 19.
-      settings: float settings of the solver, and "l1" or "l2" (for both factors), each
-        with a list of values: every combination is a lane.
+      settings: float settings of the solver, and "l1", "l2" or "graph_weight" (for
+        both factors), each with a list of values: every combination is a lane.
       init: the name of a start.
       max_memory: bytes that the lanes in progress may use; groups are narrowed to fit.
         By default half of an accelerator's memory, and no limit on a CPU.
@@ -122,6 +124,8 @@ def sweep(
         offsets=offsets,
         known_W=known_W,
         known_H=known_H,
+        graph=graph,
+        graph_weight=graph_weight,
     )
     solver = solver_of_lanes(solver, solver_options, objective, V, mask, max(ranks))
     found = run_sweep(
@@ -145,6 +149,8 @@ def sweep(
     )
     shape = found.builder.problems[0].operand.shape
     warn_of_rank("ranks", max(ranks), shape)
+    if not {"l1", "l2"} & set(settings or ()):
+        warn_of_scale(objective)
     return found
 
 
@@ -270,7 +276,13 @@ def run_sweep(
                     for part, chosen in plan(waiting, batching, timings, problems[0]):
                         like = first_tasks[lanes[part[0]].rank]
                         chosen = fit_memory(max_memory, chosen, like, records)
-                        runner = Runner(dtype, own_stop, batching=chosen, **every)
+                        runner = Runner(
+                            dtype,
+                            own_stop,
+                            graphs=problems[0].graphs,
+                            batching=chosen,
+                            **every,
+                        )
                         started = time.perf_counter()
                         try:
                             runner.run(part, lambda i: builder.task(lanes[i]), done)

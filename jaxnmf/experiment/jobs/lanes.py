@@ -203,6 +203,9 @@ class Selection(LaneJob):
                 "constraints: a choice of p supports none but 'nonnegative'"
             )
 
+        if specification.objective.has_graph:
+            raise ValueError("graph: a choice of p does not support neighbours")
+
     def run(self, unfinished: Unfinished, limits: Mapping[str, int]) -> JobResults:
         given, own = self.specification, self.method.solver
         found = run_selection(

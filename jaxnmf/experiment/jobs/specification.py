@@ -18,6 +18,7 @@ from jaxnmf.build import Objective, Start
 from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
 from jaxnmf.files.matrices import read
+from jaxnmf.objective.graph import grid_graph
 from jaxnmf.run.stop import Stop
 
 
@@ -98,6 +99,8 @@ class Specification:
                 offsets=config["offsets"],
                 known_W=config["known_W"] and read(config["known_W"]),
                 known_H=config["known_H"] and read(config["known_H"]),
+                graph=_graph(config["graph"], dataset),
+                graph_weight=config["graph_weight"],
             ),
             start=Start.of(config["init"]["name"]),
             stop=Stop.of(**config["stop"]),
@@ -130,6 +133,29 @@ def make_solver(name: str, options: Mapping[str, Any]) -> Any:
     """A solver of the registry, or a baseline."""
     peer = name in baselines.names()
     return (baselines.make if peer else registry.make_solver)(name, options)
+
+
+def _graph(given: Any, dataset: Dataset) -> Any:
+    """The graphs of rows and columns that a config names."""
+    if len(given) != 2:
+        raise ValueError(
+            f"graph={given!r} must be a pair (of rows, of columns), such as [grid,null]"
+        )
+    sides = zip(given, ("row_image", "column_image"), strict=True)
+    pair = tuple(_neighbours(one, dataset, image) for one, image in sides)
+    return None if pair == (None, None) else pair
+
+
+def _neighbours(given: str | None, dataset: Dataset, image: str) -> Any:
+    """The graph of a picture's pixels, or the one in a file."""
+    if given != "grid":
+        return given and read(given).V
+    if (size := getattr(dataset, image)) is None:
+        raise ValueError(
+            f"graph=grid: the {image.removesuffix('_image')}s of {dataset.name!r} are "
+            "not the pixels of a picture; give the path of a matrix"
+        )
+    return grid_graph(*size)
 
 
 def _checked_mask(mask: Any, dataset: Dataset) -> str | None:
