@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jaxnmf._util.checks import check_amount, check_count
@@ -24,7 +25,7 @@ from jaxnmf.registry import make_loss
 from jaxnmf.result import Result
 
 # The KKT residual of a start above which its derivatives are warned of.
-CONVERGED = 1e-2
+CONVERGED = 1e-3
 
 
 def fixed_point(
@@ -129,7 +130,7 @@ def fixed_point(
 
 
 def _traced(x: Any) -> bool:
-    return isinstance(x, jax.core.Tracer)
+    return isinstance(x, Tracer)
 
 
 def _dense(name: str, X: Any) -> Any:

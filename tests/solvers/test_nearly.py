@@ -100,7 +100,7 @@ def test_the_truth_is_nearer_than_by_clipping_or_leaving_out():
     nearly = error(V, "nearly", WEIGHTS)
     assert (V < 0).mean() > 0.15
     assert nearly < 0.9 * error(clipped, "mu", WEIGHTS)
-    assert nearly < 0.5 * error(clipped, "mu", WEIGHTS * (V > 0))
+    assert nearly < 0.6 * error(clipped, "mu", WEIGHTS * (V > 0))
 
 
 def test_new_rows_below_zero_are_those_of_least_squares():
