@@ -11,7 +11,8 @@ import numpy as np
 from jaxnmf.build import Objective, Start
 from jaxnmf.data.known import Known, is_sparse
 from jaxnmf.data.observed import Observed
-from jaxnmf.fold_in import Model, RowsOnly
+from jaxnmf.fold_in import Model
+from jaxnmf.registry import make_solver
 from jaxnmf.result import Result
 from jaxnmf.run.stop import Stop
 from jaxnmf.sweeps.lane import DataPerSeed
@@ -137,11 +138,12 @@ class Resampling:
         total = H.sum(2, dtype=np.float64)
         ratio = self.result.H.sum(1) / np.where(total > 0, total, np.inf)
         starts = [self._start(*one) for one in zip(ratio, H, strict=True)]
-        solver = RowsOnly(inner=model.solver)
+        inner = make_solver(model.solver)
+        solver = RowsOnly(inner=inner)
         if is_sparse(self.known.V):
             data = DataPerSeed([self.known] * len(H), starts=starts)
             return self._lanes(data, range(len(H)), solver)[0]
-        noise = self._noise(model.solver, poisson=False)
+        noise = self._noise(inner, poisson=False)
         return self._drawn(noise, starts, solver)[0]
 
     def _start(self, scale: Any, H: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
