@@ -134,7 +134,7 @@ class Model:
         check_count("max_iter", max_iter)
         check_amount("tol", tol)
         H = check_H("H", H, "H" in self.signed)
-        solver, stop = self.solver, Stop(max_iter=max_iter, tol=tol)
+        solver, stop = make_solver(self.solver), Stop(max_iter=max_iter, tol=tol)
         with precision(self.dtype) as dtype:
             problem = self._problem(V, H, mask, dtype)
             units = problem.units.inverse
@@ -189,14 +189,14 @@ class Model:
         return Units(of_V / of_H, of_H, self.loss.beta, self.offsets)
 
     @property
-    def solver(self) -> Any:
-        """An alternating solver for W."""
+    def solver(self) -> str:
+        """The alternating solver of new rows."""
         if self.loss.quadratic and self.project.name != "simplex":
-            return make_solver("hals")
+            return "hals"
         multiplicative = make_solver("mu").supports.includes(self.loss)
         if multiplicative and self.project.name == "nonnegative":
-            return make_solver("mu")
-        return make_solver("pgd")
+            return "mu"
+        return "pgd"
 
 
 def fit_W(
