@@ -15,25 +15,19 @@ import numpy as np
 
 import jaxnmf
 from jaxnmf import registry
-from jaxnmf.solvers.base import constraints_of, operands_of
+from jaxnmf.solvers.base import Supports, constraints_of, operands_of
 
 RANK, ITERATIONS, BUDGET = 10, 400, 0.4  # of the runs: p, at most, seconds each
 BOTH = ("mu", "mu-extrapolated")  # whose curves are shown for two losses
 WIDTH, HEIGHT, LEFT, BOTTOM = 260, 150, 34, 26  # of a picture of curves
 SECONDS, ABOVE = (-3.0, 0.0), (-4.0, 0.5)  # its axes, in powers of ten
 
-LOSSES = {
-    "quadratic": ("frobenius",),
-    "kl": ("kl",),
-    "beta": ("frobenius", "kl", "beta"),
-    "split": ("frobenius", "kl", "beta"),
-    "any": ("frobenius", "kl", "beta", "own"),
-}
 CHOICES = {
     "losses": {
         "frobenius": "Frobenius",
         "kl": "Kullback-Leibler",
         "beta": "Itakura-Saito and other β",
+        "other": "the other named ones",
         "own": "your own function",
     },
     "kinds": {
@@ -83,13 +77,27 @@ def card(name: str) -> Card:
         use=_paragraph("Use", text),
         keys=tuple(dict.fromkeys(re.findall(r"\[(\w+\d{4})\]", text))),
         monotone=cls.monotone,
-        losses=LOSSES[cls.supports.losses],
+        losses=losses_of(cls.supports),
         kinds=tuple(k for k in CHOICES["kinds"] if k in operands_of(made)),
         constraints=("other",)
         if own
         else tuple(k for k in CHOICES["constraints"] if k in asked),
         signed=" and ".join(signed),
     )
+
+
+def losses_of(supports: Supports) -> tuple[str, ...]:
+    """The keys of the losses that a solver supports."""
+    named = {"frobenius": "frobenius", "kullback-leibler": "kl"}
+    named |= {"itakura-saito": "beta", "beta": "beta"}
+    known = {
+        named.get(name, "other")
+        for name in registry.losses()
+        if supports.includes(registry.make_loss(name))
+    }
+    if supports.includes(registry.make_loss(lambda v, x: (v - x) ** 2)):
+        known.add("own")
+    return tuple(key for key in CHOICES["losses"] if key in known)
 
 
 def _paragraph(head: str, text: str) -> str:
@@ -122,7 +130,7 @@ def curves(names: tuple[str, ...]) -> dict[str, dict[str, tuple[Any, Any]]]:
         if supports.symmetric or "W" in supports.signed:
             continue  # which need another V, or fit more closely with factors < 0
         for loss, runs in found.items():
-            of = LOSSES[supports.losses]
+            of = losses_of(supports)
             if loss == of[0] or (name in BOTH and loss in of):
                 trace = jaxnmf.factorize(
                     V,

@@ -30,6 +30,7 @@ SLOW = {
     "jaxnmf.RankSelection",
     "jaxnmf.Simplex",
     "jaxnmf.SweepResult",
+    "jaxnmf.Uncertainty",
     "jaxnmf.plots.error_against_rank",
     "jaxnmf.plots.relevance",
     "jaxnmf.plots.selection",

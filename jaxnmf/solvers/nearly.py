@@ -34,6 +34,9 @@ class NearlyNMF(Alternating):
     Monotone; the floor keeps entries from locking at zero, which limit points need to
     be stationary.
 
+    Use: data whose noise goes below zero, such as spectra after a background is
+    subtracted.
+
     Args:
       floor: the smallest entry, in units of the factor's mean at the start.
       shift: the updates of Shift-NMF.

@@ -41,6 +41,15 @@ class Uncertainty:
       variance_interval: (low, high), each (p,); NaN for "displacement".
       H_replicates: (r, p, n), the matched rows of H of all replicates, which sum to
         one; None for "displacement".
+
+    Example:
+      >>> import numpy as np, jaxnmf
+      >>> rng = np.random.default_rng(0)
+      >>> V = rng.gamma(0.5, size=(60, 3)) @ rng.gamma(0.5, size=(3, 20))
+      >>> V = V * rng.uniform(0.9, 1.1, V.shape)
+      >>> found = jaxnmf.uncertainty(V, 3, replicates=20)
+      >>> found.stability.shape, found.H_replicates.shape
+      ((3,), (20, 3, 20))
     """
 
     result: Result
