@@ -44,8 +44,8 @@ def multiplied(
     of a loss that one majorises.
 
     γ is the loss's ``mu_exponent``, with an l2 penalty and β < 2 it is 1/(3 − β), and
-    with a graph 1/(1 + max(β, 2) − min(β, 1)), ½ for 1 ≤ β ≤ 2: with each the update
-    is monotone.
+    with a graph 1 for β = 2, ½ for 1 ≤ β < 2 and 1/(1 + max(β, 2) − min(β, 1)) for
+    others: with each the update is monotone.
 
     Reference: Févotte & Idier, "Algorithms for nonnegative matrix factorization with
     the β-divergence", Neural Computation 23 (2011) [Fevotte2011].
@@ -53,8 +53,9 @@ def multiplied(
     ratio = quotient(minus, plus)
     beta, exponent = problem.loss.majoriser, problem.loss.mu_exponent
     if problem.penalty.graph is not None:
-        # −⟨x, A x⟩ falls as a logarithm does in its majoriser, ⟨x, D x⟩ grows as x².
-        exponent = 1 / (1 + max(beta, 2) - min(beta, 1))
+        # −⟨x, A x⟩ falls as a logarithm does in its majoriser, ⟨x, D x⟩ grows as x². A
+        # quadratic loss needs no majoriser: with K = plus / x, 2K is above its Hessian.
+        exponent = 1 / (1 + max(beta, 2) - min(beta, 1)) if beta != 2 else 1
         return problem.project(X * ratio**exponent, floor)
     step = ratio**exponent if exponent != 1 else ratio
     if beta < 2:

@@ -28,7 +28,7 @@ class MU(Alternating):
     H ← max(floor, H ∘ (minus / plus)^γ), where the gradient is plus − minus;
     γ = 1/(2−β) for β < 1, 1 for 1 ≤ β ≤ 2, 1/(β−1) for β > 2; with an l2 penalty and
     β < 2 it is 1/(3−β), since x² grows faster than every term of the loss, and with a
-    graph of neighbours ½ for 1 ≤ β ≤ 2.
+    graph of neighbours ½ for 1 ≤ β < 2.
 
     ``joint`` (Kullback-Leibler only; other losses alternate regardless) computes both
     numerators from one quotient V / WH, H ← H ∘ minus_H / W1, W ← W ∘ minus_W / H⁺1:
