@@ -291,7 +291,7 @@ class NMF(decomposition.NMF):
             )
         for name, usual in OWN.items() if plain else ():
             value = getattr(self, name)
-            if np.ndim(value) > 1 or value not in usual:
+            if getattr(value, "ndim", 0) > 1 or value not in usual:
                 raise ValueError(
                     f"{name}={reprlib.repr(value)} is for jaxnmf's own solvers, not "
                     f"for {self.solver!r}; leave solver='auto', or choose another"
