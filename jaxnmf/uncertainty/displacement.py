@@ -95,7 +95,7 @@ class Displaced:
 
         def newton(_: Any, theta: Any) -> Any:
             over = jnp.maximum(rest - tau * theta, 0)
-            slope = 1 + tau**2 * (over > 0).sum()
+            slope = 1 + tau**2 * (over > 0).sum(dtype=row.dtype)
             return theta - (theta + own - tau * over.sum()) / slope
 
         theta = jax.lax.fori_loop(0, PIECES, newton, -own)
