@@ -62,7 +62,7 @@ class Displaced:
         Wt, H = factors
         k = jnp.asarray(self.component, jnp.int32)
         gram, cross = problem.quadratic(Wt)
-        here = (jnp.arange(len(H)) == k)[:, None]
+        here = (jnp.arange(len(H), dtype=jnp.int32) == k)[:, None]
         size = gram.diagonal[k, 0]
 
         def pass_over(_: Any, H: Any) -> Any:
@@ -90,7 +90,7 @@ class Displaced:
         """
         j = jnp.asarray(self.column, jnp.int32)
         tau = self.share / (1 - self.share)
-        at = jnp.arange(len(row)) == j
+        at = jnp.arange(len(row), dtype=jnp.int32) == j
         own, rest = row[j], jnp.where(at, -jnp.inf, row)
 
         def newton(_: Any, theta: Any) -> Any:

@@ -177,7 +177,7 @@ def test_components_are_matched_and_their_shares_sum_to_one():
         ({"method": "bootstap"}, "did you mean 'bootstrap'"),
         ({"level": 1.0}, "level=1.0 must be a number between 0 and 1"),
         ({"replicates": 10}, "replicates=10.*at least 19"),
-        ({"replicates": 2.5}, "replicates=2.5 must be an integer"),
+        ({"replicates": 0}, "replicates=0 must be an integer"),
         ({"seed": -1}, "seed=-1 must be an integer"),
         ({"start": "warm"}, "start='warm' must be 'fitted' or 'random'"),
         ({"dQ": 4.0}, "dQ=4.0.*the method is 'bootstrap'"),
