@@ -11,7 +11,7 @@ import numpy as np
 from jaxnmf.build import Objective, Start
 from jaxnmf.data.known import Known, is_sparse
 from jaxnmf.data.observed import Observed
-from jaxnmf.fold_in import Model
+from jaxnmf.fold_in import Model, RowsOnly
 from jaxnmf.registry import make_solver
 from jaxnmf.result import Result
 from jaxnmf.run.stop import Stop

@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -136,7 +137,7 @@ def test_the_nearest_row_of_a_share():
         solver = Displaced(component=0.0, column=2.0, share=share)
         for _ in range(5):
             row = rng.standard_normal(7)
-            got = np.asarray(solver.nearest(row.astype(np.float32)), float)
+            got = np.asarray(solver.nearest(jnp.asarray(row)), float)
             assert got.min() >= 0
             np.testing.assert_allclose(got[2], share * got.sum(), atol=1e-5)
             # Optimal: no feasible point near it is nearer to the row.
