@@ -93,12 +93,7 @@ class Problem:
         )
         bound = math.prod(constraint.upper for constraint in numbers[0])
         operand = with_floor(operand, loss, bound)
-        # On the host, where they come from: to put each on a device takes longer than a
-        # small step.
-        namespace = lambda x: jnp if isinstance(x, jax.Array) else np  # noqa: E731
-        projects, pair = jax.tree.map(
-            lambda x: namespace(x).asarray(x, operand.dtype), numbers
-        )
+        projects, pair = jax.tree.map(lambda x: jnp.asarray(x, operand.dtype), numbers)
         return cls(
             operand=operand,
             loss=loss,

@@ -281,7 +281,7 @@ def test_known_components_and_outliers():
 
 def planted() -> tuple[np.ndarray, np.ndarray, Any]:
     """V with gross outliers in one of twenty entries, V without, and its factors."""
-    truth = jaxnmf.datasets.load("synthetic", m=M, n=N, rank=RANK).truth
+    truth: Any = jaxnmf.datasets.load("synthetic", m=M, n=N, rank=RANK).truth
     clean = truth.W @ truth.H
     outliers = np.random.default_rng(1).random(clean.shape) < 0.05
     return clean + 10 * clean.mean() * outliers, clean, truth
