@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxnmf._util.platform import on_cpu
-from jaxnmf.build import Objective, UnsupportedError
+from jaxnmf.build import Objective
 from jaxnmf.data.known import Known
 from jaxnmf.init.start import AUTO
 from jaxnmf.objective.parts import known_sides
@@ -24,6 +24,7 @@ from jaxnmf.solvers.base import (
     operands_of,
     supports_graph,
 )
+from jaxnmf.supported import UnsupportedError
 
 EVERY = ("dense", "sparse", "observed", "blocks")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from jaxnmf._util.checks import check_amount, check_count, is_number
 from jaxnmf._util.names import lookup
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.known import what_is_known
-from jaxnmf.data.operand import Described, true_shape
+from jaxnmf.data.operand import true_shape
 from jaxnmf.init.start import check_init, initial_factors
 from jaxnmf.objective.constraints import CONSTRAINTS, Box, Free, NonNegative
 from jaxnmf.objective.graph import Edges, check_sizes, edges_of
@@ -36,64 +36,18 @@ from jaxnmf.objective.parts import (
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.units import units_of
-from jaxnmf.registry import make_loss, solver_class, solvers
-from jaxnmf.solvers.base import (
-    constraints_of,
-    known_of,
-    operands_of,
-    supports_graph,
+from jaxnmf.registry import make_loss
+from jaxnmf.solvers.base import known_of, supports_graph
+from jaxnmf.supported import (
+    UnsupportedError,
+    check_problem,
+    check_supported,
+    solvers_with,
+    takes,
 )
 from jaxnmf.types import Factors
 
 FOR_FACTORS = "one for both factors or a pair (for W, for H)"
-
-
-def check_loss(operand: Described, loss: Loss, bound: float = np.inf) -> None:
-    """Raise a ValueError where the loss of this V is infinite or cannot be computed, or
-    an option of it does not fit.
-
-    ``bound``: the largest entry that the constraints leave W H.
-    """
-    name = type(loss).name or type(loss).__name__
-    loss.check()
-    # Zeros of V are in the loss in closed form, and in its gradient only by these two.
-    by_stored = loss.separable_zeros and (loss.quadratic or loss.unit_plus)
-    zeros_apart = operand.by_entries and operand.kind in ("sparse", "blocks")
-    if zeros_apart and not by_stored:
-        m, n = operand.shape
-        raise ValueError(
-            f"loss {name!r} needs every entry of W H, also where the sparse V is "
-            f"zero: pass V.toarray() ({m * n * 4 / 1e9:.2g} GB in float32), or use "
-            "'frobenius' or 'kullback-leibler'"
-        )
-    if loss.positive_data and not operand.moments.smallest > 0:
-        raise ValueError(
-            f"V holds zeros, where the loss {name!r} is infinite; every entry "
-            "must be > 0 (add a small constant, or use 'kullback-leibler')"
-        )
-    largest = float(operand.moments.largest)
-    if largest > loss.most:
-        raise ValueError(
-            f"V: the largest entry is {largest:g}; the loss {name!r} is for entries "
-            f"from 0 to {loss.most:g}"
-        )
-    if bound > loss.most:
-        raise ValueError(
-            f"loss {name!r} needs W H ≤ {loss.most:g}: use "
-            "constraints=('simplex', 'box') or ('box', 'simplex')"
-        )
-
-
-def largest_product(projects: tuple[NonNegative, NonNegative]) -> float:
-    """The largest entry that W H can have: infinite, unless the components of a row of
-    W or of a column of H sum to one."""
-    if all(project.name != "simplex" for project in projects):
-        return np.inf
-    return float(np.prod([float(np.max(project.upper)) for project in projects]))
-
-
-class UnsupportedError(ValueError):
-    """A solver does not support a loss, a kind of data or a constraint."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -289,17 +243,6 @@ def feasible_sets(
     return W, H
 
 
-def warn_of_rank(name: str, rank: int, shape: tuple[int, int]) -> None:
-    """Warn of more components than an exact fit of V needs."""
-    m, n = shape
-    if rank > min(m, n):
-        warnings.warn(
-            f"{name}: {rank} components for a V of {m}×{n}, which min(m, n) = "
-            f"{min(m, n)} can fit exactly",
-            stacklevel=3,
-        )
-
-
 def warn_of_scale(objective: Objective, level: int = 3) -> None:
     """Warn of a graph whose penalty the other factor can make up for."""
     bounded = "box", "simplex"
@@ -389,8 +332,8 @@ def _check_graph(
         return
     inner = getattr(solver, "inner", None)
     refused = inner if solver.supports.graph else solver
-    fit = _solvers_with(
-        lambda other: supports_graph(other) and _takes(other, objective.loss, kind)
+    fit = solvers_with(
+        lambda other: supports_graph(other) and takes(other, objective.loss, kind)
     )
     raise UnsupportedError(
         f"solver {getattr(refused, 'name', type(refused).__name__)!r} does not support "
@@ -434,19 +377,6 @@ def _constraints(constraints: Any) -> tuple[NonNegative, NonNegative]:
     return made[0], made[1]
 
 
-def check_supported(solver: Any, loss: Loss, kind: str) -> None:
-    """Raise a ValueError for a loss or a kind of V that a solver does not support."""
-    if _takes(solver, loss, kind):
-        return
-    name = getattr(solver, "name", type(solver).__name__)
-    loss_name = type(loss).name or type(loss).__name__
-    fit = _solvers_with(lambda other: _takes(other, loss, kind))
-    raise UnsupportedError(
-        f"solver {name!r} does not support the loss {loss_name!r} on {kind} data; "
-        f"solvers that do: {fit}"
-    )
-
-
 def check_known(solver: Any, objective: Objective) -> None:
     """Raise a ValueError for known entries that a solver does not support."""
     asked = known_sides(objective.parts)
@@ -455,7 +385,7 @@ def check_known(solver: Any, objective: Objective) -> None:
         given = " and ".join(
             f"known_{side}" for side in sorted(asked - known_of(solver))
         )
-        fit = _solvers_with(
+        fit = solvers_with(
             lambda other: (
                 other.supports.includes(objective.loss) and asked <= known_of(other)
             )
@@ -464,31 +394,3 @@ def check_known(solver: Any, objective: Objective) -> None:
             f"{given}: solver {name!r} does not support known entries there; solvers "
             f"that do: {fit}"
         )
-
-
-def _takes(solver: Any, loss: Loss, kind: str) -> bool:
-    """Whether a solver supports a loss on a kind of V."""
-    return solver.supports.includes(loss) and kind in operands_of(solver)
-
-
-def _solvers_with(fits: Callable[[Any], bool]) -> str:
-    """The names of the solvers whose class fits, for a message."""
-    return ", ".join(name for name in solvers() if fits(solver_class(name)))
-
-
-def check_problem(problem: Problem, solver: Any) -> None:
-    """Raise a ValueError for a combination that is not supported."""
-    loss, operand = problem.loss, problem.operand
-    name = getattr(solver, "name", type(solver).__name__)
-    check_supported(solver, loss, operand.kind)
-    for project in problem.projects:
-        if project.name not in constraints_of(solver) | {"free"}:
-            fit = _solvers_with(lambda other: project.name in constraints_of(other))  # noqa: B023
-            raise UnsupportedError(
-                f"solver {name!r} does not support the constraint {project.name!r}; "
-                f"solvers that do: {fit}"
-            )
-    check_loss(operand, loss, largest_product(problem.projects))  # pyright: ignore
-    # What else a solver asks of the data.
-    if hasattr(solver, "check"):
-        solver.check(problem)

@@ -17,7 +17,6 @@ from jaxnmf.build import (
     Start,
     at_rank,
     draw_start,
-    warn_of_rank,
     warn_of_scale,
 )
 from jaxnmf.data.containers import names_of
@@ -33,6 +32,7 @@ from jaxnmf.outcome import Unobserved
 from jaxnmf.result import Result, to_result
 from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import RECORD_EVERY, Stop
+from jaxnmf.supported import warn_of_rank
 
 
 def factorize(

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxnmf._util.checks import as_matrix, check_amount, check_count
-from jaxnmf.build import Objective, check_loss, feasible_sets
+from jaxnmf.build import Objective, feasible_sets
 from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.known import what_is_known
@@ -27,6 +27,7 @@ from jaxnmf.run.loop import Run
 from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import Stop
 from jaxnmf.solvers.base import Alternating, Supports
+from jaxnmf.supported import check_loss
 from jaxnmf.types import Factors, Trace, pytree
 
 APART = 0.1  # measured: above it coordinate descent ends within 1e-5 of the solution

@@ -11,8 +11,9 @@ import scipy.sparse as sp
 
 import jaxnmf
 from jaxnmf import auto, registry
-from jaxnmf.build import Objective, UnsupportedError
+from jaxnmf.build import Objective
 from jaxnmf.solvers.base import constraints_of, operands_of
+from jaxnmf.supported import UnsupportedError
 
 LOSSES = ("frobenius", "kl", "is", "beta", "huber", "negative-binomial", "bernoulli")
 LOSSES += (lambda v, x: (v - x) ** 4,)

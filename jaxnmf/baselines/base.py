@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf._util.names import check_free, lookup
-from jaxnmf.build import UnsupportedError, check_problem
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import build, options, solvers
 from jaxnmf.run.clock import Look, clocked, record_kkt_of_ends
 from jaxnmf.run.loop import Run
 from jaxnmf.run.stop import RECORD_EVERY, Measure, Stop
 from jaxnmf.solvers.base import ANY, Supports
+from jaxnmf.supported import UnsupportedError, check_problem
 from jaxnmf.types import Factors
 
 T = TypeVar("T")

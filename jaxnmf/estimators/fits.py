@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -35,6 +36,15 @@ from jaxnmf.run.stop import Stop
 from jaxnmf.types import Factors, Status
 
 PLAIN = ("cd", "mu")  # scikit-learn's two
+# Parameters of jaxnmf's own solvers, and what they must be for the others.
+OWN = {
+    "constraints": ("nonnegative", None),
+    "mask": (None,),
+    "toward": ("zero",),
+    "known_H": (None,),
+    "graph": (None,),
+    "solver_options": (None, {}),
+}
 FROM_SVD = ("nndsvd", "nndsvda", "nndsvdar")
 
 
@@ -51,6 +61,22 @@ class Fit(NamedTuple):
     H: Float[np.ndarray, "p n"]
     iterations: int
     error: Callable[[], float]
+
+
+def check_plain(estimator: Any, beta: float | None) -> None:
+    """Raise a ValueError for what scikit-learn's solvers do not support."""
+    if beta is None or (estimator.solver == "cd" and beta != 2):
+        raise ValueError(
+            f"Invalid beta_loss parameter: solver {estimator.solver!r} does not handle "
+            f"beta_loss = {estimator.beta_loss!r}"
+        )
+    for name, usual in OWN.items():
+        value = getattr(estimator, name)
+        if getattr(value, "ndim", 0) > 1 or value not in usual:
+            raise ValueError(
+                f"{name}={reprlib.repr(value)} is for jaxnmf's own solvers, not for "
+                f"{estimator.solver!r}; leave solver='auto', or choose another"
+            )
 
 
 def chosen(estimator: Any, X: Any, objective: Objective) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import reprlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -26,6 +25,7 @@ from jaxnmf.estimators.fits import (
     Fit,
     by_factorize,
     by_plain,
+    check_plain,
     chosen,
     initial,
     reconstruction_error,
@@ -38,15 +38,6 @@ from jaxnmf.objective.offsets import TOWARD
 from jaxnmf.registry import make_loss, make_solver
 
 MOST_SEEDS = 2**31 - 1  # what is drawn from a RandomState is below this
-# Parameters of jaxnmf's own solvers, and what they must be for the others.
-OWN = {
-    "constraints": ("nonnegative", None),
-    "mask": (None,),
-    "toward": ("zero",),
-    "known_H": (None,),
-    "graph": (None,),
-    "solver_options": (None, {}),
-}
 
 
 class NMF(decomposition.NMF):
@@ -284,18 +275,8 @@ class NMF(decomposition.NMF):
         p = X.shape[1] if self.n_components is None else self.n_components
         self._n_components = p if isinstance(p, str) else int(p)
         beta, plain = self._loss().beta, self.solver in PLAIN
-        if plain and (beta is None or (self.solver == "cd" and beta != 2)):
-            raise ValueError(
-                f"Invalid beta_loss parameter: solver {self.solver!r} does not handle "
-                f"beta_loss = {self.beta_loss!r}"
-            )
-        for name, usual in OWN.items() if plain else ():
-            value = getattr(self, name)
-            if getattr(value, "ndim", 0) > 1 or value not in usual:
-                raise ValueError(
-                    f"{name}={reprlib.repr(value)} is for jaxnmf's own solvers, not "
-                    f"for {self.solver!r}; leave solver='auto', or choose another"
-                )
+        if plain:
+            check_plain(self, beta)
         if self.solver == "mu" and self.init == "nndsvd":
             warnings.warn(
                 "The multiplicative update ('mu') solver cannot update zeros present "

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from jaxnmf import datasets
-from jaxnmf.build import UnsupportedError
 from jaxnmf.experiment import exclusive, tracking
 from jaxnmf.experiment.config import labels, split_name
 from jaxnmf.experiment.errors import one_line
@@ -20,6 +19,7 @@ from jaxnmf.experiment.jobs import job as jobs
 from jaxnmf.experiment.store import outcomes
 from jaxnmf.experiment.store.lease import Busy
 from jaxnmf.experiment.store.queue import Job
+from jaxnmf.supported import UnsupportedError
 
 WAIT = 5.0  # seconds between two looks at the jobs of other processes
 

@@ -15,6 +15,7 @@ from jaxnmf.data.grams import ColumnGrams, Gram, SharedGram
 from jaxnmf.data.operand import Described
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.graph import Graph
+from jaxnmf.objective.in_turn import in_turn, zero_total
 from jaxnmf.objective.losses import REACH, Loss, with_floor
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.units import Units
@@ -153,7 +154,7 @@ class Problem:
 
             fit, stored = self.operand.map_sum(both, Wt, H)
             wide = jax.tree.map(lambda X: X.astype(stored.dtype), factors)
-            whole = _zero_total(self.loss, wide)
+            whole = zero_total(self.loss, wide)
             fit = fit + jnp.maximum(whole - stored, 0)
         else:
             fit = self.operand.map_sum(self._pointwise, Wt, H)
@@ -380,31 +381,9 @@ def _finer(problem: Problem, factors: Factors, value: jax.Array) -> jax.Array:
     return jax.lax.cond(problem.is_close(value), double, lambda: value)
 
 
-@jax.custom_batching.custom_vmap
-def _zero_total(loss: Loss, factors: Factors) -> jax.Array:
-    return loss.zero_total(*factors)
-
-
-def _in_turn(function: Any, size: int, batched: Any, *args: Any) -> Any:
-    """The function of one lane after the other: a batched condition would compute both
-    branches for all, and a batched product is not in double precision."""
-
-    def one(i: jax.Array) -> jax.Array:
-        own = jax.tree.map(lambda x, many: x[i] if many else x, args, tuple(batched))
-        return function(*own)
-
-    return jax.lax.map(one, jnp.arange(size, dtype=jnp.int32)), True
-
-
 @_finer.def_vmap
 def _(size: int, batched: Any, *args: Any) -> Any:
-    return _in_turn(_finer, size, batched, *args)
-
-
-@_zero_total.def_vmap
-def _(size: int, batched: Any, *args: Any) -> Any:
-    with jax.enable_x64(args[1].H.dtype == np.float64):
-        return _in_turn(_zero_total, size, batched, *args)
+    return in_turn(_finer, size, batched, *args)
 
 
 def _plus(one: Any, other: Any) -> Any:

@@ -29,6 +29,7 @@ from jaxnmf.objective.problem import Problem
 from jaxnmf.run.loop import CLOSE, Run, RunState, continue_run, start_run
 from jaxnmf.run.programs import as_leaves, compiled, precision
 from jaxnmf.run.stop import Stop
+from jaxnmf.sweeps.alike import apart, joined, same
 from jaxnmf.sweeps.batching import Batching
 from jaxnmf.sweeps.devices import grouped, placed, taken
 from jaxnmf.types import Factors, Status, Trace
@@ -63,7 +64,7 @@ def _functions(
         seed: Any,
         stop: Any,
     ):
-        problem = dataclasses.replace(rest, operand=_joined(operand), graphs=graphs)
+        problem = dataclasses.replace(rest, operand=joined(operand), graphs=graphs)
         key = jax.random.key(seed)
         how = {"records": records, "kkt": kkt, "in_single": in_single}
         return start_run(problem, solver, factors, key, stop, **how)
@@ -77,7 +78,7 @@ def _functions(
         stop: Any,
         more: Any,
     ):
-        problem = dataclasses.replace(rest, operand=_joined(operand), graphs=graphs)
+        problem = dataclasses.replace(rest, operand=joined(operand), graphs=graphs)
         until = lane.record + more
         how = {"record_every": record_every, "kkt": kkt, "even": even}
         how["in_single"] = in_single
@@ -221,13 +222,13 @@ class Runner:
 
     def _operands(self, matrices: Sequence[Any]) -> tuple[Any, Any]:
         """The operands of a group, as of `_apart`, where the lanes are."""
-        shared, own = _apart(matrices)
+        shared, own = apart(matrices)
         devices = self.batching.devices
         own = placed(own, devices, lanes=True)
         if devices == 1:
             return shared, own
         leaves = jax.tree.leaves(shared)
-        if not _same(self._shared[0], leaves):
+        if not same(self._shared[0], leaves):
             self._shared = leaves, placed(shared, devices, lanes=False)
         return self._shared[1], own
 
@@ -380,38 +381,6 @@ def _rest(task: Task) -> tuple[Problem, Any]:
     """The arguments of a program besides the operand: rest of the problem, solver."""
     rest = dataclasses.replace(task.problem, operand=None, graphs=(None, None))
     return rest, task.solver
-
-
-def _apart(matrices: Sequence[Any]) -> tuple[Any, Any]:
-    """(shared, own): the operands' arrays that are one object in all lanes, and the
-    others stacked. Either has None in the place of what is in the other; ``own`` is
-    None where all lanes have the same operand."""
-    first = matrices[0]
-    if _same(matrices, [first] * len(matrices)):
-        return first, None
-    structure = jax.tree.structure(first)
-    leaves = list(zip(*map(jax.tree.leaves, matrices), strict=True))
-    one = [_same(x, x[:1] * len(x)) for x in leaves]
-    shared = [x[0] if same else None for x, same in zip(leaves, one, strict=True)]
-    own = [None if same else jnp.stack(x) for x, same in zip(leaves, one, strict=True)]
-    return structure.unflatten(shared), structure.unflatten(own)
-
-
-def _joined(operand: tuple[Any, Any]) -> Any:
-    """The operand of a lane, from what it shares and what is its own."""
-    shared, own = operand
-    if own is None:
-        return shared
-    return jax.tree.map(
-        lambda x, y: y if x is None else x, shared, own, is_leaf=lambda x: x is None
-    )
-
-
-def _same(some: Any, others: Any) -> bool:
-    """Whether two sequences are of the same objects."""
-    if some is None or len(some) != len(others):
-        return False
-    return all(x is y for x, y in zip(some, others, strict=True))
 
 
 def _on_host(lane: RunState) -> RunState:

@@ -16,7 +16,7 @@ from jaxnmf._util.describe import described
 from jaxnmf._util.progress import progress_bar
 from jaxnmf._version import __version__
 from jaxnmf.auto import chosen_solver
-from jaxnmf.build import Objective, Start, warn_of_rank, warn_of_scale
+from jaxnmf.build import Objective, Start, warn_of_scale
 from jaxnmf.data.blocks import check_in_memory
 from jaxnmf.data.containers import Names, names_of
 from jaxnmf.data.known import what_is_known
@@ -26,6 +26,7 @@ from jaxnmf.registry import make_solver
 from jaxnmf.run.loop import Run
 from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import RECORD_EVERY, Stop
+from jaxnmf.supported import warn_of_rank
 from jaxnmf.sweeps.batching import Batching
 from jaxnmf.sweeps.buckets import buckets, waste
 from jaxnmf.sweeps.lane import DataPerSeed, Lane, LaneBuilder, stored_for_lanes

@@ -55,17 +55,17 @@ def uncertainty(
     with those of the fit (Hungarian algorithm on the cosines of H). An interval holds
     the middle ``level`` of an entry's values.
 
-      "bootstrap": rows of V drawn with replacement (Efron): for rows that are a sample,
-        whatever the noise. A draw weights the rows, min Σ_i c_i D(v_i | w_i H), and the
-        lanes share V. A row occurs once, so that its own noise is in no draw: W is
-        fitted to every H with noise drawn anew, as by "residual".
-      "poisson": counts drawn from Poisson(W H).
-      "residual": the residuals of each column, drawn with replacement, onto W H. Those
-        of the Frobenius loss as they are; of another β-divergence in units of
-        (W H)^{1 − β/2}, and what falls below 0 is set to 0.
-      "displacement": how far an entry of H, as a share of its row, moves before the
-        objective rises by dQ, with everything else fitted anew: a profile likelihood.
-        It finds what rotations of the components leave open. Frobenius loss.
+    - "bootstrap": rows of V drawn with replacement (Efron): for rows that are a sample,
+      whatever the noise. A draw weights the rows, min Σ_i c_i D(v_i | w_i H), and the
+      lanes share V. A row occurs once, so that its own noise is in no draw: W is
+      fitted to every H with noise drawn anew, as by "residual".
+    - "poisson": counts drawn from Poisson(W H).
+    - "residual": the residuals of each column, drawn with replacement, onto W H. Those
+      of the Frobenius loss as they are; of another β-divergence in units of
+      (W H)^{1 − β/2}, and what falls below 0 is set to 0.
+    - "displacement": how far an entry of H, as a share of its row, moves before the
+      objective rises by dQ, with everything else fitted anew: a profile likelihood.
+      It finds what rotations of the components leave open. Frobenius loss.
 
     Args:
       V: (m, n), as for `jaxnmf.factorize`, in memory.

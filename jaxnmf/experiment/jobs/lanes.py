@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from jaxnmf._util.names import suggestion
-from jaxnmf.build import UnsupportedError
 from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment.jobs.runs import as_error, reference
@@ -22,6 +21,7 @@ from jaxnmf.experiment.store.unfinished import Unfinished
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.selection import RankSelection
 from jaxnmf.selection.choose import make_method, run_selection
+from jaxnmf.supported import UnsupportedError
 from jaxnmf.sweeps.lane import PENALTIES
 from jaxnmf.sweeps.result import SweepResult
 from jaxnmf.sweeps.settings import float_settings, make_settings
