@@ -53,7 +53,8 @@ def uncertainty(
     V is factorised, and so are replicates of it, all as lanes of one `jaxnmf.sweep`.
     The components of each replicate are scaled to Σ_j H_kj = 1 and matched one to one
     with those of the fit (Hungarian algorithm on the cosines of H). An interval holds
-    the middle ``level`` of an entry's values.
+    the middle ``level`` of an entry's values. Where many entries are near zero it may
+    cover the truth less often than that (the page on uncertainty has figures).
 
     - "bootstrap": rows of V drawn with replacement (Efron): for rows that are a sample,
       whatever the noise. A draw weights the rows, min Σ_i c_i D(v_i | w_i H), and the
