@@ -182,7 +182,7 @@ class Model:
     def _units(self, largest: float, H: Float[np.ndarray, "p n"]) -> Units:
         """By the sizes of V and of H, which W alone must make up for."""
         if self.loss.beta is None:
-            return Units()
+            return Units(offsets=self.offsets)
         of_V = of_H = unit_of(largest)
         if self.project.name != "simplex":  # on which W has no scale
             components = H if self.offsets is None else H[len(self.offsets) :]

@@ -111,6 +111,7 @@ def _model(model: Model | None, arrays: dict[str, Any]) -> dict[str, Any] | None
         "loss": [name, {k: np.asarray(x).item() for k, x in loss.items()}],
         "project": model.project.name,
         "signed": sorted(model.signed),
+        "offsets": model.offsets,
         "dtype": model.dtype,
     }
 
@@ -133,6 +134,7 @@ def _made(about: Mapping[str, Any] | None, arrays: Mapping[str, Any]) -> Model |
         loss=make_loss(*about["loss"]),
         project=part(_PROJECTS[about["project"]], "project"),
         penalty=part(Penalty, "penalty"),
+        offsets=tuple(about["offsets"]) if about.get("offsets") else None,
         signed=frozenset(about["signed"]),
         dtype=about["dtype"],
     )

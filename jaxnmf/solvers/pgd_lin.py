@@ -70,7 +70,8 @@ class LinPGD(Alternating):
     ) -> Scalar:
         """The first α to try."""
         if problem.by_gram:
-            return self.step_size * gradient_step(problem, SharedGram.of(fixed))
+            # With a graph there is one for each column.
+            return self.step_size * gradient_step(problem, SharedGram.of(fixed)).min()
         return self.step_size * first_step(problem, fixed, free)
 
     def half_step(
@@ -102,7 +103,9 @@ class LinPGD(Alternating):
         state: Scalar,
     ) -> tuple[FreeFactor, Scalar]:
         project, penalty = problem.project, problem.penalty
-        shortest = gradient_step(problem, gram)
+        shortest = gradient_step(
+            problem, gram
+        ).min()  # with a graph one for each column
         # Longer than any step that reduces the objective, and no overflow.
         longest_step = 1e6 * shortest
 

@@ -87,7 +87,12 @@ def test_no_step_raises_the_objective(case, strength):
     assert values[-1] < values[0]
 
 
-@pytest.mark.parametrize("case", GRAPH_CASES, ids=str)
+# Convex in each factor: of the others 3000 steps end anywhere.
+@pytest.mark.parametrize(
+    "case",
+    [case for case in GRAPH_CASES if case.loss in ("frobenius", "kullback-leibler")],
+    ids=str,
+)
 def test_no_other_optimizer_gets_below(case):
     start, V, strength = with_graphs(case, 0.1), cases.data(), 0.1
     # What a multiplicative update leaves is far smaller than what a graph changes.
