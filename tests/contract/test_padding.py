@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import cases
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -41,6 +42,13 @@ CASES = [
     if registry.solver_class(solver).supports.padded
     for kind in KINDS
     for case in cases_of(solver, kind)
+]
+# Every solver with dense data, every second with the others; all where it is run by
+# hand with eight devices.
+CASES = [
+    (case, kind)
+    for i, (case, kind) in enumerate(CASES)
+    if kind == "dense" or i % 2 or jax.device_count() >= 8
 ]
 SIMPLEX_CASES = [
     case

@@ -11,7 +11,7 @@ import jaxnmf
 from jaxnmf.experiment.cli import main
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def scripts():
     found = {}
     for shell in ("bash", "zsh", "fish"):
