@@ -149,11 +149,9 @@ def coordinate_pass(
     def outer(w: Float[Array, " m"], d: Float[Array, " b"]) -> Block:
         return d[:, None] * w if by_rows else w[:, None] * d
 
-    def columns(
-        v: Block, X: Float[Array, "p b"], project: NonNegative
-    ) -> Float[Array, "p b"]:
+    def columns(v: Block, X: Float[Array, "p b"], part: Problem) -> Float[Array, "p b"]:
         """The new columns X of the free factor that belong to the columns v."""
-        free = jnp.broadcast_to(project.free, X.shape)
+        free = jnp.broadcast_to(part.project.free, X.shape)
         smallest = jnp.where((v > 0) & rows, v, jnp.inf).min(1 if by_rows else 0)
         theta = 1 / jnp.sqrt(smallest)  # 0 where the column has no positive v
         WH = jnp.maximum(X.T @ fixed if by_rows else fixed.T @ X, operand.floor)

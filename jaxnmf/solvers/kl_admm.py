@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -12,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from jaxnmf.kernels.blocks import by_column_blocks
 from jaxnmf.kernels.inverses import inverted
 from jaxnmf.kernels.multiplicative import multiplied
-from jaxnmf.objective.constraints import NonNegative, Simplex
+from jaxnmf.objective.constraints import Simplex
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
 from jaxnmf.solvers.base import KL, PROJECTED, Alternating, Supports
@@ -118,9 +117,10 @@ class KLADMM(Alternating):
             return fixed @ (y.T if by_rows else y)
 
         def columns(
-            v: Block, block: Float[Array, "_ b"], project: NonNegative
+            v: Block, block: Float[Array, "_ b"], part: Problem
         ) -> Float[Array, "_ b"]:
             """The new columns of the free factor that belong to v, and their κ."""
+            project = part.project
             H, totals, kappa = block[:p], block[p], block[p + 1]
             unit = kappa / totals
             rho = (
@@ -157,7 +157,6 @@ class KLADMM(Alternating):
                 cost = penalty.gradient(H + 0.5 * delta) * delta
                 return fit.sum(1 if by_rows else 0) + cost.sum(0)
 
-            part = dataclasses.replace(problem, projects=(problem.projects[0], project))
             safe = multiplied(part, H, minus, plus)
             by_X, by_safe = rise(X), rise(safe)
             # Written so that a NaN is not accepted.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -128,9 +127,7 @@ def newton_step(
     def products_with(left: Float[Array, "k m"], y: Block) -> Float[Array, "k b"]:
         return left @ (y.T if by_rows else y)
 
-    def columns(
-        v: Block, H: Float[Array, "p b"], project: NonNegative
-    ) -> Float[Array, "p b"]:
+    def columns(v: Block, H: Float[Array, "p b"], part: Problem) -> Float[Array, "p b"]:
         """The new columns of the free factor that belong to the columns v."""
         x = jnp.maximum(product(H), operand.floor)
         # Not v/x/x: compiled, it becomes v/(x·x), whose square may underflow.
@@ -141,11 +138,10 @@ def newton_step(
         curvature = products_with(pairs, ratio * over)[packed]  # (p, p, n)
         diagonal = jnp.arange(p)
         curvature = curvature.at[diagonal, diagonal].add(penalty.l2)
-        d = descent(H, slope, curvature, sweeps, project)
+        d = descent(H, slope, curvature, sweeps, part.project)
 
         change = product(d)
         relative = change / x
-        part = dataclasses.replace(problem, projects=(problem.projects[0], project))
 
         def rise(t: float) -> Float[Array, " b"]:
             """The change of each column's objective at H + td, beyond rounding."""
@@ -162,7 +158,7 @@ def newton_step(
 
         full = rise(1.0) <= 0
         new = jax.lax.cond(full.all(), lambda _: H + d, shorter, full)
-        return project(new)
+        return part.project(new)
 
     return by_column_blocks(problem, free, columns)
 
