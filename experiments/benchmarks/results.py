@@ -163,7 +163,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{case:26} {measure:26} {value:10.4g} {unit}", flush=True)
             where = (__version__, given.machine, "results.py")
             rows.append((*where, case, measure, unit, value))
-        table = merged(table, pd.DataFrame(rows, columns=COLUMNS))
+        table = merged(table, pd.DataFrame(rows, columns=pd.Index(COLUMNS)))
         table.to_parquet(TABLE, index=False)
     PAGE.write_text(page(table), encoding="utf-8")
 
