@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnmf.objective.losses import KullbackLeibler, Loss
+from jaxnmf.objective.losses import NEAR, TERMS, KullbackLeibler, Loss
 from jaxnmf.types import pytree
 
 # How near 0 and 1 a probability may come.
@@ -128,10 +128,21 @@ class NegativeBinomial(Loss):
         _check_positive(self, "dispersion", self.dispersion)
 
     def pointwise(self, v: jax.Array, x: jax.Array) -> jax.Array:
+        """φ(v, x) = v log(1 + s) − r log(1 + t), to the precision that v − x has.
+
+        s = r (v − x) / (x (v + r)), t = (v − x) / (x + r), which, unlike the logarithms
+        of the definition, are small where the variance is far above that of a Poisson
+        law. Near x = v it is v s − r t, a square, less the rest of both logarithms.
+        """
         r = 1 / self.dispersion
-        # Of two divergences, each with the digits of v − x; the sum of the terms as
-        # they are written cancels near x = v.
-        return poisson.pointwise(v, x) - poisson.pointwise(v + r, x + r)
+        difference = v - x
+        s, t = r * difference / (x * (v + r)), difference / (x + r)
+        near = jnp.abs(difference) < NEAR[x.dtype.itemsize] * x
+        square = r * difference / x * (r * difference / ((v + r) * (x + r)))
+        close = square - v * _log_rest(s, near) + r * _log_rest(t, near)
+        share = jnp.where(v > 0, v / (v + r), x / (x + r)) * ((x + r) / x)
+        far = v * _log(s, share) - r * _log(t, (v + r) / (x + r))
+        return jnp.where(near, close, far)
 
     def split(self, v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         r = 1 / self.dispersion
@@ -202,6 +213,21 @@ class Bernoulli(Loss):
 
     def floor(self, mean: float, least: float, largest: float, dtype: Any) -> float:
         return EDGE
+
+
+def _log_rest(t: jax.Array, near: jax.Array) -> jax.Array:
+    """t − log(1 + t) for small t, by its power series; 0 where it is not near."""
+    t = jnp.where(near, t, 0)
+    series = jnp.zeros_like(t)
+    for k in range(TERMS, 1, -1):
+        series = 1 / k - t * series
+    return t * t * series
+
+
+def _log(t: jax.Array, ratio: jax.Array) -> jax.Array:
+    """log(1 + t) with ratio = 1 + t, of which one has all its digits."""
+    small = jnp.abs(t) < 0.5
+    return jnp.where(small, jnp.log1p(jnp.where(small, t, 0)), jnp.log(ratio))
 
 
 def _check_positive(loss: Loss, option: str, value: Any) -> None:

@@ -188,7 +188,7 @@ class Problem:
     @property
     def may_lose_digits(self) -> bool:
         """Whether the precision of V can be too low for the objective of a good fit."""
-        return self.operand.dtype != np.float64 and self.loss.beta is not None
+        return self.operand.dtype != np.float64
 
     def value_in_double(self, factors: Factors) -> jax.Array:
         """`value` in double precision, rounded to that of V."""
@@ -200,9 +200,18 @@ class Problem:
 
     def is_close(self, value: jax.Array) -> jax.Array:
         """Whether the divergence is that of so good a fit that float32 loses it: twice
-        the divergence is about the squared relative error times Σ v^β."""
-        known, beta = self.operand.moments, self.loss.beta
-        size = known.squares if beta == 2 else known.known * known.mean**beta
+        the divergence is about the squared relative error times Σ v² ∂²φ/∂x²(v, v),
+        which is Σ v^β of a β-divergence; but for quadratic losses, all v are replaced
+        by their mean. Where a loss has no curvature, every fit counts as close."""
+        known, loss = self.operand.moments, self.loss
+        if loss.quadratic:
+            size = known.squares
+        elif loss.beta is not None:
+            size = known.known * known.mean**loss.beta
+        else:
+            mean = jnp.asarray(known.mean, value.dtype)
+            second = jax.grad(jax.grad(lambda x: loss.pointwise(mean, x)))(mean)
+            size = known.known * mean**2 * jnp.where(second > 0, second, jnp.inf)
         close = CLOSE_SPARSE if self._zeros_apart else CLOSE
         return 2 * value < close**2 * jnp.asarray(size, value.dtype)
 

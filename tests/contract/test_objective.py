@@ -113,6 +113,44 @@ def test_every_solver_reports_that_of_its_factors(case):
     assert found.objective == pytest.approx(expected, rel=1e-4)
 
 
+def longdouble_terms(loss: str, v: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """φ(v, x) of losses that are no β-divergence, their options the defaults."""
+    r = v - x
+    if loss == "huber":
+        return np.where(abs(r) <= 1, r**2 / 2, abs(r) - 0.5)
+    if loss == "l1":
+        return r**2 / (np.sqrt(r**2 + np.longdouble(1e-4)) + np.longdouble(0.01))
+    if loss == "cauchy":
+        return np.log1p(r**2) / 2
+    if loss == "negative-binomial":
+        return divergences(1, v, x) - divergences(1, v + 1, x + 1)
+    return (np.sqrt(v) - np.sqrt(x)) ** 2
+
+
+def hellinger(v, x):
+    """A user's own loss."""
+    return (jnp.sqrt(v) - jnp.sqrt(x)) ** 2
+
+
+@pytest.mark.parametrize("fit", [1e-1, 1e-3, 1e-4, 1e-6])
+@pytest.mark.parametrize("kind", ["dense", "entries"])
+@pytest.mark.parametrize(
+    "loss", ["huber", "l1", "cauchy", "negative-binomial", "hellinger"]
+)
+def test_the_objective_of_other_losses_is_that_of_the_factors(loss, kind, fit):
+    given, weights, V, X, W, H = example(kind, 2, fit, (0, 1), "float32")
+    phi = hellinger if loss == "hellinger" else loss
+    terms = longdouble_terms(loss, V.astype(np.longdouble), X)
+    expected = (terms if weights is None else terms * weights).sum()
+    with precision("float32"):
+        problem = make_problem(
+            given, make_solver("pgd"), Objective.of(phi), "float32", weights
+        )
+        factors = problem.units.inverse.of(Factors(W.T, H))  # pyright: ignore
+        found = divergence(problem, Factors(*map(jnp.asarray, factors)))
+    assert found == pytest.approx(float(expected), rel=1e-4)
+
+
 @pytest.mark.parametrize("beta", [1.0, 1.2, 1.5])
 def test_entries_far_below_v_are_in_the_objective_as_they_are(beta):
     V = np.ones((6, 5), np.float32)

@@ -345,3 +345,23 @@ def test_a_sparse_matrix_is_refused(loss):
 def test_other_multiplicative_solvers_refuse_them():
     with pytest.raises(ValueError, match=r"does not support the loss 'huber'.*mu"):
         fitted("huber", data("huber")[0], "random", solver="mu-overrelaxed")
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1e1, 1e5])
+@pytest.mark.parametrize("dispersion", [1e-3, 1.0, 1e2])
+def test_overdispersed_counts_keep_the_digits_of_float32(dispersion, scale):
+    rng = np.random.default_rng(0)
+    x = (scale * rng.gamma(2.0, size=400)).astype("float32")
+    # From next to x to far from it, and zeros.
+    spread = np.repeat([0.01, 0.1, 0.5, 3.0], 100)
+    v = (x * np.exp(spread * rng.standard_normal(400))).astype("float32")
+    v[::50] = 0
+    loss = registry.make_loss("negative-binomial", {"dispersion": dispersion})
+    found = np.asarray(loss.pointwise(jnp.asarray(v), jnp.asarray(x)), float)
+    r, v, x = 1 / np.longdouble(dispersion), v.astype(np.longdouble), x
+    ratio = np.where(v > 0, v, 1) / x
+    expected = v * np.log(ratio) - (v + r) * np.log((v + r) / (x + r))
+    for part in range(4):
+        block = slice(100 * part, 100 * part + 100)
+        size = float(expected[block].sum())
+        assert found[block].sum() == pytest.approx(size, rel=1e-5)
