@@ -5,6 +5,7 @@ strict dtype promotion, and the example plugin installed, so that the contract c
 a third party's solver too.
 """
 
+import functools
 import itertools
 import os
 import sys
@@ -12,7 +13,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from compiler_options import QUICK
+from compiler_options import AS_USERS_RUN, QUICK
 
 TESTS = Path(__file__).parent
 
@@ -29,14 +30,17 @@ os.environ["XLA_FLAGS"] = flags.strip()
 
 from jaxtyping import install_import_hook  # noqa: E402
 
-install_import_hook("jaxnmf", "typecheck.check")
+# Where arrays are declared with their shapes; types alone are pyright's.
+SHAPED = "data estimators fixed_point fold_in init kernels metrics objective outcome"
+SHAPED += " plots ratings result run selection solvers topics uncertainty"
+install_import_hook([f"jaxnmf.{name}" for name in SHAPED.split()], "typecheck.check")
 
 import absl.logging  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from jaxnmf.run import programs  # noqa: E402
+from jaxnmf.run import clock, programs  # noqa: E402
 
 # Hydra, when it configures logging, closes every handler there is. optax's absl has one
 # on the stream that was standard error at its import, which is pytest's own by now.
@@ -88,6 +92,15 @@ def shared_data() -> Path:
     if not (Path(folder) / "manifest.json").is_file() or not folder:
         pytest.skip("JAXNMF_DATA names no folder of data sets with a manifest.json")
     return Path(folder)
+
+
+@pytest.fixture
+def optimised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs as users run them, for tests whose iterations take longer than to
+    compile them."""
+    program = functools.partial(programs.compiled, **AS_USERS_RUN)
+    monkeypatch.setattr(clock, "compiled", program)
+    monkeypatch.setattr(clock, "compiled_quickly", program)
 
 
 @pytest.fixture

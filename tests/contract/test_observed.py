@@ -44,14 +44,13 @@ def form(request: pytest.FixtureRequest, monkeypatch: Any) -> str:
     return request.param
 
 
-each_program_case = pytest.mark.parametrize(
-    "case", [case for case in OBSERVED_CASES if case in cases.PROGRAM_CASES], ids=str
-)
+PROGRAM_CASES = [case for case in OBSERVED_CASES if case in cases.PROGRAM_CASES]
+each_program_case = pytest.mark.parametrize("case", PROGRAM_CASES, ids=str)
 
 
 def in_both_forms(chosen: list[Case]) -> Any:
     """Each case in entries; held dense, where the same code runs on other sums, each
-    solver's first and last loss."""
+    solver's first loss."""
     return pytest.mark.parametrize(
         ("case", "form"),
         [
@@ -63,7 +62,7 @@ def in_both_forms(chosen: list[Case]) -> Any:
             )
             for form in ("entries", "dense")
             for case in chosen
-            if form == "entries" or case in cases.PROGRAM_CASES
+            if form == "entries" or case in cases.FIRST_CASES
         ],
         indirect=["form"],
     )
@@ -194,9 +193,10 @@ def test_a_pull_to_the_mean_wins_where_it_is_heavy(case, form):
     np.testing.assert_allclose(cases.product(factors), mean, rtol=2e-2)
 
 
+# Every second: how lanes share known entries is the operand's.
 @pytest.mark.slow
 @in_entries
-@each_program_case
+@pytest.mark.parametrize("case", PROGRAM_CASES[::2], ids=str)
 def test_a_lane_equals_its_single_run(case: Case, form):
     lane_and_single(case, cases.data(), mask=weights())
 

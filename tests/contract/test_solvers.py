@@ -49,6 +49,7 @@ each_plain_case = pytest.mark.parametrize("case", PLAIN_CASES, ids=str)
 each_sparse_case = pytest.mark.parametrize("case", SPARSE_CASES, ids=str)
 each_zero_case = pytest.mark.parametrize("case", ZERO_CASES, ids=str)
 each_program_case = pytest.mark.parametrize("case", PROGRAM_CASES, ids=str)
+each_first_case = pytest.mark.parametrize("case", FIRST_CASES, ids=str)
 each_solver = pytest.mark.parametrize("name", SOLVERS)
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
@@ -163,13 +164,13 @@ def test_precision_is_kept(case, dtype):
 
 
 @pytest.mark.slow
-@each_program_case
+@each_first_case
 def test_jit_equals_eager(case):
     start = cases.setup(case)
-    jitted = cases.iterate(start, 3)
+    jitted = cases.iterate(start, 2)
     with jax.disable_jit():
         state = start.solver.init(start.problem, start.factors, start.key)
-        eager, _ = loop.advance(*start[:3], state, 3)
+        eager, _ = loop.advance(*start[:3], state, 2)
     assert_allclose(jitted, eager, rtol=1e-10)
 
 
@@ -198,9 +199,10 @@ def test_a_lane_equals_its_single_run(case):
     lane_and_single(case, cases.data())
 
 
+# Every second solver: how lanes share a sparse V is the operand's.
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "case", [case for case in SPARSE_CASES if case in FIRST_CASES], ids=str
+    "case", [case for case in SPARSE_CASES if case in FIRST_CASES][::2], ids=str
 )
 def test_a_lane_on_sparse_data_equals_its_single_run(case):
     lane_and_single(case, scipy.sparse.csr_array(cases.data(zeros=True)))
@@ -244,9 +246,6 @@ def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case):
     pair = {"l1": (0.0, 0.1), "l2": 0.1}
     jaxnmf.factorize(V, RANK, solver=counted(), max_iter=2, **pair, **common)
     assert len(calls) == 1
-    smaller = V[1:, 1:]
-    jaxnmf.factorize(smaller, RANK, solver=counted(), max_iter=3, **common)
-    assert len(calls) == 2
 
     if case not in FIRST_CASES:
         return
@@ -257,11 +256,11 @@ def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case):
         arguments = (*start, Stop(max_iter=10 + seed))
         program, _ = programs.compiled(cases.whole_run, *arguments)
         assert int(program(*arguments).iterations) == 10 + seed
-    assert len(calls) == 3
+    assert len(calls) == 2
 
 
 @pytest.mark.slow
-@each_program_case
+@each_first_case
 def test_timed_and_solve_agree(case, monkeypatch):
     """And the compiler's optimisation changes no more than rounding."""
     optimised = partial(programs.compiled, **AS_USERS_RUN)

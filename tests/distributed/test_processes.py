@@ -34,7 +34,8 @@ def started(processes: int, *cases: str) -> Iterator[list[subprocess.Popen[str]]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    flags = "--xla_force_host_platform_device_count=2"
+    count = "xla_force_host_platform_device_count"
+    flags = re.sub(f"{count}=[0-9]+", f"{count}=2", os.environ["XLA_FLAGS"])
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     running = [
         subprocess.Popen(

@@ -50,6 +50,7 @@ def test_minvol_does_not_depend_on_the_scale_of_the_data(rng):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
 def test_minvol_on_jasper_ridge_is_nearer_to_the_reference(shared_data):
     data = datasets.load("jasper_ridge")
     truth: Any = data.truth
@@ -180,6 +181,7 @@ def test_a_factor_is_named():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
 def test_swimmer_is_recovered(shared_data):
     data = datasets.load("swimmer")
     best = min(

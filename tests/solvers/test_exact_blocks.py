@@ -219,6 +219,7 @@ def test_ao_admm_run_long_on_one_block_is_exact(small):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
 def test_gcd_on_cbcl_beats_what_scikit_learn_reaches(shared_data):
     """Relative error on the CBCL faces at p=49: scikit-learn's coordinate descent has
     0.0843 after 200 iterations from a random start, the best known is 0.0805."""

@@ -112,6 +112,7 @@ def digits() -> tuple[np.ndarray, float]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("solver", [*FAST, *SLOWER], ids=lambda s: s.name)
+@pytest.mark.usefixtures("optimised")
 def test_digits_to_one_percent_of_the_best(solver, digits):
     V, best = digits
     iterations = 600 if solver in SLOWER else 300
@@ -122,6 +123,7 @@ def test_digits_to_one_percent_of_the_best(solver, digits):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("solver", FAST, ids=lambda solver: solver.name)
+@pytest.mark.usefixtures("optimised")
 def test_faces_to_one_percent_of_the_best(solver, shared_data):
     """0.1523 is the smallest relative error that long runs of several seeds reach."""
     V = np.asarray(datasets.load("cbcl_faces").V, np.float64)

@@ -274,6 +274,7 @@ def test_it_is_sooner_than_multiplicative_updates(solver):
 @pytest.mark.parametrize(
     "solver", ["mu", "mu-extrapolated", "mu-overrelaxed", "kl-admm", "kl-newton"]
 )
+@pytest.mark.usefixtures("optimised")
 def test_leukaemia_types_are_found(solver, shared_data):
     """Brunet et al. (2004): p = 3 tells ALL-B, ALL-T and AML apart."""
     data = datasets.load("all_aml")
@@ -292,6 +293,7 @@ def test_leukaemia_types_are_found(solver, shared_data):
 @pytest.mark.parametrize(
     ("solver", "max_iter"), [("mu-extrapolated", 1500), ("kl-newton", 150)]
 )
+@pytest.mark.usefixtures("optimised")
 def test_faces_reach_the_divergence_known(solver, max_iter, shared_data):
     """CBCL, p = 10: extrapolation passes 0.1839 of D(V | row means), where plain
     updates stood at 0.1877 after 30 s."""
