@@ -94,7 +94,7 @@ def _axes(height: float, left: float, bottom: float, title: str, margins: bool) 
         1 - (left + right) / WIDTH,
         1 - (bottom + top) / height,
     )
-    return Figure(figsize=(WIDTH, height), layout="none").add_axes(inside)
+    return Figure(figsize=(WIDTH, height)).add_axes(inside)
 
 
 def drawn(axes: Any, legend: Sequence[tuple[str, str, Any]] = ()) -> Drawing:
