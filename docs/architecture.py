@@ -79,6 +79,7 @@ def draw() -> Figure:
     rows = floors()
     graph = reduced({room: imports(room) for row in rows for room in row})
     figure = Figure(figsize=(0.7 * WIDTH, 0.6 * len(rows)))
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH), ylim=(0, len(rows)))
     axes.set_axis_off()

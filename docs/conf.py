@@ -20,6 +20,7 @@ os.environ["MATPLOTLIBRC"] = str(HERE / "matplotlibrc")
 
 project = "jaxnmf"
 author = "The jaxnmf developers"
+copyright = author
 release = __version__
 extensions = [
     "myst_nb",
@@ -32,6 +33,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
+nb_merge_streams = True
 nb_render_markdown_format = "myst"
 autodoc_typehints = "none"
 html_theme = "furo"
@@ -40,6 +42,7 @@ html_logo = "images/logo.svg"
 html_favicon = "images/favicon.ico"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+html_js_files = ["tables.js"]
 exclude_patterns = ["_build", "generated"]
 bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "keys"
@@ -80,6 +83,14 @@ def draw_cards(app, docname, source):
         source[0] = source[0].replace("<!-- cards -->", cards.page())
 
 
+def add_thumbnails(app, doctree, docname):
+    """Put the pictures of the gallery's pages into its index."""
+    import thumbnails
+
+    thumbnails.add(app, doctree, docname)
+
+
 def setup(app):
     app.connect("autodoc-process-docstring", cite)
     app.connect("source-read", draw_cards)
+    app.connect("doctree-resolved", add_thumbnails)

@@ -78,8 +78,8 @@ def factorize(
         xarray or of a package that shares its arrays by DLPack, SciPy sparse (what is
         not stored is zero), `jaxnmf.Blocks` (larger than memory), or
         `jaxnmf.Observed` (what is not given is unknown).
-      rank: p, the number of components. More than min(m, n), with which a fit can be
-        exact, are warned of.
+      rank: p, the number of components. There is a warning if it exceeds min(m, n),
+        because the fit can then be exact.
       solver: a name (`jaxnmf.solvers()`) or an instance; "auto", the one that was
         fastest in studies of the loss, the kind of V, the constraints and p
         (`jaxnmf.auto`).
@@ -109,9 +109,9 @@ def factorize(
       toward: the point that l2 shrinks the entries of the factors to, for such data:
         "zero", or "mean", the constant at which the model predicts the mean of V.
       known_W, known_H: what is known of the factors, held as it is: (m, p) and (p, n),
-        or the first columns of W and the first rows of H, with NaN for an entry that is
-        free. With all of H known each row is non-negative least squares.
-      graph: neighbours whose entries in a factor are to be alike: a pair (among the
+        or the first columns of W and the first rows of H, with NaN for a free entry.
+        With all of H known each row of W is non-negative least squares.
+      graph: neighbours whose entries in a factor should be similar: a pair (among the
         rows of V, among its columns), each None or the symmetric matrix of the weights
         ≥ 0 between them, (m, m) or (n, n), an array or SciPy sparse; for the pixels of
         an image `jaxnmf.grid_graph`. It adds graph_weight · tr(Wᵀ L W), or
@@ -133,7 +133,7 @@ def factorize(
         they send each other least. The result is the same to rounding. A JAX array that
         is already on several devices stays there, and needs no mesh. For several
         processes see `jaxnmf.distributed.start`.
-      solver_options, loss_options: options that go with a name.
+      solver_options, loss_options: the options of a solver or loss given by name.
 
     Returns:
       A `Result`: W (m, p), H (p, n), objective, relative_error, iterations,

@@ -63,7 +63,7 @@ def fixed_point(
     Args:
       V: (m, n), dense: an array, or a tracer of JAX as in `jax.grad`. Float64 is used
         where it is float64, which JAX has to allow (`jax.enable_x64`).
-      rank: p.
+      rank: p, the number of components.
       start: the `Result` of a fit to these arguments. Derivatives are as exact as it
         is: run it with a small ``tol`` and in float64.
       loss: of that fit: a name, an instance, or your own entrywise φ(v, x), twice
@@ -73,7 +73,7 @@ def fixed_point(
         shape of the factor, or of the first columns of W or rows of H.
       mask: the weights of the entries of V, (m, n), as `jaxnmf.factorize` takes them,
         which may be differentiated too.
-      loss_options: options that go with the name of a loss.
+      loss_options: the options of a loss given by name.
 
     Returns:
       ``(W, H)`` as JAX arrays, of the values in ``start`` and ``known_W``, ``known_H``.

@@ -192,11 +192,11 @@ def in_r(script):
             np.savetxt(Path(folder) / f"{name}.csv", matrix, delimiter=",")
         (Path(folder) / "run.R").write_text(script)
         subprocess.run(["Rscript", "run.R"], cwd=folder, check=True)
-        told = dict(
+        about = dict(
             line.split(": ", 1)
             for line in (Path(folder) / "out.txt").read_text().splitlines()
         )
-        return told, {
+        return about, {
             path.stem: np.loadtxt(path, delimiter=",")
             for path in Path(folder).glob("found*.csv")
         }
@@ -216,9 +216,9 @@ say("R", paste(R.version$major, R.version$minor, sep = "."))
 """
 
 
-def r_result(told, package, arguments, runs):
-    version = f"{package} {told['version']}"
-    return (version, f"R {told['R']}"), arguments, runs
+def r_result(about, package, arguments, runs):
+    version = f"{package} {about['version']}"
+    return (version, f"R {about['R']}"), arguments, runs
 
 
 def r_nmf():
@@ -236,7 +236,7 @@ for (method in c("lee", "brunet", "snmf/r")) {
 }
 """
     )
-    told, found = in_r(script)
+    about, found = in_r(script)
     V, *_ = digits()
     runs = {}
     for method in ("lee", "brunet", "snmf/r"):
@@ -246,7 +246,7 @@ for (method in c("lee", "brunet", "snmf/r")) {
         runs[call] = measure or of(V, W, H)
     usual = ["x", "rank", "method", "seed", "rng", "nrun", "model", ".options"]
     usual += [".pbackend", ".callback", ".tmpdir"]
-    return r_result(told, "NMF", {"nmf": usual}, runs)
+    return r_result(about, "NMF", {"nmf": usual}, runs)
 
 
 def rcppml():
@@ -264,15 +264,15 @@ for (l1 in c(0, 0.1)) {
 }
 """
     )
-    told, found = in_r(script)
+    about, found = in_r(script)
     V, *_ = digits()
     runs = {}
     for l1, key in ((0, "0"), (0.1, "1")):
         call = f"nmf(V, 10, tol=0, maxit=100, L1=c({l1}, {l1}), seed=1)"
         W, H = found[f"foundW{key}"], found[f"foundH{key}"]
         runs[call] = f"{of(V, W, H)}, {np.mean(H == 0):.0%} of w is zero"
-    arguments = {"nmf 0.3.7": told["arguments"].split(",")}
-    return r_result(told, "RcppML", arguments, runs)
+    arguments = {"nmf 0.3.7": about["arguments"].split(",")}
+    return r_result(about, "RcppML", arguments, runs)
 
 
 PEERS = {

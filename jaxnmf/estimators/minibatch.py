@@ -76,11 +76,11 @@ class MiniBatchNMF(decomposition.MiniBatchNMF):
 
     Attributes:
       components_: H (p, n).
-      n_components_: p.
+      n_components_: the number of components.
       reconstruction_err_: √(2 D(X | WH)) without penalties.
       n_iter_: the number of passes over X.
       n_steps_: the number of batches.
-      n_features_in_: n.
+      n_features_in_: the number of columns of V.
       feature_names_in_: the names of the columns of X, where it has some.
 
     Raises:

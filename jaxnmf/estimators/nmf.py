@@ -91,19 +91,19 @@ class NMF(decomposition.NMF):
         `jaxnmf.factorize`, for solvers of jaxnmf's own. Those among rows belong to the
         X that is fitted: `fit_transform` returns its W with them, and `transform`
         finds W without.
-      solver_options, loss_options: options that go with a name of jaxnmf's own.
+      solver_options, loss_options: the options of a solver or loss of jaxnmf.
       progress: show a bar, for solvers of jaxnmf's own; None shows one in a terminal
         for a run of over two seconds.
       pad: whether small problems share compiled programs, as in `jaxnmf.factorize`.
 
     Attributes:
       components_: H (p, n).
-      n_components_: p.
+      n_components_: the number of components.
       reconstruction_err_: √(2 D(X | WH)) without penalties, for the Frobenius loss
         ‖X − WH‖_F; for a loss that is no β-divergence D itself. Over the known entries.
       n_iter_: the number of iterations.
       result_: the `jaxnmf.Result` of a solver of jaxnmf's own.
-      n_features_in_: n.
+      n_features_in_: the number of columns of V.
       feature_names_in_: the names of the columns of X, where it has some.
 
     Raises:

@@ -70,7 +70,7 @@ def uncertainty(
 
     Args:
       V: (m, n), as for `jaxnmf.factorize`, in memory.
-      rank: p.
+      rank: p, the number of components.
       method: one of these names.
       loss, l1, l2, mask, dtype, solver, solver_options, loss_options: as for
         `jaxnmf.sweep`.

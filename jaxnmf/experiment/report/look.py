@@ -23,6 +23,7 @@ INK, RULE = "#1c2126", "#d9dee4"
 LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "jaxnmf",
+    "figure.constrained_layout.use": False,
     "font.size": 9.5,
     "text.color": INK,
     "axes.edgecolor": INK,

@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 from xml.etree import ElementTree
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,6 +32,7 @@ from jaxnmf.experiment.report import (
     topics,
     words,
 )
+from jaxnmf.experiment.report.drawing import drawn, panel
 from jaxnmf.experiment.store.stored import read_jobs
 from jaxnmf.experiment.store.write import write_job
 from jaxnmf.plots import samples
@@ -719,3 +721,11 @@ def test_the_printed_table_fits_and_marks_the_best(study):
         assert words.number(row["median_error"], 4) in plain
     best = table.loc[table["rank"] == 16, "best_error"].min()
     assert re.search(rf"\x1b\[1m *{words.number(best, 4)}", shown)
+
+
+def test_margins_of_a_panel_are_fixed_in_every_style():
+    # Warnings are errors here, such as that of a layout without a grid of axes.
+    with mpl.rc_context({"figure.constrained_layout.use": True}), panel() as axes:
+        axes.plot([1, 2, 3])
+    assert axes.get_position().width > 0.8
+    assert "<svg" in drawn(axes).svg
