@@ -12,7 +12,7 @@ from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.grams import ColumnGrams, component_pairs
 from jaxnmf.kernels.blocks import by_column_blocks
 from jaxnmf.kernels.coordinate import over_tiles, unrolled, unrolled_rows
-from jaxnmf.kernels.inverses import inverse
+from jaxnmf.kernels.inverses import inverse, log_growth
 from jaxnmf.kernels.momentum import Momentum, choose
 from jaxnmf.kernels.multiplicative import multiplied
 from jaxnmf.objective.constraints import NonNegative
@@ -150,9 +150,8 @@ def newton_step(
 
         def rise(t: float) -> Float[Array, " b"]:
             """The change of each column's objective at H + td, beyond rounding."""
-            # Above −1, where the logarithm is −∞: there x is at its floor.
-            grown = jnp.maximum(t * relative, eps - 1)
-            fit = t * change - v * jnp.log1p(grown) - 4 * eps * jnp.abs(change)
+            fit = t * change - v * log_growth(t * relative)
+            fit = fit - 4 * eps * jnp.abs(change)
             cost = penalty.gradient(H + 0.5 * t * d) * (t * d)
             return fit.sum(1 if by_rows else 0) + cost.sum(0)
 
