@@ -12,10 +12,14 @@ from jaxnmf.baselines.base import register_baseline as register_baseline
 from jaxnmf.baselines.base import timed as timed
 from jaxnmf.baselines.nimfa import NimfaLSNMF as NimfaLSNMF
 from jaxnmf.baselines.nimfa import NimfaNMF as NimfaNMF
+from jaxnmf.baselines.nmf_rs import NMFRSHALS as NMFRSHALS
+from jaxnmf.baselines.nmf_rs import NMFRSMU as NMFRSMU
 from jaxnmf.baselines.nmf_torch import NMFTorchBPP as NMFTorchBPP
 from jaxnmf.baselines.nmf_torch import NMFTorchHALS as NMFTorchHALS
 from jaxnmf.baselines.nmf_torch import NMFTorchMU as NMFTorchMU
 from jaxnmf.baselines.numpy_hals import NumPyHALS as NumPyHALS
+from jaxnmf.baselines.pyplanc import PyPLANCBPP as PyPLANCBPP
+from jaxnmf.baselines.pyplanc import PyPLANCHALS as PyPLANCHALS
 from jaxnmf.baselines.scikit_learn import SklearnCD as SklearnCD
 from jaxnmf.baselines.scikit_learn import SklearnMU as SklearnMU
 from jaxnmf.baselines.torchnmf import TorchNMF as TorchNMF

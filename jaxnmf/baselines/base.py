@@ -30,6 +30,15 @@ T = TypeVar("T")
 _baselines: dict[str, type[Baseline]] = {}
 
 
+class FrobeniusOrKL(Supports):
+    """The losses of Lee & Seung (2001)."""
+
+    __slots__ = ()
+
+    def includes(self, loss: Any) -> bool:
+        return loss.quadratic or loss.beta == 1
+
+
 class Baseline:
     """An algorithm of another package: a frozen dataclass of its options.
 
@@ -42,13 +51,15 @@ class Baseline:
       name: set by `register_baseline`.
       supports: the losses and operands that it supports.
       monotone: whether it claims that no iteration increases the objective.
-      requires: the package to install; None for a dependency of jaxnmf.
+      requires: the package that it needs; None for a dependency of jaxnmf.
+      install: what pip installs it by.
     """
 
     name: ClassVar[str]
     supports: ClassVar[Supports] = ANY
     monotone: ClassVar[bool] = True
     requires: ClassVar[str | None] = None
+    install: ClassVar[str] = "'jaxnmf[baselines]'"
 
     def start(self, V: Any, loss: Any, W: np.ndarray, H: np.ndarray) -> Any:
         """The package's own form of the data and the start; not timed.
@@ -79,7 +90,7 @@ class Baseline:
         if package is not None and not installed(package):
             raise UnsupportedError(
                 f"solver {name!r} needs the package {package!r}, which is not "
-                "installed: pip install 'jaxnmf[baselines]'"
+                f"installed: pip install {self.install}"
             )
         if any(np.any(np.asarray(x)) for x in jax.tree.leaves(problem.penalties)):
             raise UnsupportedError(

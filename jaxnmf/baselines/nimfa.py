@@ -8,19 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxnmf.baselines.base import Baseline, register_baseline
+from jaxnmf.baselines.base import Baseline, FrobeniusOrKL, register_baseline
 from jaxnmf.solvers.base import Supports
 
 DENSE = frozenset({"dense"})
-
-
-class FrobeniusOrKL(Supports):
-    """The losses of Lee & Seung (2001)."""
-
-    __slots__ = ()
-
-    def includes(self, loss: Any) -> bool:
-        return loss.quadratic or loss.beta == 1
 
 
 class Nimfa(Baseline):

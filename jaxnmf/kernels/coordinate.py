@@ -30,6 +30,42 @@ def by_row(weight: Any, X: Float[Array, "p q"]) -> Callable[[Any], Any]:
     return lambda k: rows[k]
 
 
+def over_tiles(
+    p: int, size: int, tile: Callable[[Any, Any, int], Any], carry: Any
+) -> Any:
+    """What ``carry`` is after tile(carry, first, rows) on tiles of ``size`` of p rows;
+    the last has the rest."""
+    carry = jax.lax.fori_loop(
+        0, p // size, lambda i, carry: tile(carry, i * size, size), carry
+    )
+    return tile(carry, p - p % size, p % size) if p % size else carry
+
+
+def unrolled_rows(p: int) -> int:
+    """The rows of a tile on an accelerator, where tiles are of about one size."""
+    return -(-p // -(-p // UNROLLED))
+
+
+def unrolled(
+    X: Any, gram: Any, slope: Any, moved: Callable[[Any, Any, int], Any]
+) -> tuple[Any, Any]:
+    """The rows X of a tile after their steps one after the other, and their changes, as
+    one expression.
+
+    Args:
+      X: the rows at the start.
+      gram: of these rows with each other, (size, size) or one for each column.
+      slope: of these rows at the start.
+      moved: (row, its slope, its place in the tile) → the row after its step.
+    """
+    rows, changes = [], []
+    for k, x in enumerate(X):
+        product = sum(gram[k, j] * change for j, change in enumerate(changes))
+        rows.append(moved(x, slope[k] + product, k))
+        changes.append(rows[-1] - x)
+    return jnp.stack(rows), jnp.stack(changes)
+
+
 def sweep(
     problem: Problem,
     gram: Gram,
@@ -86,15 +122,6 @@ def sweep(
 
         return jax.lax.fori_loop(0, X.shape[0], row, X)
 
-    def unrolled(X: Any, gram: Any, rest: Any, first: Any) -> Any:
-        """The same as one expression; ``rest`` is cross − G X of the X at its start."""
-        rows, changes = [], []
-        for k, x in enumerate(X):
-            product = sum(gram[k, j] * change for j, change in enumerate(changes))
-            rows.append(moved(x, rest[k], product, first + k))
-            changes.append(rows[-1] - x)
-        return jnp.stack(rows)
-
     def by_tiles(X: Any, size: int, rows: Any) -> Any:
         def tile(X: Any, first: Any, size: int) -> Any:
             x, B = (
@@ -105,15 +132,19 @@ def sweep(
             x = rows(x, own, B - G @ X, first)
             return jax.lax.dynamic_update_slice_in_dim(X, x, first, 0)
 
-        X = jax.lax.fori_loop(0, p // size, lambda i, X: tile(X, i * size, size), X)
-        return tile(X, p - p % size, p % size) if p % size else X
+        return over_tiles(X.shape[0], size, tile, X)
 
     def looped_tile(X: Any, gram: Any, rest: Any, first: Any) -> Any:
         return looped(X, gram, rest + gram @ X, first)
 
+    def unrolled_tile(X: Any, gram: Any, rest: Any, first: Any) -> Any:
+        return unrolled(
+            X, gram, -rest, lambda x, slope, k: moved(x, 0, slope, first + k)
+        )[0]
+
     p = X.shape[0]
     if not on_cpu():
-        X = by_tiles(X, -(-p // -(-p // UNROLLED)), unrolled)
+        X = by_tiles(X, unrolled_rows(p), unrolled_tile)
     elif p < TILED_FROM or not gram.shared:
         X = looped(X, gram, cross, 0)
     else:

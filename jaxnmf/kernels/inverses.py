@@ -21,3 +21,15 @@ def inverted(matrix: Float[Array, "p p"]) -> Float[Array, "p p"]:
     root = jnp.linalg.cholesky(matrix)
     identity = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
     return jax.scipy.linalg.cho_solve((root, True), identity)
+
+
+def log_growth(change: jax.Array) -> jax.Array:
+    """log(1 + change), the change of log x where x grows by that share of itself.
+
+    Where nothing is left of x it is no greater than what the objective takes there: its
+    smallest x for v > 0 is far below the rounding of the x before.
+    """
+    limits = jnp.finfo(change.dtype)
+    least = 8 * limits.eps - 1
+    left = jnp.log1p(jnp.maximum(change, least))
+    return jnp.where(change > least, left, -jnp.log(limits.max))

@@ -358,9 +358,16 @@ class Problem:
     ) -> jax.Array:
         """`change` of a quadratic loss, ⟨∇, Δ⟩ + ½⟨Δ, (G + l2) Δ⟩, from the Gram and
         cross product of the fixed factor."""
-        delta = new - free
-        middle = free + 0.5 * delta
-        slope = gram @ middle - cross + self.penalty.gradient(middle)
+        delta, penalty = new - free, self.penalty
+        if gram.shared and penalty.graph is None and not jnp.ndim(penalty.l2):
+            # Numbers are part of G where they can be: XLA writes a number that is added
+            # to a product out as an array of its size.
+            half = 0.5 * gram.plus_diagonal(penalty.l2).array
+            constant = penalty.l1 - penalty.l2 * penalty.toward
+            slope = half @ (free + new) - cross + constant
+        else:
+            middle = free + 0.5 * delta
+            slope = gram @ middle - cross + penalty.gradient(middle)
         return (slope * delta).sum(1).sum()
 
     def kkt(self, factors: Factors) -> jax.Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxnmf.kernels.blocks import by_column_blocks
-from jaxnmf.kernels.inverses import inverted
+from jaxnmf.kernels.inverses import inverted, log_growth
 from jaxnmf.kernels.multiplicative import multiplied
 from jaxnmf.objective.constraints import Simplex
 from jaxnmf.objective.problem import Problem
@@ -152,8 +152,7 @@ class KLADMM(Alternating):
                 """The change of each column's objective."""
                 delta = new - H
                 change = product(delta)
-                # Above −1, where the logarithm is −∞: there x is at its floor.
-                fit = change - v * jnp.log1p(jnp.maximum(change / x, eps - 1))
+                fit = change - v * log_growth(change / x)
                 cost = penalty.gradient(H + 0.5 * delta) * delta
                 return fit.sum(1 if by_rows else 0) + cost.sum(0)
 

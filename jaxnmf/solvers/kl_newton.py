@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxnmf.data.grams import component_pairs
+from jaxnmf._util.platform import on_cpu
+from jaxnmf.data.grams import ColumnGrams, component_pairs
 from jaxnmf.kernels.blocks import by_column_blocks
-from jaxnmf.kernels.inverses import inverse
+from jaxnmf.kernels.coordinate import over_tiles, unrolled, unrolled_rows
+from jaxnmf.kernels.inverses import inverse, log_growth
 from jaxnmf.kernels.momentum import Momentum, choose
 from jaxnmf.kernels.multiplicative import multiplied
 from jaxnmf.objective.constraints import NonNegative
@@ -21,6 +23,9 @@ from jaxnmf.types import Factors, Index, Scalar, static
 
 # Columns of V as they are stored, (m, b) or (b, m).
 Block = Float[Array, "_ _"]
+
+# d and the slope of the quadratic model there.
+_Iterate = tuple[Float[Array, "p n"], Float[Array, "p n"]]
 
 
 class State(NamedTuple):
@@ -145,9 +150,8 @@ def newton_step(
 
         def rise(t: float) -> Float[Array, " b"]:
             """The change of each column's objective at H + td, beyond rounding."""
-            # Above −1, where the logarithm is −∞: there x is at its floor.
-            grown = jnp.maximum(t * relative, eps - 1)
-            fit = t * change - v * jnp.log1p(grown) - 4 * eps * jnp.abs(change)
+            fit = t * change - v * log_growth(t * relative)
+            fit = fit - 4 * eps * jnp.abs(change)
             cost = penalty.gradient(H + 0.5 * t * d) * (t * d)
             return fit.sum(1 if by_rows else 0) + cost.sum(0)
 
@@ -177,15 +181,36 @@ def descent(
     steps = jnp.where(free, inverse(jnp.diagonal(curvature).T), 0)
     flat = free & (steps == 0)
 
-    def coordinate(
-        i: Index, carry: tuple[Float[Array, "p n"], Float[Array, "p n"]]
-    ) -> tuple[Float[Array, "p n"], Float[Array, "p n"]]:
+    def moved(
+        d: Float[Array, " n"], slope: Float[Array, " n"], k: Index
+    ) -> Float[Array, " n"]:
+        """Row k of d after its exact step."""
+        # Without curvature the loss is linear: down to 0, or as it is.
+        target = jnp.where(flat[k] & (slope > 0), -H[k], d - slope * steps[k])
+        return project.entrywise(target, -H[k])  # so that H + d ≥ 0
+
+    def coordinate(i: Index, carry: _Iterate) -> _Iterate:
         d, slope = carry
         k = i % p
-        # Without curvature the loss is linear: down to 0, or as it is.
-        target = jnp.where(flat[k] & (slope[k] > 0), -H[k], d[k] - slope[k] * steps[k])
-        new = project.entrywise(target, -H[k])  # so that H + d ≥ 0
+        new = moved(d[k], slope[k], k)
         return d.at[k].set(new), slope + curvature[k] * (new - d[k])
 
+    def tile(carry: _Iterate, first: Index, size: int) -> _Iterate:
+        """The same for a tile of rows, in few launches."""
+        d, slope = carry
+        rows, own = ColumnGrams(array=curvature).tile(first, size)
+        x, s = (jax.lax.dynamic_slice_in_dim(X, first, size) for X in carry)
+        new, change = unrolled(
+            x, own, s, lambda d, slope, k: moved(d, slope, first + k)
+        )
+        # The curvature is symmetric.
+        slope = slope + (rows.array * change[:, None]).sum(0)
+        return jax.lax.dynamic_update_slice_in_dim(d, new, first, 0), slope
+
+    def by_tiles(_: Index, carry: _Iterate) -> _Iterate:
+        return over_tiles(p, unrolled_rows(p), tile, carry)
+
     start = (jnp.zeros_like(H), slope)
-    return jax.lax.fori_loop(0, sweeps * p, coordinate, start)[0]
+    if on_cpu():
+        return jax.lax.fori_loop(0, sweeps * p, coordinate, start)[0]
+    return jax.lax.fori_loop(0, sweeps, by_tiles, start)[0]

@@ -15,10 +15,12 @@ from jaxnmf.build import Objective, make_problem
 from jaxnmf.data.convert import as_operand
 from jaxnmf.kernels import repeats
 from jaxnmf.kernels.coordinate import UNROLLED, sweep
+from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.losses import Frobenius
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_solver
 from jaxnmf.run.programs import precision
+from jaxnmf.solvers.kl_newton import descent
 
 
 def test_a_platform_holds_within_its_block_alone():
@@ -52,6 +54,37 @@ def test_a_sweep_by_unrolled_tiles_is_the_sweep_by_rows(p, masked):
             tiled = once(W, H)
     assert not np.array_equal(plain, H)
     np.testing.assert_allclose(tiled, plain, rtol=1e-9, atol=1e-12)
+
+
+def test_quadratic_models_of_columns_by_unrolled_tiles_are_those_by_rows():
+    """For Newton steps: the minimum over H + d ≥ 0 of each column's model."""
+    rng = np.random.default_rng(0)
+    p, n = UNROLLED + 5, 6
+    root = rng.random((p, 2 * p, n))
+    root[0] = 0  # no curvature: down to 0
+    curvature = np.einsum("pin,qin->pqn", root, root)
+    H, slope = rng.random((p, n)), rng.standard_normal((p, n))
+    slope[0] = [1, 1, 1, -1, -1, -1]
+    held = np.full((p, n), np.nan)
+    held[1, 2] = H[1, 2]
+    with precision("float64"):
+        project = NonNegative(held=jnp.asarray(held))
+        arguments = jax.tree.map(jnp.asarray, (H, slope, curvature))
+
+        @jax.jit
+        def once(H, slope, curvature):
+            return descent(H, slope, curvature, 2, project)
+
+        plain = once(*arguments)
+        with compiled_for("gpu"):
+            tiled = once(*arguments)
+    expected = np.zeros((p, n))
+    for k in [*range(p)] * 2:
+        d, g = expected[k], slope[k] + (curvature[k] * expected).sum(0)
+        best = d - g / curvature[k, k] if k else np.where(g > 0, -H[0], 0)
+        expected[k] = np.where(np.isnan(held[k]), np.maximum(best, -H[k]), 0)
+    np.testing.assert_allclose(tiled, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(plain, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_values_at_the_stored_entries_are_the_same_in_every_form(monkeypatch):

@@ -134,6 +134,23 @@ def test_a_newton_step_raises_no_column(start, scale):
     assert (divergence(V, Wt.T @ np.asarray(found)) <= before * (1 + 1e-13)).all()
 
 
+@pytest.mark.parametrize("side", ["H", "W"])
+def test_a_newton_step_empties_no_column_of_counts(start, side):
+    """From so far above V that the model of a column has its minimum at 0."""
+    V, fixed, free = start
+    V = V + 1
+    if side == "W":
+        V, fixed, free = V.T, free, fixed
+    free = 300 * free
+    with precision("float64") as dtype:
+        problem = Problem.of(as_operand(V, dtype), make_loss("kl"))
+        found = np.asarray(
+            newton_step(problem, jnp.asarray(fixed), jnp.asarray(free), 3)
+        )
+    assert (found.sum(0) > 0).all()
+    assert (divergence(V, fixed.T @ found) < divergence(V, fixed.T @ free)).all()
+
+
 @pytest.mark.parametrize(("l1", "l2"), [(0.0, 0.0), (0.3, 0.7)])
 def test_a_mirror_step_minimises_its_model(start, l1, l2):
     V, Wt, H = start
