@@ -26,7 +26,7 @@ def main(picture: str, *ranks: str) -> None:
     V = np.asarray(data.V, np.float32)
     if V.shape[0] < V.shape[1]:
         V = V.T  # genes are the rows, which are drawn
-    labels, names = np.asarray(data.labels), list(data.label_names)
+    labels, names = np.asarray(data.labels), list(data.label_names or ())
     samples = data.row_names or range(len(labels))
     print(f"V is {V.shape[0]}×{V.shape[1]}")
     order = np.argsort(labels, kind="stable")

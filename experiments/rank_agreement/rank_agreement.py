@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from jaxnmf.selection import METHODS
 M, N, P = 60, 40, 4
 DRAWS = (10, 11, 12)
 RANKS = range(2, 9)
-EVERY = {
+EVERY: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in METHODS},
     "residual_spread, objective": ("residual_spread", {"of": "objective"}),
 }
@@ -71,7 +72,7 @@ KINDS = {
 }
 
 
-def options(method: str, loss: str) -> dict[str, object]:
+def options(method: str, loss: str) -> dict[str, Any]:
     return {"resample": "poisson"} if (method, loss) == ("stability", "kl") else {}
 
 
