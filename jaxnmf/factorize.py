@@ -182,7 +182,8 @@ def factorize(
         pad=pad,
         mesh=mesh,
     )
-    warn_of_rank("rank", rank, known.V.shape)
+    if objective.parts is None:  # with known parts W H may fit no V exactly
+        warn_of_rank("rank", rank, known.V.shape)
     return result.named(names_of(V))
 
 

@@ -81,6 +81,15 @@ def test_known_components_of_any_scale_are_fitted(scale):
     assert other.relative_error == pytest.approx(whole.relative_error, rel=0.02)
 
 
+def test_fewer_rows_than_known_components_are_no_exact_fit(recwarn):
+    found = jaxnmf.factorize(V[:2], P, known_H=H, **LONG)
+    expected = np.stack([nnls(H.T, v)[0] for v in V[:2]])
+    np.testing.assert_allclose(found.W, expected, atol=1e-6)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="can fit exactly"):
+        jaxnmf.factorize(V[:2], P, max_iter=1)
+
+
 def test_lanes_and_saved_results_keep_them(tmp_path):
     found = jaxnmf.sweep(V, [2, P], seeds=2, known_H=H[:2], folder=tmp_path / "lanes")
     for rank in (2, P):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from jaxnmf.plots.axes import one_axes
 from jaxnmf.selection.base import RankSelection
+from jaxnmf.selection.residual_spread import LEAST
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +41,10 @@ MEASURES: dict[str, dict[str, Measure]] = {
     },
     "ard": {"runs": Measure("runs")},
     "information": {"aic": Measure("AIC"), "bic": Measure("BIC")},
+    "residual_spread": {
+        "mci": Measure("entries of the residual"),
+        "objective_iqr": Measure("objective", linestyle=":"),
+    },
 }
 """Method → the columns of its table that are drawn."""
 
@@ -49,6 +55,7 @@ WHAT = {
     "stability": "silhouette (cosine)",
     "ard": "runs that end with p components",
     "information": "above the smallest",
+    "residual_spread": "interquartile range over starts, relative",
 }
 """Method → what its measures are together."""
 
@@ -66,8 +73,9 @@ def selection(
     and PAC; of "cross_validation" and "bi_cross_validation" the mean error of held-out
     entries, and in grey that of each part; of "stability" the silhouettes, their
     thresholds dashed, and the objective on an axis of its own at the right; of "ard"
-    how many runs end at each p; of "information" AIC and BIC. Error bars are the
-    standard errors or deviations of the table.
+    how many runs end at each p; of "information" AIC and BIC; of "residual_spread" both
+    spreads, on a logarithmic axis. Error bars are the standard errors or deviations of
+    the table.
 
     `consensus`, `silhouettes`, `relevance` and `objectives` draw what a method shows
     besides.
@@ -209,11 +217,21 @@ def _draw_ard(axes: Axes, found: RankSelection, measures: Any) -> None:
         axes.bar(found.table.index, found.table[column], color="C0", width=0.7)
 
 
+def _draw_residual_spread(axes: Axes, found: RankSelection, measures: Any) -> None:
+    """On a logarithmic axis, on which equal jumps are equal steps; what counts as no
+    spread is drawn as the smallest that counts."""
+    clipped = {c: found.table[c].clip(lower=LEAST[c]) for c in measures}
+    table = found.table.assign(**clipped)
+    draw_measures(axes, dataclasses.replace(found, table=table), measures)
+    axes.set_yscale("log")
+
+
 SPECIAL: dict[str, Callable[[Axes, RankSelection, Any], None]] = {
     "cross_validation": _draw_held_out,
     "bi_cross_validation": _draw_held_out,
     "stability": _draw_stability,
     "ard": _draw_ard,
+    "residual_spread": _draw_residual_spread,
 }
 
 

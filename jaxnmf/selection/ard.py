@@ -138,6 +138,10 @@ class Relevance(Method):
     def choose(self, table: Any) -> int:
         return int(table["share"].idxmax())
 
+    def near(self, table: Any, evidence: Mapping[int, Mapping[str, Any]]) -> list[int]:
+        runs = table["runs"].sort_values(ascending=False, kind="stable")
+        return list(runs.index[2 * runs >= runs.iloc[0]])
+
     def doubt(self, table: Any, evidence: Mapping[int, Mapping[str, Any]]) -> str:
         ends, start = table["runs"], max(table.index)
         if not ends.any():

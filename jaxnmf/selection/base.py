@@ -59,8 +59,8 @@ Sweep = Callable[..., SweepResult]
 class Method:
     """A method of rank selection: a frozen dataclass of its options.
 
-    A subclass gives ``measure`` and ``choose``, and ``data_per_seed`` where each seed
-    has data of its own; its pictures are in `jaxnmf.plots`.
+    A subclass gives ``measure``, ``choose`` and ``near``, and ``data_per_seed`` where
+    each seed has data of its own; its pictures are in `jaxnmf.plots`.
     """
 
     name: ClassVar[str] = ""
@@ -115,6 +115,10 @@ class Method:
 
     def choose(self, table: Any) -> int:
         """The rank of the rule, from the table with a row for each rank."""
+        raise NotImplementedError
+
+    def near(self, table: Any, evidence: Mapping[int, Mapping[str, Any]]) -> list[int]:
+        """The ranks that are nearly as good as the chosen one, the best first."""
         raise NotImplementedError
 
     def doubt(self, table: Any, evidence: Mapping[int, Mapping[str, Any]]) -> str:
@@ -204,8 +208,8 @@ class RankSelection:
       >>> V = rng.gamma(0.3, size=(30, 3)) @ rng.gamma(0.3, size=(3, 20))
       >>> V *= rng.gamma(100, 0.01, size=V.shape)
       >>> choice = jaxnmf.select_rank(V, [2, 3, 4], method="information", seeds=3)
-      >>> choice.rank, list(choice.table.index)
-      (3, [2, 3, 4])
+      >>> choice.rank, choice.candidates, list(choice.table.index)
+      (3, [3], [2, 3, 4])
       >>> W, H = choice.factors()  # which the runs agree on
       >>> W.shape, H.shape
       ((30, 3), (3, 20))
@@ -219,6 +223,24 @@ class RankSelection:
     sweep: SweepResult | None = None
     data: Data | None = None
     dtype: str = "float32"
+
+    @property
+    def candidates(self) -> list[int]:
+        """The chosen p, and others that the method finds nearly as good, the best
+        first; empty where it cannot decide.
+
+        What is nearly as good depends on the method: "consensus", a cophenetic
+        correlation that is as high as the rule asks for to within its standard error;
+        "cross_validation" and "bi_cross_validation", an error that exceeds the smallest
+        by no more than a standard error of their difference; "stability", components
+        that reach both thresholds; "ard", half as many runs that end there as at the
+        chosen p; "information", a criterion within 2 of the smallest (1 for MDL);
+        "residual_spread", a jump of the spread beyond it.
+        """
+        if self.rank is None:
+            return []
+        near = self.method.near(self.table.loc[list(self.evidence)], self.evidence)
+        return [self.rank, *(int(p) for p in near if p != self.rank)]
 
     def factors(self, rank: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         r"""The consensus of the runs of a rank: (W, H), (m, p) and (p, n).

@@ -25,6 +25,7 @@ from jaxnmf.selection.bi_cross_validation import BiCrossValidation
 from jaxnmf.selection.consensus import Consensus
 from jaxnmf.selection.cross_validation import CrossValidation
 from jaxnmf.selection.information import Information
+from jaxnmf.selection.residual_spread import ResidualSpread
 from jaxnmf.selection.stability import Stability
 from jaxnmf.sweeps.batching import Batching
 from jaxnmf.sweeps.result import SweepResult
@@ -42,6 +43,7 @@ METHODS: dict[str, type[Method]] = {
         Stability,
         Relevance,
         Information,
+        ResidualSpread,
     )
 }
 
@@ -82,6 +84,7 @@ def select_rank(
       "stability": components come back from perturbed data (Alexandrov).
       "ard": components without use fade from a large start (Tan & Févotte).
       "information": AIC, BIC, MDL of a Gaussian or Poisson likelihood.
+      "residual_spread": random starts leave the same residual (Tunnell).
 
     Args:
       V: as for `jaxnmf.factorize`.
@@ -100,11 +103,11 @@ def select_rank(
       Everything else: as for `jaxnmf.sweep`.
 
     Returns:
-      A `RankSelection`: ``rank``, ``reason``, ``table``, ``factors()``, and what
-      `jaxnmf.plots.selection` draws. The rank is None where the method cannot decide:
-      too few samples, runs that stopped early, or a measure that hardly differs between
-      ranks; ``reason`` and a warning say why. Ranks that reach the number of rows or
-      columns, with which every V is fitted exactly, are left out of the choice.
+      A `RankSelection`: ``rank``, ``candidates``, ``reason``, ``table``, ``factors()``,
+      and what `jaxnmf.plots.selection` draws. The rank is None where the method cannot
+      decide: too few samples, runs that stopped early, or a measure that hardly differs
+      between ranks; ``reason`` and a warning say why. Ranks that reach the number of
+      rows or columns, with which every V is fitted exactly, are left out of the choice.
 
     Raises:
       ValueError: for an unknown method or option, ranks or seeds that the method cannot

@@ -104,6 +104,11 @@ class Consensus(Method):
         rho = table["cophenetic"]
         return int(max(rho.index[rho >= rho.max() - self.slack]))
 
+    def near(self, table: Any, evidence: Mapping[int, Mapping[str, Any]]) -> list[int]:
+        rho, error = table["cophenetic"], table["cophenetic_se"].fillna(0.0)
+        near = rho[rho + error >= rho.max() - self.slack]
+        return list(near.sort_values(ascending=False).index)
+
     def doubt(self, table: Any, evidence: Mapping[int, Mapping[str, Any]]) -> str:
         rho, rank = table["cophenetic"], self.choose(table)
         size = evidence[rank]["labels"].shape[1]

@@ -44,12 +44,15 @@ class HeldOut(Method):
         limit = error[best] + table["error_se"][best]
         return int(min(error.index[error <= limit]))
 
+    def near(self, table: Any, evidence: Mapping[int, Mapping[str, Any]]) -> list[int]:
+        order = table["error"].sort_values().index
+        best = evidence[int(order[0])]["errors"]
+        return [p for p in order if not worse(evidence[p]["errors"], best)]
+
     def doubt(self, table: Any, evidence: Mapping[int, Mapping[str, Any]]) -> str:
-        best = int(table["error"].idxmin())
-        for rank in table.index:
-            more = evidence[rank]["errors"] - evidence[best]["errors"]
-            if more.mean() > spread(more.tolist()) / np.sqrt(len(more)):
-                return ""
+        best = evidence[int(table["error"].idxmin())]["errors"]
+        if any(worse(evidence[p]["errors"], best) for p in table.index):
+            return ""
         return "no p predicts held-out entries worse than another by a standard error"
 
     def measured(self, errors: Sequence[float], fits: list[Fit]) -> Measured:
@@ -59,6 +62,12 @@ class HeldOut(Method):
             "objective": float(np.mean([fit.objective for fit in fits])),
         }
         return Measured(row, {"errors": np.asarray(errors)})
+
+
+def worse(errors: np.ndarray, best: np.ndarray) -> bool:
+    """Whether errors of the same parts exceed others by a standard error."""
+    more = errors - best
+    return bool(more.mean() > spread(more.tolist()) / np.sqrt(len(more)))
 
 
 def best_of_parts(found: SweepResult, rank: int, parts: int) -> list[Fit]:

@@ -99,8 +99,15 @@ class Information(Method):
     def choose(self, table: Any) -> int:
         return int(table[self.criterion].idxmin())
 
+    def near(self, table: Any, evidence: Any) -> list[int]:
+        values = table[self.criterion].sort_values()
+        return list(values.index[values <= self._flat])
+
     def doubt(self, table: Any, evidence: Any) -> str:
-        flat = FLAT / 2 if self.criterion == "mdl" else FLAT
-        if np.ptp(table[self.criterion]) < flat:
-            return f"{self.criterion.upper()} differs by less than {flat:g}"
+        if np.ptp(table[self.criterion]) < self._flat:
+            return f"{self.criterion.upper()} differs by less than {self._flat:g}"
         return ""
+
+    @property
+    def _flat(self) -> float:
+        return FLAT / 2 if self.criterion == "mdl" else FLAT

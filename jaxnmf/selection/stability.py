@@ -157,6 +157,9 @@ class Stability(Method):
     def choose(self, table: Any) -> int:
         return int(max(self._stable(table)))
 
+    def near(self, table: Any, evidence: Any) -> list[int]:
+        return sorted(self._stable(table), reverse=True)
+
     def doubt(self, table: Any, evidence: Any) -> str:
         if len(self._stable(table)):
             return ""

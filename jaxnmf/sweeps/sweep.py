@@ -149,7 +149,8 @@ def sweep(
         batching=batching,
     )
     shape = found.builder.problems[0].operand.shape
-    warn_of_rank("ranks", max(ranks), shape)
+    if objective.parts is None:  # with known parts W H may fit no V exactly
+        warn_of_rank("ranks", max(ranks), shape)
     if not {"l1", "l2"} & set(settings or ()):
         warn_of_scale(objective)
     return found

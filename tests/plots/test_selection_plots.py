@@ -88,7 +88,16 @@ INFORMATION = choice(
     {"aic": [5.0, 0.0, 1.0], "bic": [4.0, 0.0, 3.0], "objective": [3.0, 2.0, 1.0]},
     {rank: {"objectives": np.array([5.0, 6.0]) - rank} for rank in RANKS},
 )
-ALL = [CONSENSUS, HELD_OUT, STABILITY, ARD, INFORMATION]
+RESIDUAL_SPREAD = choice(
+    "residual_spread",
+    {
+        "mci": [0.02, 0.001, 0.1],
+        "objective_iqr": [0.1, 0.01, 0.02],
+        "objective": [3.0, 2.0, 1.0],
+    },
+    {rank: {"objectives": np.array([5.0, 6.0]) - rank} for rank in RANKS},
+)
+ALL = [CONSENSUS, HELD_OUT, STABILITY, ARD, INFORMATION, RESIDUAL_SPREAD]
 
 
 @pytest.mark.parametrize("found", ALL, ids=lambda found: found.method.name)

@@ -13,13 +13,16 @@ import pytest
 import scipy.cluster.hierarchy
 import scipy.sparse
 import scipy.spatial.distance
+import scipy.stats
 import sklearn.metrics
 
 import jaxnmf
 from jaxnmf import metrics
+from jaxnmf.registry import make_loss
 from jaxnmf.selection import METHODS, RankSelection
 from jaxnmf.selection import components as matching
 from jaxnmf.selection import consensus as clustering
+from jaxnmf.selection import residual_spread as spreads
 from jaxnmf.sweeps import lanes as lanes_module
 
 RANK, RANKS, SHAPE = 3, [2, 3, 4, 5], (30, 24)
@@ -38,6 +41,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "stability": {"seeds": 8},
     "ard": {"seeds": 5},
     "information": {"seeds": 5},
+    "residual_spread": {"seeds": 6},
 }
 
 
@@ -96,7 +100,7 @@ def test_what_is_stored_is_drawn_without_the_runs(method):
     stored = RankSelection(
         method=type(found.method)(**dataclasses.asdict(found.method)),
         rank=found.rank,
-        table=pd.read_json(io.StringIO(found.table.to_json())),
+        table=pd.read_json(io.StringIO(found.table.to_json(double_precision=15))),
         evidence={
             rank: {name: np.array(array) for name, array in parts.items()}
             for rank, parts in found.evidence.items()
@@ -109,6 +113,7 @@ def test_what_is_stored_is_drawn_without_the_runs(method):
         "stability": jaxnmf.plots.silhouettes,
         "ard": jaxnmf.plots.relevance,
         "information": jaxnmf.plots.objectives,
+        "residual_spread": jaxnmf.plots.objectives,
     }
     for draw in (jaxnmf.plots.selection, of_method.get(method)):
         if draw is None:
@@ -256,6 +261,83 @@ def test_criteria_are_their_formulas():
     np.testing.assert_allclose(found.table["mdl"], found.table["bic"] / 2)
 
 
+def test_the_spread_is_that_of_the_residuals():
+    found = selected("residual_spread")
+    for rank in (2, 4):
+        lanes = [i for i, lane in enumerate(found.sweep.lanes) if lane.rank == rank]
+        fits = [W @ H for W, H in map(found.sweep.factors, lanes)]
+        spread = scipy.stats.iqr([V - X for X in fits], axis=0).mean()
+        expected = spread / np.mean(fits)
+        assert found.table["mci"][rank] == pytest.approx(expected, rel=1e-4, abs=1e-7)
+        half = [0.5 * np.sum((V - X) ** 2) for X in fits]
+        expected = scipy.stats.iqr(half) / np.median(half)
+        assert found.table["objective_iqr"][rank] == pytest.approx(
+            expected, rel=1e-2, abs=1e-6
+        )
+
+
+def test_only_known_entries_are_compared(monkeypatch):
+    known = RNG.random(SHAPE) < 0.4
+    observed = jaxnmf.Observed(*np.nonzero(known), V[known], SHAPE)
+    loss = make_loss("frobenius")
+    for data, mask in ((V, known), (observed, None)):
+        rows, cols = spreads.known_entries(
+            spreads.Data(V=data, mask=mask, shape=SHAPE, loss=loss)
+        )
+        np.testing.assert_array_equal([rows, cols], np.nonzero(known))
+    monkeypatch.setattr(spreads, "MOST_ENTRIES", 50)
+    rows, cols = spreads.known_entries(
+        spreads.Data(V=V, mask=known, shape=SHAPE, loss=loss)
+    )
+    assert len(rows) == 50
+    assert known[rows, cols].all()
+
+
+# --- Candidates -----------------------------------------------------------------------
+
+
+def candidates(method: str, table: dict[str, list[float]], **options: Any) -> list[int]:
+    ranks = [2, 3, 4, 5]
+    parts = np.array([-1.0, 1.0, -1.0, 1.0])
+    errors = table.pop("errors", [[0.0]] * 4)
+    chooser = METHODS[method](**options)
+    columns = pd.DataFrame(table, ranks)
+    evidence = {
+        rank: {"errors": parts + np.resize(more, 4)}
+        for rank, more in zip(ranks, errors, strict=True)
+    }
+    return RankSelection(
+        method=chooser, rank=chooser.choose(columns), table=columns, evidence=evidence
+    ).candidates
+
+
+def test_candidates_are_what_is_nearly_as_good():
+    cophenetic = {"cophenetic": [1.0, 0.97, 0.999, 0.9]}
+    error = [0.0, 0.04, 0.0, 0.01]
+    assert candidates("consensus", {**cophenetic, "cophenetic_se": error}) == [4, 2, 3]
+    held_out: Any = {"error": [5.0, 1.1, 1.0, 1.2], "error_se": [0.3] * 4}
+    held_out["errors"] = [[4.0], [1.0, -0.8], [0.0], [0.2]]
+    assert candidates("cross_validation", held_out) == [3, 4]
+    silhouettes: Any = {"silhouette_mean": [0.99, 0.9, 0.85, 0.6]}
+    silhouettes["silhouette_min"] = [0.9, 0.1, 0.5, 0.1]
+    assert candidates("stability", silhouettes) == [4, 2]
+    runs: Any = {"runs": [1, 5, 3, 2], "share": [1 / 11, 5 / 11, 3 / 11, 2 / 11]}
+    assert candidates("ard", runs) == [3, 4]
+    bic: Any = {"bic": [1.5, 0.0, 2.5, 90.0]}
+    assert candidates("information", bic) == [3, 2]
+    mci: Any = {"mci": [0.001, 0.02, 0.01, 0.1]}
+    assert candidates("residual_spread", mci) == [4, 2]
+    assert candidates("residual_spread", mci, jump=15.0) == [2]
+
+
+@pytest.mark.parametrize("method", GIVEN)
+def test_the_chosen_rank_is_the_first_candidate(method):
+    found = selected(method)
+    assert found.candidates[0] == found.rank
+    assert len({*found.candidates}) == len(found.candidates)
+    assert dataclasses.replace(found, rank=None).candidates == []
+
+
 # --- What is held out is not seen -----------------------------------------------------
 
 
@@ -349,6 +431,9 @@ def test_a_held_out_block_is_predicted_as_owen_and_perry_do():
             "no.* likelihood|none for",
         ),
         ({"method": "ard", "solver": "mu"}, "has its own, 'ard'"),
+        ({"method": "residual_spread", "seeds": 3}, "at least 4 seeds"),
+        ({"method": "residual_spread", "of": "entry"}, "one of entries, objective"),
+        ({"method": "residual_spread", "jump": 1}, "jump=1 must be between 1"),
         ({"method": "ard", "prior": "l3"}, "must be one of l1, l2"),
         ({"solver": "hals", "loss": "kullback-leibler"}, "does not support the loss"),
         ({"V": V[0]}, "must be a matrix"),

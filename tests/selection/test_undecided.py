@@ -146,6 +146,9 @@ def test_a_flat_table_tells_nothing():
     unstable = flat("stability", "silhouette_mean", [0.5, 0.7, 0.6], **silhouettes)
     assert "no p has components with silhouettes" in unstable
     assert "nearest is p = 3" in unstable
+    spread = flat("residual_spread", "mci", [0.01, 0.02, 0.04])
+    assert "at no p is the spread of the next over 5 times as large" in spread
+    assert not flat("residual_spread", "mci", [0.01, 0.001, 0.04])
     for runs, reason in (
         ([0, 0, 0], "no component is relevant"),
         ([1, 1, 1], "no two runs end at the same p"),
@@ -196,6 +199,7 @@ def test_a_selection_without_a_rank_is_drawn_and_described(undecided):
         "stability": jaxnmf.plots.silhouettes,
         "ard": jaxnmf.plots.relevance,
         "information": jaxnmf.plots.objectives,
+        "residual_spread": jaxnmf.plots.objectives,
     }
     for method, found in undecided.items():
         assert found.rank is None, method

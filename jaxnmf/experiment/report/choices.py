@@ -37,6 +37,7 @@ BESIDE = {
     "stability": plots.silhouettes,
     "ard": plots.relevance,
     "information": plots.objectives,
+    "residual_spread": plots.objectives,
 }
 """Method → what is drawn beside its measures."""
 
