@@ -206,8 +206,11 @@ class Result(Approximation):
         if self.model is None:
             raise ValueError("this result has no model to fit new rows with")
         if (self.views is None) == isinstance(V, Views):
-            one, other = ("Views", "one V") if self.views is None else ("V", "Views")
-            raise ValueError(f"V: this result is of {other}, not of {one}")
+            other = "one matrix" if self.views is None else "jaxnmf.Views"
+            raise ValueError(
+                f"V is a {type(V).__name__}; this result is of {other}, and so must new "
+                "rows be"
+            )
         if isinstance(V, Blocks):
             raise ValueError(
                 "V is Blocks, whose rows are fitted block by block: transform(V) gives "

@@ -15,7 +15,7 @@ from jaxnmf import baselines, registry
 from jaxnmf._util.checks import check_amount, check_count, check_list
 from jaxnmf._util.describe import described
 from jaxnmf._version import __version__
-from jaxnmf.baselines.base import Baseline
+from jaxnmf.baselines import Baseline
 from jaxnmf.build import Objective, Start
 from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
