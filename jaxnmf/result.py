@@ -208,8 +208,8 @@ class Result(Approximation):
         if (self.views is None) == isinstance(V, Views):
             other = "one matrix" if self.views is None else "jaxnmf.Views"
             raise ValueError(
-                f"V is a {type(V).__name__}; this result is of {other}, and so must new "
-                "rows be"
+                f"V is of type {type(V).__name__}; this result is of {other}, and new "
+                "rows must be so too"
             )
         if isinstance(V, Blocks):
             raise ValueError(

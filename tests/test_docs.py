@@ -15,7 +15,7 @@ BIBLIOGRAPHY = (ROOT / "docs/references.bib").read_text(encoding="utf-8")
 KEYS = re.findall(r"^@\w+\{(\w+),", BIBLIOGRAPHY, re.MULTILINE)
 GALLERY = sorted((ROOT / "docs/gallery").glob("*.md"))
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-SOURCES = [*(ROOT / "jaxnmf").rglob("*.py"), *(ROOT / "tests/plugin").rglob("*.py")]
+SOURCES = [*(ROOT / "jaxnmf").rglob("*.py"), *(ROOT / "tests").glob("plugin*/*/*.py")]
 
 
 def docstrings() -> Iterator[tuple[str, str]]:
