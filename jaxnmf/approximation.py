@@ -130,16 +130,16 @@ class Approximation:
 
     def _residuals(self, views: Views) -> list[Any]:
         """The residual of each view."""
-        found, expected = views.widths, [H.shape[1] for H in self.view_H]
-        if found != expected or views.shape[0] != self.W.shape[0]:
+        expected = [H.shape[1] for H in self.view_H]
+        if not views.fits(expected) or views.rows != self.W.shape[0]:
             raise ValueError(
-                f"V has {views.shape[0]} rows and views of {found} columns; this "
+                f"V has {views.rows} rows and views of {views.widths} columns; this "
                 f"result is of {self.W.shape[0]} rows and {expected} columns"
             )
-        first = np.cumsum([0, *found])
+        first = np.cumsum([0, *expected])
         return [
-            self._less(V, slice(None), first=int(a))
-            for V, a in zip(map(_masked, views.known), first[:-1], strict=True)
+            None if one is None else self._less(_masked(one), slice(None), int(a))
+            for one, a in zip(views.known, first[:-1], strict=True)
         ]
 
     def _less(self, V: Any, rows: slice, first: int = 0) -> Any:

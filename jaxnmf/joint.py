@@ -38,11 +38,16 @@ def joined(
             "mask: views say themselves what is known of them; give each as a masked "
             "array or jaxnmf.Observed"
         )
+    if None in views.widths:
+        raise ValueError(
+            f"views[{views.widths.index(None)}] is None, which is for views that new "
+            "rows do not have; leave it out"
+        )
     beta, weights = objective.loss.beta, views.weights
     scales = np.ones_like(weights)
     if beta is not None and beta > 0 and not (_held_to_scale(objective) or settings):
         weights, scales = scales, weights ** (1 / beta)
-    parts = ViewParts(np.array(views.widths), scales, weights)
+    parts = ViewParts(np.array(views.widths, int), scales, weights)
     return views.joined(parts), parts
 
 

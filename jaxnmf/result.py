@@ -241,7 +241,7 @@ class Result(Approximation):
         assert parts is not None
         if mask is not None:
             raise ValueError("mask: views say themselves what is known of them")
-        if V.widths != parts.widths.tolist():
+        if not V.fits(parts.widths.tolist()):
             raise ValueError(
                 f"V has views of {V.widths} columns; those of this result have "
                 f"{parts.widths.tolist()}"

@@ -24,6 +24,7 @@ class Views:
     Args:
       views: V_k (m, n_k), each as V of `jaxnmf.factorize`, unknown entries masked
         included (a masked array, or `jaxnmf.Observed`); sparse ones are not made dense.
+        None for a view that new rows do not have (`jaxnmf.Result.transform`).
       weights: ω_k > 0, all 1 by default. For views of other scales than each other
         1 / Σ V_k² (for the Frobenius loss) or 1 / Σ V_k (Kullback-Leibler) give each
         the same say.
@@ -51,15 +52,10 @@ class Views:
             raise ValueError(
                 f"views: {type(views).__name__} is not a list of at least one matrix"
             )
-        known = []
-        for k, view in enumerate(views):
-            try:
-                known.append(what_is_known(view))
-            except ValueError as error:
-                raise ValueError(f"views[{k}]: {error}") from None
-            if known[-1].kind == "blocks":
-                raise ValueError(f"views[{k}] is Blocks; a view has to be in memory")
-        rows = [one.V.shape[0] for one in known]
+        known = [None if x is None else _known(k, x) for k, x in enumerate(views)]
+        rows = [one.V.shape[0] for one in known if one is not None]
+        if not rows:
+            raise ValueError("views: every one is None; give at least one matrix")
         if len(set(rows)) > 1:
             raise ValueError(
                 f"views have {', '.join(map(str, rows))} rows; all must have the same"
@@ -80,12 +76,23 @@ class Views:
     @property
     def shape(self) -> tuple[int, int]:
         """(m, Σ n_k)."""
-        return self.known[0].V.shape[0], sum(self.widths)
+        return self.rows, sum(width or 0 for width in self.widths)
 
     @property
-    def widths(self) -> list[int]:
-        """n_k."""
-        return [one.V.shape[1] for one in self.known]
+    def rows(self) -> int:
+        """m."""
+        return next(one.V.shape[0] for one in self.known if one is not None)
+
+    @property
+    def widths(self) -> list[int | None]:
+        """n_k, None for a view that is None."""
+        return [None if one is None else one.V.shape[1] for one in self.known]
+
+    def fits(self, widths: Sequence[int]) -> bool:
+        """Whether the views that there are have so many columns."""
+        pairs = zip(self.widths, widths, strict=False)
+        same = all(own in (None, width) for own, width in pairs)
+        return same and len(self.known) == len(widths)
 
     @property
     def names(self) -> Names:
@@ -99,7 +106,11 @@ class Views:
 
     def joined(self, parts: ViewParts) -> Known:
         """The views as one matrix, [c₁ V₁, c₂ V₂, …], with their weights."""
-        sides = zip(self.known, parts.scales, parts.weights, strict=True)
+        known = [
+            one or Known(*np.zeros((2, self.rows, width)))
+            for one, width in zip(self.known, parts.widths, strict=True)
+        ]
+        sides = zip(known, parts.scales, parts.weights, strict=True)
         scaled = [_scaled(one, c, w) for one, c, w in sides]
         if len(scaled) == 1:
             return scaled[0]
@@ -145,6 +156,17 @@ class ViewParts(NamedTuple):
     def cut(self, X: np.ndarray) -> list[np.ndarray]:
         """The columns of each view."""
         return np.split(X, np.cumsum(self.widths)[:-1], axis=1)
+
+
+def _known(k: int, view: Any) -> Known:
+    """What is known of the view of this number."""
+    try:
+        known = what_is_known(view)
+    except ValueError as error:
+        raise ValueError(f"views[{k}]: {error}") from None
+    if known.kind == "blocks":
+        raise ValueError(f"views[{k}] is Blocks; a view has to be in memory")
+    return known
 
 
 def _scaled(known: Known, scale: float, weight: float) -> Known:
