@@ -73,6 +73,12 @@ class Views:
         self.weights = np.array(weights, np.float64)
         self._names = [names_of(view) for view in views]
 
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise ValueError(
+            "jaxnmf.Views are for factorize, sweep and the methods of their results; "
+            "what else is done with V needs one matrix, such as numpy.hstack of them"
+        )
+
     @property
     def shape(self) -> tuple[int, int]:
         """(m, Σ n_k)."""

@@ -7,7 +7,7 @@ import dataclasses
 import cases
 import numpy as np
 import pytest
-from cases import PROGRAM_CASES, Case
+from cases import FIRST_CASES, Case
 
 from jaxnmf.objective.targets import with_targets
 from jaxnmf.run.programs import precision
@@ -22,11 +22,7 @@ def with_zeros(T, rank=cases.RANK):
     return np.vstack([T, np.zeros((rank - len(T), T.shape[1]))])
 
 
-CASES = [
-    case
-    for case in PROGRAM_CASES
-    if supports_targets(case.solver_class) and case.loss in cases.BETAS
-]
+CASES = [case for case in FIRST_CASES if supports_targets(case.solver_class)]
 
 
 @pytest.mark.parametrize("case", [*CASES, Case("mu", "kullback-leibler")], ids=str)

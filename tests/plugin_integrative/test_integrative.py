@@ -101,6 +101,7 @@ def test_the_registry_carries_it():
             jaxnmf.factorize(V, RANK, **given | {"solver_options": options | change})
 
 
+@pytest.mark.slow
 def test_it_finds_what_data_sets_share_and_what_is_their_own():
     V, shared, own = planted()
     lanes = jaxnmf.sweep(
@@ -110,7 +111,7 @@ def test_it_finds_what_data_sets_share_and_what_is_their_own():
         solver="integrative",
         solver_options={"sizes": SIZES, "shared": K},
         settings={"weight": [0.1, 10.0]},
-        max_iter=1000,
+        max_iter=600,
         tol=0,
     )
     table = lanes.table
