@@ -13,9 +13,9 @@ from jaxnmf.objective.targets import with_targets
 from jaxnmf.run.programs import precision
 from jaxnmf.solvers.base import supports_targets
 
-WEIGHT = 3.0
+WEIGHT = 30.0
 RNG = np.random.default_rng(8)
-TARGETS = RNG.random((2, cases.M)), RNG.random((cases.RANK, cases.N))
+TARGETS = 3 * RNG.random((2, cases.M)), 3 * RNG.random((cases.RANK, cases.N))
 
 
 def with_zeros(T, rank=cases.RANK):
