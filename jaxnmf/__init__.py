@@ -14,6 +14,7 @@ from jaxnmf import topics as topics
 from jaxnmf._version import __version__ as __version__
 from jaxnmf.data.blocks import Blocks as Blocks
 from jaxnmf.data.observed import Observed as Observed
+from jaxnmf.data.views import Views as Views
 from jaxnmf.factorize import factorize as factorize
 from jaxnmf.files.matrices import read as read
 from jaxnmf.fixed_point import fixed_point as fixed_point

@@ -15,16 +15,9 @@ from jaxnmf._util.platform import on_cpu
 from jaxnmf.build import Objective
 from jaxnmf.data.known import Known
 from jaxnmf.init.start import AUTO
-from jaxnmf.objective.parts import known_sides
 from jaxnmf.registry import make_solver
-from jaxnmf.solvers.base import (
-    Supports,
-    constraints_of,
-    known_of,
-    operands_of,
-    supports_graph,
-)
-from jaxnmf.supported import UnsupportedError
+from jaxnmf.solvers.base import Supports, constraints_of, operands_of
+from jaxnmf.supported import FEATURES, UnsupportedError, has_features
 
 EVERY = ("dense", "sparse", "observed", "blocks")
 
@@ -93,14 +86,14 @@ def chosen(objective: Objective, kind: str, rank: int, *, lanes: bool = False) -
             solver.supports.includes(objective.loss)
             and kind in operands_of(solver)
             and asked.keys() <= constraints_of(solver)
-            and known_sides(objective.parts) <= known_of(solver)
-            and (supports_graph(solver) or not objective.has_graph)
+            and has_features(solver, objective.asked)
         ):
             return row
-    names = " and ".join(asked)
+    words = [f"the constraint {name!r}" for name in asked]
+    words += [FEATURES[name].words for name in sorted(objective.asked)]
     raise UnsupportedError(
         f"solver='auto': no solver supports the loss {objective.loss.name!r} on {kind} "
-        f"data with the constraint {names!r}" + " and a graph" * objective.has_graph
+        f"data with {' and '.join(dict.fromkeys(words))}"
     )
 
 
@@ -132,6 +125,6 @@ def chosen_solver(
     kind = known.kind
     row = chosen(objective, kind, rank, lanes=lanes)
     free = all(one.name == "nonnegative" for one in objective.constraints)
-    free = free and objective.parts is None
+    free = free and objective.parts is None and objective.design is None
     usual = free and kind in ("dense", "sparse") and rank <= min(known.V.shape)
     return make_solver(row.solver, row.options), row.init if usual else "random"

@@ -16,11 +16,16 @@ from jaxnmf.data.known import what_is_known
 from jaxnmf.data.operand import true_shape
 from jaxnmf.init.start import check_init, initial_factors
 from jaxnmf.objective.constraints import CONSTRAINTS, Box, Free, NonNegative
+from jaxnmf.objective.covariates import (
+    Design,
+    start_with_covariates,
+    with_covariates,
+)
 from jaxnmf.objective.graph import Edges, check_sizes, edges_of
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.offsets import (
+    FIRST,
     OFFSET_WEIGHTS,
-    TOWARD,
     start_with_offsets,
     with_offsets,
 )
@@ -35,16 +40,10 @@ from jaxnmf.objective.parts import (
 )
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
+from jaxnmf.objective.targets import as_toward, with_targets
 from jaxnmf.objective.units import units_of
 from jaxnmf.registry import make_loss
-from jaxnmf.solvers.base import known_of, supports_graph
-from jaxnmf.supported import (
-    UnsupportedError,
-    check_problem,
-    check_supported,
-    solvers_with,
-    takes,
-)
+from jaxnmf.supported import check_asked, check_problem, check_supported
 from jaxnmf.types import Factors
 
 FOR_FACTORS = "one for both factors or a pair (for W, for H)"
@@ -55,16 +54,18 @@ class Objective:
     """The specification of what is minimised.
 
     min over feasible W, H of D(V | WH) + Σ l1·x + ½ Σ l2·(x − toward)² over the entries
-    x of both factors, + λ tr(Wᵀ L W) + λ tr(H L Hᵀ) for those with a graph.
+    x of both factors, + λ tr(Wᵀ L W) + λ tr(H L Hᵀ) for those with a graph. With a
+    design, W has its columns too, and H a row for each.
 
     Attributes:
       loss: D.
       l1, l2: the weights of the penalties, each (for W, for H), ≥ 0.
-      toward: "zero" or "mean", the point that l2 shrinks the factors to.
+      toward: what l2 shrinks the factors to: "zero", "mean", or targets for Wt and H.
       constraints: what W and H are constrained to.
       offsets: the l2 weights of the row and column offsets; None for no offsets.
       parts: the known entries of Wt and of H, NaN for a free one; None where all are
         free.
+      design: the columns of W that are covariates and batches, or None.
       graph: the neighbours among rows and among columns, or None.
       graph_weight: λ, (for W, for H), ≥ 0.
     """
@@ -72,10 +73,11 @@ class Objective:
     loss: Loss
     l1: tuple[float, float] = (0.0, 0.0)
     l2: tuple[float, float] = (0.0, 0.0)
-    toward: str = "zero"
+    toward: Any = "zero"
     constraints: tuple[NonNegative, NonNegative] = (NonNegative(), NonNegative())
     offsets: tuple[float, float] | None = None
     parts: Parts | None = None
+    design: Design | None = None
     graph: tuple[Edges | None, Edges | None] = (None, None)
     graph_weight: tuple[float, float] = (1.0, 1.0)
 
@@ -87,11 +89,13 @@ class Objective:
         loss_options: Mapping[str, Any] | None = None,
         l1: Any = 0.0,
         l2: Any = 0.0,
-        toward: str = "zero",
+        toward: Any = "zero",
         constraints: Any = "nonnegative",
         offsets: Any = False,
         known_W: Any = None,
         known_H: Any = None,
+        covariates: Any = None,
+        batch: Any = None,
         graph: Any = None,
         graph_weight: Any = 1.0,
     ) -> Objective:
@@ -100,8 +104,12 @@ class Objective:
         Raises:
           ValueError: for an argument that does not fit.
         """
-        if toward not in TOWARD:
-            raise ValueError(f"toward={toward!r} must be one of {', '.join(TOWARD)}")
+        toward = as_toward(toward)
+        if not isinstance(toward, str) and offsets not in (False, None):
+            raise ValueError(
+                f"toward: targets with offsets={offsets!r}, which l2 shrinks to the "
+                "mean; give offsets=False, or toward='zero' or 'mean'"
+            )
         return cls(
             loss=make_loss(loss, loss_options),
             l1=_weights("l1", l1),
@@ -110,6 +118,7 @@ class Objective:
             constraints=_constraints(constraints),
             offsets=_offsets(offsets),
             parts=as_parts(known_W, known_H),
+            design=Design.of(covariates, batch),
             **_neighbours(graph, graph_weight, offsets),
         )
 
@@ -130,12 +139,33 @@ class Objective:
         return self.graph != (None, None)
 
     @property
+    def rows_apart(self) -> bool:
+        """Whether a row of W has no neighbours and no target, as a new row has none."""
+        targets = isinstance(self.toward, str) or self.toward[0] is None
+        return self.graph[0] is None and targets
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The arguments, of `jaxnmf.supported.FEATURES`, that a solver has to support
+        besides the loss and the constraints."""
+        given = {
+            "graph": self.has_graph,
+            "toward": not isinstance(self.toward, str),
+            "covariates": self.design is not None and bool(self.design.covariates),
+            "batch": self.design is not None and bool(self.design.batches),
+        }
+        known = {f"known_{side}" for side in known_sides(self.parts)}
+        return frozenset(known | {name for name, asked in given.items() if asked})
+
+    @property
     def T(self) -> Objective:
-        """The same for Vᵀ ≈ Hᵀ Wᵀ."""
+        """The same for Vᵀ ≈ Hᵀ Wᵀ; of a model without covariates."""
+        assert self.design is None
         return dataclasses.replace(
             self,
             l1=self.l1[::-1],
             l2=self.l2[::-1],
+            toward=self.toward if isinstance(self.toward, str) else self.toward[::-1],
             constraints=self.constraints[::-1],
             offsets=self.offsets and self.offsets[::-1],
             parts=self.parts and self.parts[::-1],
@@ -146,7 +176,7 @@ class Objective:
     @property
     def for_observed(self) -> bool:
         """Whether it is for data observed in part alone."""
-        return self.offsets is not None or self.toward != "zero"
+        return self.offsets is not None or self.toward == "mean"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -201,18 +231,22 @@ def make_problem(
     """
     signs: Set[str] = solver.supports.signed if signed is None else signed
     known, constraints = what_is_known(V, mask), feasible_sets(objective, signs)
+    design = objective.design
     if known.kind == "blocks":  # before they are read
         check_supported(solver, objective.loss, known.kind)
+    check_asked(solver, objective.loss, known.kind, objective.asked)
     if objective.has_graph:
-        _check_graph(objective, solver, known.V.shape, known.kind)
+        check_sizes(objective.graph, known.V.shape)
+    if design is not None:
+        design.check(known.V.shape)
     if largest is None:
         largest = known.largest(bool(signs))
     unscaled = [
         one.name == "simplex" or factor in solver.supports.unscaled
         for factor, one in zip("WH", constraints, strict=True)
     ]
-    known_sizes = largest_known(objective.parts)
-    units = units_of(largest, objective.loss.beta, *unscaled, known=known_sizes)
+    sizes = largest_known(objective.parts, None if design is None else design.columns)
+    units = units_of(largest, objective.loss.beta, *unscaled, known=sizes)
     problem = Problem.of(
         as_operand(known, dtype, signed=bool(signs), unit=units.V),
         objective.loss,
@@ -222,7 +256,6 @@ def make_problem(
         units=units,
     )
     check_problem(problem, solver)
-    check_known(solver, objective)
     if objective.for_observed and problem.operand.kind != "observed":
         given = "offsets" if objective.offsets else f"toward={objective.toward!r}"
         raise ValueError(
@@ -265,14 +298,21 @@ def warn_of_scale(objective: Objective, level: int = 3) -> None:
 
 
 def at_rank(problem: Problem, objective: Objective, rank: int) -> Problem:
-    """The problem at a rank, with offsets, the point that l2 shrinks to and what is
-    known of the factors."""
+    """The problem at a rank, with offsets, what l2 shrinks to, what is known of the
+    factors, and covariates."""
     if objective.for_observed:
         problem = with_offsets(problem, rank, objective.offsets, objective.toward)
     if objective.parts is not None:
         given = rank, true_shape(problem.operand), objective.constraints
         check_parts(objective.parts, *given)
         problem = with_parts(problem, rank, objective.parts)
+    design = objective.design
+    if design is not None:
+        first = FIRST if objective.offsets else 0
+        problem = with_covariates(problem, first + rank, design)
+    if not isinstance(objective.toward, str):
+        more = 0 if design is None else len(design)
+        problem = with_targets(problem, rank, more, objective.toward)
     return problem
 
 
@@ -292,6 +332,9 @@ def draw_start(
         drawn = isinstance(start.init, str) and start.init == "random"
         given = objective.offsets, objective.toward
         factors = start_with_offsets(problem.operand, factors, *given, drawn=drawn)
+    if objective.design is not None:
+        drawn = isinstance(start.init, str) and not objective.for_observed
+        factors = start_with_covariates(problem, factors, objective.design, drawn=drawn)
     return problem.start(factors)
 
 
@@ -318,27 +361,6 @@ def _neighbours(graph: Any, weight: Any, offsets: Any) -> dict[str, Any]:
             "neighbours do not share"
         )
     return {"graph": edges_of(graph), "graph_weight": weights}
-
-
-def _check_graph(
-    objective: Objective, solver: Any, shape: tuple[int, int], kind: str
-) -> None:
-    """Raise a ValueError for graphs that do not fit V, or that a solver or a kind of V
-    does not support."""
-    check_sizes(objective.graph, shape)
-    if kind == "blocks":
-        raise ValueError("graph: V in blocks of rows is not supported; read it whole")
-    if supports_graph(solver):
-        return
-    inner = getattr(solver, "inner", None)
-    refused = inner if solver.supports.graph else solver
-    fit = solvers_with(
-        lambda other: supports_graph(other) and takes(other, objective.loss, kind)
-    )
-    raise UnsupportedError(
-        f"solver {getattr(refused, 'name', type(refused).__name__)!r} does not support "
-        f"a graph; solvers that do: {fit}"
-    )
 
 
 def _pair(name: str, value: Any, single: bool, fit: str = FOR_FACTORS) -> Any:
@@ -375,22 +397,3 @@ def _constraints(constraints: Any) -> tuple[NonNegative, NonNegative]:
             raise ValueError(f"Box: upper={one.upper!r} must be a number > 0")
         made.append(one)
     return made[0], made[1]
-
-
-def check_known(solver: Any, objective: Objective) -> None:
-    """Raise a ValueError for known entries that a solver does not support."""
-    asked = known_sides(objective.parts)
-    if not asked <= known_of(solver):
-        name = getattr(solver, "name", type(solver).__name__)
-        given = " and ".join(
-            f"known_{side}" for side in sorted(asked - known_of(solver))
-        )
-        fit = solvers_with(
-            lambda other: (
-                other.supports.includes(objective.loss) and asked <= known_of(other)
-            )
-        )
-        raise UnsupportedError(
-            f"{given}: solver {name!r} does not support known entries there; solvers "
-            f"that do: {fit}"
-        )

@@ -22,12 +22,15 @@ from jaxnmf.build import (
 from jaxnmf.data.containers import names_of
 from jaxnmf.data.known import Known, what_is_known
 from jaxnmf.data.spread import is_spread
+from jaxnmf.data.views import Views
 from jaxnmf.distributed.mesh import placed_problem, run_anywhere
 from jaxnmf.distributed.processes import together
 from jaxnmf.fold_in import Model
 from jaxnmf.init.random import key_seed
+from jaxnmf.joint import joined, of_views
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.parts import check_parts, whole_side
+from jaxnmf.objective.targets import check_weights
 from jaxnmf.outcome import Unobserved
 from jaxnmf.result import Result, to_result
 from jaxnmf.run.programs import precision
@@ -53,9 +56,11 @@ def factorize(
     constraints: Any = "nonnegative",
     mask: Any = None,
     offsets: Any = False,
-    toward: str = "zero",
+    toward: Any = "zero",
     known_W: Any = None,
     known_H: Any = None,
+    covariates: Any = None,
+    batch: Any = None,
     graph: Any = None,
     graph_weight: float | tuple[float, float] = 1.0,
     dtype: Any = "float32",
@@ -77,7 +82,8 @@ def factorize(
         `jaxnmf.read` returns, a data frame of pandas or polars, AnnData, an array of
         xarray or of a package that shares its arrays by DLPack, SciPy sparse (what is
         not stored is zero), `jaxnmf.Blocks` (larger than memory), or
-        `jaxnmf.Observed` (what is not given is unknown).
+        `jaxnmf.Observed` (what is not given is unknown); or `jaxnmf.Views`, several
+        matrices of the same rows.
       rank: p, the number of components. There is a warning if it exceeds min(m, n),
         because the fit can then be exact.
       solver: a name (`jaxnmf.solvers()`) or an instance; "auto", the one that was
@@ -106,11 +112,19 @@ def factorize(
         V_ij ≈ b_i + c_j + (WH)_ij with b, c ≥ 0. A number is the l2 weight of
         their distance from half the mean of V, a pair one for b and one for c; True
         takes a weight that suits ratings.
-      toward: the point that l2 shrinks the entries of the factors to, for such data:
-        "zero", or "mean", the constant at which the model predicts the mean of V.
+      toward: what l2 shrinks the entries of the factors to: "zero"; for data observed
+        in part "mean", the constant at which the model predicts the mean of V; or a
+        pair (for W, for H) of targets, each None (zero) or a matrix T of the shape of
+        the factor or of its first components, with the penalty ½ l2·‖H − T‖².
       known_W, known_H: what is known of the factors, held as it is: (m, p) and (p, n),
         or the first columns of W and the first rows of H, with NaN for a free entry.
         With all of H known each row of W is non-negative least squares.
+      covariates: (m, k), non-negative columns of W that are known, beyond the rank:
+        V ≈ W H + C B with C as given and B ≥ 0 in `Result.covariates`. Penalties and
+        constraints are those of W and H. An effect that may go down too takes two
+        columns, c and max(c) − c.
+      batch: m labels, such as those of experiments: a covariate for each label, 1 in
+        its rows and 0 in others, which takes up what a batch adds to each column of V.
       graph: neighbours whose entries in a factor should be similar: a pair (among the
         rows of V, among its columns), each None or the symmetric matrix of the weights
         ≥ 0 between them, (m, m) or (n, n), an array or SciPy sparse; for the pixels of
@@ -159,6 +173,8 @@ def factorize(
         offsets=offsets,
         known_W=known_W,
         known_H=known_H,
+        covariates=covariates,
+        batch=batch,
         graph=graph,
         graph_weight=graph_weight,
     )
@@ -166,7 +182,11 @@ def factorize(
     stop = Stop.of(max_iter, tol, kkt_tol, target, time_budget)
     check_count("rank", rank)
     check_count("record_every", record_every)
-    known = what_is_known(V, mask)
+    views = None
+    if isinstance(V, Views):
+        known, views = joined(V, objective, mask)
+    else:
+        known = what_is_known(V, mask)
     result = run_factorize(
         known,
         rank,
@@ -184,6 +204,8 @@ def factorize(
     )
     if objective.parts is None:  # with known parts W H may fit no V exactly
         warn_of_rank("rank", rank, known.V.shape)
+    if views is not None:
+        result = of_views(result, views)
     return result.named(names_of(V))
 
 
@@ -238,7 +260,9 @@ def run_factorize(
 ) -> Result:
     """`factorize` with its specifications made; for what they do not say see there."""
     known = what_is_known(V, mask)
-    side = whole_side(objective.parts, rank)
+    check_weights(objective.toward, objective.l2)
+    convex = objective.design is None and isinstance(objective.toward, str)
+    side = whole_side(objective.parts, rank) if convex else None
     alone = mesh is None and known.kind != "blocks" and not is_spread(known.V)
     if side and isinstance(solver, str) and solver == AUTO and alone:
         return convex_fit(known, rank, objective, side, dtype, pad=pad)
@@ -255,6 +279,10 @@ def run_factorize(
         problem = at_rank(problem, objective, rank)
         factors = draw_start(problem, objective, start, rank)
         if placement is not None and placement.several_processes:
+            if objective.design is not None:
+                raise ValueError(
+                    "covariates and batch: V over several processes is not supported"
+                )
             progress = False if jax.process_index() else progress
         with progress_bar(int(stop.max_iter), progress) as on_record:
             run = run_anywhere(
@@ -269,4 +297,4 @@ def run_factorize(
                 kkt=kkt,
                 on_record=on_record,
             )
-        return to_result(run, problem, solver)
+        return to_result(run, problem, solver, design=objective.design)

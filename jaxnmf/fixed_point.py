@@ -80,7 +80,8 @@ def fixed_point(
 
     Raises:
       ValueError: for arguments that do not fit each other or the start, and for a start
-        with offsets, with negative entries, or with a constraint besides W, H ≥ 0.
+        with offsets, covariates or views, with negative entries, or with a constraint
+        besides W, H ≥ 0.
 
     Example:
       >>> import jax, numpy as np, jaxnmf
@@ -231,8 +232,9 @@ def _check_start(start: Any, loss: Loss, m: int, n: int, rank: int) -> None:
             f"start has W and H of shapes {shapes[0]} and {shapes[1]}; for this V and "
             f"rank they must be ({m}, {rank}) and ({rank}, {n})"
         )
-    if start.offsets is not None:
-        raise ValueError("start has offsets; fit it without")
+    for name in ("offsets", "covariates", "views"):
+        if getattr(start, name) is not None:
+            raise ValueError(f"start has {name}; fit it without")
     if min(start.W.min(), start.H.min()) < 0:
         raise ValueError("start has negative entries; W and H must be ≥ 0")
     if start.model is not None:

@@ -17,9 +17,11 @@ from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.known import what_is_known
 from jaxnmf.objective.constraints import NonNegative
+from jaxnmf.objective.covariates import Design
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
+from jaxnmf.objective.targets import without_targets
 from jaxnmf.objective.units import Units, unit_of
 from jaxnmf.padding import run_shared
 from jaxnmf.registry import make_solver
@@ -83,6 +85,8 @@ class Model:
         units = problem.units
         of_W, penalty = units.constraint(of_W, 0), units.penalty(penalty, 0)
         penalty = dataclasses.replace(penalty, graph_weight=None)
+        if units.offsets is None:
+            penalty = without_targets(penalty)
         sides = zip("WH", problem.projects, strict=True)
         signed = [side for side, project in sides if project.name == "free"]
         if float(problem.operand.floor) == -np.inf:
@@ -113,6 +117,7 @@ class Model:
         H: Any,
         *,
         mask: Any = None,
+        design: Design | None = None,
         max_iter: int = 1000,
         tol: float = 1e-7,
         exact: bool | None = None,
@@ -125,7 +130,9 @@ class Model:
 
         Args:
           V, mask: the rows, and what is known of them.
-          H: (p, n); with its offsets, where the penalty has weights for them.
+          H: (p, n); with its offsets, where the penalty has weights for them, and with
+            the rows of the design.
+          design: the columns of W that are known, for the last rows of H.
           max_iter, tol: when to stop.
           exact: end with a step of block principal pivoting; by default where
             coordinate descent is slow: components that overlap, or data observed in
@@ -137,7 +144,7 @@ class Model:
         H = check_H("H", H, "H" in self.signed)
         solver, stop = make_solver(self.solver), Stop(max_iter=max_iter, tol=tol)
         with precision(self.dtype) as dtype:
-            problem = self._problem(V, H, mask, dtype)
+            problem = self._problem(V, H, mask, design, dtype)
             units = problem.units.inverse
             own_H = H * units.of_factor(1, len(H))
             run = _rows(problem, solver, _start(problem, own_H), stop, pad)
@@ -147,7 +154,7 @@ class Model:
         if exact and pivots:
             # In float32 the Gram matrix of such components has no digit to spare.
             with precision("float64") as double:
-                finer = self._problem(V, H, mask, double)
+                finer = self._problem(V, H, mask, design, double)
                 own = units.of(Factors(*(np.asarray(X, double) for X in run.factors)))  # pyright: ignore
                 factors = Factors(*map(jnp.asarray, own))
                 once = Stop(max_iter=1, tol=0.0)
@@ -156,7 +163,12 @@ class Model:
         return run, problem
 
     def _problem(
-        self, V: Any, H: Float[np.ndarray, "p n"], mask: Any, dtype: Any
+        self,
+        V: Any,
+        H: Float[np.ndarray, "p n"],
+        mask: Any,
+        design: Design | None,
+        dtype: Any,
     ) -> Problem:
         """The problem of W alone, H held."""
         signed, known = "V" in self.signed, what_is_known(V, mask)
@@ -170,12 +182,18 @@ class Model:
         simplex = self.project.name == "simplex"
         check_loss(operand, self.loss, float(np.max(H)) if simplex else np.inf)
         project, penalty = _at_rank((self.project, self.penalty), len(H))
+        held = project.held
+        if design is not None:
+            design.check(operand.shape)
+            held = np.nan if held is None else held
+            held = np.array(np.broadcast_to(held, (len(H), operand.shape[0])))
+            held[-len(design) :] = design.columns
         return Problem.of(
             operand,
             self.loss,
             penalties=(penalty, Penalty()),
             constraints=(project, NonNegative()),
-            held=(project.held, H),
+            held=(held, H),
             units=units,
         )
 

@@ -6,10 +6,11 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxnmf.data.spread import Spread, is_spread
 from jaxnmf.fold_in import Model, known_rows
+from jaxnmf.objective.covariates import Design
 from jaxnmf.objective.losses import Frobenius
 from jaxnmf.objective.offsets import FIRST, has_offsets
 from jaxnmf.objective.problem import Problem
@@ -33,6 +34,49 @@ class Unobserved(NamedTuple):
     cols: Int[np.ndarray, " c"]
 
 
+class Covariates(NamedTuple):
+    """The term W H added to the approximation of V, of known columns W.
+
+    Attributes:
+      W: (m, k), as they were given; of a batch 1 for its rows and 0 for others.
+      H: (k, n), what one unit of each adds to each column of V.
+      names: (k,), of the columns; of a batch its label.
+      batch: (k,), whether it is of a batch.
+    """
+
+    W: Float[np.ndarray, "m k"]
+    H: Float[np.ndarray, "k n"]
+    names: np.ndarray
+    batch: Bool[np.ndarray, " k"]
+
+
+def design_of(fitted: Covariates | None, covariates: Any, batch: Any) -> Design | None:
+    """The known columns of new rows, as many as were fitted.
+
+    Raises:
+      ValueError: where some are missing, or were not fitted.
+    """
+    for name, value in {"covariates": covariates, "batch": batch}.items():
+        of_batch = name == "batch"
+        names = (
+            [] if fitted is None else fitted.names[fitted.batch == of_batch].tolist()
+        )
+        if (value is None) != (not names):
+            has = f"has {', '.join(names)}; give those of the new rows"
+            raise ValueError(f"{name}: this result {has if names else 'has none'}")
+    if fitted is None:
+        return None
+    design = Design.of(covariates, batch, fitted.names[fitted.batch].tolist())
+    assert design is not None
+    if len(design) != len(fitted.names):
+        own = fitted.names[~fitted.batch].tolist()
+        raise ValueError(
+            f"covariates has {design.covariates} columns; this result has {len(own)}, "
+            f"{', '.join(own)}"
+        )
+    return design
+
+
 NOTHING = Unobserved(np.zeros(0, int), np.zeros(0, int))
 
 
@@ -42,6 +86,7 @@ def outcome(
     solver: Any,
     model: Model | None = None,
     typical: Float[np.ndarray, " p"] | None = None,
+    design: Design | None = None,
 ) -> dict[str, Any]:
     """The fields of the result of a run, NumPy arrays with W (m, p).
 
@@ -51,6 +96,7 @@ def outcome(
       solver: what it was solved by.
       model: for a run of new rows, the model they were fitted with.
       typical: the row of W where nothing is known; the mean of the others by default.
+      design: the covariates of the problem.
     """
     if is_spread(run.factors.H):
         return _spread(run, problem, solver)
@@ -61,10 +107,11 @@ def outcome(
         rows, cols = known_rows(problem), known_rows(problem.T)
         alone = ~rows & _without_neighbours(problem, 0)
         usual = Wt[:, rows].mean(1) if typical is None else typical
-        Wt[:, alone] = usual[:, None]
+        Wt = np.where(alone & _free(problem, 0), usual[:, None], Wt)
         if model is None:
             alone = ~cols & _without_neighbours(problem, 1)
-            H[:, alone] = H[:, cols].mean(1, keepdims=True)
+            mean = H[:, cols].mean(1, keepdims=True)
+            H = np.where(alone & _free(problem, 1), mean, H)
             unobserved = Unobserved(np.flatnonzero(~rows), np.flatnonzero(~cols))
         else:
             unobserved = Unobserved(np.flatnonzero(~rows), NOTHING.cols)
@@ -73,7 +120,15 @@ def outcome(
     if problem.operand.moments.squares > 0 and not unread:
         own = problem.units.inverse.of(Factors(Wt, H))  # pyright: ignore
         error = relative_error(V, own.Wt.T, own.H, weights)
-    offsets, model = None, model or Model.of(problem)
+    offsets, covariates, model = None, None, model or Model.of(problem)
+    if design is not None:
+        Wt, own_W, H, own_H = (part for X in (Wt, H) for part in _cut(X, len(design)))
+        covariates = Covariates(
+            W=np.ascontiguousarray(own_W.T),
+            H=own_H,
+            names=np.array(design.names),
+            batch=np.arange(len(design)) >= design.covariates,
+        )
     if has_offsets(problem):
         offsets = Offsets(rows=Wt[0], cols=H[1])
         Wt, H = Wt[FIRST:], H[FIRST:]
@@ -82,6 +137,7 @@ def outcome(
         "H": H,
         "relative_error": error,
         "offsets": offsets,
+        "covariates": covariates,
         "unobserved": unobserved,
         "model": model,
         **_of_run(run, solver),
@@ -92,6 +148,17 @@ def _without_neighbours(problem: Problem, side: int) -> Any:
     """The rows of V (``side`` 0) or the columns without a neighbour in a graph."""
     graph = problem.graphs[side]
     return True if graph is None else np.asarray(graph.degrees) == 0
+
+
+def _free(problem: Problem, side: int) -> Any:
+    """The entries of Wt (``side`` 0) or H that no value is held at."""
+    held = problem.projects[side].held
+    return True if held is None else np.isnan(np.asarray(held))
+
+
+def _cut(X: np.ndarray, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a factor but the last ones, and these."""
+    return X[:-last], X[-last:]
 
 
 def _spread(run: Run, problem: Problem, solver: Any) -> dict[str, Any]:

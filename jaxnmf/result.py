@@ -10,17 +10,25 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxnmf import saved
-from jaxnmf._util.checks import check_count, check_indices
-from jaxnmf.data.arrays import as_array
+from jaxnmf.approximation import Approximation
 from jaxnmf.data.blocks import Blocks
-from jaxnmf.data.containers import Names, contents, names_of, write_to_anndata
-from jaxnmf.data.known import is_sparse, what_is_known
-from jaxnmf.data.observed import Observed
+from jaxnmf.data.containers import Names, names_of, write_to_anndata
+from jaxnmf.data.known import Known, what_is_known
 from jaxnmf.data.spread import Factor
+from jaxnmf.data.views import ViewParts, Views
 from jaxnmf.files.frames import factor_frames
 from jaxnmf.fold_in import Model, by_blocks
+from jaxnmf.joint import of_views
+from jaxnmf.objective.covariates import Design
 from jaxnmf.objective.problem import Problem
-from jaxnmf.outcome import NOTHING, Offsets, Unobserved, outcome
+from jaxnmf.outcome import (
+    NOTHING,
+    Covariates,
+    Offsets,
+    Unobserved,
+    design_of,
+    outcome,
+)
 from jaxnmf.run.loop import Run
 from jaxnmf.types import Status, Trace
 
@@ -33,8 +41,9 @@ class Frames(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Result:
-    """A factorisation V ≈ W H, or with offsets V_ij ≈ b_i + c_j + (W H)_ij.
+class Result(Approximation):
+    """A factorisation V ≈ W H; with offsets b_i + c_j, or the product of covariates
+    with their effects, added to it.
 
     Attributes:
       W: (m, p), non-negative.
@@ -51,6 +60,10 @@ class Result:
       solver: the name of the solver.
       seconds: time in the iterations; compile_seconds: time spent compiling.
       offsets: (rows, cols), or None without offsets.
+      covariates: (W, H, names, batch) of covariates and batches (W as it was given and
+        H as it was fitted), or None without.
+      views: (widths, scales, weights) of a V that was `jaxnmf.Views`, whose columns H
+        has one after the other, or None; `view_H` has each apart.
       unobserved: (rows, cols) of which nothing was known. They have the mean factors
         and offsets of the others.
       model: what `fold_in` fits new rows with, besides H.
@@ -85,6 +98,8 @@ class Result:
     compile_seconds: float
     solver: str = ""
     offsets: Offsets | None = None
+    covariates: Covariates | None = None
+    views: ViewParts | None = None
     unobserved: Unobserved = NOTHING
     model: Model | None = None
     row_names: np.ndarray | None = None
@@ -152,72 +167,13 @@ class Result:
         about |= {"status": str(self.status), "solver": self.solver}
         return saved.write(path, about, arrays, self.model)
 
-    def predict(self, rows: Any, cols: Any) -> np.ndarray:
-        """The approximation of V at the entries (rows, cols).
-
-        x_ij = (W H)_ij, plus b_i + c_j where there are offsets.
-
-        Args:
-          rows, cols: integers, or arrays of them that broadcast to one shape.
-
-        Returns:
-          The values, of that shape.
-
-        Raises:
-          ValueError: for indices that are no integers or out of range.
-        """
-        rows = check_indices("rows", rows, self.W.shape[0])
-        cols = check_indices("cols", cols, self.H.shape[1])
-        try:
-            rows, cols = np.broadcast_arrays(rows, cols)
-        except ValueError:
-            raise ValueError(
-                f"rows has shape {rows.shape} and cols {cols.shape}; they must "
-                "broadcast to one shape"
-            ) from None
-        x = np.zeros(rows.shape, self.W.dtype)
-        for w, h in zip(self.W.T, self.H, strict=True):
-            x += w[rows] * h[cols]
-        if self.offsets is not None:
-            x += self.offsets.rows[rows] + self.offsets.cols[cols]
-        return x
-
-    def recommend(self, row: int, k: int = 10, exclude: Any = None) -> np.ndarray:
-        """The k columns of the largest predictions in a row, largest first.
-
-        Args:
-          row: the index of the row.
-          k: how many; fewer are returned where fewer are left.
-          exclude: columns to leave out: their numbers, a mask of length n, or data
-            whose known entries in this row are left out (`jaxnmf.Observed` or SciPy
-            sparse, (m, n)).
-
-        Returns:
-          The columns' numbers; `predict` gives the values.
-
-        Raises:
-          ValueError: for a row out of range, k < 1, or an exclude that does not fit.
-        """
-        row = check_indices("row", row, self.W.shape[0])  # pyright: ignore
-        if np.ndim(row):
-            raise ValueError(f"row has shape {np.shape(row)}; it must be one integer")
-        row = int(row)
-        check_count("k", k)
-        n = self.H.shape[1]
-        scores = self.predict(row, np.arange(n)).astype(float)
-        left = n
-        if exclude is not None:
-            out = _excluded(exclude, row, self.W.shape[0], n)
-            scores[out] = -np.inf
-            left = int(np.isfinite(scores).sum())
-        # Ties go to the smaller number, whatever the platform sorts by.
-        return np.argsort(-scores, kind="stable")[: min(k, left)]
-
     def fold_in(
         self,
         V: Any,
         *,
         mask: Any = None,
+        covariates: Any = None,
+        batch: Any = None,
         max_iter: int = 1000,
         tol: float = 1e-7,
         pad: bool = True,
@@ -231,6 +187,8 @@ class Result:
         Args:
           V: (r, n), as for `jaxnmf.factorize`.
           mask: what is known of V, as there.
+          covariates, batch: those of the new rows, where this result has some: as many
+            columns, and labels of batches that were fitted.
           max_iter, tol: when to stop, as there.
           pad: whether small problems share compiled programs, as there.
 
@@ -247,60 +205,58 @@ class Result:
         """
         if self.model is None:
             raise ValueError("this result has no model to fit new rows with")
+        if (self.views is None) == isinstance(V, Views):
+            other = "one matrix" if self.views is None else "jaxnmf.Views"
+            raise ValueError(
+                f"V is of type {type(V).__name__}; this result is of {other}, and new "
+                "rows must be so too"
+            )
         if isinstance(V, Blocks):
             raise ValueError(
                 "V is Blocks, whose rows are fitted block by block: transform(V) gives "
                 "their W"
             )
-        H, Wt = self.H, np.ascontiguousarray(self.W.T)
+        design = design_of(self.covariates, covariates, batch)
+        W, H = self.whole
+        names = names_of(V)
+        if self.views is not None:
+            V, H = self._joined(V, mask), H * self.views.of_columns
+        Wt = np.ascontiguousarray(W.T)
         if self.offsets is not None:
             rows, cols = self.offsets
             H = np.vstack([np.ones_like(cols), cols, H])
             Wt = np.vstack([rows, np.ones_like(rows), Wt])
         run, problem = self.model.fit(
-            V, H, mask=mask, max_iter=max_iter, tol=tol, pad=pad
+            V, H, mask=mask, design=design, max_iter=max_iter, tol=tol, pad=pad
         )
         typical = Wt.mean(1) if len(Wt) == len(H) else None
-        found = to_result(run, problem, self.solver, model=self.model, typical=typical)
-        return found.named(Names(names_of(V).rows, self.column_names))
+        given = {"model": self.model, "typical": typical, "design": design}
+        found = to_result(run, problem, self.solver, **given)
+        found = found.named(Names(names.rows, self.column_names))
+        return found if self.views is None else of_views(found, self.views)
 
-    def transform(self, V: Any, *, mask: Any = None) -> np.ndarray:
+    def _joined(self, V: Views, mask: Any) -> Known:
+        """New rows of the views as one matrix."""
+        parts = self.views
+        assert parts is not None
+        if mask is not None:
+            raise ValueError("mask: views say themselves what is known of them")
+        if not V.fits(parts.widths.tolist()):
+            raise ValueError(
+                f"V has views of {V.widths} columns; those of this result have "
+                f"{parts.widths.tolist()}"
+            )
+        return V.joined(parts)
+
+    def transform(
+        self, V: Any, *, mask: Any = None, covariates: Any = None, batch: Any = None
+    ) -> np.ndarray:
         """W (r, p) of new rows V (r, n) with H fixed, by `fold_in`; of
         `jaxnmf.Blocks` block by block."""
         if isinstance(V, Blocks):
             what_is_known(V, mask)
             return by_blocks(V, lambda block: self.fold_in(block).W)
-        return self.fold_in(V, mask=mask).W
-
-    def residual(self, V: Any) -> Any:
-        """The residual U = V − X, with X the approximation of V: a dense (m, n) array,
-        masked where V is, or for `jaxnmf.Observed` data its value at each known entry.
-        Of `jaxnmf.Blocks` it is `jaxnmf.Blocks` too, computed when a block is read.
-
-        Raises:
-          ValueError: when V has another shape than W H.
-        """
-        V, expected = contents(V), (self.W.shape[0], self.H.shape[1])
-        observed = isinstance(V, Observed)
-        found = tuple(V.shape if hasattr(V, "shape") else np.shape(V))
-        if found != expected:
-            raise ValueError(
-                f"V has shape {found}; this result is of a matrix of shape {expected}"
-            )
-        if isinstance(V, Blocks):
-            dtype = np.result_type(V.dtype, self.W.dtype)
-            return V.map(lambda rows, block: self._less(block, rows), dtype)
-        if observed:
-            return V.values - self.predict(V.rows, V.cols)
-        return self._less(V, slice(None))
-
-    def _less(self, V: Any, rows: slice) -> np.ndarray:
-        """Rows of V less their approximation."""
-        dense = V.toarray() if hasattr(V, "toarray") else as_array("V", V)
-        X = self.W[rows] @ self.H
-        if self.offsets is not None:
-            X += self.offsets.rows[rows, None] + self.offsets.cols
-        return (dense if np.ma.isMaskedArray(dense) else np.asarray(dense)) - X
+        return self.fold_in(V, mask=mask, covariates=covariates, batch=batch).W
 
     def __repr__(self) -> str:
         # Of what is spread, without fetching it: this may be one process alone.
@@ -323,7 +279,13 @@ _NUMBERS = (
     "compile_seconds",
 )
 _NAMES = ("row_names", "column_names")
-_PARTS = {"trace": Trace, "offsets": Offsets, "unobserved": Unobserved}
+_PARTS = {
+    "trace": Trace,
+    "offsets": Offsets,
+    "covariates": Covariates,
+    "views": ViewParts,
+    "unobserved": Unobserved,
+}
 
 
 def load(path: str | Path) -> Result:
@@ -373,24 +335,7 @@ def to_result(
     solver: Any,
     model: Model | None = None,
     typical: Float[np.ndarray, " p"] | None = None,
+    design: Design | None = None,
 ) -> Result:
     """The result of a run, with the arguments of `jaxnmf.outcome.outcome`."""
-    return Result(**outcome(run, problem, solver, model, typical))
-
-
-def _excluded(exclude: Any, row: int, m: int, n: int) -> np.ndarray:
-    if isinstance(exclude, Observed) or is_sparse(exclude):
-        if tuple(exclude.shape) != (m, n):
-            raise ValueError(
-                f"exclude has shape {tuple(exclude.shape)}; it must be ({m}, {n})"
-            )
-        if isinstance(exclude, Observed):
-            return exclude.cols[exclude.rows == row]
-        start, stop = (exclude := exclude.tocsr()).indptr[row : row + 2]
-        return exclude.indices[start:stop]
-    exclude = np.asarray(exclude)
-    if exclude.dtype == bool:
-        if exclude.shape != (n,):
-            raise ValueError(f"exclude has shape {exclude.shape}; it must be ({n},)")
-        return exclude
-    return check_indices("exclude", exclude, n)
+    return Result(**outcome(run, problem, solver, model, typical, design))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Set
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,31 @@ from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import solver_class, solvers
-from jaxnmf.solvers.base import constraints_of, operands_of
+from jaxnmf.solvers.base import (
+    constraints_of,
+    known_of,
+    operands_of,
+    supports_graph,
+    supports_targets,
+)
+
+
+class Feature(NamedTuple):
+    """What an argument asks of a solver, in words, and whether one supports it."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+FEATURES = {
+    "known_W": Feature("known entries of W", lambda solver: "W" in known_of(solver)),
+    "known_H": Feature("known entries of H", lambda solver: "H" in known_of(solver)),
+    "covariates": Feature("known columns of W", lambda solver: "W" in known_of(solver)),
+    "batch": Feature("known columns of W", lambda solver: "W" in known_of(solver)),
+    "graph": Feature("a graph", supports_graph),
+    "toward": Feature("targets of l2", supports_targets),
+}
+OF_BLOCKS = frozenset({"known_H"})  # which V in blocks of rows allows
 
 
 class UnsupportedError(ValueError):
@@ -75,6 +99,32 @@ def check_supported(solver: Any, loss: Loss, kind: str) -> None:
         f"solver {name!r} does not support the loss {loss_name!r} on {kind} data; "
         f"solvers that do: {fit}"
     )
+
+
+def check_asked(solver: Any, loss: Loss, kind: str, asked: Set[str]) -> None:
+    """Raise a ValueError for arguments, of `FEATURES`, that a solver or a kind of V
+    does not support."""
+    for name in sorted(asked - OF_BLOCKS) if kind == "blocks" else ():
+        raise ValueError(f"{name}: V in blocks of rows is not supported; read it whole")
+    inner = getattr(solver, "inner", None)
+    for name in sorted(asked):
+        words, fits = FEATURES[name]
+        if fits(solver):
+            continue
+        within = hasattr(inner, "supports") and not fits(inner)
+        refused = inner if within else solver
+        fit = solvers_with(
+            lambda other: has_features(other, asked) and takes(other, loss, kind)
+        )
+        raise UnsupportedError(
+            f"{name}: solver {getattr(refused, 'name', type(refused).__name__)!r} does "
+            f"not support {words}; solvers that do: {fit}"
+        )
+
+
+def has_features(solver: Any, asked: Set[str]) -> bool:
+    """Whether a solver supports arguments, of `FEATURES`."""
+    return all(FEATURES[name].fits(solver) for name in asked)
 
 
 def takes(solver: Any, loss: Loss, kind: str) -> bool:

@@ -50,13 +50,13 @@ absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-def install_plugin(target: Path) -> None:
-    """Leave in ``target`` what an installer leaves of tests/plugin.
+def install_plugin(target: Path, folder: str = "plugin") -> None:
+    """Leave in ``target`` what an installer leaves of a folder of the tests.
 
     Its metadata is written from its pyproject.toml without pip: a build needs a
     backend, and may need the network.
     """
-    source = TESTS / "plugin"
+    source = TESTS / folder
     with (source / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
     package = project["name"].replace("-", "_")

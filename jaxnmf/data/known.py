@@ -109,6 +109,8 @@ def what_is_known(V: Any, mask: Any = None) -> Known:
         if mask is not None:
             raise ValueError("mask: V is Blocks, of which every entry is known")
         return Known(V, None)
+    if hasattr(V, "joined"):
+        V.__array__()  # `Views`, which are made of what this returns, say why not
     V = contents(V)
     if is_sparse(V):
         if V.dtype.kind not in NUMBERS:

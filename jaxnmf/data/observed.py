@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxnmf._util.checks import check_indices
 from jaxnmf.data.arrays import as_array
+from jaxnmf.data.containers import is_sparse
 
 
 class Observed:
@@ -141,3 +143,26 @@ def _as_numbers(name: str, values: Any) -> np.ndarray:
             f"{name} has shape {values.shape}; it must be a list of real numbers"
         )
     return values.astype(values.dtype if values.dtype.kind == "f" else np.float64)
+
+
+def excluded(exclude: Any, row: int, m: int, n: int) -> np.ndarray:
+    """The columns to leave out of a row's recommendations, as `Result.recommend` says.
+
+    Raises:
+      ValueError: for an exclude that does not fit.
+    """
+    if isinstance(exclude, Observed) or is_sparse(exclude):
+        if tuple(exclude.shape) != (m, n):
+            raise ValueError(
+                f"exclude has shape {tuple(exclude.shape)}; it must be ({m}, {n})"
+            )
+        if isinstance(exclude, Observed):
+            return exclude.cols[exclude.rows == row]
+        start, stop = (exclude := exclude.tocsr()).indptr[row : row + 2]
+        return exclude.indices[start:stop]
+    exclude = np.asarray(exclude)
+    if exclude.dtype == bool:
+        if exclude.shape != (n,):
+            raise ValueError(f"exclude has shape {exclude.shape}; it must be ({n},)")
+        return exclude
+    return check_indices("exclude", exclude, n)

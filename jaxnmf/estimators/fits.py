@@ -40,7 +40,7 @@ PLAIN = ("cd", "mu")  # scikit-learn's two
 OWN = {
     "constraints": ("nonnegative", None),
     "mask": (None,),
-    "toward": ("zero",),
+    "toward": ("zero", (None, None), [None, None]),
     "known_H": (None,),
     "graph": (None,),
     "solver_options": (None, {}),
@@ -244,7 +244,7 @@ def rows(
     if result is not None and result.model is not None:
         model = dataclasses.replace(result.model, dtype=X.dtype.name)
         found = dataclasses.replace(result, H=H, model=model).fold_in(X, **given)
-    elif objective.toward != "zero":
+    elif objective.toward == "mean":
         raise NotFittedError(
             f"toward={objective.toward!r} needs the mean of the data that were fitted; "
             "call fit first"

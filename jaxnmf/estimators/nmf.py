@@ -58,8 +58,9 @@ class NMF(decomposition.NMF):
     - With "auto" and the Frobenius loss, `fit_transform` returns the W that `transform`
       finds for the same X.
 
-    Row offsets, masks as arrays and `jaxnmf.Observed` are for `jaxnmf.factorize`: they
-    belong to the rows of one matrix, and an estimator is applied to others.
+    Row offsets, covariates, batches, masks as arrays, `jaxnmf.Observed` and
+    `jaxnmf.Views` are for `jaxnmf.factorize`: they belong to the rows of one matrix,
+    and an estimator is applied to others.
 
     Args:
       n_components: p; "auto" or None: as many as a given start has, else n.
@@ -83,8 +84,9 @@ class NMF(decomposition.NMF):
         both factors or as a pair.
       mask: "nan" if NaN in X means unknown (solvers of jaxnmf's own); None if every
         entry is known.
-      toward: with mask="nan", the point that the l2 penalty shrinks to: "zero", or
-        "mean", the constant at which the model predicts the mean of X.
+      toward: what the l2 penalty shrinks to: "zero"; with mask="nan" "mean", the
+        constant at which the model predicts the mean of X; or targets for W and H, as
+        in `jaxnmf.factorize`. Those for W belong to the X that is fitted.
       known_H: known components, (p, n) or the first rows of H, held as they are, with
         NaN for an entry that is free (solvers of jaxnmf's own).
       graph, graph_weight: neighbours whose entries in a factor are to be alike, as in
@@ -128,7 +130,7 @@ class NMF(decomposition.NMF):
         "beta_loss": [str, numbers.Real, callable, HasMethods("pointwise")],
         "constraints": "no_validation",
         "mask": "no_validation",
-        "toward": [StrOptions(set(TOWARD))],
+        "toward": [StrOptions(set(TOWARD)), list, tuple],
         "known_H": "no_validation",
         "graph": "no_validation",
         "graph_weight": "no_validation",
@@ -155,7 +157,7 @@ class NMF(decomposition.NMF):
         shuffle: bool = False,
         constraints: Any = "nonnegative",
         mask: str | None = None,
-        toward: str = "zero",
+        toward: Any = "zero",
         known_H: Any = None,
         graph: Any = None,
         graph_weight: Any = 1.0,
@@ -312,7 +314,7 @@ class NMF(decomposition.NMF):
         seed, solver = self._seed(), self._made(solver)
         given = auto.AUTO if self.solver == "auto" else solver
         found = self.result_ = by_factorize(self, X, objective, given, start, seed)
-        rows_alone = self.mask is None and objective.graph[0] is None
+        rows_alone = self.mask is None and objective.rows_apart
         if self.solver == "auto" and objective.loss.quadratic and rows_alone:
             return self._rows(X, found.H)._replace(iterations=found.iterations)
         return self._fit(X, found.W.copy(), found.H, found.iterations, solver)

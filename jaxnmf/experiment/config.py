@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field, make_dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,10 @@ class StudyConfig:
     # Files of what is known of the factors, (m, k) and (k, n), empty where it is free.
     known_W: str | None = None  # noqa: N815
     known_H: str | None = None  # noqa: N815
+    # Files of columns of W that are known, (m, k), and of a label a line; "labels" are
+    # the classes of the data set's rows.
+    covariates: str | None = None
+    batch: str | None = None
     # (Of rows, of columns): each null, "grid" for the pixels of a picture, or the path
     # of a matrix of weights.
     graph: list[str | None] = field(default_factory=lambda: [None, None])
@@ -58,9 +62,10 @@ class StudyConfig:
     # A method of `select_rank`; the settings of a sweep in lanes, name → values.
     select: Any = None
     sweep: Any = None
+    # "zero", for ratings "mean", or (for W, for H) null or the file of a matrix.
+    toward: Any = "zero"
     # Only for data of kind "ratings".
     offsets: Any = False
-    toward: str = "zero"
     holdout: HoldoutConfig = field(default_factory=HoldoutConfig)
     dtype: str = "float32"
     record_every: int = 10
@@ -80,7 +85,6 @@ _schemas: dict[str, Any] = {
 }
 RATINGS_ONLY: dict[str, Any] = {
     "offsets": False,
-    "toward": "zero",
     "holdout": dataclasses.asdict(HoldoutConfig()),
 }
 """The settings that only ratings support, and their defaults."""
@@ -213,13 +217,15 @@ def model_label(config: Mapping[str, Any]) -> str:
         pair = [f"{x:g}" for x in config.get(name) or (0, 0)]
         if set(pair) != {"0"}:
             parts.append(f"{name} {', '.join(pair)}")
-    if config.get("toward") == "mean":
-        parts = [" ".join([*parts, "to the mean"])]
+    toward = config.get("toward") or "zero"
+    if toward != "zero":
+        named = "the mean" if isinstance(toward, str) else _files(toward)
+        parts = [" ".join([*parts, f"to {named}"])]
     held = list(config.get("constraints") or ["nonnegative"])
     if set(held) != {"nonnegative"}:
         parts.append(", ".join(held))
-    known = [name for name in ("known_W", "known_H") if config.get(name)]
-    parts += [f"{name} {Path(config[name]).name}" for name in known]
+    held = ("known_W", "known_H", "covariates", "batch")
+    parts += [f"{k} {_files([config[k]])}" for k in held if config.get(k)]
     graph = config.get("graph") or [None, None]
     sides = zip("WH", graph, config.get("graph_weight") or [1.0, 1.0], strict=True)
     alike = [f"{one} {weight:g}" for one, given, weight in sides if given]
@@ -230,6 +236,11 @@ def model_label(config: Mapping[str, Any]) -> str:
         given = [] if offsets is True else np.ravel(offsets)
         parts.append(" ".join(["offsets", ", ".join(f"{x:g}" for x in given)]).strip())
     return ", ".join(parts)
+
+
+def _files(paths: Sequence[str | None]) -> str:
+    """The names of files, without their folders."""
+    return ", ".join(Path(path).name for path in paths if path)
 
 
 def labels(config: Mapping[str, Any]) -> dict[str, str]:

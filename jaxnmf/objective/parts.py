@@ -36,34 +36,52 @@ def as_parts(known_W: Any, known_H: Any) -> Parts | None:
     Raises:
       ValueError: for what is no matrix, or holds a negative or infinite entry.
     """
-    parts = []
-    for name, value, shape in zip(NAMES, (known_W, known_H), SHAPES, strict=True):
-        part = None if value is None else as_matrix(name, contents(value), shape)
-        if part is not None and (not part.size or np.isinf(part).any()):
-            found = "an infinite entry" if part.size else f"shape {part.shape}"
-            raise ValueError(
-                f"{name} has {found}; it must be {shape} of finite numbers, and NaN "
-                "where an entry is free"
-            )
-        if part is not None and (part < 0).any():
-            raise ValueError(
-                f"{name} holds negative entries, the smallest is {np.nanmin(part):g}; "
-                "every entry must be ≥ 0, or NaN where it is free"
-            )
-        known = part is not None and not np.isnan(part).all()
-        parts.append(part if known else None)
-    if parts[0] is not None:
-        parts[0] = np.ascontiguousarray(parts[0].T)
-    W, H = parts
+    W, H = (
+        None if value is None else as_part(name, value, shape, "free")
+        for name, value, shape in zip(NAMES, (known_W, known_H), SHAPES, strict=True)
+    )
+    W, H = (None if X is None or np.isnan(X).all() else X for X in (W, H))
+    W = None if W is None else np.ascontiguousarray(W.T)
     return None if W is None and H is None else (W, H)
 
 
-def largest_known(parts: Parts | None) -> tuple[float, float]:
-    """The largest known entry of W and of H, 0 where none is known."""
-    if parts is None:
-        return 0.0, 0.0
-    W, H = (0.0 if part is None else float(np.nanmax(part)) for part in parts)
-    return W, H
+def as_part(name: str, value: Any, shape: str, gap: str = "") -> Part:
+    """A matrix for a part of a factor, as float64.
+
+    Args:
+      name, value: of the argument.
+      shape: the one that it must have, in words.
+      gap: what an entry is that is NaN; empty where none may be.
+
+    Raises:
+      ValueError: for what is no matrix, or holds a negative or infinite entry.
+    """
+    part = as_matrix(name, contents(value), shape)
+    wrong = np.isinf(part) if gap else ~np.isfinite(part)
+    otherwise = f", or NaN where it is {gap}" if gap else ""
+    if not part.size or wrong.any():
+        infinite = "an infinite entry" if np.isinf(part).any() else "NaN"
+        found = infinite if part.size else f"shape {part.shape}"
+        raise ValueError(
+            f"{name} has {found}; it must be {shape}, and every entry a finite "
+            f"number{otherwise}"
+        )
+    if (part < 0).any():
+        raise ValueError(
+            f"{name} holds negative entries, the smallest is {np.nanmin(part):g}; "
+            f"every entry must be ≥ 0{otherwise}"
+        )
+    return part
+
+
+def largest_known(parts: Parts | None, more: Part | None) -> tuple[float, float]:
+    """The largest known entry of W and of H, 0 where none is known; ``more`` are
+    further known columns of W."""
+    W, H = (
+        0.0 if part is None else float(np.nanmax(part))
+        for part in parts or (None, None)
+    )
+    return W if more is None else max(W, float(more.max())), H
 
 
 def known_sides(parts: Parts | None) -> frozenset[str]:
@@ -101,17 +119,31 @@ def check_parts(
     for name, part, size, axis, constraint in sides:
         if part is None:
             continue
-        k, q = part.shape
-        found = (q, k) if name == "known_W" else (k, q)
-        if q != size or k > rank:
-            fit = f"({size}, k)" if name == "known_W" else f"(k, {size})"
-            raise ValueError(
-                f"{name} has shape {found}; for a V of {axis} = {size} and rank={rank} "
-                f"it must be {fit} with k ≤ {rank}"
-            )
+        check_shape(name, part, rank, size, axis)
         _check_constraint(name, constraint, part, rank)
     if all(whole(part, rank) for part in parts):
         raise ValueError("known_W and known_H hold every entry; nothing is free")
+
+
+def check_shape(name: str, part: Part, rank: int, size: int, axis: str) -> None:
+    """Refuse a part, rank-major, of more components than there are or another size.
+
+    Args:
+      name: of the argument.
+      part: (k, q).
+      rank: p.
+      size, axis: q as it must be, and of which axis of V, "m" or "n".
+    """
+    k, q = part.shape
+    if q == size and k <= rank:
+        return
+    found, fit = (k, q), f"(k, {size})"
+    if axis == "m":
+        found, fit = (q, k), f"({size}, k)"
+    raise ValueError(
+        f"{name} has shape {found}; for a V of {axis} = {size} and rank={rank} it must "
+        f"be {fit} with k ≤ {rank}"
+    )
 
 
 def with_parts(problem: Problem, rank: int, parts: Parts) -> Problem:

@@ -18,10 +18,10 @@ class Penalty:
 
     For x ≥ 0 the first term is an L1 norm. The first three fields are each a number, or
     an array that broadcasts to the factor's (p, q). ``toward`` is the value that l2
-    shrinks entries to, 0 by default; only solvers for data observed in part support
-    another. ``graph_weight`` is λ, None for a factor without a graph. The graph itself
-    is with the problem, whose numbers in lanes are a lane's own while all share the
-    graph; `Problem.penalty` has both.
+    shrinks entries to, 0 by default; another number is for data observed in part, an
+    array for solvers that support targets. ``graph_weight`` is λ, None for a factor
+    without a graph. The graph itself is with the problem, whose numbers in lanes are a
+    lane's own while all share the graph; `Problem.penalty` has both.
     """
 
     l1: float | jax.Array = 0.0
@@ -29,6 +29,12 @@ class Penalty:
     toward: float | jax.Array = 0.0
     graph_weight: float | jax.Array | None = None
     graph: Graph | None = None
+
+    @property
+    def attracts(self) -> bool:
+        """Whether its gradient has a part below zero, known when a program is made: of
+        a graph or of targets."""
+        return self.graph is not None or jnp.ndim(self.toward) > 0
 
     def value(
         self, X: Float[Array, "p q"], where: Bool[Array, "#p #q"] | bool = True

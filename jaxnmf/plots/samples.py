@@ -50,6 +50,9 @@ def data_of(result: Any, V: Any) -> tuple[Pair, Any, Any]:
       ValueError: the result is none, or V has another shape.
     """
     pair = factors_of(result)
+    if getattr(result, "covariates", None) is not None:
+        W, H = (np.asarray(X, float) for X in result.whole)
+        pair = pair._replace(W=W, H=H)
     dataset = V if hasattr(V, "kind") and hasattr(V, "V") else None
     if dataset is not None:
         V = dataset.V

@@ -36,6 +36,8 @@ class Supports(NamedTuple):
         not reorder a sparse V to give each device as many entries.
       graph: whether a penalty on neighbours (`jaxnmf.objective.graph`) is part of every
         update: it couples the columns of a factor.
+      toward: whether l2 may shrink each entry of a factor to a value of its own
+        (`jaxnmf.objective.targets`).
     """
 
     losses: str = "any"
@@ -49,6 +51,7 @@ class Supports(NamedTuple):
     known: frozenset[str] = frozenset("WH")
     ordered: bool = False
     graph: bool = False
+    toward: bool = False
 
     def includes(self, loss: Loss) -> bool:
         """Whether a loss is among ``losses``."""
@@ -111,6 +114,11 @@ def keeps_order(solver: Any) -> bool:
 def supports_graph(solver: Any) -> bool:
     """Whether a solver supports graphs of neighbours, and the one inside a wrapper."""
     return solver.supports.graph and _inner(solver).graph
+
+
+def supports_targets(solver: Any) -> bool:
+    """Whether a solver supports targets of l2, and the one inside a wrapper."""
+    return solver.supports.toward and _inner(solver).toward
 
 
 def _inner(solver: Any) -> Supports:

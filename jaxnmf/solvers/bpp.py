@@ -62,7 +62,9 @@ class ANLSBPP(Alternating):
     convex constraints", Operations Research Letters 26 (2000) [Grippo2000].
     """
 
-    supports: ClassVar[Supports] = QUADRATIC._replace(operands=EVERY_OPERAND | BLOCKS)
+    supports: ClassVar[Supports] = QUADRATIC._replace(
+        operands=EVERY_OPERAND | BLOCKS, toward=True
+    )
     monotone: ClassVar[bool] = True
     exchanges: int = static(100)
 

@@ -51,7 +51,7 @@ class CCD:
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
-        constraints=ENTRYWISE, operands=frozenset({"dense", "observed"})
+        constraints=ENTRYWISE, operands=frozenset({"dense", "observed"}), toward=True
     )
     monotone: ClassVar[bool] = True
     own_objective: ClassVar[bool] = False

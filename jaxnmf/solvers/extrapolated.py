@@ -65,7 +65,7 @@ class Extrapolated:
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
-        constraints=PROJECTED, operands=EVERY_OPERAND | BLOCKS, graph=True
+        constraints=PROJECTED, operands=EVERY_OPERAND | BLOCKS, graph=True, toward=True
     )
     monotone: ClassVar[bool] = True
     inner: Any = "hals"

@@ -55,7 +55,7 @@ class HALS(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
-        constraints=ENTRYWISE, operands=EVERY_OPERAND | BLOCKS, graph=True
+        constraints=ENTRYWISE, operands=EVERY_OPERAND | BLOCKS, graph=True, toward=True
     )
     monotone: ClassVar[bool] = True
     inner: int = static(0)

@@ -57,7 +57,7 @@ class MU(Alternating):
     """
 
     supports: ClassVar[Supports] = MULTIPLICATIVE._replace(
-        operands=EVERY_OPERAND | BLOCKS, graph=True
+        operands=EVERY_OPERAND | BLOCKS, graph=True, toward=True
     )
     monotone: ClassVar[bool] = True
     floor: float = 1e-10
@@ -97,7 +97,7 @@ class MU(Alternating):
         state: Scalar,
     ) -> tuple[FreeFactor, Scalar]:
         def again(_: Index, X: FreeFactor) -> FreeFactor:
-            if problem.penalty.graph is None:
+            if not problem.penalty.attracts:
                 plus = gram @ X + problem.penalty.gradient(X)
                 return multiplied(problem, X, cross, plus, state)
             minus, plus = problem.penalised((cross, gram @ X), X)

@@ -61,7 +61,7 @@ class ExtrapolatedMU(Alternating):
     """
 
     supports: ClassVar[Supports] = MULTIPLICATIVE._replace(
-        operands=EVERY_OPERAND | BLOCKS, graph=True
+        operands=EVERY_OPERAND | BLOCKS, graph=True, toward=True
     )
     monotone: ClassVar[bool] = False
     floor: float = 1e-10

@@ -51,7 +51,7 @@ class OverrelaxedMU(Alternating):
     gradient.
     """
 
-    supports: ClassVar[Supports] = BETA._replace(graph=True)
+    supports: ClassVar[Supports] = BETA._replace(graph=True, toward=True)
     monotone: ClassVar[bool] = True
     floor: float = 1e-10
     relaxation: float = 1.5

@@ -49,7 +49,7 @@ class NearlyNMF(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
-        operands=EVERY_OPERAND, signed=frozenset("V")
+        operands=EVERY_OPERAND, signed=frozenset("V"), toward=True
     )
     monotone: ClassVar[bool] = True
     floor: float = 1e-10

@@ -57,7 +57,7 @@ class NeNMF(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
-        constraints=PROJECTED, operands=EVERY_OPERAND | BLOCKS, graph=True
+        constraints=PROJECTED, operands=EVERY_OPERAND | BLOCKS, graph=True, toward=True
     )
     monotone: ClassVar[bool] = True
     inner: int = static(0)

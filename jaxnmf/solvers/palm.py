@@ -45,7 +45,7 @@ class PALM(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
-        constraints=PROJECTED, operands=EVERY_OPERAND | BLOCKS, graph=True
+        constraints=PROJECTED, operands=EVERY_OPERAND | BLOCKS, graph=True, toward=True
     )
     monotone: ClassVar[bool] = True
     gamma: float = 1.01
@@ -98,7 +98,7 @@ class IPALM(Alternating):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
-        constraints=PROJECTED, operands=EVERY_OPERAND | BLOCKS, graph=True
+        constraints=PROJECTED, operands=EVERY_OPERAND | BLOCKS, graph=True, toward=True
     )
     inertia: float = 0.25
     gamma: float = 1.01

@@ -50,7 +50,7 @@ class PGD(Alternating):
     """
 
     supports: ClassVar[Supports] = ANY._replace(
-        constraints=PROJECTED, operands=EVERY_OPERAND, graph=True
+        constraints=PROJECTED, operands=EVERY_OPERAND, graph=True, toward=True
     )
     monotone: ClassVar[bool] = True
     step_size: float = 1.0

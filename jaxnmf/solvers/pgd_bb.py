@@ -52,7 +52,9 @@ class SpectralPGD(Alternating):
     for nonnegative matrix factorization", ETNA 36 (2009) [Han2009].
     """
 
-    supports: ClassVar[Supports] = QUADRATIC._replace(constraints=PROJECTED)
+    supports: ClassVar[Supports] = QUADRATIC._replace(
+        constraints=PROJECTED, toward=True
+    )
     monotone: ClassVar[bool] = True
     inner: int = static(0)
     longest: float = 1e4

@@ -56,7 +56,7 @@ class LinPGD(Alternating):
     """
 
     supports: ClassVar[Supports] = ANY._replace(
-        constraints=PROJECTED, operands=EVERY_OPERAND, graph=True
+        constraints=PROJECTED, operands=EVERY_OPERAND, graph=True, toward=True
     )
     monotone: ClassVar[bool] = True
     step_size: float = 1.0

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.data.containers import Names
+from jaxnmf.data.views import ViewParts
+from jaxnmf.joint import of_views
 from jaxnmf.result import Result, to_result
 from jaxnmf.run.loop import Run
 from jaxnmf.run.programs import precision
@@ -30,6 +32,7 @@ class SweepResult:
         measured for each way.
       seconds: of the sweep; compile_seconds: of those, spent compiling.
       names: of the rows and columns of V.
+      views: how the views were joined, or None.
       complete: whether every lane is finished.
 
     Example:
@@ -51,6 +54,7 @@ class SweepResult:
     seconds: float
     compile_seconds: float
     names: Names
+    views: ViewParts | None = None
 
     @property
     def complete(self) -> bool:
@@ -113,7 +117,9 @@ class SweepResult:
         if run is None:
             raise ValueError(f"lane {lane} is unfinished: {self.lanes[lane]}")
         problem = self.builder.problem(self.lanes[lane])
-        return to_result(run, problem, self.builder.solver).named(self.names)
+        given = self.builder.solver, None, None, self.builder.objective.design
+        found = to_result(run, problem, *given).named(self.names)
+        return found if self.views is None else of_views(found, self.views)
 
     def best(self, rank: int | None = None) -> Result:
         """The result of the lowest objective, its own penalties included.

@@ -20,7 +20,10 @@ from jaxnmf.build import Objective, Start, warn_of_scale
 from jaxnmf.data.blocks import check_in_memory
 from jaxnmf.data.containers import Names, names_of
 from jaxnmf.data.known import what_is_known
+from jaxnmf.data.views import Views
 from jaxnmf.init.start import AUTO
+from jaxnmf.joint import joined
+from jaxnmf.objective.targets import check_weights
 from jaxnmf.padding import may_share
 from jaxnmf.registry import make_solver
 from jaxnmf.run.loop import Run
@@ -29,7 +32,13 @@ from jaxnmf.run.stop import RECORD_EVERY, Stop
 from jaxnmf.supported import warn_of_rank
 from jaxnmf.sweeps.batching import Batching
 from jaxnmf.sweeps.buckets import buckets, waste
-from jaxnmf.sweeps.lane import DataPerSeed, Lane, LaneBuilder, stored_for_lanes
+from jaxnmf.sweeps.lane import (
+    PENALTIES,
+    DataPerSeed,
+    Lane,
+    LaneBuilder,
+    stored_for_lanes,
+)
 from jaxnmf.sweeps.lanes import Runner
 from jaxnmf.sweeps.plan import fit_memory, note_timing, plan
 from jaxnmf.sweeps.result import SweepResult
@@ -55,9 +64,11 @@ def sweep(
     constraints: Any = "nonnegative",
     mask: Any = None,
     offsets: Any = False,
-    toward: str = "zero",
+    toward: Any = "zero",
     known_W: Any = None,
     known_H: Any = None,
+    covariates: Any = None,
+    batch: Any = None,
     graph: Any = None,
     graph_weight: float | tuple[float, float] = 1.0,
     dtype: Any = "float32",
@@ -125,9 +136,17 @@ def sweep(
         offsets=offsets,
         known_W=known_W,
         known_H=known_H,
+        covariates=covariates,
+        batch=batch,
         graph=graph,
         graph_weight=graph_weight,
     )
+    if "l2" not in (settings or ()):
+        check_weights(objective.toward, objective.l2)
+    names, views = names_of(V), None
+    if isinstance(V, Views):
+        own = {name for name in settings or () if name in PENALTIES}
+        V, views = joined(V, objective, mask, own)
     solver = solver_of_lanes(solver, solver_options, objective, V, mask, max(ranks))
     found = run_sweep(
         V,
@@ -153,7 +172,7 @@ def sweep(
         warn_of_rank("ranks", max(ranks), shape)
     if not {"l1", "l2"} & set(settings or ()):
         warn_of_scale(objective)
-    return found
+    return dataclasses.replace(found, names=names, views=views)
 
 
 def solver_of_lanes(

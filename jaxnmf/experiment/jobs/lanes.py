@@ -126,7 +126,7 @@ class LaneJob:
                 }
             )
             if i in kept:
-                factors[name] = found.factors(i)
+                factors[name] = found.result(i).whole
         manifest = {
             "lanes": len(rows),
             "seconds": found.seconds,
@@ -202,9 +202,8 @@ class Selection(LaneJob):
             raise ValueError(
                 "constraints: a choice of p supports none but 'nonnegative'"
             )
-
-        if specification.objective.has_graph:
-            raise ValueError("graph: a choice of p does not support neighbours")
+        for name in sorted(specification.objective.asked - {"known_W", "known_H"}):
+            raise ValueError(f"{name}: a choice of p does not support it")
 
     def run(self, unfinished: Unfinished, limits: Mapping[str, int]) -> JobResults:
         given, own = self.specification, self.method.solver

@@ -167,9 +167,10 @@ class Runs:
                 checkpoint=unfinished.checkpoint(case.name),
                 **timing,
             )
-        result = to_result(run, problem, given.solver)
+        design = given.objective.design
+        result = to_result(run, problem, given.solver, design=design)
         row, trace = self._recorded(case, part, run, result)
-        return StoredRun(row, trace, (result.W, result.H), result.offsets)
+        return StoredRun(row, trace, result.whole, result.offsets)
 
     def _recorded(
         self, case: Case, part: Part, run: Run, result: Result

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ from jaxnmf import baselines, registry
 from jaxnmf._util.checks import check_amount, check_count, check_list
 from jaxnmf._util.describe import described
 from jaxnmf._version import __version__
+from jaxnmf.baselines import Baseline
 from jaxnmf.build import Objective, Start
 from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
 from jaxnmf.files.matrices import read
 from jaxnmf.objective.graph import grid_graph
 from jaxnmf.run.stop import Stop
+from jaxnmf.supported import UnsupportedError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,19 +89,22 @@ class Specification:
         # Baselines have no lanes.
         in_lanes = config["select"] or config["sweep"]
         make = registry.make_solver if in_lanes else make_solver
+        solver = make(*configs.split_name(config["solver"]))
         return cls(
             dataset=config["dataset"],
-            solver=make(*configs.split_name(config["solver"])),
+            solver=solver,
             objective=Objective.of(
                 loss,
                 loss_options=loss_options,
                 l1=config["l1"],
                 l2=config["l2"],
-                toward=config["toward"],
+                toward=_toward(config["toward"], dataset),
                 constraints=config["constraints"],
                 offsets=config["offsets"],
                 known_W=config["known_W"] and read(config["known_W"]),
                 known_H=config["known_H"] and read(config["known_H"]),
+                covariates=config["covariates"] and read(config["covariates"]),
+                batch=_batch(config["batch"], dataset),
                 graph=_graph(config["graph"], dataset),
                 graph_weight=config["graph_weight"],
             ),
@@ -118,6 +124,14 @@ class Specification:
             or None,
         )
 
+    def __post_init__(self) -> None:
+        # A package that has none of these would not know of them.
+        asked = sorted(self.objective.asked)
+        if asked and isinstance(self.solver, Baseline):
+            raise UnsupportedError(
+                f"{', '.join(asked)}: solver {self.solver.name!r} does not support it"
+            )
+
     def key(self, checksum: str) -> str:
         """The name of the job's folder: readable parts, and a hash of the description
         of all that it computes, of the data and of the version of the package."""
@@ -133,6 +147,38 @@ def make_solver(name: str, options: Mapping[str, Any]) -> Any:
     """A solver of the registry, or a baseline."""
     peer = name in baselines.names()
     return (baselines.make if peer else registry.make_solver)(name, options)
+
+
+def _toward(given: Any, dataset: Dataset) -> Any:
+    """What a config names that l2 shrinks to: a name, or a pair of matrices."""
+    if given == "mean" and dataset.kind != "ratings":
+        raise ValueError(
+            f"toward='mean' is for data of kind 'ratings', of which entries are "
+            f"unknown; {dataset.name!r} is of kind {dataset.kind!r} and supports "
+            "'zero', or a pair (for W, for H) of files of targets"
+        )
+    if not isinstance(given, list):
+        return given
+    return tuple(path and read(path) for path in given)
+
+
+def _batch(given: str | None, dataset: Dataset) -> list[str] | None:
+    """The labels of batches that a config names."""
+    if given is None:
+        return None
+    if given != "labels":
+        try:
+            text = Path(given).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"batch: {given!r} cannot be read ({error})") from None
+        return text.splitlines()
+    if dataset.labels is None:
+        raise ValueError(
+            f"batch=labels: the rows of {dataset.name!r} have none; give the path of a "
+            "file with a label a line"
+        )
+    names = dataset.label_names
+    return [names[k] if names else str(k) for k in dataset.labels]
 
 
 def _graph(given: Any, dataset: Dataset) -> Any:
