@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -40,6 +40,20 @@ from jaxnmf.types import Factors
 NAMES = ("rows", "grid", "auto")
 Shape = tuple[int, int]
 Orders = tuple[np.ndarray | None, np.ndarray | None]
+
+
+class Divided(NamedTuple):
+    """V over a mesh.
+
+    Attributes:
+      host: V, padded if its shape does not divide over the devices.
+      operand: the same on the devices.
+      orders: that its rows and columns have there, None where they stay as they are.
+    """
+
+    host: Any
+    operand: Any
+    orders: Orders
 
 
 def as_placement(mesh: Any, shape: Shape, solver: Any) -> Placement:
@@ -103,22 +117,28 @@ def placed_problem(
         problem = make_problem(known, solver, objective, dtype)
         placement = getattr(problem.operand, "placement", None)
         if placement is not None:
-            _check_no_graph(objective)
+            check_no_graph(objective)
         return problem, placement
-    _check_no_graph(objective)
+    check_no_graph(objective)
     if is_spread(known.V):
         raise ValueError(
             "mesh: V is spread over several processes already, and stays where it is; "
             "leave mesh out"
         )
     placement = as_placement(mesh, known.V.shape, solver)
-    if isinstance(known.V, jax.Array) and len(known.V.devices()) > 1:
-        known = known._replace(V=np.asarray(known.V))
     with on_host():
-        return make_problem(known, solver, objective, dtype), placement
+        return make_problem(in_memory(known), solver, objective, dtype), placement
 
 
-def _check_no_graph(objective: Objective) -> None:
+def in_memory(known: Known) -> Known:
+    """The same, of a V that is on several devices in the memory of the host."""
+    if isinstance(known.V, jax.Array) and len(known.V.devices()) > 1:
+        return known._replace(V=np.asarray(known.V))
+    return known
+
+
+def check_no_graph(objective: Objective) -> None:
+    """Raise a ValueError for neighbours, which need one device."""
     if objective.has_graph:
         raise ValueError(
             "graph: neighbours on several devices are not supported; leave mesh out, "
@@ -179,20 +199,24 @@ def on_mesh(
 ) -> tuple[Problem, Factors, Orders]:
     """The problem and its initial factors on a mesh, padded if V does not divide, and
     the orders that V's rows and columns have there."""
-    operand, orders = problem.operand, (None, None)
-    larger = _even(operand.shape, placement.grid, solver)
-    if larger != operand.shape:
-        problem, factors = padded(problem, factors, solver, shape=larger)
-        operand = problem.operand
-    if isinstance(operand, Sparse):
-        orders = _balanced(operand, placement, solver)
-        operand = Shards.of(operand, placement, orders)
-    elif isinstance(operand, Dense) and operand.placement is None:
-        operand = operand.placed(placement)
-    problem, factors = _placed(problem, factors, operand, placement, orders)
-    if hasattr(solver, "check"):
-        solver.check(problem)
-    return problem, factors, orders
+    own = divided(problem.operand, solver, placement)
+    if own.host is not problem.operand:
+        problem, factors = padded(problem, factors, solver, operand=own.host)
+    return *placed(problem, solver, factors, own, placement), own.orders
+
+
+def divided(operand: Any, solver: Any, placement: Placement) -> Divided:
+    """V over the devices of a mesh."""
+    host, orders = operand, (None, None)
+    larger = _even(host.shape, placement.grid, solver)
+    if larger != host.shape:
+        host = operand = host.padded_to(*larger)
+    if isinstance(host, Sparse):
+        orders = _balanced(host, placement, solver)
+        operand = Shards.of(host, placement, orders)
+    elif isinstance(host, Dense) and host.placement is None:
+        operand = host.placed(placement)
+    return Divided(host, operand, orders)
 
 
 def in_own_order(factors: Factors, orders: Orders) -> Factors:
@@ -271,14 +295,15 @@ def _balanced(operand: Sparse, placement: Placement, solver: Any) -> Orders:
     return rows, columns
 
 
-def _placed(
+def placed(
     problem: Problem,
+    solver: Any,
     factors: Factors,
-    operand: Any,
+    own: Divided,
     placement: Placement,
-    orders: Orders,
 ) -> tuple[Problem, Factors]:
-    """The problem and its factors on the mesh, over this operand."""
+    """A problem that is padded as its V, and its factors, on the mesh."""
+    operand, orders = own.operand, own.orders
     sides = zip(
         zip(problem.projects, problem.penalties, factors, strict=True),
         operand.shape,
@@ -299,4 +324,6 @@ def _placed(
     problem = dataclasses.replace(
         problem, operand=operand, projects=projects, penalties=penalties
     )
+    if hasattr(solver, "check"):
+        solver.check(problem)
     return problem, Factors(*found)

@@ -31,11 +31,28 @@ def test_a_study_on_a_mesh_has_the_results_of_one_device(tmp_path):
     assert np.isfinite(grid)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "more", ["sweep={l2:[0.0,0.1]}", "select=information"], ids=["sweep", "select"]
+)
+def test_lanes_of_a_study_on_a_mesh(tmp_path, more):
+    found = []
+    for mesh in ("null", "grid"):
+        folder = tmp_path / mesh
+        overrides = ["solver=hals", "ranks=[2,3]", more, f"mesh={mesh}"]
+        assert main(["run", *QUICK, *overrides, f"folder={folder}"]) == 0
+        (job,) = stored.read_jobs(folder)
+        found.append(job)
+    one, grid = (job.summary.sort_values("run")["objective"] for job in found)
+    np.testing.assert_allclose(grid, one, rtol=1e-4)
+    assert len({job.key for job in found}) == 2
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["mesh=row"], "did you mean 'rows'"),
-        (["mesh=rows", "select=consensus"], "mesh='rows' is for runs of their own"),
+        (["mesh=row", "sweep={l2:[0.1]}"], "did you mean 'rows'"),
     ],
 )
 def test_a_mesh_that_does_not_fit_is_refused(tmp_path, capsys, overrides, message):
