@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -30,6 +31,7 @@ from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.parts import check_parts, whole_side
 from jaxnmf.outcome import Unobserved
 from jaxnmf.result import Result, to_result
+from jaxnmf.run.folder import run_folder
 from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import RECORD_EVERY, Stop
 from jaxnmf.supported import warn_of_rank
@@ -64,6 +66,7 @@ def factorize(
     progress: bool | None = None,
     pad: bool = True,
     mesh: Any = None,
+    checkpoint: str | Path | None = None,
     solver_options: Mapping[str, Any] | None = None,
     loss_options: Mapping[str, Any] | None = None,
 ) -> Result:
@@ -133,6 +136,11 @@ def factorize(
         they send each other least. The result is the same to rounding. A JAX array that
         is already on several devices stays there, and needs no mesh. For several
         processes see `jaxnmf.distributed.start`.
+      checkpoint: a folder for the run in progress, where it is saved every ten seconds,
+        at a record. The same call resumes an interrupted run from there and ends with
+        the same bits; one with a larger max_iter or time_budget continues a run that
+        has ended. Several processes save their own parts, on one disk or on each its
+        own, and other numbers of them resume from one disk. Such a run is not padded.
       solver_options, loss_options: options that go with a name.
 
     Returns:
@@ -181,6 +189,7 @@ def factorize(
         progress=progress,
         pad=pad,
         mesh=mesh,
+        checkpoint=checkpoint,
     )
     warn_of_rank("rank", rank, known.V.shape)
     return result.named(names_of(V))
@@ -234,6 +243,7 @@ def run_factorize(
     progress: bool | None = None,
     pad: bool = True,
     mesh: Any = None,
+    checkpoint: str | Path | None = None,
 ) -> Result:
     """`factorize` with its specifications made; for what they do not say see there."""
     known = what_is_known(V, mask)
@@ -253,8 +263,25 @@ def run_factorize(
             start = dataclasses.replace(start, init=usual)
         problem = at_rank(problem, objective, rank)
         factors = draw_start(problem, objective, start, rank)
-        if placement is not None and placement.several_processes:
+        apart = placement is not None and placement.several_processes
+        if apart:
             progress = False if jax.process_index() else progress
+        recorded = {"record_every": record_every, "kkt": kkt}
+        kept = None
+        if checkpoint is not None:
+            # In what order the rows of a sparse V are on a mesh depends on its shape.
+            ordered = placement is not None and problem.operand.by_entries
+            kept = run_folder(
+                checkpoint,
+                problem,
+                solver,
+                most=int(stop.max_iter),
+                mesh=placement.grid if ordered else None,  # pyright: ignore
+                together=apart,
+                start=(start, rank),
+                dtype=dtype.name,
+                **recorded,
+            )
         with progress_bar(int(stop.max_iter), progress) as on_record:
             run = run_anywhere(
                 problem,
@@ -263,9 +290,9 @@ def run_factorize(
                 jax.random.key(key_seed(start.seed)),
                 stop,
                 placement=placement,
-                pad=pad,
-                record_every=record_every,
-                kkt=kkt,
+                pad=pad and kept is None,
                 on_record=on_record,
+                checkpoint=kept,
+                **recorded,
             )
         return to_result(run, problem, solver)

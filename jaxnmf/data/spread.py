@@ -33,6 +33,15 @@ def agreed(seconds: float, together: bool) -> float:
     return float(broadcast_one_to_all(np.float32(seconds)))
 
 
+def least(number: int, together: bool) -> int:
+    """The smallest of the numbers of all processes, where several run together."""
+    if not together:
+        return number
+    from jax.experimental.multihost_utils import process_allgather
+
+    return int(np.min(process_allgather(np.int32(number))))
+
+
 class Spread(NamedTuple):
     """A factor that is spread over processes, rank-major as it was computed.
 

@@ -17,6 +17,7 @@ import numpy as np
 from jaxnmf._util.checks import check_amount, check_count
 from jaxnmf._util.describe import described
 from jaxnmf.objective.problem import Problem
+from jaxnmf.run.folder import parts_of
 from jaxnmf.run.stop import Stop
 from jaxnmf.types import Factors
 
@@ -126,11 +127,9 @@ def check_agreement(
     from jax.experimental.multihost_utils import process_allgather
 
     parts = {
-        "V": (problem.operand.shape, problem.operand.moments),
-        "the start": tuple(map(np.asarray, factors)),
-        "the solver": solver,
-        "the objective": (problem.loss, problem.penalties, problem.projects),
-        "when to stop": stop,
+        **parts_of(problem, solver),
+        "start": tuple(map(np.asarray, factors)),
+        "rule when to stop": stop,
     }
     digests = np.array([_digest(part) for part in parts.values()], np.uint32)
     found = np.asarray(process_allgather(digests)).reshape(-1, len(parts))
