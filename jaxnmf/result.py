@@ -18,9 +18,10 @@ from jaxnmf.data.known import is_sparse, what_is_known
 from jaxnmf.data.observed import Observed
 from jaxnmf.data.spread import Factor
 from jaxnmf.files.frames import factor_frames
-from jaxnmf.fold_in import Model, by_blocks
+from jaxnmf.fold_in import Model
 from jaxnmf.objective.problem import Problem
-from jaxnmf.outcome import NOTHING, Offsets, Unobserved, outcome
+from jaxnmf.objective.relative_error import squares
+from jaxnmf.outcome import NOTHING, Offsets, Unobserved, of_parts, outcome
 from jaxnmf.run.loop import Run
 from jaxnmf.types import Status, Trace
 
@@ -229,7 +230,8 @@ class Result:
         every β from 1 to 2.
 
         Args:
-          V: (r, n), as for `jaxnmf.factorize`.
+          V: (r, n), as for `jaxnmf.factorize`. `jaxnmf.Blocks` are read once, and each
+            block stops by its own rule: the trace has their start and their end.
           mask: what is known of V, as there.
           max_iter, tol: when to stop, as there.
           pad: whether small problems share compiled programs, as there.
@@ -248,10 +250,13 @@ class Result:
         if self.model is None:
             raise ValueError("this result has no model to fit new rows with")
         if isinstance(V, Blocks):
-            raise ValueError(
-                "V is Blocks, whose rows are fitted block by block: transform(V) gives "
-                "their W"
-            )
+            what_is_known(V, mask)
+            given: Any = {"max_iter": max_iter, "tol": tol, "pad": pad}
+            parts = [
+                (self.fold_in(block, **given), squares(block)) for _, block in V.each()
+            ]
+            found = dataclasses.replace(parts[0][0], **of_parts(parts))
+            return found.named(Names(V.names.rows, self.column_names))
         H, Wt = self.H, np.ascontiguousarray(self.W.T)
         if self.offsets is not None:
             rows, cols = self.offsets
@@ -265,11 +270,7 @@ class Result:
         return found.named(Names(names_of(V).rows, self.column_names))
 
     def transform(self, V: Any, *, mask: Any = None) -> np.ndarray:
-        """W (r, p) of new rows V (r, n) with H fixed, by `fold_in`; of
-        `jaxnmf.Blocks` block by block."""
-        if isinstance(V, Blocks):
-            what_is_known(V, mask)
-            return by_blocks(V, lambda block: self.fold_in(block).W)
+        """W (r, p) of new rows V (r, n) with H fixed, by `fold_in`."""
         return self.fold_in(V, mask=mask).W
 
     def residual(self, V: Any) -> Any:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DIFFERS = 1
-SETTINGS = ("solver", "loss", "seed", "max_iter", "mask", "mesh")
+SETTINGS = ("solver", "loss", "seed", "max_iter", "mask", "mesh", "checkpoint")
 READING = (
     "key",
     "layer",
@@ -125,6 +125,7 @@ def _factorize(given: argparse.Namespace, console: Console) -> None:
         given.out,
         form=given.format,
         reading=_chosen(given, READING),
+        blocks=given.blocks,
         **_chosen(given, SETTINGS),
     )
     console.print(str(result), highlight=False, markup=False, soft_wrap=True)
@@ -295,6 +296,16 @@ def _add_factorize(commands: Any) -> None:
     )
     one.add_argument(
         "--mesh", choices=("rows", "grid", "auto"), help="divide V over all devices"
+    )
+    one.add_argument(
+        "--blocks",
+        action="store_true",
+        help="read the file block by block, as one larger than memory is anyway",
+    )
+    one.add_argument(
+        "--checkpoint",
+        metavar="FOLDER",
+        help="save the run there every ten seconds, and resume what is there",
     )
     _add_reading(one)
 

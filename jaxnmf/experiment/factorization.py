@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from jaxnmf._util.disk import put
+from jaxnmf._util.memory import free_memory
+from jaxnmf.data.blocks import Blocks
 from jaxnmf.datasets import load
 from jaxnmf.datasets.base import Dataset
-from jaxnmf.datasets.files import dataset_of
+from jaxnmf.datasets.files import FILE, dataset_of
 from jaxnmf.experiment.report.factorization import factorization_page
 from jaxnmf.factorize import factorize
+from jaxnmf.files.blocks import has_blocks
 from jaxnmf.files.labelled import LabelledMatrix
 from jaxnmf.files.matrices import is_matrix, read
 from jaxnmf.result import Result
 
 FORMATS = ("csv", "parquet")
+OF_BLOCKS = {"key", "layer"}  # the options of reading that blocks have
 ARCHIVE, PAGE = "factors.npz", "index.html"
 
 
@@ -27,6 +31,7 @@ def factorize_file(
     *,
     form: str = "csv",
     reading: Mapping[str, Any] | None = None,
+    blocks: bool = False,
     **settings: Any,
 ) -> tuple[Result, list[Path]]:
     """Factorise the matrix in a file and write the result. Files are written last, each
@@ -40,6 +45,8 @@ def factorize_file(
         for ``factors.npz``, W and H as tables with names, and ``index.html``.
       form: of the tables, "csv" or "parquet".
       reading: options of `jaxnmf.read`.
+      blocks: read the file block by block (`jaxnmf.Blocks`), as one that is larger than
+        the free memory is in any case, where its form allows it.
       settings: of `jaxnmf.factorize`.
 
     Returns:
@@ -55,7 +62,7 @@ def factorize_file(
             f"out: {out!r} is a {'folder' if single else 'file'}; give a folder, or a "
             "file that ends in .npz"
         )
-    found, dataset = _read(path, reading or {})
+    found, dataset = _read(path, reading or {}, blocks)
     result = factorize(found, rank, **{"loss": dataset.loss, **settings})
     if single:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -75,9 +82,11 @@ def factorize_file(
     return result, [place / name for name in (ARCHIVE, *tables, PAGE)]
 
 
-def _read(path: str, reading: Mapping[str, Any]) -> tuple[LabelledMatrix, Dataset]:
+def _read(path: str, reading: Mapping[str, Any], blocks: bool) -> tuple[Any, Dataset]:
     """What a file or folder contains, and as a data set."""
     place = Path(path).expanduser()
+    if blocks or (_too_large(place) and not set(reading) - OF_BLOCKS):
+        return _in_blocks(path, reading)
     if place.is_dir() and any(place.glob("**/*.txt")) and not is_matrix(place):
         for name in reading:
             raise ValueError(f"{name}: '{path}' is a folder of texts")
@@ -87,6 +96,28 @@ def _read(path: str, reading: Mapping[str, Any]) -> tuple[LabelledMatrix, Datase
         ), dataset
     found = read(path, **reading)
     return found, dataset_of(found, path)
+
+
+def _in_blocks(path: str, reading: Mapping[str, Any]) -> tuple[Blocks, Dataset]:
+    """The blocks of a file, and as a data set."""
+    for name in set(reading) - OF_BLOCKS:
+        raise ValueError(
+            f"{name}: '{path}' is read block by block; jaxnmf convert writes another "
+            "file with this option, of which that is possible"
+        )
+    V = Blocks(path, **reading)
+    names = zip(("row_names", "column_names"), V.names, strict=True)
+    given = {name: None if x is None else tuple(x.tolist()) for name, x in names}
+    return V, FILE.dataset(V, name=Path(path).stem, source=path, **given)
+
+
+def _too_large(place: Path) -> bool:
+    """Whether a file that can be read block by block is larger than the free memory."""
+    free = free_memory()
+    if free is None or not place.exists() or not has_blocks(place):
+        return False
+    files = place.rglob("*") if place.is_dir() else [place]
+    return sum(one.stat().st_size for one in files) > free
 
 
 def _table(frame: Any, form: str) -> bytes:
