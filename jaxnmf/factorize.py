@@ -134,8 +134,9 @@ def factorize(
         and H as its columns: a `jax.sharding.Mesh` of one or two axes (and any of size
         one), or of all devices "rows", "grid" or "auto", the shape of grid on which
         they send each other least. The result is the same to rounding. A JAX array that
-        is already on several devices stays there, and needs no mesh. For several
-        processes see `jaxnmf.distributed.start`.
+        is already on several devices stays there, and needs no mesh. `jaxnmf.Blocks`
+        are read onto the devices, by each of several processes its own rows; for these
+        see `jaxnmf.distributed.start`.
       checkpoint: a folder for the run in progress, where it is saved every ten seconds,
         at a record. The same call resumes an interrupted run from there and ends with
         the same bits; one with a larger max_iter or time_budget continues a run that

@@ -80,9 +80,8 @@ def in_units(array: Any, unit: float) -> Any:
 
 
 def _as_dense(array: Any, dtype: Any, signed: bool, unit: float) -> Dense:
-    # min and max carry a NaN through, so no m×n temporary is needed to find one.
-    low = float(array.min())
-    check_values(low, float(array.max()), array.shape, signed)
+    low, high = _range(array)
+    check_values(low, high, array.shape, signed)
     array, low = in_units(array, unit), low / unit
     mean = float(array.mean(dtype=None if isinstance(array, jax.Array) else np.float64))
     return _dense(array, mean, low, dtype)
@@ -167,8 +166,8 @@ def _masked_dense(
 ) -> Dense:
     known = mask > 0
     xp: Any = jnp if isinstance(V, jax.Array) else np
-    low = float(xp.where(known, V, np.inf).min())
-    high = float(xp.where(known, V, -np.inf).max())
+    low = _range(xp.where(known, V, np.inf))[0]
+    high = _range(xp.where(known, V, -np.inf))[1]
     check_values(low, high, V.shape, signed)
     V = in_units(xp.where(known, V, 0), unit)
     return _dense_observed(V, mask, low / unit, dtype)
@@ -182,6 +181,16 @@ def _dense_observed(V: Any, weights: np.ndarray, low: float, dtype: Any) -> Dens
     mean = weighted_mean(V, weights)
     # An unknown entry becomes a number at which no loss is infinite.
     return _dense(xp.where(weights > 0, V, mean), mean, low, dtype, weights)
+
+
+def _range(array: Any) -> tuple[float, float]:
+    """The smallest and the largest entry, NaN where there is one."""
+    # On one device min and max carry a NaN through, and no m×n temporary is needed to
+    # find one; over several devices they lose it.
+    several = isinstance(array, jax.Array) and len(array.devices()) > 1
+    if several and bool(jnp.isnan(array).any()):
+        return np.nan, np.nan
+    return float(array.min()), float(array.max())
 
 
 def _floor(mean: float, dtype: Any) -> jax.Array:

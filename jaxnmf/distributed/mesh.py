@@ -22,6 +22,7 @@ from jax.sharding import Mesh
 from jaxnmf import costs
 from jaxnmf._util.names import suggestion
 from jaxnmf.build import Objective, make_problem
+from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.dense import Dense
 from jaxnmf.data.known import Known
 from jaxnmf.data.placement import Placement, on_host, put
@@ -29,6 +30,7 @@ from jaxnmf.data.shards import Shards, balanced_order
 from jaxnmf.data.sparse import Sparse
 from jaxnmf.data.spread import fetch, is_spread
 from jaxnmf.distributed.processes import check_agreement
+from jaxnmf.distributed.reading import read_onto
 from jaxnmf.objective.problem import Problem
 from jaxnmf.padding import padded, run_shared, unpadded
 from jaxnmf.run.clock import timed
@@ -56,7 +58,9 @@ class Divided(NamedTuple):
     orders: Orders
 
 
-def as_placement(mesh: Any, shape: Shape, solver: Any) -> Placement:
+def as_placement(
+    mesh: Any, shape: Shape, solver: Any, *, blocks: bool = False
+) -> Placement:
     """The placement of V on a user's mesh.
 
     Args:
@@ -66,6 +70,7 @@ def as_placement(mesh: Any, shape: Shape, solver: Any) -> Placement:
         least, or "auto", the one of any shape on which it does.
       shape: (m, n).
       solver: what is to run on it.
+      blocks: whether V is read onto the devices from blocks, and so not padded.
 
     Raises:
       ValueError: for a mesh that V or the devices do not fit, or a solver that does not
@@ -74,8 +79,9 @@ def as_placement(mesh: Any, shape: Shape, solver: Any) -> Placement:
     name = getattr(solver, "name", type(solver).__name__)
     if not solver.supports.mesh:
         raise ValueError(f"mesh: solver {name!r} does not support several devices")
+    pads = supports_padding(solver) and not blocks
     if isinstance(mesh, str):
-        found = _of_name(mesh, shape, supports_padding(solver))
+        found = _of_name(mesh, shape, pads)
     elif isinstance(mesh, Mesh):
         found = _of_mesh(mesh)
     else:
@@ -89,10 +95,11 @@ def as_placement(mesh: Any, shape: Shape, solver: Any) -> Placement:
             f"mesh: {a}×{b} devices are too many for V of shape {shape}; there must be "
             "a row and a column of V for each"
         )
-    if _even(shape, grid, solver) != shape and not supports_padding(solver):
+    if _even(shape, grid, solver) != shape and not pads:
+        needs = "V is Blocks, which need a" if blocks else f"solver {name!r} needs a V"
         raise ValueError(
-            f"mesh: solver {name!r} needs a V whose shape divides over the devices; "
-            f"{shape} does not over {a}×{b}"
+            f"mesh: {needs} {'shape that' if blocks else 'whose shape'} divides over "
+            f"the devices; {shape} does not over {a}×{b}"
         )
     return found
 
@@ -102,7 +109,8 @@ def placed_problem(
 ) -> tuple[Problem, Placement | None]:
     """The problem of V, and the placement to run it with; None for one device.
 
-    For a mesh the problem is made on the host: no device holds V as a whole.
+    For a mesh the problem is made on the host: no device holds V as a whole. `Blocks`
+    are read onto the devices, no process more of them than its own rows.
 
     Args:
       mesh: as `jaxnmf.factorize` has it.
@@ -120,6 +128,11 @@ def placed_problem(
             check_no_graph(objective)
         return problem, placement
     check_no_graph(objective)
+    if isinstance(known.V, Blocks):
+        placement = as_placement(mesh, known.V.shape, solver, blocks=True)
+        known = known._replace(V=read_onto(known.V, placement, dtype))
+        problem = make_problem(known, solver, objective, dtype)
+        return problem, problem.operand.placement
     if is_spread(known.V):
         raise ValueError(
             "mesh: V is spread over several processes already, and stays where it is; "

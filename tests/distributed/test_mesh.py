@@ -251,3 +251,37 @@ def test_batches_of_entries_are_refused_on_a_mesh():
     options: Any = {"solver": "optax", "solver_options": {"batch": 4}}
     with pytest.raises(ValueError, match=r"'optax'.*divided over several devices"):
         jaxnmf.factorize(V, RANK, mask=V > 0.9, mesh=mesh((1, 1)), **options)
+
+
+# --- Blocks that are read onto the devices --------------------------------------------
+
+
+def test_blocks_are_read_onto_the_devices_once():
+    data, seen = V[:16, :12], []
+
+    class Rows:
+        shape, dtype = data.shape, data.dtype
+
+        def block(self, i):
+            seen.append(i)
+            return data[5 * i : 5 * i + 5]
+
+    found = jaxnmf.factorize(jaxnmf.Blocks(Rows()), RANK, mesh=mesh((2, 2)), **SHORT)
+    assert seen == [0, 1, 2, 3] * 2  # once for the heights of the blocks
+    assert_same(found, jaxnmf.factorize(data, RANK, **SHORT | {"init": "random"}))
+    slices = jaxnmf.factorize(jaxnmf.Blocks(data, rows=7), RANK, mesh="auto", **SHORT)
+    assert_same(slices, found)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (V[:17], r"mesh: V is Blocks, which need a shape that divides"),
+        (scipy.sparse.csr_array(V[:16]), "mesh: V is sparse Blocks"),
+        (np.where(V[:16] == V[9, 2], np.nan, V[:16]), "holds NaN"),
+        (V[:16].astype("U5"), "contain real numbers"),
+    ],
+)
+def test_blocks_that_do_not_fit_a_mesh_are_refused(data, message):
+    with pytest.raises(ValueError, match=message):
+        jaxnmf.factorize(jaxnmf.Blocks(data, rows=5), RANK, mesh=mesh((4, 1)))

@@ -1,6 +1,8 @@
 """One of several processes that factorise together; started by test_processes.py.
 
-Usage: worker.py COORDINATOR PROCESSES PROCESS CASE
+Usage: worker.py COORDINATOR PROCESSES PROCESS CASE…
+
+A case is a name, or a name and a path: resume:/tmp/run.
 """
 
 import json
@@ -42,6 +44,20 @@ def described(result: jaxnmf.Result, small: bool = False) -> dict[str, Any]:
 
 
 def run(case: str) -> Any:
+    case, _, place = case.partition(":")
+    if case == "resume":  # a run that ends after half its iterations, and the rest
+        given = OPTIONS | {"checkpoint": place}
+        jaxnmf.factorize(spread(), 3, **given | {"max_iter": 10})
+        return described(jaxnmf.factorize(spread(), 3, **given))
+    if case == "blocks":  # each process reads its own rows of a file
+        blocks = jaxnmf.Blocks(place, rows=3)
+        source, seen = blocks.source, []
+        read = source.block
+        source.block = lambda i: seen.append(i) or read(i)
+        found = jaxnmf.factorize(blocks, 3, mesh="rows", **OPTIONS)
+        # 16 rows in blocks of 3, of which this process has eight.
+        assert seen == ([0, 1, 2] if jax.process_index() == 0 else [2, 3, 4, 5])
+        return described(found)
     if case == "spread":
         return described(jaxnmf.factorize(spread(), 3, **OPTIONS))
     if case == "host":  # of a shape that does not divide
