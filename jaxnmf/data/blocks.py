@@ -257,18 +257,7 @@ class Blocks:
             reading = ahead(plain, getattr(self.source, "count", None))
             with contextlib.closing(reading) as blocks:
                 self._kept.append(survey(self.shape, blocks))
-        found = self._kept[0]
-        if self.unit == 1:
-            return found
-        u = self.unit
-        return found._replace(
-            low=found.low / u,
-            high=found.high / u,
-            least=found.least / u,
-            total=found.total / u,
-            absolute=found.absolute / u,
-            squares=found.squares / u / u,
-        )
+        return self._kept[0].over(self.unit)
 
     def map(self, function: Callable[[slice, Any], Any], dtype: Any) -> Blocks:
         """Blocks ``function(rows, block)`` of this shape, made when they are read."""

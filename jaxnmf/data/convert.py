@@ -17,7 +17,9 @@ from jaxnmf.data.known import is_sparse, stored_dense, what_is_known
 from jaxnmf.data.moments import Moments, weighted_mean
 from jaxnmf.data.observed import Observed
 from jaxnmf.data.operand import Operand
+from jaxnmf.data.parts import Parts
 from jaxnmf.data.placement import Placement, put
+from jaxnmf.data.shards import Shards
 from jaxnmf.data.sparse import Sparse
 from jaxnmf.data.streamed import Streamed
 
@@ -53,6 +55,8 @@ def as_operand(
     V, weights = what_is_known(V, mask)
     if isinstance(V, Blocks):
         operand = _as_streamed(V, dtype, signed, unit)
+    elif isinstance(V, Parts):
+        operand = _of_parts(V, dtype, signed, unit)
     elif isinstance(V, Observed):
         operand = _as_observed(V, dtype, signed, unit)
     elif weights is not None:
@@ -142,6 +146,13 @@ def _as_streamed(blocks: Blocks, dtype: Any, signed: bool, unit: float) -> Strea
     mean = blocks.survey().total / (blocks.shape[0] * blocks.shape[1])
     limit = CPU_BLOCK if on_cpu() else ACCELERATOR_BLOCK
     return Streamed.of(blocks, _floor(mean, dtype), dtype, limit)
+
+
+def _of_parts(parts: Parts, dtype: Any, signed: bool, unit: float) -> Shards:
+    found, (m, n) = parts.survey, parts.shape
+    check_values(found.low, found.high, parts.shape, signed)
+    floor = _floor(found.total / unit / (m * n), dtype)
+    return Shards.of_parts(parts, floor, dtype, unit)
 
 
 def _as_observed(V: Observed, dtype: Any, signed: bool, unit: float) -> Operand:

@@ -33,6 +33,18 @@ def agreed(seconds: float, together: bool) -> float:
     return float(broadcast_one_to_all(np.float32(seconds)))
 
 
+def gathered(numbers: np.ndarray, together: bool) -> np.ndarray:
+    """The float64 numbers of each process as a row, where several run together."""
+    if not together:
+        return numbers[None]
+    from jax.experimental.multihost_utils import process_allgather
+
+    # As bits: in single precision jax would round them.
+    bits = np.frombuffer(numbers.tobytes(), np.uint32)
+    found = np.ascontiguousarray(process_allgather(bits)).reshape(-1, len(bits))
+    return found.view(np.float64)
+
+
 def least(number: int, together: bool) -> int:
     """The smallest of the numbers of all processes, where several run together."""
     if not together:

@@ -196,7 +196,10 @@ def run_on_mesh(
       Everything else: as for `timed`.
     """
     rank, shape = len(factors.H), problem.operand.shape
-    stays = is_spread(getattr(problem.operand, "array", None))
+    V = problem.operand
+    stays = is_spread(
+        V.csr.data if isinstance(V, Shards) else getattr(V, "array", None)
+    )
     if placement.several_processes:
         check_agreement(problem, solver, factors, stop)
     problem, factors, orders = on_mesh(problem, solver, factors, placement)

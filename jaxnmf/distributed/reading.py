@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -11,14 +11,18 @@ import numpy as np
 
 from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.containers import is_sparse
+from jaxnmf.data.parts import Parts
 from jaxnmf.data.placement import Placement
 from jaxnmf.data.spread import least
 from jaxnmf.data.survey import ReadError
 
+Bounds = tuple[tuple[int, int], ...]
+"""(first, end) of some rows and of some columns."""
 
-def read_onto(V: Blocks, placement: Placement, dtype: Any) -> jax.Array:
-    """A dense V as an array over the mesh, each block read once by every process that
-    has devices for some of its rows.
+
+def read_onto(V: Blocks, placement: Placement, dtype: Any) -> jax.Array | Parts:
+    """V over a mesh, each block read once by every process that has devices for some of
+    its rows: a dense V as an array, a sparse one as `Parts`.
 
     Args:
       V: whose shape divides over the mesh.
@@ -26,49 +30,63 @@ def read_onto(V: Blocks, placement: Placement, dtype: Any) -> jax.Array:
       dtype: of the array.
 
     Raises:
-      ValueError: V is sparse, or a block cannot be read or does not fit.
+      ReadError: a block cannot be read or does not fit.
     """
     sharding = placement.sharding(placement.rows, placement.columns)
     places = sharding.addressable_devices_indices_map(V.shape)
-    parts: dict[Any, np.ndarray] = {}
-    for index in places.values():
-        rows, columns = _bounds(index, V.shape)
-        shape = rows[1] - rows[0], columns[1] - columns[0]
-        parts.setdefault((rows, columns), np.empty(shape, dtype))
+    bounds = {device: _bounds(index, V.shape) for device, index in places.items()}
     wrong: ReadError | None = None
+    found: Any = None
     try:
-        _fill(V, parts)
+        found = _read(V, list(dict.fromkeys(bounds.values())), dtype)
     except ReadError as error:
         wrong = error
     if least(0 if wrong else 1, placement.several_processes) == 0:
         raise wrong or ReadError("V: another process cannot read its part")
-    arrays = [
-        jax.device_put(parts[_bounds(index, V.shape)], device)
-        for device, index in places.items()
-    ]
+    if is_sparse(next(iter(found.values()))):
+        (m, n), (a, b) = V.shape, placement.grid
+        blocks = {
+            (rows[0] // (m // a), columns[0] // (n // b)): part
+            for (rows, columns), part in found.items()
+        }
+        return Parts.of(V.shape, blocks, placement)
+    arrays = [jax.device_put(found[own], device) for device, own in bounds.items()]
     return jax.make_array_from_single_device_arrays(V.shape, sharding, arrays)
 
 
-def _fill(V: Blocks, parts: Mapping[Any, np.ndarray]) -> None:
-    """Read the parts of V, by their bounds."""
-    starts = V.starts
-    for i, (first, end) in enumerate(itertools.pairwise(starts)):
-        own = [
-            (max(a, first), min(b, end), a, c, d, part)
-            for ((a, b), (c, d)), part in parts.items()
-            if a < end and first < b
-        ]
-        block = V.block(i) if own else None
-        if is_sparse(block):
-            raise ReadError(
-                "mesh: V is sparse Blocks, which are not divided over devices; leave "
-                "mesh out, or pass jaxnmf.read of the file"
-            )
-        for start, stop, a, c, d, part in own:
-            part[start - a : stop - a] = block[start - first : stop - first, c:d]  # pyright: ignore
+def _read(V: Blocks, wanted: list[Bounds], dtype: Any) -> dict[Bounds, Any]:
+    """The parts of V within some bounds, arrays or CSR arrays."""
+    from scipy.sparse import vstack
+
+    parts: dict[Bounds, Any] = {}
+    for i, first, end in _needed(V, wanted):
+        block = V.block(i)
+        if is_sparse(block) != is_sparse(next(iter(parts.values()), [block])[0]):
+            raise ReadError(f"V: block {i} is not sparse as the others, or alone is")
+        for own in wanted:
+            (a, b), (c, d) = own
+            start, stop = max(a, first), min(b, end)
+            if start >= stop:
+                continue
+            piece = block[start - first : stop - first, c:d]
+            if is_sparse(block):
+                parts.setdefault(own, []).append(piece)
+            else:
+                part = parts.setdefault(own, np.empty((b - a, d - c), dtype))
+                part[start - a : stop - a] = piece
+    return {
+        own: vstack(part, format="csr") if isinstance(part, list) else part
+        for own, part in parts.items()
+    }
 
 
-def _bounds(index: Any, shape: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """(first, end) of the rows and of the columns of an index."""
+def _needed(V: Blocks, wanted: list[Bounds]) -> Iterator[tuple[int, int, int]]:
+    """(the number, the first row, the end) of the blocks with rows that are wanted."""
+    for i, (first, end) in enumerate(itertools.pairwise(V.starts.tolist())):
+        if any(a < end and first < b for (a, b), _ in wanted):
+            yield i, first, end
+
+
+def _bounds(index: Any, shape: tuple[int, int]) -> Bounds:
     ranges = (one.indices(size) for one, size in zip(index, shape, strict=True))
     return tuple((start, stop) for start, stop, _ in ranges)

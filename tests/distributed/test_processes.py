@@ -22,6 +22,7 @@ import scipy.sparse
 from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxnmf
+from jaxnmf.files.convert import convert
 
 WORKER = Path(__file__).parent / "worker.py"
 V = np.random.default_rng(0).random((16, 12), np.float32)
@@ -87,13 +88,17 @@ def test_two_processes_factorise_together(tmp_path):
     each reads its own rows, and a run that goes on from files of both."""
     np.save(tmp_path / "V.npy", V)
     place = tmp_path / "run"
-    cases = "spread", "host", f"blocks:{tmp_path / 'V.npy'}", f"resume:{place}"
+    scipy.sparse.save_npz(tmp_path / "S.npz", SPARSE)
+    convert(tmp_path / "S.npz", tmp_path / "S")
+    blocks = [f"blocks:{tmp_path / name}" for name in ("V.npy", "S")]
+    cases = "spread", "host", f"resume:{place}", *blocks
     first, second = results(2, *cases)
     assert first == second
     check(first[0], BIG, init="random")
     check(first[1], V[:15, :11])
-    check(first[2], V, init="random")
-    assert first[3] == first[0]  # to the same bits
+    assert first[2] == first[0]  # to the same bits
+    check(first[3], V, init="random")
+    check(first[4], SPARSE, init="random")
     names = {f"at{i:08}-{k}of2.npz" for i in (10, 20) for k in (0, 1)}
     assert {path.name for path in place.iterdir()} == {"run.json", *names}
     if jax.device_count() < 4:
