@@ -16,7 +16,8 @@ from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.containers import Names, contents, names_of, write_to_anndata
 from jaxnmf.data.known import is_sparse, what_is_known
 from jaxnmf.data.observed import Observed
-from jaxnmf.data.spread import Factor
+from jaxnmf.data.placement import less_product
+from jaxnmf.data.spread import Factor, is_spread
 from jaxnmf.files.frames import factor_frames
 from jaxnmf.fold_in import Model
 from jaxnmf.objective.problem import Problem
@@ -93,8 +94,9 @@ class Result:
 
     def named(self, names: Names) -> Result:
         """The result of data whose rows and columns have these names."""
-        rows, columns = names
-        return dataclasses.replace(self, row_names=rows, column_names=columns)
+        given = dict(zip(_NAMES, names, strict=True))
+        given |= {name: self.__dict__[name] for name in "WH"}  # without fetching them
+        return dataclasses.replace(self, **given)
 
     def frames(self) -> Frames:
         """W and H as data frames of pandas, with the names of rows and columns.
@@ -110,8 +112,7 @@ class Result:
           >>> jaxnmf.factorize(V, 1).frames().W.index.tolist()
           ['a', 'b']
         """
-        named = self.row_names, self.column_names
-        return Frames(*factor_frames(self.W, self.H, *named))
+        return Frames(*factor_frames(self.W, self.H, self.row_names, self.column_names))
 
     def write_to(self, data: Any, key: str = "nmf") -> None:
         """Write the factors into AnnData of the same cells and genes: W to
@@ -130,7 +131,8 @@ class Result:
 
     def save(self, path: str | Path) -> Path:
         """Write the result to a file that `jaxnmf.load` reads: one NumPy archive, with
-        factors, names, trace and settings, without pickles.
+        factors, names, trace and settings, without pickles. Of factors that are spread
+        over processes each writes its part, ``name-0of4.npz`` and so on, beside it.
 
         Args:
           path: the file; ".npz" is added where it ends otherwise.
@@ -141,7 +143,7 @@ class Result:
         Raises:
           ValueError: for a folder that does not exist.
         """
-        arrays = {"W": self.W, "H": self.H}
+        arrays = {name: self.__dict__[name] for name in "WH"}
         for name in _NAMES:
             if getattr(self, name) is not None:
                 arrays[name] = getattr(self, name)
@@ -249,23 +251,22 @@ class Result:
         """
         if self.model is None:
             raise ValueError("this result has no model to fit new rows with")
+        known = what_is_known(V, mask)
         if isinstance(V, Blocks):
-            what_is_known(V, mask)
             given: Any = {"max_iter": max_iter, "tol": tol, "pad": pad}
             parts = [
                 (self.fold_in(block, **given), squares(block)) for _, block in V.each()
             ]
             found = dataclasses.replace(parts[0][0], **of_parts(parts))
             return found.named(Names(V.names.rows, self.column_names))
-        H, Wt = self.H, np.ascontiguousarray(self.W.T)
+        H, typical = self.H, None
+        if known.in_part and self.W.shape[1] == len(H):
+            typical = np.ascontiguousarray(self.W.T).mean(1)
         if self.offsets is not None:
             rows, cols = self.offsets
             H = np.vstack([np.ones_like(cols), cols, H])
-            Wt = np.vstack([rows, np.ones_like(rows), Wt])
-        run, problem = self.model.fit(
-            V, H, mask=mask, max_iter=max_iter, tol=tol, pad=pad
-        )
-        typical = Wt.mean(1) if len(Wt) == len(H) else None
+            typical = None if typical is None else np.append([rows.mean(), 1], typical)
+        run, problem = self.model.fit(known, H, max_iter=max_iter, tol=tol, pad=pad)
         found = to_result(run, problem, self.solver, model=self.model, typical=typical)
         return found.named(Names(names_of(V).rows, self.column_names))
 
@@ -276,18 +277,20 @@ class Result:
     def residual(self, V: Any) -> Any:
         """The residual U = V − X, with X the approximation of V: a dense (m, n) array,
         masked where V is, or for `jaxnmf.Observed` data its value at each known entry.
-        Of `jaxnmf.Blocks` it is `jaxnmf.Blocks` too, computed when a block is read.
+        Of `jaxnmf.Blocks` it is `jaxnmf.Blocks` too, computed when a block is read; of
+        a JAX array over several processes another one.
 
         Raises:
           ValueError: when V has another shape than W H.
         """
-        V, expected = contents(V), (self.W.shape[0], self.H.shape[1])
+        V, (W, H) = contents(V), (self.__dict__[name] for name in "WH")
+        expected = W.shape[0], H.shape[1]
         observed = isinstance(V, Observed)
         found = tuple(V.shape if hasattr(V, "shape") else np.shape(V))
         if found != expected:
-            raise ValueError(
-                f"V has shape {found}; this result is of a matrix of shape {expected}"
-            )
+            raise ValueError(f"V has shape {found}; this result is of {expected}")
+        if is_spread(V):
+            return less_product(V, W, H)
         if isinstance(V, Blocks):
             dtype = np.result_type(V.dtype, self.W.dtype)
             return V.map(lambda rows, block: self._less(block, rows), dtype)

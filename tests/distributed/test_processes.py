@@ -91,12 +91,21 @@ def test_two_processes_factorise_together(tmp_path):
     scipy.sparse.save_npz(tmp_path / "S.npz", SPARSE)
     convert(tmp_path / "S.npz", tmp_path / "S")
     blocks = [f"blocks:{tmp_path / name}" for name in ("V.npy", "S")]
-    cases = "spread", "host", f"resume:{place}", *blocks
+    kept = tmp_path / "kept.npz"
+    cases = f"kept:{kept}", "host", f"resume:{place}", *blocks
     first, second = results(2, *cases)
     assert first == second
     check(first[0], BIG, init="random")
     check(first[1], V[:15, :11])
+    moved = first[0].pop("moved")
     assert first[2] == first[0]  # to the same bits
+    loaded = jaxnmf.load(kept)
+    for name in "WH":
+        np.testing.assert_array_equal(getattr(loaded, name), first[0][name])
+    np.testing.assert_allclose(moved, loaded.transform(BIG[:2]), rtol=1e-5)
+    (tmp_path / "kept-1of2.npz").unlink()
+    with pytest.raises(ValueError, match=r"2 processes.*no file kept-1of2\.npz"):
+        jaxnmf.load(kept)
     check(first[3], V, init="random")
     check(first[4], SPARSE, init="random")
     names = {f"at{i:08}-{k}of2.npz" for i in (10, 20) for k in (0, 1)}

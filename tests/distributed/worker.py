@@ -15,6 +15,7 @@ import scipy.sparse
 from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxnmf
+from jaxnmf.data.spread import Spread
 
 V = np.random.default_rng(0).random((16, 12), np.float32)
 OPTIONS: Any = {"max_iter": 20, "tol": 0, "solver": "hals", "seed": 3}
@@ -49,6 +50,18 @@ def run(case: str) -> Any:
         given = OPTIONS | {"checkpoint": place}
         jaxnmf.factorize(spread(), 3, **given | {"max_iter": 10})
         return described(jaxnmf.factorize(spread(), 3, **given))
+    if case == "kept":  # what is done without all of W in one process
+        data = spread()
+        found = jaxnmf.factorize(data, 3, **OPTIONS)
+        found.save(place)
+        moved = found.fold_in(V[:2] * np.float32(2.0**24)).W
+        residual = found.residual(data)
+        assert isinstance(found.__dict__["W"], Spread)
+        assert residual.sharding == data.sharding
+        whole = V * np.float32(2.0**24) - found.W @ found.H
+        for one in residual.addressable_shards:
+            np.testing.assert_allclose(one.data, whole[one.index], atol=20)
+        return {**described(found), "moved": moved.tolist()}
     if case == "blocks":  # each process reads its own rows of a file
         blocks = jaxnmf.Blocks(place, rows=3)
         source, seen = blocks.source, []
