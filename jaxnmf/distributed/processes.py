@@ -120,6 +120,19 @@ def _leave() -> None:
     os._exit(1)
 
 
+def broadcast(message: Any = None) -> Any:
+    """What the first process gives, as JSON carries it, in every process; called in
+    all."""
+    from jax.experimental.multihost_utils import broadcast_one_to_all
+
+    data = np.frombuffer(json.dumps(message).encode(), np.uint8)
+    size = int(broadcast_one_to_all(np.int32(len(data))))
+    room = np.zeros(size, np.uint8)
+    if jax.process_index() == 0:
+        room[:] = data
+    return json.loads(np.asarray(broadcast_one_to_all(room)).astype(np.uint8).tobytes())
+
+
 def check_agreement(
     problem: Problem, solver: Any, factors: Factors, stop: Stop
 ) -> None:
