@@ -130,6 +130,12 @@ def _study(given: argparse.Namespace, console: Console) -> None:
 
 
 def _factorize(given: argparse.Namespace, console: Console) -> None:
+    import jax
+
+    if given.join is not None:
+        from jaxnmf.experiment.joined import join
+
+        join(given.join)
     from jaxnmf.experiment.factorization import factorize_file
 
     result, files = factorize_file(
@@ -141,6 +147,8 @@ def _factorize(given: argparse.Namespace, console: Console) -> None:
         blocks=given.blocks,
         **_chosen(given, SETTINGS),
     )
+    if jax.process_index():
+        return
     console.print(str(result), highlight=False, markup=False, soft_wrap=True)
     for file in files:
         console.print(str(file), highlight=False, markup=False, soft_wrap=True)
@@ -322,6 +330,7 @@ def _add_factorize(commands: Any) -> None:
         metavar="FOLDER",
         help="save the run there every ten seconds, and resume what is there",
     )
+    _add_join(one)
     _add_reading(one)
 
 
@@ -349,8 +358,8 @@ def _add_join(one: Any) -> None:
     one.add_argument(
         "--join",
         metavar="PROCESSES",
-        help="run each job with mesh=… on the devices of several processes: cluster, "
-        "or HOST:PORT,PROCESSES,PROCESS; the same command in each",
+        help="run what has a mesh on the devices of several processes: cluster, or "
+        "HOST:PORT,PROCESSES,PROCESS; the same command in each",
     )
 
 

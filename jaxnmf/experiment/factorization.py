@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from jaxnmf._util.disk import put
 from jaxnmf._util.memory import free_memory
 from jaxnmf.data.blocks import Blocks
+from jaxnmf.data.spread import Spread
 from jaxnmf.datasets import load
 from jaxnmf.datasets.base import Dataset
 from jaxnmf.datasets.files import FILE, dataset_of
@@ -35,7 +38,8 @@ def factorize_file(
     **settings: Any,
 ) -> tuple[Result, list[Path]]:
     """Factorise the matrix in a file and write the result. Files are written last, each
-    completely or not at all.
+    completely or not at all; of several processes that do this together by the first,
+    but for the parts of factors that are spread over them.
 
     Args:
       path: what `jaxnmf.read` reads, or a folder of texts (`.txt`), whose words are
@@ -64,13 +68,19 @@ def factorize_file(
         )
     found, dataset = _read(path, reading or {}, blocks)
     result = factorize(found, rank, **{"loss": dataset.loss, **settings})
+    first = jax.process_index() == 0
     if single:
         place.parent.mkdir(parents=True, exist_ok=True)
-        return result, [result.save(place)]
+        if first or isinstance(result.__dict__["W"], Spread):
+            result.save(place)
+        return result, [place]
     tables = {
         f"{name}.{form}": _table(frame, form)
         for name, frame in result.frames()._asdict().items()
     }
+    files = [place / name for name in (ARCHIVE, *tables, PAGE)]
+    if not first:
+        return result, files
     page = factorization_page(dataset, result, [ARCHIVE, *tables])
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -79,7 +89,7 @@ def factorize_file(
             put(place / name, data)
     except OSError as error:
         raise ValueError(f"out: {out!r} cannot be written ({error})") from error
-    return result, [place / name for name in (ARCHIVE, *tables, PAGE)]
+    return result, files
 
 
 def _read(path: str, reading: Mapping[str, Any], blocks: bool) -> tuple[Any, Dataset]:

@@ -281,16 +281,17 @@ def test_blocks_are_read_onto_the_devices_once():
     assert_same(slices, found)
 
 
-@pytest.mark.parametrize("scale", [1.0, 2.0**60])
-def test_sparse_blocks_are_read_onto_the_devices(scale):
+@pytest.mark.parametrize(
+    ("loss", "scale"), [("frobenius", 2.0**60), ("kullback-leibler", 1.0)]
+)
+def test_sparse_blocks_are_read_onto_the_devices(loss, scale):
     data = scipy.sparse.csr_array(SKEWED[:16, :12].astype(float) * scale)
     blocks = jaxnmf.Blocks(RowsOf(data))
-    for loss in ("frobenius", "kullback-leibler"):
-        options = SHORT | {"solver": "mu", "loss": loss, "init": "random"}
-        found = jaxnmf.factorize(blocks, RANK, mesh=mesh((2, 2)), **options)
-        expected = jaxnmf.factorize(data, RANK, **options)
-        assert found.objective == pytest.approx(expected.objective, rel=1e-4)
-        assert found.relative_error == pytest.approx(expected.relative_error, rel=1e-4)
+    options = SHORT | {"solver": "mu", "loss": loss, "init": "random"}
+    found = jaxnmf.factorize(blocks, RANK, mesh=mesh((2, 2)), **options)
+    expected = jaxnmf.factorize(data, RANK, **options)
+    assert found.objective == pytest.approx(expected.objective, rel=1e-4)
+    assert found.relative_error == pytest.approx(expected.relative_error, rel=1e-4)
     # Each device has only its own entries.
     known = Known(
         read_onto(blocks, as_placement(mesh((2, 2)), (16, 12), HALS()), "f4"), None

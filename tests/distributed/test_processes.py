@@ -92,7 +92,9 @@ def test_two_processes_factorise_together(tmp_path):
     convert(tmp_path / "S.npz", tmp_path / "S")
     blocks = [f"blocks:{tmp_path / name}" for name in ("V.npy", "S")]
     kept = tmp_path / "kept.npz"
-    cases = f"kept:{kept}", "host", f"resume:{place}", *blocks
+    out = tmp_path / "out.npz"
+    command = f"file:{tmp_path / 'V.npy'}:{out}"
+    cases = f"kept:{kept}", "host", f"resume:{place}", *blocks, command
     first, second = results(2, *cases)
     assert first == second
     check(first[0], BIG, init="random")
@@ -108,6 +110,8 @@ def test_two_processes_factorise_together(tmp_path):
         jaxnmf.load(kept)
     check(first[3], V, init="random")
     check(first[4], SPARSE, init="random")
+    check(first[5], V, init="random")
+    np.testing.assert_array_equal(jaxnmf.load(out).W, first[5]["W"])
     names = {f"at{i:08}-{k}of2.npz" for i in (10, 20) for k in (0, 1)}
     assert {path.name for path in place.iterdir()} == {"run.json", *names}
     if jax.device_count() < 4:

@@ -16,6 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxnmf
 from jaxnmf.data.spread import Spread
+from jaxnmf.experiment.factorization import factorize_file
 
 V = np.random.default_rng(0).random((16, 12), np.float32)
 OPTIONS: Any = {"max_iter": 20, "tol": 0, "solver": "hals", "seed": 3}
@@ -62,6 +63,11 @@ def run(case: str) -> Any:
         for one in residual.addressable_shards:
             np.testing.assert_allclose(one.data, whole[one.index], atol=20)
         return {**described(found), "moved": moved.tolist()}
+    if case == "file":  # as the command line does, of which one writes
+        file, out = place.split(":")
+        given = OPTIONS | {"mesh": "rows", "checkpoint": f"{out}-run"}
+        result, _ = factorize_file(file, 3, out, blocks=True, **given)
+        return described(result)
     if case == "blocks":  # each process reads its own rows of a file
         blocks = jaxnmf.Blocks(place, rows=3)
         source, seen = blocks.source, []

@@ -89,7 +89,7 @@ def test_a_study_of_two_processes_has_the_results_of_one(tmp_path):
         for folder in (tmp_path / "one", tmp_path / "two")
     )
     for name, summary in one.items():
-        assert (two[name]["run"] == summary["run"]).all()
+        assert two[name]["run"].tolist() == summary["run"].tolist()
         np.testing.assert_allclose(two[name]["objective"], summary["objective"], 1e-4)
 
 

@@ -134,7 +134,14 @@ HEAVY = np.where(RNG.random(V.shape) < np.linspace(0.9, 0.1, len(V))[:, None], V
 
 
 @several
-@pytest.mark.parametrize("kind", ["dense", "sparse", "observed"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("dense", marks=pytest.mark.slow),
+        "sparse",
+        pytest.param("observed", marks=pytest.mark.slow),
+    ],
+)
 def test_lanes_on_a_mesh_are_runs_of_one_device(kind):
     """Of a V that does not divide over the devices, whose entries are in few rows."""
     data: Any = {"dense": V, "sparse": scipy.sparse.csr_array(HEAVY), "observed": V}
