@@ -12,6 +12,8 @@ from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.containers import contents
 from jaxnmf.data.known import Known
 from jaxnmf.data.observed import Observed, excluded
+from jaxnmf.data.placement import less_product
+from jaxnmf.data.spread import is_spread
 from jaxnmf.data.views import ViewParts, Views
 from jaxnmf.outcome import Covariates, Offsets
 
@@ -110,19 +112,24 @@ class Approximation:
         """The residual U = V − X, with X the approximation of V: a dense (m, n) array,
         masked where V is, or for `jaxnmf.Observed` data its value at each known entry.
         Of `jaxnmf.Views` it is a list, of each view. Of `jaxnmf.Blocks` it is
-        `jaxnmf.Blocks` too, computed when a block is read.
+        `jaxnmf.Blocks` too, computed when a block is read; of a JAX array over several
+        processes another one.
 
         Raises:
           ValueError: when V has another shape than W H.
         """
         if isinstance(V, Views):
             return self._residuals(V)
-        V, expected = contents(V), (self.W.shape[0], self.H.shape[1])
+        # As they are: factors that are spread over processes are not collected.
+        V, (W, H) = contents(V), (self.__dict__[name] for name in "WH")
+        expected = W.shape[0], H.shape[1]
         found = tuple(V.shape if hasattr(V, "shape") else np.shape(V))
         if found != expected:
             raise ValueError(
                 f"V has shape {found}; this result is of a matrix of shape {expected}"
             )
+        if is_spread(V):
+            return less_product(V, W, H)
         if isinstance(V, Blocks):
             dtype = np.result_type(V.dtype, self.W.dtype)
             return V.map(lambda rows, block: self._less(block, rows), dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -33,6 +34,7 @@ from jaxnmf.objective.parts import check_parts, whole_side
 from jaxnmf.objective.targets import check_weights
 from jaxnmf.outcome import Unobserved
 from jaxnmf.result import Result, to_result
+from jaxnmf.run.folder import run_folder
 from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import RECORD_EVERY, Stop
 from jaxnmf.supported import warn_of_rank
@@ -69,6 +71,7 @@ def factorize(
     progress: bool | None = None,
     pad: bool = True,
     mesh: Any = None,
+    checkpoint: str | Path | None = None,
     solver_options: Mapping[str, Any] | None = None,
     loss_options: Mapping[str, Any] | None = None,
 ) -> Result:
@@ -145,8 +148,14 @@ def factorize(
         and H as its columns: a `jax.sharding.Mesh` of one or two axes (and any of size
         one), or of all devices "rows", "grid" or "auto", the shape of grid on which
         they send each other least. The result is the same to rounding. A JAX array that
-        is already on several devices stays there, and needs no mesh. For several
-        processes see `jaxnmf.distributed.start`.
+        is already on several devices stays there, and needs no mesh. `jaxnmf.Blocks`
+        are read onto the devices, by each of several processes its own rows; for these
+        see `jaxnmf.distributed.start`.
+      checkpoint: a folder for the run in progress, where it is saved every ten seconds,
+        at a record. The same call resumes an interrupted run from there and ends with
+        the same bits; one with a larger max_iter or time_budget continues a run that
+        has ended. Several processes save their own parts, on one disk or on each its
+        own, and other numbers of them resume from one disk. Such a run is not padded.
       solver_options, loss_options: the options of a solver or loss given by name.
 
     Returns:
@@ -201,6 +210,7 @@ def factorize(
         progress=progress,
         pad=pad,
         mesh=mesh,
+        checkpoint=checkpoint,
     )
     if objective.parts is None:  # with known parts W H may fit no V exactly
         warn_of_rank("rank", rank, known.V.shape)
@@ -257,6 +267,7 @@ def run_factorize(
     progress: bool | None = None,
     pad: bool = True,
     mesh: Any = None,
+    checkpoint: str | Path | None = None,
 ) -> Result:
     """`factorize` with its specifications made; for what they do not say see there."""
     known = what_is_known(V, mask)
@@ -278,12 +289,29 @@ def run_factorize(
             start = dataclasses.replace(start, init=usual)
         problem = at_rank(problem, objective, rank)
         factors = draw_start(problem, objective, start, rank)
-        if placement is not None and placement.several_processes:
+        apart = placement is not None and placement.several_processes
+        if apart:
             if objective.design is not None:
                 raise ValueError(
                     "covariates and batch: V over several processes is not supported"
                 )
             progress = False if jax.process_index() else progress
+        recorded = {"record_every": record_every, "kkt": kkt}
+        kept = None
+        if checkpoint is not None:
+            # In what order the rows of a sparse V are on a mesh depends on its shape.
+            ordered = placement is not None and problem.operand.by_entries
+            kept = run_folder(
+                checkpoint,
+                problem,
+                solver,
+                most=int(stop.max_iter),
+                mesh=placement.grid if ordered else None,  # pyright: ignore
+                together=apart,
+                start=(start, rank),
+                dtype=dtype.name,
+                **recorded,
+            )
         with progress_bar(int(stop.max_iter), progress) as on_record:
             run = run_anywhere(
                 problem,
@@ -292,9 +320,9 @@ def run_factorize(
                 jax.random.key(key_seed(start.seed)),
                 stop,
                 placement=placement,
-                pad=pad,
-                record_every=record_every,
-                kkt=kkt,
+                pad=pad and kept is None,
                 on_record=on_record,
+                checkpoint=kept,
+                **recorded,
             )
         return to_result(run, problem, solver, design=objective.design)

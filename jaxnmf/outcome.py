@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.relative_error import relative_error
 from jaxnmf.run.clock import divergence
 from jaxnmf.run.loop import Run
-from jaxnmf.types import Factors, Status
+from jaxnmf.types import Factors, Status, Trace
 
 
 class Offsets(NamedTuple):
@@ -176,6 +177,41 @@ def _spread(run: Run, problem: Problem, solver: Any) -> dict[str, Any]:
         "relative_error": error,
         "model": Model.of(problem),
         **_of_run(run, solver),
+    }
+
+
+def of_parts(parts: Sequence[tuple[Any, float]]) -> dict[str, Any]:
+    """The fields of a result of rows from those of blocks of them.
+
+    Args:
+      parts: the result of each block, and its ‖V‖².
+    """
+    found, sizes = [one for one, _ in parts], np.array([size for _, size in parts])
+    iterations = max(one.iterations for one in found)
+    off = sum(s * one.relative_error**2 for one, s in parts if s > 0)
+    ends = [sum(one.trace.objective[k] for one in found) for k in (0, -1)]
+    seconds = sum(one.seconds for one in found)
+    statuses = [one.status for one in found]
+    offsets = found[0].offsets
+    if offsets is not None:
+        rows = np.concatenate([one.offsets.rows for one in found])
+        offsets = offsets._replace(rows=rows)
+    return {
+        "W": np.concatenate([one.W for one in found]),
+        "objective": float(ends[-1]),
+        "relative_error": float(np.sqrt(off / sizes.sum())) if sizes.any() else np.nan,
+        "kkt": np.nan,
+        "iterations": iterations,
+        "status": next((x for x in statuses if x != Status.CONVERGED), statuses[0]),
+        "trace": Trace(
+            np.array([0, iterations]),
+            np.array(ends),
+            np.full(2, np.nan),
+            np.array([0.0, seconds]),
+        ),
+        "seconds": seconds,
+        "compile_seconds": sum(one.compile_seconds for one in found),
+        "offsets": offsets,
     }
 
 

@@ -17,16 +17,18 @@ from jaxnmf.data.known import Known, what_is_known
 from jaxnmf.data.spread import Factor
 from jaxnmf.data.views import ViewParts, Views
 from jaxnmf.files.frames import factor_frames
-from jaxnmf.fold_in import Model, by_blocks
+from jaxnmf.fold_in import Model
 from jaxnmf.joint import of_views
 from jaxnmf.objective.covariates import Design
 from jaxnmf.objective.problem import Problem
+from jaxnmf.objective.relative_error import squares
 from jaxnmf.outcome import (
     NOTHING,
     Covariates,
     Offsets,
     Unobserved,
     design_of,
+    of_parts,
     outcome,
 )
 from jaxnmf.run.loop import Run
@@ -107,8 +109,9 @@ class Result(Approximation):
 
     def named(self, names: Names) -> Result:
         """The result of data whose rows and columns have these names."""
-        rows, columns = names
-        return dataclasses.replace(self, row_names=rows, column_names=columns)
+        given = dict(zip(_NAMES, names, strict=True))
+        given |= {name: self.__dict__[name] for name in "WH"}  # without fetching them
+        return dataclasses.replace(self, **given)
 
     def frames(self) -> Frames:
         """W and H as data frames of pandas, with the names of rows and columns.
@@ -124,8 +127,7 @@ class Result(Approximation):
           >>> jaxnmf.factorize(V, 1).frames().W.index.tolist()
           ['a', 'b']
         """
-        named = self.row_names, self.column_names
-        return Frames(*factor_frames(self.W, self.H, *named))
+        return Frames(*factor_frames(self.W, self.H, self.row_names, self.column_names))
 
     def write_to(self, data: Any, key: str = "nmf") -> None:
         """Write the factors into AnnData of the same cells and genes: W to
@@ -144,7 +146,8 @@ class Result(Approximation):
 
     def save(self, path: str | Path) -> Path:
         """Write the result to a file that `jaxnmf.load` reads: one NumPy archive, with
-        factors, names, trace and settings, without pickles.
+        factors, names, trace and settings, without pickles. Of factors that are spread
+        over processes each writes its part, ``name-0of4.npz`` and so on, beside it.
 
         Args:
           path: the file; ".npz" is added where it ends otherwise.
@@ -155,7 +158,7 @@ class Result(Approximation):
         Raises:
           ValueError: for a folder that does not exist.
         """
-        arrays = {"W": self.W, "H": self.H}
+        arrays = {name: self.__dict__[name] for name in "WH"}
         for name in _NAMES:
             if getattr(self, name) is not None:
                 arrays[name] = getattr(self, name)
@@ -185,7 +188,8 @@ class Result(Approximation):
         every β from 1 to 2.
 
         Args:
-          V: (r, n), as for `jaxnmf.factorize`.
+          V: (r, n), as for `jaxnmf.factorize`. `jaxnmf.Blocks` are read once, and each
+            block stops by its own rule: the trace has their start and their end.
           mask: what is known of V, as there.
           covariates, batch: those of the new rows, where this result has some: as many
             columns, and labels of batches that were fitted.
@@ -211,27 +215,34 @@ class Result(Approximation):
                 f"V is of type {type(V).__name__}; this result is of {other}, and new "
                 "rows must be so too"
             )
-        if isinstance(V, Blocks):
-            raise ValueError(
-                "V is Blocks, whose rows are fitted block by block: transform(V) gives "
-                "their W"
-            )
         design = design_of(self.covariates, covariates, batch)
-        W, H = self.whole
-        names = names_of(V)
-        if self.views is not None:
-            V, H = self._joined(V, mask), H * self.views.of_columns
-        Wt = np.ascontiguousarray(W.T)
+        given: Any = {"max_iter": max_iter, "tol": tol, "pad": pad}
+        if isinstance(V, Blocks):
+            what_is_known(V, mask)
+            if design is not None:
+                raise ValueError(
+                    "V is Blocks; new rows with covariates must be in memory"
+                )
+            parts = [
+                (self.fold_in(block, **given), squares(block)) for _, block in V.each()
+            ]
+            found = dataclasses.replace(parts[0][0], **of_parts(parts))
+            return found.named(Names(V.names.rows, self.column_names))
+        names, typical = names_of(V), None
+        H = self.H if self.covariates is None else self.whole[1]
+        if self.views is None:
+            known = what_is_known(V, mask)
+        else:
+            known, H = self._joined(V, mask), H * self.views.of_columns
+        if known.in_part and self.W.shape[1] == len(self.H):
+            typical = np.ascontiguousarray(self.whole[0].T).mean(1)
         if self.offsets is not None:
             rows, cols = self.offsets
             H = np.vstack([np.ones_like(cols), cols, H])
-            Wt = np.vstack([rows, np.ones_like(rows), Wt])
-        run, problem = self.model.fit(
-            V, H, mask=mask, design=design, max_iter=max_iter, tol=tol, pad=pad
-        )
-        typical = Wt.mean(1) if len(Wt) == len(H) else None
-        given = {"model": self.model, "typical": typical, "design": design}
-        found = to_result(run, problem, self.solver, **given)
+            typical = None if typical is None else np.append([rows.mean(), 1], typical)
+        run, problem = self.model.fit(known, H, design=design, **given)
+        own = {"model": self.model, "typical": typical, "design": design}
+        found = to_result(run, problem, self.solver, **own)
         found = found.named(Names(names.rows, self.column_names))
         return found if self.views is None else of_views(found, self.views)
 
@@ -251,11 +262,7 @@ class Result(Approximation):
     def transform(
         self, V: Any, *, mask: Any = None, covariates: Any = None, batch: Any = None
     ) -> np.ndarray:
-        """W (r, p) of new rows V (r, n) with H fixed, by `fold_in`; of
-        `jaxnmf.Blocks` block by block."""
-        if isinstance(V, Blocks):
-            what_is_known(V, mask)
-            return by_blocks(V, lambda block: self.fold_in(block).W)
+        """W (r, p) of new rows V (r, n) with H fixed, by `fold_in`."""
         return self.fold_in(V, mask=mask, covariates=covariates, batch=batch).W
 
     def __repr__(self) -> str:

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxnmf._util.disk import DAMAGED, npz, put, read_arrays
 from jaxnmf._version import __version__
+from jaxnmf.data.spread import Pieces, Spread, least, pieces_of
 from jaxnmf.fold_in import Model
 from jaxnmf.objective.constraints import CONSTRAINTS, Free
 from jaxnmf.objective.penalties import Penalty
@@ -34,7 +36,8 @@ def write(
     Args:
       path: the file.
       about: what is no array, for JSON.
-      arrays: by name.
+      arrays: by name; what is spread over processes each writes its pieces of, beside
+        the file, which the first process writes.
       model: what new rows are fitted with.
 
     Returns:
@@ -47,17 +50,43 @@ def write(
     path = path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
     if not path.parent.is_dir():
         raise ValueError(f"path={str(path)!r}: there is no folder {path.parent}")
-    arrays = dict(arrays)
-    text = json.dumps(
-        {
-            "format": FORMAT,
-            "jaxnmf": __version__,
-            **about,
-            "model": _model(model, arrays),
-        }
-    )
-    put(path, npz({**arrays, "about": np.array(text)}))
+    spread = {name: x for name, x in arrays.items() if isinstance(x, Spread)}
+    arrays = {name: x for name, x in arrays.items() if name not in spread}
+    processes = jax.process_count() if spread else 1
+    about = {
+        "format": FORMAT,
+        "jaxnmf": __version__,
+        **about,
+        "processes": processes,
+        "model": _model(model, arrays),
+    }
+    with _in_all(path, processes > 1):
+        if spread:
+            pieces: dict[str, np.ndarray] = {}
+            for name, x in spread.items():
+                pieces |= pieces_of(x.array, name, once=True)
+            put(_beside(path, jax.process_index(), processes), npz(pieces))
+    with _in_all(path, processes > 1):
+        if not spread or jax.process_index() == 0:
+            put(path, npz({**arrays, "about": np.array(json.dumps(about))}))
     return path
+
+
+def _beside(path: Path, process: int, processes: int) -> Path:
+    """The file with the pieces of a process."""
+    return path.with_name(f"{path.stem}-{process}of{processes}.npz")
+
+
+@contextlib.contextmanager
+def _in_all(path: Path, together: bool) -> Iterator[None]:
+    """Where it fails in one of several processes, it fails in all."""
+    wrong: OSError | None = None
+    try:
+        yield
+    except OSError as error:
+        wrong = error
+    if least(0 if wrong else 1, together) == 0:
+        raise wrong or OSError(f"{path} was not written by another process")
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray], Any]:
@@ -74,13 +103,40 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray], Any]:
         arrays = read_arrays(path)
         about = json.loads(str(arrays.pop("about")))
         number = int(about["format"])
+        processes = int(about.get("processes", 1))
     if number > FORMAT:
         raise ValueError(
             f"path={str(path)!r} was written by jaxnmf {about.get('jaxnmf')} in format "
             f"{number}; this is jaxnmf {__version__}, which reads up to {FORMAT}"
         )
+    if processes > 1:
+        arrays |= _joined(path, processes)
     with refused(path):
         return about, arrays, _made(about["model"], arrays)
+
+
+def _joined(path: Path, processes: int) -> dict[str, np.ndarray]:
+    """W and H, as far as they are in the files of several processes."""
+    pieces: dict[str, np.ndarray] = {}
+    for process in range(processes):
+        beside = _beside(path, process, processes)
+        if not beside.is_file():
+            raise ValueError(
+                f"path={str(path)!r} was written by {processes} processes, and there "
+                f"is no file {beside.name}"
+            )
+        with refused(beside, *DAMAGED):
+            pieces |= read_arrays(beside)
+    whole = (slice(None),) * 2
+    with refused(path):
+        found = {
+            name: Pieces(pieces, name).read(whole)
+            for name in "WH"
+            if f"{name}/shape" in pieces
+        }
+    if "W" in found:
+        found["W"] = np.ascontiguousarray(found["W"].T)
+    return found
 
 
 @contextlib.contextmanager

@@ -166,8 +166,18 @@ def test_rows_of_blocks_have_the_W_of_the_rows_in_memory():
     assert_same(jaxnmf.fit_W(blocks, H), right(V, H))
     result = dataclasses.replace(jaxnmf.factorize(V, P, max_iter=20), H=H)
     assert_same(result.transform(blocks), right(V, H))
-    with pytest.raises(ValueError, match=r"fitted block by block: transform\(V\)"):
-        result.fold_in(blocks)
+    found, scaled = result.fold_in(blocks), 1e-30 * V.astype(float)
+    assert_same(found.W, right(V, H))
+    off = V - right(V, H) @ H
+    np.testing.assert_allclose(found.objective, 0.5 * (off**2).sum(), rtol=1e-3)
+    error = np.linalg.norm(off) / np.linalg.norm(V)
+    np.testing.assert_allclose(found.relative_error, error, rtol=1e-3)
+    assert found.trace.objective[0] > found.trace.objective[1] == found.objective
+    assert (found.status, found.iterations) == ("converged", found.trace.iteration[-1])
+    assert result.fold_in(blocks, max_iter=1, tol=0).status == "max_iter"
+    small = dataclasses.replace(result, H=1e-15 * H)
+    tiny = small.fold_in(jaxnmf.Blocks(scaled, rows=5))
+    np.testing.assert_allclose(tiny.relative_error, error, rtol=1e-3)
     for call in (
         lambda: jaxnmf.fit_W(blocks, H, mask="nan"),
         lambda: result.transform(blocks, mask="nan"),

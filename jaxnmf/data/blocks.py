@@ -17,7 +17,15 @@ from jaxnmf._util.checks import check_count
 from jaxnmf.data.arrays import NUMBERS
 from jaxnmf.data.containers import Names, is_sparse
 from jaxnmf.data.survey import ReadError, Survey, survey
-from jaxnmf.files.blocks import NAMES, block_rows, open_source
+from jaxnmf.files.blocks import (
+    NAMES,
+    RowGroups,
+    SparseRows,
+    Stacked,
+    StoreRows,
+    block_rows,
+    open_source,
+)
 from jaxnmf.files.labelled import ContentError
 
 T = TypeVar("T")
@@ -138,11 +146,17 @@ class Blocks:
 
     def __len__(self) -> int:
         """How many blocks there are; counting may read V once."""
-        return len(self.survey().starts) - 1
+        return len(self.starts) - 1
 
     def __repr__(self) -> str:
         m, n = self.shape
         return f"Blocks({m}×{n} {self.dtype})"
+
+    @property
+    def starts(self) -> np.ndarray:
+        """The first row of each block, and m; finding them may read V once."""
+        own = isinstance(self.source, STARTED)
+        return self.source.starts if own else self.survey().starts
 
     def over(self, unit: float) -> Blocks:
         """The same V divided by a power of two."""
@@ -243,18 +257,7 @@ class Blocks:
             reading = ahead(plain, getattr(self.source, "count", None))
             with contextlib.closing(reading) as blocks:
                 self._kept.append(survey(self.shape, blocks))
-        found = self._kept[0]
-        if self.unit == 1:
-            return found
-        u = self.unit
-        return found._replace(
-            low=found.low / u,
-            high=found.high / u,
-            least=found.least / u,
-            total=found.total / u,
-            absolute=found.absolute / u,
-            squares=found.squares / u / u,
-        )
+        return self._kept[0].over(self.unit)
 
     def map(self, function: Callable[[slice, Any], Any], dtype: Any) -> Blocks:
         """Blocks ``function(rows, block)`` of this shape, made when they are read."""
@@ -304,9 +307,14 @@ class RowSlices:
         self.array, self.shape, self.dtype = array, tuple(array.shape), array.dtype
         self.height = rows or block_rows(self.shape, np.dtype(self.dtype).itemsize)
         self.count = -(-self.shape[0] // self.height)
+        self.starts = np.append(np.arange(0, self.shape[0], self.height), self.shape[0])
 
     def block(self, i: int) -> Any:
         return self.array[i * self.height : (i + 1) * self.height]
+
+
+STARTED = (RowSlices, RowGroups, SparseRows, Stacked, StoreRows)
+"""Sources that know the first row of each block."""
 
 
 class _Mapped:

@@ -17,7 +17,9 @@ from jaxnmf.data.known import is_sparse, stored_dense, what_is_known
 from jaxnmf.data.moments import Moments, weighted_mean
 from jaxnmf.data.observed import Observed
 from jaxnmf.data.operand import Operand
+from jaxnmf.data.parts import Parts
 from jaxnmf.data.placement import Placement, put
+from jaxnmf.data.shards import Shards
 from jaxnmf.data.sparse import Sparse
 from jaxnmf.data.streamed import Streamed
 
@@ -53,6 +55,8 @@ def as_operand(
     V, weights = what_is_known(V, mask)
     if isinstance(V, Blocks):
         operand = _as_streamed(V, dtype, signed, unit)
+    elif isinstance(V, Parts):
+        operand = _of_parts(V, dtype, signed, unit)
     elif isinstance(V, Observed):
         operand = _as_observed(V, dtype, signed, unit)
     elif weights is not None:
@@ -80,9 +84,8 @@ def in_units(array: Any, unit: float) -> Any:
 
 
 def _as_dense(array: Any, dtype: Any, signed: bool, unit: float) -> Dense:
-    # min and max carry a NaN through, so no m×n temporary is needed to find one.
-    low = float(array.min())
-    check_values(low, float(array.max()), array.shape, signed)
+    low, high = _range(array)
+    check_values(low, high, array.shape, signed)
     array, low = in_units(array, unit), low / unit
     mean = float(array.mean(dtype=None if isinstance(array, jax.Array) else np.float64))
     return _dense(array, mean, low, dtype)
@@ -145,6 +148,13 @@ def _as_streamed(blocks: Blocks, dtype: Any, signed: bool, unit: float) -> Strea
     return Streamed.of(blocks, _floor(mean, dtype), dtype, limit)
 
 
+def _of_parts(parts: Parts, dtype: Any, signed: bool, unit: float) -> Shards:
+    found, (m, n) = parts.survey, parts.shape
+    check_values(found.low, found.high, parts.shape, signed)
+    floor = _floor(found.total / unit / (m * n), dtype)
+    return Shards.of_parts(parts, floor, dtype, unit)
+
+
 def _as_observed(V: Observed, dtype: Any, signed: bool, unit: float) -> Operand:
     from scipy.sparse import csr_array
 
@@ -167,8 +177,8 @@ def _masked_dense(
 ) -> Dense:
     known = mask > 0
     xp: Any = jnp if isinstance(V, jax.Array) else np
-    low = float(xp.where(known, V, np.inf).min())
-    high = float(xp.where(known, V, -np.inf).max())
+    low = _range(xp.where(known, V, np.inf))[0]
+    high = _range(xp.where(known, V, -np.inf))[1]
     check_values(low, high, V.shape, signed)
     V = in_units(xp.where(known, V, 0), unit)
     return _dense_observed(V, mask, low / unit, dtype)
@@ -182,6 +192,16 @@ def _dense_observed(V: Any, weights: np.ndarray, low: float, dtype: Any) -> Dens
     mean = weighted_mean(V, weights)
     # An unknown entry becomes a number at which no loss is infinite.
     return _dense(xp.where(weights > 0, V, mean), mean, low, dtype, weights)
+
+
+def _range(array: Any) -> tuple[float, float]:
+    """The smallest and the largest entry, NaN where there is one."""
+    # On one device min and max carry a NaN through, and no m×n temporary is needed to
+    # find one; over several devices they lose it.
+    several = isinstance(array, jax.Array) and len(array.devices()) > 1
+    if several and bool(jnp.isnan(array).any()):
+        return np.nan, np.nan
+    return float(array.min()), float(array.max())
 
 
 def _floor(mean: float, dtype: Any) -> jax.Array:

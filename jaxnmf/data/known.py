@@ -12,6 +12,7 @@ from jaxnmf.data.arrays import NUMBERS, as_array
 from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.containers import contents, is_sparse
 from jaxnmf.data.observed import Observed, check_weights
+from jaxnmf.data.parts import Parts
 
 # V is stored dense from this share of known entries on: products of blocks are then
 # cheaper than gathers, and the two sparse copies larger.
@@ -22,8 +23,8 @@ class Known(NamedTuple):
     """V and the weights of its entries.
 
     Attributes:
-      V: an array (m, n), a canonical CSR matrix of which every entry is known,
-        `Blocks`, or `Observed`.
+      V: an array (m, n), a canonical CSR matrix of which every entry is known, that
+        as `Parts`, `Blocks`, or `Observed`.
       weights: of an array's entries, 0 for an unknown one; None where all are known and
         count alike, and for `Observed`, which has its own.
     """
@@ -44,13 +45,13 @@ class Known(NamedTuple):
             return "observed"
         if isinstance(self.V, Blocks):
             return "blocks"
-        return "sparse" if is_sparse(self.V) else "dense"
+        return "sparse" if is_sparse(self.V) or isinstance(self.V, Parts) else "dense"
 
     def largest(self, signed: bool = False) -> float:
         """The largest known entry, of |V| where entries may be negative."""
         V, weights = self
-        if self.kind == "blocks":
-            survey = V.survey()
+        if isinstance(V, Blocks | Parts):
+            survey = V.survey() if isinstance(V, Blocks) else V.survey
             return survey.largest if signed else survey.high
         values: Any = V
         if isinstance(V, Observed):

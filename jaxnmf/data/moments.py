@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxnmf._util.blocks import row_blocks
 from jaxnmf.data.spread import fetch
+from jaxnmf.data.survey import Survey
 from jaxnmf.types import pytree
 
 BLOCK = 2**18  # entries that are summed in float64 at a time, in the cache
@@ -81,6 +82,24 @@ class Moments:
             "largest": largest,
             "known": m * n if weights is None else known,
             "stored": data.size,
+            "rows": m,
+            "columns": n,
+        }
+        return cls(**{name: np.float64(x) for name, x in numbers.items()})
+
+    @classmethod
+    def of_survey(cls, found: Survey, shape: tuple[int, int], dtype: Any) -> Moments:
+        """Moments of a V (m, n) that was surveyed part by part."""
+        m, n = shape
+        numbers = {
+            "mean": found.total / (m * n),
+            "total": found.absolute,
+            "squares": found.squares,
+            "smallest": np.dtype(dtype).type(found.low),
+            "least": found.least,
+            "largest": found.largest,
+            "known": m * n,
+            "stored": found.stored[1],
             "rows": m,
             "columns": n,
         }

@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxnmf.data.spread import is_spread
+from jaxnmf.data.spread import Spread, is_spread
 
 Axes = tuple[str, ...]
 
@@ -119,6 +120,20 @@ def put(x: Any, sharding: Any) -> jax.Array:
         return jax.device_put(x, sharding)
     x = np.asarray(x)
     return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+
+def less_product(V: jax.Array, W: Any, H: Any) -> jax.Array:
+    """V − W H where a spread V is, of factors that are spread or not."""
+    place = Placement.of_array(V)
+    Wt = W.array if isinstance(W, Spread) else W.T
+    H = H.array if isinstance(H, Spread) else H
+    sharding = place.sharding(place.rows, place.columns)
+
+    def less(V: Any, Wt: Any, H: Any) -> Any:
+        return V - jnp.matmul(Wt.T, H, precision="highest")
+
+    found = jax.jit(less, out_shardings=sharding)(put(V, sharding), Wt, H)
+    return put(found, V.sharding)
 
 
 def kept_in_place(operand: Any, factors: Any, state: Any) -> Any:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 from jaxnmf.data.csr import CSR, both_ways
 from jaxnmf.data.moments import Moments
 from jaxnmf.data.operand import EntryFn
+from jaxnmf.data.parts import Parts
 from jaxnmf.data.placement import Axes, Placement, put
 from jaxnmf.data.sparse import Sparse, Stored
 from jaxnmf.types import pytree, static
@@ -87,6 +88,47 @@ class Shards(Stored):
             placement=placement,
             over=axes,
             padded=V.padded,
+        )
+
+    @classmethod
+    def of_parts(
+        cls, parts: Parts, floor: jax.Array, dtype: Any, unit: float
+    ) -> Shards:
+        """The blocks that each process has, divided by a power of two, in the order of
+        V's rows and columns."""
+        placement = parts.placement
+        axes, (a, b) = (placement.rows, placement.columns), placement.grid
+        sharding, (most, entries) = placement.sharding(*axes), parts.survey.stored
+        most = max(1, most)
+        made = {}
+        for place, block in parts.blocks.items():
+            entry = block.tocoo()
+            rows, columns = (x.astype(np.int32) for x in entry.coords)
+            values = np.divide(entry.data, unit, dtype=np.float64)
+            given = rows, columns, values, None, block.shape, dtype
+            count = jnp.asarray(block.nnz, jnp.int32)
+            made[place] = (*both_ways(*given, most=most), count)
+        places = sharding.addressable_devices_indices_map((a, b))
+
+        def together(*leaves: Any) -> jax.Array:
+            own = dict(zip(made, leaves, strict=True))
+            arrays = [
+                jax.device_put(np.asarray(own[_place(index)])[None, None], device)
+                for device, index in places.items()
+            ]
+            shape = (a, b, *arrays[0].shape[2:])
+            return jax.make_array_from_single_device_arrays(shape, sharding, arrays)
+
+        csr, csr_t, counts = jax.tree.map(together, *made.values())
+        return cls(
+            csr=csr,
+            csr_t=csr_t,
+            counts=counts,
+            floor=put(floor, placement.sharding()),
+            moments=Moments.of_survey(parts.survey.over(unit), parts.shape, dtype),
+            entries=entries,
+            placement=placement,
+            over=axes,
         )
 
     @property
@@ -228,6 +270,12 @@ class _Block(Sparse):
         there = jnp.arange(csr.data.shape[0], dtype=jnp.int32) < self.count
         csr = dataclasses.replace(csr, weights=there.astype(self.dtype))
         return dataclasses.replace(self, csr_t=csr)
+
+
+def _place(index: Any) -> tuple[int, int]:
+    """The place in a grid of what a device has at an index."""
+    first, second = (one.start or 0 for one in index)
+    return first, second
 
 
 def _summed(own: Callable[..., Any], axes: Axes) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -31,6 +32,27 @@ def agreed(seconds: float, together: bool) -> float:
     from jax.experimental.multihost_utils import broadcast_one_to_all
 
     return float(broadcast_one_to_all(np.float32(seconds)))
+
+
+def gathered(numbers: np.ndarray, together: bool) -> np.ndarray:
+    """The float64 numbers of each process as a row, where several run together."""
+    if not together:
+        return numbers[None]
+    from jax.experimental.multihost_utils import process_allgather
+
+    # As bits: in single precision jax would round them.
+    bits = np.frombuffer(numbers.tobytes(), np.uint32)
+    found = np.ascontiguousarray(process_allgather(bits)).reshape(-1, len(bits))
+    return found.view(np.float64)
+
+
+def least(number: int, together: bool) -> int:
+    """The smallest of the numbers of all processes, where several run together."""
+    if not together:
+        return number
+    from jax.experimental.multihost_utils import process_allgather
+
+    return int(np.min(process_allgather(np.int32(number))))
 
 
 class Spread(NamedTuple):
@@ -71,3 +93,70 @@ class Factor:
 
     def __set__(self, result: Any, value: Any) -> None:
         result.__dict__[self.name] = value
+
+
+def pieces_of(x: jax.Array, name: str, *, once: bool = False) -> dict[str, np.ndarray]:
+    """The shape of a spread array and what this process has of it, by names that begin
+    with ``name`` and say the place; with ``once`` not what another process gives."""
+    pieces = {f"{name}/shape": np.array(x.shape)}
+    for shard in x.addressable_shards:
+        if not once or shard.replica_id == 0:
+            place = _place(shard.index, x.shape)
+            pieces[f"{name}/{place}"] = np.asarray(shard.data)
+    return pieces
+
+
+class Pieces:
+    """The pieces of an array, and any part of it from them."""
+
+    def __init__(self, saved: Mapping[str, np.ndarray], name: str) -> None:
+        self.shape = tuple(saved[f"{name}/shape"].tolist())
+        self.pieces = {
+            place: array
+            for key, array in saved.items()
+            if (place := key.removeprefix(f"{name}/")) not in (key, "shape")
+        }
+
+    def read(self, index: tuple[slice, ...]) -> np.ndarray:
+        """The part at an index.
+
+        Raises:
+          KeyError: a piece of it is missing.
+        """
+        place = _place(index, self.shape)
+        if place in self.pieces:
+            return self.pieces[place]
+        bounds = _bounds(place)
+        some = next(iter(self.pieces.values()), np.zeros(0))
+        part = np.zeros([stop - start for start, stop in bounds], some.dtype)
+        filled = np.zeros(part.shape, bool)
+        for own, array in self.pieces.items():
+            own = _bounds(own)
+            common = [
+                (max(a, c), min(b, d))
+                for (a, b), (c, d) in zip(bounds, own, strict=True)
+            ]
+            if all(a < b for a, b in common):
+                to = _within(common, bounds)
+                part[to], filled[to] = array[_within(common, own)], True
+        if not filled.all():
+            raise KeyError(place)
+        return part
+
+
+def _within(bounds: Any, of: Any) -> tuple[slice, ...]:
+    """Bounds as an index of what has the bounds ``of``."""
+    pairs = zip(bounds, of, strict=True)
+    return tuple(slice(a - first, b - first) for (a, b), (first, _) in pairs)
+
+
+def _place(index: tuple[slice, ...], shape: tuple[int, ...]) -> str:
+    """An index as text: "0-4,8-16"."""
+    ranges = (one.indices(size) for one, size in zip(index, shape, strict=True))
+    return ",".join(f"{start}-{stop}" for start, stop, _ in ranges)
+
+
+def _bounds(place: str) -> list[tuple[int, int]]:
+    """The inverse of `_place`."""
+    pairs = (one.split("-") for one in place.split(","))
+    return [(int(start), int(stop)) for start, stop in pairs]

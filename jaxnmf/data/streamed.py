@@ -60,25 +60,12 @@ class Streamed:
     @classmethod
     def of(cls, blocks: Blocks, floor: jax.Array, dtype: Any, block: int) -> Streamed:
         """The operand of blocks whose entries were checked."""
-        found, (m, n) = blocks.survey(), blocks.shape
-        stored = found.stored[1]
-        numbers = {
-            "mean": found.total / (m * n),
-            "total": found.absolute,
-            "squares": found.squares,
-            "smallest": np.dtype(dtype).type(found.low),
-            "least": found.least,
-            "largest": found.largest,
-            "known": m * n,
-            "stored": stored,
-            "rows": m,
-            "columns": n,
-        }
+        found, shape = blocks.survey(), blocks.shape
         return cls(
             floor=floor,
-            moments=Moments(**{name: np.float64(x) for name, x in numbers.items()}),
-            shape=(m, n),
-            entries=stored,
+            moments=Moments.of_survey(found, shape, dtype),
+            shape=shape,
+            entries=found.stored[1],
             by_entries=found.sparse,
             dtype=np.dtype(dtype),
             source=blocks,

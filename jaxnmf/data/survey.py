@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +38,17 @@ class Survey(NamedTuple):
     total: float
     absolute: float
     squares: float
+
+    def over(self, unit: float) -> Survey:
+        """That of V divided by a power of two."""
+        return self._replace(
+            low=self.low / unit,
+            high=self.high / unit,
+            least=self.least / unit,
+            total=self.total / unit,
+            absolute=self.absolute / unit,
+            squares=self.squares / unit / unit,
+        )
 
     @property
     def largest(self) -> float:
@@ -81,6 +92,15 @@ def survey(shape: tuple[int, int], blocks: Iterator[Any]) -> Survey:
         sums.low = sums.high = 0.0
     numbers = {name: float(x) for name, x in vars(sums).items()}
     return Survey(np.array(starts), sparse, (max(stored), sum(stored)), **numbers)
+
+
+def sums_of(values: Iterable[np.ndarray]) -> _Sums:
+    """The sums over the entries of some arrays."""
+    sums = _Sums()
+    for one in values:
+        for part in _parts(one):
+            sums.add(part)
+    return sums
 
 
 class _Sums:

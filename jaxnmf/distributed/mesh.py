@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,6 +22,7 @@ from jax.sharding import Mesh
 from jaxnmf import costs
 from jaxnmf._util.names import suggestion
 from jaxnmf.build import Objective, make_problem
+from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.dense import Dense
 from jaxnmf.data.known import Known
 from jaxnmf.data.placement import Placement, on_host, put
@@ -29,6 +30,7 @@ from jaxnmf.data.shards import Shards, balanced_order
 from jaxnmf.data.sparse import Sparse
 from jaxnmf.data.spread import fetch, is_spread
 from jaxnmf.distributed.processes import check_agreement
+from jaxnmf.distributed.reading import read_onto
 from jaxnmf.objective.problem import Problem
 from jaxnmf.padding import padded, run_shared, unpadded
 from jaxnmf.run.clock import timed
@@ -42,7 +44,23 @@ Shape = tuple[int, int]
 Orders = tuple[np.ndarray | None, np.ndarray | None]
 
 
-def as_placement(mesh: Any, shape: Shape, solver: Any) -> Placement:
+class Divided(NamedTuple):
+    """V over a mesh.
+
+    Attributes:
+      host: V, padded if its shape does not divide over the devices.
+      operand: the same on the devices.
+      orders: that its rows and columns have there, None where they stay as they are.
+    """
+
+    host: Any
+    operand: Any
+    orders: Orders
+
+
+def as_placement(
+    mesh: Any, shape: Shape, solver: Any, *, blocks: bool = False
+) -> Placement:
     """The placement of V on a user's mesh.
 
     Args:
@@ -52,6 +70,7 @@ def as_placement(mesh: Any, shape: Shape, solver: Any) -> Placement:
         least, or "auto", the one of any shape on which it does.
       shape: (m, n).
       solver: what is to run on it.
+      blocks: whether V is read onto the devices from blocks, and so not padded.
 
     Raises:
       ValueError: for a mesh that V or the devices do not fit, or a solver that does not
@@ -60,8 +79,9 @@ def as_placement(mesh: Any, shape: Shape, solver: Any) -> Placement:
     name = getattr(solver, "name", type(solver).__name__)
     if not solver.supports.mesh:
         raise ValueError(f"mesh: solver {name!r} does not support several devices")
+    pads = supports_padding(solver) and not blocks
     if isinstance(mesh, str):
-        found = _of_name(mesh, shape, supports_padding(solver))
+        found = _of_name(mesh, shape, pads)
     elif isinstance(mesh, Mesh):
         found = _of_mesh(mesh)
     else:
@@ -75,10 +95,11 @@ def as_placement(mesh: Any, shape: Shape, solver: Any) -> Placement:
             f"mesh: {a}×{b} devices are too many for V of shape {shape}; there must be "
             "a row and a column of V for each"
         )
-    if _even(shape, grid, solver) != shape and not supports_padding(solver):
+    if _even(shape, grid, solver) != shape and not pads:
+        needs = "V is Blocks, which need a" if blocks else f"solver {name!r} needs a V"
         raise ValueError(
-            f"mesh: solver {name!r} needs a V whose shape divides over the devices; "
-            f"{shape} does not over {a}×{b}"
+            f"mesh: {needs} {'shape that' if blocks else 'whose shape'} divides over "
+            f"the devices; {shape} does not over {a}×{b}"
         )
     return found
 
@@ -88,7 +109,8 @@ def placed_problem(
 ) -> tuple[Problem, Placement | None]:
     """The problem of V, and the placement to run it with; None for one device.
 
-    For a mesh the problem is made on the host: no device holds V as a whole.
+    For a mesh the problem is made on the host: no device holds V as a whole. `Blocks`
+    are read onto the devices, no process more of them than its own rows.
 
     Args:
       mesh: as `jaxnmf.factorize` has it.
@@ -103,22 +125,33 @@ def placed_problem(
         problem = make_problem(known, solver, objective, dtype)
         placement = getattr(problem.operand, "placement", None)
         if placement is not None:
-            _check_no_graph(objective)
+            check_no_graph(objective)
         return problem, placement
-    _check_no_graph(objective)
+    check_no_graph(objective)
+    if isinstance(known.V, Blocks):
+        placement = as_placement(mesh, known.V.shape, solver, blocks=True)
+        known = known._replace(V=read_onto(known.V, placement, dtype))
+        problem = make_problem(known, solver, objective, dtype)
+        return problem, problem.operand.placement
     if is_spread(known.V):
         raise ValueError(
             "mesh: V is spread over several processes already, and stays where it is; "
             "leave mesh out"
         )
     placement = as_placement(mesh, known.V.shape, solver)
-    if isinstance(known.V, jax.Array) and len(known.V.devices()) > 1:
-        known = known._replace(V=np.asarray(known.V))
     with on_host():
-        return make_problem(known, solver, objective, dtype), placement
+        return make_problem(in_memory(known), solver, objective, dtype), placement
 
 
-def _check_no_graph(objective: Objective) -> None:
+def in_memory(known: Known) -> Known:
+    """The same, of a V that is on several devices in the memory of the host."""
+    if isinstance(known.V, jax.Array) and len(known.V.devices()) > 1:
+        return known._replace(V=np.asarray(known.V))
+    return known
+
+
+def check_no_graph(objective: Objective) -> None:
+    """Raise a ValueError for neighbours, which need one device."""
     if objective.has_graph:
         raise ValueError(
             "graph: neighbours on several devices are not supported; leave mesh out, "
@@ -163,7 +196,10 @@ def run_on_mesh(
       Everything else: as for `timed`.
     """
     rank, shape = len(factors.H), problem.operand.shape
-    stays = is_spread(getattr(problem.operand, "array", None))
+    V = problem.operand
+    stays = is_spread(
+        V.csr.data if isinstance(V, Shards) else getattr(V, "array", None)
+    )
     if placement.several_processes:
         check_agreement(problem, solver, factors, stop)
     problem, factors, orders = on_mesh(problem, solver, factors, placement)
@@ -179,20 +215,24 @@ def on_mesh(
 ) -> tuple[Problem, Factors, Orders]:
     """The problem and its initial factors on a mesh, padded if V does not divide, and
     the orders that V's rows and columns have there."""
-    operand, orders = problem.operand, (None, None)
-    larger = _even(operand.shape, placement.grid, solver)
-    if larger != operand.shape:
-        problem, factors = padded(problem, factors, solver, shape=larger)
-        operand = problem.operand
-    if isinstance(operand, Sparse):
-        orders = _balanced(operand, placement, solver)
-        operand = Shards.of(operand, placement, orders)
-    elif isinstance(operand, Dense) and operand.placement is None:
-        operand = operand.placed(placement)
-    problem, factors = _placed(problem, factors, operand, placement, orders)
-    if hasattr(solver, "check"):
-        solver.check(problem)
-    return problem, factors, orders
+    own = divided(problem.operand, solver, placement)
+    if own.host is not problem.operand:
+        problem, factors = padded(problem, factors, solver, operand=own.host)
+    return *placed(problem, solver, factors, own, placement), own.orders
+
+
+def divided(operand: Any, solver: Any, placement: Placement) -> Divided:
+    """V over the devices of a mesh."""
+    host, orders = operand, (None, None)
+    larger = _even(host.shape, placement.grid, solver)
+    if larger != host.shape:
+        host = operand = host.padded_to(*larger)
+    if isinstance(host, Sparse):
+        orders = _balanced(host, placement, solver)
+        operand = Shards.of(host, placement, orders)
+    elif isinstance(host, Dense) and host.placement is None:
+        operand = host.placed(placement)
+    return Divided(host, operand, orders)
 
 
 def in_own_order(factors: Factors, orders: Orders) -> Factors:
@@ -271,14 +311,15 @@ def _balanced(operand: Sparse, placement: Placement, solver: Any) -> Orders:
     return rows, columns
 
 
-def _placed(
+def placed(
     problem: Problem,
+    solver: Any,
     factors: Factors,
-    operand: Any,
+    own: Divided,
     placement: Placement,
-    orders: Orders,
 ) -> tuple[Problem, Factors]:
-    """The problem and its factors on the mesh, over this operand."""
+    """A problem that is padded as its V, and its factors, on the mesh."""
+    operand, orders = own.operand, own.orders
     sides = zip(
         zip(problem.projects, problem.penalties, factors, strict=True),
         operand.shape,
@@ -299,4 +340,6 @@ def _placed(
     problem = dataclasses.replace(
         problem, operand=operand, projects=projects, penalties=penalties
     )
+    if hasattr(solver, "check"):
+        solver.check(problem)
     return problem, Factors(*found)

@@ -17,6 +17,7 @@ import numpy as np
 from jaxnmf._util.checks import check_amount, check_count
 from jaxnmf._util.describe import described
 from jaxnmf.objective.problem import Problem
+from jaxnmf.run.folder import parts_of
 from jaxnmf.run.stop import Stop
 from jaxnmf.types import Factors
 
@@ -119,6 +120,19 @@ def _leave() -> None:
     os._exit(1)
 
 
+def broadcast(message: Any = None) -> Any:
+    """What the first process gives, as JSON carries it, in every process; called in
+    all."""
+    from jax.experimental.multihost_utils import broadcast_one_to_all
+
+    data = np.frombuffer(json.dumps(message).encode(), np.uint8)
+    size = int(broadcast_one_to_all(np.int32(len(data))))
+    room = np.zeros(size, np.uint8)
+    if jax.process_index() == 0:
+        room[:] = data
+    return json.loads(np.asarray(broadcast_one_to_all(room)).astype(np.uint8).tobytes())
+
+
 def check_agreement(
     problem: Problem, solver: Any, factors: Factors, stop: Stop
 ) -> None:
@@ -126,11 +140,9 @@ def check_agreement(
     from jax.experimental.multihost_utils import process_allgather
 
     parts = {
-        "V": (problem.operand.shape, problem.operand.moments),
-        "the start": tuple(map(np.asarray, factors)),
-        "the solver": solver,
-        "the objective": (problem.loss, problem.penalties, problem.projects),
-        "when to stop": stop,
+        **parts_of(problem, solver),
+        "start": tuple(map(np.asarray, factors)),
+        "rule when to stop": stop,
     }
     digests = np.array([_digest(part) for part in parts.values()], np.uint32)
     found = np.asarray(process_allgather(digests)).reshape(-1, len(parts))

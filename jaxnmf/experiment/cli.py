@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DIFFERS = 1
-SETTINGS = ("solver", "loss", "seed", "max_iter", "mask", "mesh")
+SETTINGS = ("solver", "loss", "seed", "max_iter", "mask", "mesh", "checkpoint")
 READING = (
     "key",
     "layer",
@@ -86,14 +86,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             place = convert(given.file, given.out, **options, **_chosen(given, READING))
             console.print(str(place), highlight=False, markup=False, soft_wrap=True)
             return failed()
-        from jaxnmf.experiment import printing, study
+        if getattr(given, "join", None) is not None:  # before anything else of JAX
+            from jaxnmf.experiment.joined import join, led
 
-        if given.command == "run":
-            options = {"config_dir": given.config_dir, "force": given.force}
-            options["only_queue"] = given.queue
-            study.run_study(given.overrides, console, **options)
-        elif given.command == "work":
-            study.work(Path(given.folder), console, wait=given.wait)
+            join(given.join)
+            led(lambda: _study(given, console))
+            return failed()
+        from jaxnmf.experiment import printing
+
+        if given.command in ("run", "work"):
+            _study(given, console)
         elif given.command == "submit":
             from jaxnmf.experiment.submit import submit_slurm
 
@@ -116,7 +118,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return failed()
 
 
+def _study(given: argparse.Namespace, console: Console) -> None:
+    from jaxnmf.experiment import study
+
+    if given.command == "work":
+        study.work(Path(given.folder), console, wait=given.wait)
+        return
+    options = {"config_dir": given.config_dir, "force": given.force}
+    options["only_queue"] = given.queue
+    study.run_study(given.overrides, console, **options)
+
+
 def _factorize(given: argparse.Namespace, console: Console) -> None:
+    import jax
+
+    if given.join is not None:
+        from jaxnmf.experiment.joined import join
+
+        join(given.join)
     from jaxnmf.experiment.factorization import factorize_file
 
     result, files = factorize_file(
@@ -125,8 +144,11 @@ def _factorize(given: argparse.Namespace, console: Console) -> None:
         given.out,
         form=given.format,
         reading=_chosen(given, READING),
+        blocks=given.blocks,
         **_chosen(given, SETTINGS),
     )
+    if jax.process_index():
+        return
     console.print(str(result), highlight=False, markup=False, soft_wrap=True)
     for file in files:
         console.print(str(file), highlight=False, markup=False, soft_wrap=True)
@@ -177,6 +199,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run nothing: put the jobs into the folder, for jaxnmf work and submit",
     )
+    _add_join(run)
     _add_work(commands)
     _add_factorize(commands)
     _add_convert(commands)
@@ -232,6 +255,7 @@ def _add_work(commands: Any) -> None:
         action="store_true",
         help="for jobs in progress elsewhere, and run those whose process dies",
     )
+    _add_join(work)
     submit = commands.add_parser(
         "submit",
         help="submit workers of a study to a cluster, and return",
@@ -296,6 +320,17 @@ def _add_factorize(commands: Any) -> None:
     one.add_argument(
         "--mesh", choices=("rows", "grid", "auto"), help="divide V over all devices"
     )
+    one.add_argument(
+        "--blocks",
+        action="store_true",
+        help="read the file block by block, as one larger than memory is anyway",
+    )
+    one.add_argument(
+        "--checkpoint",
+        metavar="FOLDER",
+        help="save the run there every ten seconds, and resume what is there",
+    )
+    _add_join(one)
     _add_reading(one)
 
 
@@ -317,6 +352,15 @@ def _add_convert(commands: Any) -> None:
         "faster, the folder is twice as large",
     )
     _add_reading(one)
+
+
+def _add_join(one: Any) -> None:
+    one.add_argument(
+        "--join",
+        metavar="PROCESSES",
+        help="run what has a mesh on the devices of several processes: cluster, or "
+        "HOST:PORT,PROCESSES,PROCESS; the same command in each",
+    )
 
 
 def _add_reading(one: Any) -> None:

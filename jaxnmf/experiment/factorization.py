@@ -6,17 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from jaxnmf._util.disk import put
+from jaxnmf._util.memory import free_memory
+from jaxnmf.data.blocks import Blocks
+from jaxnmf.data.spread import Spread
 from jaxnmf.datasets import load
 from jaxnmf.datasets.base import Dataset
-from jaxnmf.datasets.files import dataset_of
+from jaxnmf.datasets.files import FILE, dataset_of
 from jaxnmf.experiment.report.factorization import factorization_page
 from jaxnmf.factorize import factorize
+from jaxnmf.files.blocks import has_blocks
 from jaxnmf.files.labelled import LabelledMatrix
 from jaxnmf.files.matrices import is_matrix, read
 from jaxnmf.result import Result
 
 FORMATS = ("csv", "parquet")
+OF_BLOCKS = {"key", "layer"}  # the options of reading that blocks have
 ARCHIVE, PAGE = "factors.npz", "index.html"
 
 
@@ -27,10 +34,12 @@ def factorize_file(
     *,
     form: str = "csv",
     reading: Mapping[str, Any] | None = None,
+    blocks: bool = False,
     **settings: Any,
 ) -> tuple[Result, list[Path]]:
     """Factorise the matrix in a file and write the result. Files are written last, each
-    completely or not at all.
+    completely or not at all; of several processes that do this together by the first,
+    but for the parts of factors that are spread over them.
 
     Args:
       path: what `jaxnmf.read` reads, or a folder of texts (`.txt`), whose words are
@@ -40,6 +49,8 @@ def factorize_file(
         for ``factors.npz``, W and H as tables with names, and ``index.html``.
       form: of the tables, "csv" or "parquet".
       reading: options of `jaxnmf.read`.
+      blocks: read the file block by block (`jaxnmf.Blocks`), as one that is larger than
+        the free memory is in any case, where its form allows it.
       settings: of `jaxnmf.factorize`.
 
     Returns:
@@ -55,15 +66,21 @@ def factorize_file(
             f"out: {out!r} is a {'folder' if single else 'file'}; give a folder, or a "
             "file that ends in .npz"
         )
-    found, dataset = _read(path, reading or {})
+    found, dataset = _read(path, reading or {}, blocks)
     result = factorize(found, rank, **{"loss": dataset.loss, **settings})
+    first = jax.process_index() == 0
     if single:
         place.parent.mkdir(parents=True, exist_ok=True)
-        return result, [result.save(place)]
+        if first or isinstance(result.__dict__["W"], Spread):
+            result.save(place)
+        return result, [place]
     tables = {
         f"{name}.{form}": _table(frame, form)
         for name, frame in result.frames()._asdict().items()
     }
+    files = [place / name for name in (ARCHIVE, *tables, PAGE)]
+    if not first:
+        return result, files
     page = factorization_page(dataset, result, [ARCHIVE, *tables])
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -72,12 +89,14 @@ def factorize_file(
             put(place / name, data)
     except OSError as error:
         raise ValueError(f"out: {out!r} cannot be written ({error})") from error
-    return result, [place / name for name in (ARCHIVE, *tables, PAGE)]
+    return result, files
 
 
-def _read(path: str, reading: Mapping[str, Any]) -> tuple[LabelledMatrix, Dataset]:
+def _read(path: str, reading: Mapping[str, Any], blocks: bool) -> tuple[Any, Dataset]:
     """What a file or folder contains, and as a data set."""
     place = Path(path).expanduser()
+    if blocks or (_too_large(place) and not set(reading) - OF_BLOCKS):
+        return _in_blocks(path, reading)
     if place.is_dir() and any(place.glob("**/*.txt")) and not is_matrix(place):
         for name in reading:
             raise ValueError(f"{name}: '{path}' is a folder of texts")
@@ -87,6 +106,28 @@ def _read(path: str, reading: Mapping[str, Any]) -> tuple[LabelledMatrix, Datase
         ), dataset
     found = read(path, **reading)
     return found, dataset_of(found, path)
+
+
+def _in_blocks(path: str, reading: Mapping[str, Any]) -> tuple[Blocks, Dataset]:
+    """The blocks of a file, and as a data set."""
+    for name in set(reading) - OF_BLOCKS:
+        raise ValueError(
+            f"{name}: '{path}' is read block by block; jaxnmf convert writes another "
+            "file with this option, of which that is possible"
+        )
+    V = Blocks(path, **reading)
+    names = zip(("row_names", "column_names"), V.names, strict=True)
+    given = {name: None if x is None else tuple(x.tolist()) for name, x in names}
+    return V, FILE.dataset(V, name=Path(path).stem, source=path, **given)
+
+
+def _too_large(place: Path) -> bool:
+    """Whether a file that can be read block by block is larger than the free memory."""
+    free = free_memory()
+    if free is None or not place.exists() or not has_blocks(place):
+        return False
+    files = place.rglob("*") if place.is_dir() else [place]
+    return sum(one.stat().st_size for one in files) > free
 
 
 def _table(frame: Any, form: str) -> bytes:

@@ -27,6 +27,7 @@ LEAST_ROWS = 64  # of a block, where rows are long
 ENTRIES = 2**20  # of a block of a sparse matrix
 MOST_ROWS = 2**20
 SPARSE = "blocks.json"
+STORES = (".h5ad", ".h5", ".hdf5", ".zarr")
 PARTS = ("data", "indices", "indptr")
 NAMES = ("row_names", "column_names")
 
@@ -53,7 +54,7 @@ def open_source(
     if not place.exists():
         raise ContentError("does not exist")
     suffix = place.suffix.lower()
-    store = suffix in (".h5ad", ".h5", ".hdf5", ".zarr") or is_zarr(place)
+    store = suffix in STORES or is_zarr(place)
     if not store and (key is not None or layer is not None):
         raise ContentError("has no key or layer, which are of .h5, .h5ad and .zarr")
     if store:
@@ -70,6 +71,13 @@ def open_source(
         "cannot be read block by block; jaxnmf convert makes a file that can, of "
         "whatever jaxnmf.read reads"
     )
+
+
+def has_blocks(place: Path) -> bool:
+    """Whether `open_source` reads files or folders that are called so."""
+    if place.is_dir():
+        return is_zarr(place) or (place / SPARSE).is_file() or any(place.glob("*.npy"))
+    return place.suffix.lower() in (*STORES, ".npy", ".parquet")
 
 
 class Array(NamedTuple):
@@ -155,6 +163,8 @@ class Stacked:
             for start in range(0, one.shape[0], height)
         ]
         self.count = len(self.places)
+        heights = [stop - start for _, start, stop in self.places]
+        self.starts = np.cumsum([0, *heights])
 
     def block(self, i: int) -> np.ndarray:
         one, start, stop = self.places[i]
@@ -342,6 +352,8 @@ class RowGroups:
         self.shape = self.file.metadata.num_rows, len(types)
         self.dtype = np.result_type(*types)
         self.count = self.file.num_row_groups
+        groups = map(self.file.metadata.row_group, range(self.count))
+        self.starts = np.cumsum([0, *(group.num_rows for group in groups)])
 
     def block(self, i: int) -> np.ndarray:
         table = self.file.read_row_group(i)

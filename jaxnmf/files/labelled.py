@@ -121,8 +121,8 @@ def check_memory(size: int) -> None:
     if free is not None and size > free:
         raise ContentError(
             f"needs {size / 1e9:.2g} GB of memory and {free / 1e9:.2g} GB are free; "
-            "expected a file that fits, such as a part of the rows, float32 for "
-            "float64, or a sparse matrix"
+            "expected a file that fits, such as float32 for float64 or a sparse "
+            "matrix, or one that jaxnmf.Blocks reads"
         )
 
 

@@ -59,6 +59,11 @@ def residual_norm(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> fl
     return float(np.sqrt(_squared(V, W, H, weights)[0]))
 
 
+def squares(V: Any) -> float:
+    """‖V‖² of an array or a SciPy sparse array."""
+    return _squares(V.data if hasattr(V, "tocsr") else np.asarray(V))
+
+
 def _squared(V: Any, W: ArrayLike, H: ArrayLike, weights: Any) -> tuple[float, float]:
     """‖V − W H‖² and ‖V‖²."""
     if isinstance(V, Blocks):

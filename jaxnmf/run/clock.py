@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxnmf.data.blocks import ReadError
 from jaxnmf.data.placement import kept_in_place
-from jaxnmf.data.spread import agreed, is_spread
+from jaxnmf.data.spread import agreed, is_spread, least
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.units import Units
 from jaxnmf.run.checkpoint import Checkpoint, from_arrays, to_arrays
@@ -28,6 +28,11 @@ from jaxnmf.run.programs import (
 )
 from jaxnmf.run.stop import RECORD_EVERY, Measure, Stop, initial_status, verdict
 from jaxnmf.types import Factors, Status, Trace
+
+# A run that ended so might have continued from where it is.
+CONTINUABLE = [
+    status.code for status in (Status.MAX_ITER, Status.TIME, Status.UNREADABLE)
+]
 
 
 def timed(
@@ -205,6 +210,9 @@ def clocked(
     """
     saved = None if checkpoint is None else checkpoint.load()
     restored = None if saved is None else from_arrays(saved, (factors, state))
+    if checkpoint and saved and not least(int(restored is not None), together):
+        checkpoint.misfit()
+        restored = None
     if saved is None or restored is None:
         first = look(factors)
         rows: list[tuple[Any, ...]] = [(0, *first, 0.0)]
@@ -216,7 +224,14 @@ def clocked(
     iteration, seconds = int(rows[-1][0]), float(rows[-1][3])
     status = int(initial_status(stop, first, np))
     limit = float(stop.seconds)
-    together = together and limit < np.inf
+    timing = together and limit < np.inf
+
+    if restored is not None and agreed(seconds, timing) >= limit:
+        status = Status.TIME.code
+
+    def progress() -> dict[str, np.ndarray]:
+        return {**to_arrays((factors, state)), **_columns(rows)}
+
     while status == Status.RUNNING.code and iteration < int(stop.max_iter):
         steps = max(record_every, int(record_growth * iteration))
         steps = min(steps, int(stop.max_iter) - iteration)
@@ -233,17 +248,18 @@ def clocked(
         status = int(verdict(stop, first, last, now, iteration, steps, np))
         if status != Status.DIVERGED.code:
             factors = new
-        if status == Status.RUNNING.code and agreed(seconds, together) >= limit:
+        if status == Status.RUNNING.code and agreed(seconds, timing) >= limit:
             status = Status.TIME.code
         rows.append((iteration, *now, seconds))
         last = now
         if on_record is not None:
             on_record(iteration, float(now.objective))
         if checkpoint is not None and status == Status.RUNNING.code:
-            carry = factors, state
-            checkpoint.save(lambda carry=carry: {**to_arrays(carry), **_columns(rows)})
+            checkpoint.save(progress)
     if status == Status.RUNNING.code:
         status = Status.MAX_ITER.code
+    if checkpoint is not None and status in CONTINUABLE:
+        checkpoint.end(progress)
     return Run(factors, status, iteration, Trace(**_columns(rows)))  # pyright: ignore
 
 

@@ -74,19 +74,21 @@ def streamed(
 
     latest = in_units(first)
 
-    def iterate(factors: Any, state: State, steps: int) -> tuple[Any, State]:
+    def iterate(factors: Any, carry: Any, steps: int) -> tuple[Any, Any]:
         nonlocal latest
         del factors
+        state, double = carry
+        passes.double = bool(double)
         for left in reversed(range(steps)):
             state, found = passes.step(state, measured=left == 0)
         latest = in_units(found)  # pyright: ignore
-        return passes.kept(state), state
+        return passes.kept(state), (state, np.asarray(passes.double))
 
     run = clocked(
         iterate,
         lambda _: latest,
         passes.kept(state),
-        state,
+        (state, np.asarray(passes.double)),
         stop,
         record_every=record_every,
         record_growth=record_growth,

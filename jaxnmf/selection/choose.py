@@ -67,6 +67,7 @@ def select_rank(
     folder: str | Path | None = None,
     progress: bool | None = None,
     batching: Batching | None = None,
+    mesh: Any = None,
     pad: bool = True,
     solver_options: Any = None,
     loss_options: Any = None,
@@ -97,8 +98,10 @@ def select_rank(
         when its objective changes by less than 0.1% of itself over ten iterations, and
         after 2000; for "ard", whose components fade slowly, after 10000.
       folder: where finished lanes are kept, so that an interrupted call resumes.
+      mesh: several devices over which V is divided, as for `jaxnmf.sweep`. Held-out or
+        perturbed data of many seeds are all on the devices at once.
       pad: run a small V padded to one of a few sizes, so that another of about this
-        size needs no compilation; the result is the same to rounding.
+        size needs no compilation; the result is the same to rounding. Not on a mesh.
       options: the method's own, such as ``samples="columns"`` or ``share=0.2``.
       Everything else: as for `jaxnmf.sweep`.
 
@@ -162,6 +165,7 @@ def select_rank(
         progress=progress,
         pad=pad,
         batching=batching,
+        mesh=mesh,
     )
     if found.rank is None:
         warnings.warn(f"no p is chosen: {found.reason}", stacklevel=2)

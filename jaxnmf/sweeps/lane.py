@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 
 from jaxnmf.build import Objective, Start, at_rank, draw_start, make_problem
 from jaxnmf.data.known import what_is_known
+from jaxnmf.data.placement import Placement, on_host
+from jaxnmf.distributed.mesh import Divided, divided, in_memory, in_own_order, placed
 from jaxnmf.init.random import key_seed
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
@@ -61,9 +64,9 @@ class DataPerSeed:
         return list(zip(self.data, masks, strict=True))
 
     def problems(
-        self, solver: Any, objective: Objective, dtype: Any
+        self, solver: Any, objective: Objective, dtype: Any, *, mesh: bool = False
     ) -> tuple[Problem, ...]:
-        """The problem of each, by `make_problem`.
+        """The problem of each, by `make_problem`; for a mesh on the host.
 
         Raises:
           ValueError: where there are none, or they differ in shape or kind.
@@ -73,11 +76,14 @@ class DataPerSeed:
         # The same two objects share one problem, and so one operand. All have the same
         # units.
         known = {(id(V), id(mask)): what_is_known(V, mask) for V, mask in pairs}
+        if mesh:
+            known = {key: in_memory(one) for key, one in known.items()}
         most = max(one.largest(signed) for one in known.values())
-        made = {
-            key: make_problem(one, solver, objective, dtype, largest=most)
-            for key, one in known.items()
-        }
+        with on_host() if mesh else contextlib.nullcontext():
+            made = {
+                key: make_problem(one, solver, objective, dtype, largest=most)
+                for key, one in known.items()
+            }
         kinds = {_kind(problem.operand) for problem in made.values()}
         if len(kinds) > 1:
             raise ValueError(
@@ -99,8 +105,10 @@ class LaneBuilder:
     dtype: Any
     pad: bool = False  # V, to one of a few sizes
     starts: Sequence[Any] | None = None  # the pair (W, H) of each problem
+    placement: Placement | None = None  # of V on a mesh
     made: dict[Any, Problem] = dataclasses.field(default_factory=dict, repr=False)
     padded: dict[int, Any] = dataclasses.field(default_factory=dict, repr=False)
+    on_mesh: dict[int, Divided] = dataclasses.field(default_factory=dict, repr=False)
 
     def problem(self, lane: Lane) -> Problem:
         """The problem of a lane at its own rank, with its own penalties: one for all
@@ -153,8 +161,16 @@ class LaneBuilder:
         extra = self.sizes[lane.rank] - lane.rank
         own = {k: v for k, v in lane.settings.items() if k not in PENALTIES}
         solver = dataclasses.replace(self.solver, **own)
-        size = {"rank": len(factors.H) + extra, "operand": self._padded(problem)}
+        own_V = self._divided(problem)
+        operand = self._padded(problem) if own_V is None else own_V.host
+        if operand is problem.operand:
+            operand = None
+        size = {"rank": len(factors.H) + extra, "operand": operand}
         problem, factors = padded(problem.plain, factors, solver, **size)
+        if own_V is not None:
+            assert self.placement is not None
+            given = problem, solver, factors, own_V, self.placement
+            problem, factors = placed(*given)
         solver = jax.tree.map(lambda x: np.asarray(x, self.dtype), solver)
         return Task(problem, solver, factors, np.int64(key_seed(lane.seed)))
 
@@ -166,6 +182,17 @@ class LaneBuilder:
         if key not in self.padded:
             self.padded[key] = shared_operand(problem.operand)
         return self.padded[key]
+
+    def _divided(self, problem: Problem) -> Divided | None:
+        """V of a problem over the mesh, one object for all its lanes; None where there
+        is no mesh."""
+        if self.placement is None:
+            return None
+        key = id(problem.operand)
+        if key not in self.on_mesh:
+            given = problem.operand, self.solver, self.placement
+            self.on_mesh[key] = divided(*given)
+        return self.on_mesh[key]
 
     def key(self, lane: Lane) -> str:
         """The name of a lane in a store. With data per seed it names the data: they
@@ -180,9 +207,12 @@ class LaneBuilder:
         rows = lane.rank + len(run.factors.H) - self.sizes[lane.rank]
         problem = self.problem(lane)
         units, shape = problem.units, problem.operand.shape
+        own_V, factors = self._divided(problem), run.factors
+        if own_V is not None:
+            factors = in_own_order(factors, own_V.orders)
         objective = run.trace.objective.astype(np.float64) * units.objective
         return run._replace(
-            factors=units.of(unpadded(run.factors, rows, shape)),
+            factors=units.of(unpadded(factors, rows, shape)),
             trace=run.trace._replace(objective=objective),
         )
 

@@ -239,18 +239,20 @@ class Runner:
         for index in iter(lambda: self._next(1), []):
             task = make(index[0])
             fixed = (task.problem.operand, None), self._graphs, *_rest(task)
+            # Blocks of V on devices may store more in one task than in another.
+            kind = tuple(map(np.shape, jax.tree.leaves(task.problem.operand)))
             arguments = (*fixed, task.factors, task.seed, self.stop)
             begin, go = self.in_single
-            lane = self._compiled(1, begin, *arguments)(*arguments)
+            lane = self._compiled(kind, begin, *arguments)(*arguments)
             if lane.status == CLOSE:
-                lane = self._compiled(1, self.begin, *arguments)(*arguments)
+                lane = self._compiled(kind, self.begin, *arguments)(*arguments)
             while not self._over(lane):
                 if self.cancelled.is_set():
                     return
                 if lane.status == CLOSE:
                     go = self.go
                 arguments = (*fixed, lane, self.stop, pace.records)
-                program = self._compiled(1, go, *arguments)
+                program = self._compiled(kind, go, *arguments)
                 with pace:
                     lane = program(*arguments)
                     lane = jax.block_until_ready(lane)

@@ -23,17 +23,19 @@ def plan(
     batching: Batching | None,
     timings: Mapping[str, Any],
     problem: Problem,
+    mesh: bool = False,
 ) -> Iterator[tuple[list[int], Batching]]:
     """Parts of the waiting lanes, and the batching of each.
 
     On a CPU a group of lanes makes larger products of a shared V, and a single lane
     keeps its X in the cache; which is faster depends on the shapes. With many lanes the
     first are run singly, the next in groups, and all others in whichever was faster;
-    few lanes are run in the way that is likely to be.
+    few lanes are run in the way that is likely to be. On a mesh they are run singly.
     """
     if not waiting:
         return
-    if batching is None and getattr(problem.operand, "placement", None) is not None:
+    mesh = mesh or getattr(problem.operand, "placement", None) is not None
+    if batching is None and mesh:
         # Programs of two threads would wait for each other on the devices of V.
         yield waiting, Batching()
         return

@@ -20,7 +20,10 @@ from jaxnmf.build import Objective, Start, warn_of_scale
 from jaxnmf.data.blocks import check_in_memory
 from jaxnmf.data.containers import Names, names_of
 from jaxnmf.data.known import what_is_known
+from jaxnmf.data.placement import Placement
+from jaxnmf.data.spread import is_spread
 from jaxnmf.data.views import Views
+from jaxnmf.distributed.mesh import as_placement, check_no_graph
 from jaxnmf.init.start import AUTO
 from jaxnmf.joint import joined
 from jaxnmf.objective.targets import check_weights
@@ -78,6 +81,7 @@ def sweep(
     folder: str | Path | None = None,
     progress: bool | None = None,
     batching: Batching | None = None,
+    mesh: Any = None,
     solver_options: Mapping[str, Any] | None = None,
     loss_options: Mapping[str, Any] | None = None,
 ) -> SweepResult:
@@ -86,7 +90,8 @@ def sweep(
     Each lane is the run that `jaxnmf.factorize` makes of its rank, seed and settings,
     with the same result up to rounding. Ranks are padded to few bucket ranks, one
     program each; a new seed, setting or penalty never recompiles. Lanes are spread over
-    the cores of a CPU or the width of an accelerator, and each stops by its own rule.
+    the cores of a CPU or the width of an accelerator, of several accelerators each with
+    lanes of its own, and each stops by its own rule.
 
     Args:
       V: as for `factorize`; or `DataPerSeed`, other data for each seed.
@@ -103,6 +108,8 @@ def sweep(
         only for a sweep of over two seconds in a terminal.
       batching: how lanes are spread (`jaxnmf.sweeps.batching.Batching`); by default as
         suits the device.
+      mesh: several devices over which V is divided, as for `factorize`, where it is too
+        large for one: the lanes then run one after the other, each on all of them.
       Everything else: as for `factorize`.
 
     Returns:
@@ -166,6 +173,7 @@ def sweep(
         folder=folder,
         progress=progress,
         batching=batching,
+        mesh=mesh,
     )
     shape = found.builder.problems[0].operand.shape
     if objective.parts is None:  # with known parts W H may fit no V exactly
@@ -210,6 +218,7 @@ def run_sweep(
     progress: bool | None = None,
     batching: Batching | None = None,
     pad: bool = False,
+    mesh: Any = None,
 ) -> SweepResult:
     """The sweep of a specification.
 
@@ -230,7 +239,9 @@ def run_sweep(
         raise ValueError("mask: DataPerSeed has masks of its own")
     with precision(dtype) as dtype:
         data = V if isinstance(V, DataPerSeed) else DataPerSeed([V], [mask])
-        problems = data.problems(solver, objective, dtype)
+        placement = _placement(mesh, data, solver, objective, batching)
+        several = placement is not None
+        problems = data.problems(solver, objective, dtype, mesh=several)
         lanes = tuple(
             Lane(rank, seed, chosen)
             for rank in ranks
@@ -238,15 +249,18 @@ def run_sweep(
             for seed in seeds
         )
         builder = LaneBuilder(
-            problems=stored_for_lanes(problems),
+            problems=problems if several else stored_for_lanes(problems),
             data_of_seed={seed: i % len(problems) for i, seed in enumerate(seeds)},
             solver=solver,
             objective=objective,
             init=start.init,
             sizes=buckets([lane.rank for lane in lanes]),
             dtype=dtype,
-            pad=pad and all(may_share(one, solver, max(ranks)) for one in problems),
+            pad=pad
+            and not several
+            and all(may_share(one, solver, max(ranks)) for one in problems),
             starts=data.starts,
+            placement=placement,
         )
         # A start that cannot be drawn is refused before anything is run.
         first_tasks = {
@@ -294,7 +308,8 @@ def run_sweep(
                         for i, lane in enumerate(lanes)
                         if runs[i] is None and builder.sizes[lane.rank] == size
                     ]
-                    for part, chosen in plan(waiting, batching, timings, problems[0]):
+                    given = waiting, batching, timings, problems[0], several
+                    for part, chosen in plan(*given):
                         like = first_tasks[lanes[part[0]].rank]
                         chosen = fit_memory(max_memory, chosen, like, records)
                         runner = Runner(
@@ -343,3 +358,33 @@ def run_sweep(
                 stacklevel=3,
             )
         return result
+
+
+def _placement(
+    mesh: Any,
+    data: DataPerSeed,
+    solver: Any,
+    objective: Objective,
+    batching: Batching | None,
+) -> Placement | None:
+    """The placement of V on a user's mesh, None without one."""
+    if any(is_spread(V) for V in data.data):
+        raise ValueError(
+            "V is spread over several processes; a sweep runs in one (a study of "
+            "several processes shares its jobs)"
+        )
+    if mesh is None:
+        return None
+    if batching is not None:
+        raise ValueError(
+            f"batching={batching!r} with a mesh, on which lanes run one after the "
+            "other; give one of the two"
+        )
+    check_no_graph(objective)
+    placement = as_placement(mesh, what_is_known(*data.pairs[0]).V.shape, solver)
+    if placement.several_processes:
+        raise ValueError(
+            "mesh has devices of other processes; a sweep runs in one process, give a "
+            "mesh of jax.local_devices()"
+        )
+    return placement

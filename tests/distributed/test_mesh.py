@@ -16,12 +16,16 @@ from jax.sharding import PartitionSpec as P
 import jaxnmf
 from jaxnmf.build import Objective, Start, draw_start, make_problem
 from jaxnmf.costs import sent_bytes
+from jaxnmf.data.convert import as_operand
+from jaxnmf.data.known import Known
 from jaxnmf.data.shards import balanced_order
 from jaxnmf.distributed.mesh import as_placement, on_mesh
+from jaxnmf.distributed.reading import read_onto
 from jaxnmf.registry import make_solver
 from jaxnmf.run.clock import _begin
 from jaxnmf.run.loop import advance
 from jaxnmf.run.programs import as_leaves, precision
+from jaxnmf.solvers.hals import HALS
 
 pytestmark = pytest.mark.skipif(jax.device_count() < 4, reason="needs four devices")
 
@@ -251,3 +255,60 @@ def test_batches_of_entries_are_refused_on_a_mesh():
     options: Any = {"solver": "optax", "solver_options": {"batch": 4}}
     with pytest.raises(ValueError, match=r"'optax'.*divided over several devices"):
         jaxnmf.factorize(V, RANK, mask=V > 0.9, mesh=mesh((1, 1)), **options)
+
+
+# --- Blocks that are read onto the devices --------------------------------------------
+
+
+class RowsOf:
+    """Blocks of five rows, and which of them were read."""
+
+    def __init__(self, V):
+        self.V, self.shape, self.dtype, self.seen = V, V.shape, V.dtype, []
+
+    def block(self, i):
+        self.seen.append(i)
+        return self.V[5 * i : 5 * i + 5]
+
+
+def test_blocks_are_read_onto_the_devices_once():
+    data = V[:16, :12]
+    source = RowsOf(data)
+    found = jaxnmf.factorize(jaxnmf.Blocks(source), RANK, mesh=mesh((2, 2)), **SHORT)
+    assert source.seen == [0, 1, 2, 3] * 2  # once for the heights of the blocks
+    assert_same(found, jaxnmf.factorize(data, RANK, **SHORT | {"init": "random"}))
+    slices = jaxnmf.factorize(jaxnmf.Blocks(data, rows=7), RANK, mesh="auto", **SHORT)
+    assert_same(slices, found)
+
+
+@pytest.mark.parametrize(
+    ("loss", "scale"), [("frobenius", 2.0**60), ("kullback-leibler", 1.0)]
+)
+def test_sparse_blocks_are_read_onto_the_devices(loss, scale):
+    data = scipy.sparse.csr_array(SKEWED[:16, :12].astype(float) * scale)
+    blocks = jaxnmf.Blocks(RowsOf(data))
+    options = SHORT | {"solver": "mu", "loss": loss, "init": "random"}
+    found = jaxnmf.factorize(blocks, RANK, mesh=mesh((2, 2)), **options)
+    expected = jaxnmf.factorize(data, RANK, **options)
+    assert found.objective == pytest.approx(expected.objective, rel=1e-4)
+    assert found.relative_error == pytest.approx(expected.relative_error, rel=1e-4)
+    # Each device has only its own entries.
+    known = Known(
+        read_onto(blocks, as_placement(mesh((2, 2)), (16, 12), HALS()), "f4"), None
+    )
+    counts = np.asarray(as_operand(known, "float32", unit=scale).counts)
+    parts = SKEWED[:16, :12].reshape(2, 8, 2, 6)
+    np.testing.assert_array_equal(counts, (parts > 0).sum((1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (V[:17], r"mesh: V is Blocks, which need a shape that divides"),
+        (np.where(V[:16] == V[9, 2], np.nan, V[:16]), "holds NaN"),
+        (V[:16].astype("U5"), "contain real numbers"),
+    ],
+)
+def test_blocks_that_do_not_fit_a_mesh_are_refused(data, message):
+    with pytest.raises(ValueError, match=message):
+        jaxnmf.factorize(jaxnmf.Blocks(data, rows=5), RANK, mesh=mesh((4, 1)))

@@ -15,11 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import scipy.sparse
+from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxnmf
+from jaxnmf.files.convert import convert
 
 WORKER = Path(__file__).parent / "worker.py"
 V = np.random.default_rng(0).random((16, 12), np.float32)
@@ -81,12 +84,49 @@ def check(case: dict[str, Any], data: Any, **options: Any) -> None:
     assert case["objective"] == pytest.approx(0.5 * (residual**2).sum(), rel=1e-4)
 
 
-def test_two_processes_factorise_together():
-    """A V that is on the devices of both, and one that each has as a whole."""
-    first, second = results(2, "spread", "host")
+def test_two_processes_factorise_together(tmp_path):
+    """A V that is on the devices of both, one that each has as a whole, one of which
+    each reads its own rows, and a run that goes on from files of both."""
+    np.save(tmp_path / "V.npy", V)
+    place = tmp_path / "run"
+    scipy.sparse.save_npz(tmp_path / "S.npz", SPARSE)
+    convert(tmp_path / "S.npz", tmp_path / "S")
+    blocks = [f"blocks:{tmp_path / name}" for name in ("V.npy", "S")]
+    kept = tmp_path / "kept.npz"
+    out = tmp_path / "out.npz"
+    command = f"file:{tmp_path / 'V.npy'}:{out}"
+    cases = f"kept:{kept}", "host", f"resume:{place}", *blocks, command
+    first, second = results(2, *cases)
     assert first == second
     check(first[0], BIG, init="random")
     check(first[1], V[:15, :11])
+    moved = first[0].pop("moved")
+    assert first[2] == first[0]  # to the same bits
+    loaded = jaxnmf.load(kept)
+    for name in "WH":
+        np.testing.assert_array_equal(getattr(loaded, name), first[0][name])
+    np.testing.assert_allclose(moved, loaded.transform(BIG[:2]), rtol=1e-5)
+    (tmp_path / "kept-1of2.npz").unlink()
+    with pytest.raises(ValueError, match=r"2 processes.*no file kept-1of2\.npz"):
+        jaxnmf.load(kept)
+    check(first[3], V, init="random")
+    check(first[4], SPARSE, init="random")
+    check(first[5], V, init="random")
+    np.testing.assert_array_equal(jaxnmf.load(out).W, first[5]["W"])
+    names = {f"at{i:08}-{k}of2.npz" for i in (10, 20) for k in (0, 1)}
+    assert {path.name for path in place.iterdir()} == {"run.json", *names}
+    if jax.device_count() < 4:
+        return
+    # Another number of processes, this one alone, goes on from there to rounding.
+    grid = NamedSharding(jax.make_mesh((2, 2), ("a", "b")), PartitionSpec("a", "b"))
+    given = OPTIONS | {"init": "random", "max_iter": 30}
+    data = jax.device_put(BIG, grid)
+    found = jaxnmf.factorize(data, 3, checkpoint=place, **given)
+    assert (found.trace.iteration[-2:] == [20, 30]).all()
+    before = first[0]["objective"]
+    np.testing.assert_allclose(found.trace.objective[-2], before, rtol=1e-12)
+    expected = jaxnmf.factorize(BIG, 3, **given)
+    np.testing.assert_allclose(found.objective, expected.objective, rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -108,7 +148,7 @@ def test_processes_that_differ_are_told_how():
         for one in running:
             _, err = one.communicate(timeout=200)
             assert one.returncode != 0
-            assert "the 2 processes differ in V, the start" in err
+            assert "the 2 processes differ in V, start" in err
 
 
 @pytest.mark.slow

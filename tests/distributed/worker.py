@@ -1,6 +1,8 @@
 """One of several processes that factorise together; started by test_processes.py.
 
-Usage: worker.py COORDINATOR PROCESSES PROCESS CASE
+Usage: worker.py COORDINATOR PROCESSES PROCESS CASE…
+
+A case is a name, or a name and a path: resume:/tmp/run.
 """
 
 import json
@@ -13,6 +15,8 @@ import scipy.sparse
 from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxnmf
+from jaxnmf.data.spread import Spread
+from jaxnmf.experiment.factorization import factorize_file
 
 V = np.random.default_rng(0).random((16, 12), np.float32)
 OPTIONS: Any = {"max_iter": 20, "tol": 0, "solver": "hals", "seed": 3}
@@ -42,6 +46,37 @@ def described(result: jaxnmf.Result, small: bool = False) -> dict[str, Any]:
 
 
 def run(case: str) -> Any:
+    case, _, place = case.partition(":")
+    if case == "resume":  # a run that ends after half its iterations, and the rest
+        given = OPTIONS | {"checkpoint": place}
+        jaxnmf.factorize(spread(), 3, **given | {"max_iter": 10})
+        return described(jaxnmf.factorize(spread(), 3, **given))
+    if case == "kept":  # what is done without all of W in one process
+        data = spread()
+        found = jaxnmf.factorize(data, 3, **OPTIONS)
+        found.save(place)
+        moved = found.fold_in(V[:2] * np.float32(2.0**24)).W
+        residual = found.residual(data)
+        assert isinstance(found.__dict__["W"], Spread)
+        assert residual.sharding == data.sharding
+        whole = V * np.float32(2.0**24) - found.W @ found.H
+        for one in residual.addressable_shards:
+            np.testing.assert_allclose(one.data, whole[one.index], atol=20)
+        return {**described(found), "moved": moved.tolist()}
+    if case == "file":  # as the command line does, of which one writes
+        file, out = place.split(":")
+        given = OPTIONS | {"mesh": "rows", "checkpoint": f"{out}-run"}
+        result, _ = factorize_file(file, 3, out, blocks=True, **given)
+        return described(result)
+    if case == "blocks":  # each process reads its own rows of a file
+        blocks = jaxnmf.Blocks(place, rows=3)
+        source, seen = blocks.source, []
+        read = source.block
+        source.block = lambda i: seen.append(i) or read(i)
+        found = jaxnmf.factorize(blocks, 3, mesh="rows", **OPTIONS)
+        # 16 rows in blocks of 3, of which this process has eight.
+        assert seen == ([0, 1, 2] if jax.process_index() == 0 else [2, 3, 4, 5])
+        return described(found)
     if case == "spread":
         return described(jaxnmf.factorize(spread(), 3, **OPTIONS))
     if case == "host":  # of a shape that does not divide

@@ -11,6 +11,7 @@ import scipy.io
 import scipy.sparse as sp
 
 import jaxnmf
+from jaxnmf.experiment import factorization
 from jaxnmf.experiment.cli import main
 
 V = np.random.default_rng(0).random((12, 9)).round(4) + 0.1
@@ -67,6 +68,30 @@ def test_a_folder_has_factors_tables_and_a_page(name, form, tmp_path):
     assert found.drawings >= 6
     assert f"{100 * result.relative_error:.3g} % of ‖V‖" in page
     assert ("gène &lt;3&gt;" in page) == (name == "a.csv")
+
+
+def test_a_file_larger_than_memory_is_read_block_by_block(tmp_path, monkeypatch):
+    file, out = written("a.npy", tmp_path), tmp_path / "out"
+    given = ["factorize", file, "-p2", "--max-iter", "5", "--solver", "hals"]
+    assert main([*given, "-o", str(tmp_path / "asked.npz"), "--blocks"]) == 0
+    monkeypatch.setattr(factorization, "free_memory", lambda: 100)
+    monkeypatch.setattr(factorization, "read", lambda *_, **__: pytest.fail("read"))
+    kept = tmp_path / "run"
+    more = ["--checkpoint", str(kept), "--format", "parquet"]
+    assert main([*given, "-o", str(out), *more]) == 0
+    result = jaxnmf.load(out / "factors.npz")
+    expected = jaxnmf.factorize(V, 2, solver="hals", init="random", max_iter=5)
+    np.testing.assert_allclose(result.W, expected.W, 1e-3, 1e-4)
+    asked = jaxnmf.load(tmp_path / "asked.npz")
+    np.testing.assert_array_equal(asked.W, result.W)
+    assert "Components" in (out / "index.html").read_text("utf-8")
+    assert {x.name for x in kept.iterdir()} == {"run.json", "at00000005-0of1.npz"}
+
+
+def test_options_that_blocks_do_not_have_are_refused(tmp_path, capsys):
+    given = ["factorize", written("a.npy", tmp_path), "-p2", "-o", str(tmp_path / "o")]
+    assert main([*given, "--blocks", "--transpose"]) == 2
+    assert "transpose: " in capsys.readouterr().err
 
 
 def test_a_file_of_its_own_holds_the_result_alone(tmp_path):

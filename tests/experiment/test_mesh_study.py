@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -31,11 +36,73 @@ def test_a_study_on_a_mesh_has_the_results_of_one_device(tmp_path):
     assert np.isfinite(grid)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "more", ["sweep={l2:[0.0,0.1]}", "select=information"], ids=["sweep", "select"]
+)
+def test_lanes_of_a_study_on_a_mesh(tmp_path, more):
+    found = []
+    for mesh in ("null", "grid"):
+        folder = tmp_path / mesh
+        overrides = ["solver=hals", "ranks=[2,3]", more, f"mesh={mesh}"]
+        assert main(["run", *QUICK, *overrides, f"folder={folder}"]) == 0
+        (job,) = stored.read_jobs(folder)
+        found.append(job)
+    one, grid = (job.summary.sort_values("run")["objective"] for job in found)
+    np.testing.assert_allclose(grid, one, rtol=1e-4)
+    assert len({job.key for job in found}) == 2
+
+
+@pytest.mark.slow
+def test_a_study_of_two_processes_has_the_results_of_one(tmp_path):
+    """Each has two devices, and the first one alone writes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    flags = "--xla_force_host_platform_device_count=2"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    given = [*QUICK, "seeds=[0,1]", "solver=hals,mu"]
+    own = ["mesh=grid", f"folder={tmp_path / 'two'}"]
+    command = [sys.executable, "-m", "jaxnmf", "run", *given, *own, "--join"]
+    running = [
+        subprocess.Popen(
+            [*command, f"{address},2,{process}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            text=True,
+            cwd=tmp_path,
+        )
+        for process in range(2)
+    ]
+    try:
+        said = [one.communicate(timeout=200)[0] for one in running]
+    finally:
+        for one in running:
+            one.kill()
+    assert [one.returncode for one in running] == [0, 0], said
+    lines = said[1].splitlines()
+    assert not [line for line in lines if not line.startswith("[Gloo]")]
+    assert main(["run", *given, f"folder={tmp_path / 'one'}"]) == 0
+    one, two = (
+        {job.config["solver"]["name"]: job.summary for job in stored.read_jobs(folder)}
+        for folder in (tmp_path / "one", tmp_path / "two")
+    )
+    for name, summary in one.items():
+        assert two[name]["run"].tolist() == summary["run"].tolist()
+        np.testing.assert_allclose(two[name]["objective"], summary["objective"], 1e-4)
+
+
+def test_processes_that_are_not_named_well_are_refused(capsys):
+    assert main(["work", "anywhere", "--join", "4"]) == 2
+    assert "expected cluster" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["mesh=row"], "did you mean 'rows'"),
-        (["mesh=rows", "select=consensus"], "mesh='rows' is for runs of their own"),
+        (["mesh=row", "sweep={l2:[0.1]}"], "did you mean 'rows'"),
     ],
 )
 def test_a_mesh_that_does_not_fit_is_refused(tmp_path, capsys, overrides, message):

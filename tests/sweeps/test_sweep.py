@@ -20,6 +20,7 @@ from jaxnmf.sweeps import buckets, plan, store
 from jaxnmf.sweeps import lane as lane_module
 from jaxnmf.sweeps import lanes as lanes_module
 from jaxnmf.sweeps.batching import Batching, cores
+from jaxnmf.sweeps.lane import DataPerSeed
 from jaxnmf.types import pytree
 
 RNG = np.random.default_rng(3)
@@ -124,6 +125,74 @@ def test_a_last_record_may_be_shorter_than_the_others():
     assert set(found.table["iterations"]) == {27}
     for lane in (0, 5):
         assert_same(found, lane, single(found, lane, **given))
+
+
+# --- On a mesh ------------------------------------------------------------------------
+
+several = pytest.mark.skipif(jax.device_count() < 4, reason="needs four devices")
+HEAVY = np.where(RNG.random(V.shape) < np.linspace(0.9, 0.1, len(V))[:, None], V, 0)
+
+
+@several
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("dense", marks=pytest.mark.slow),
+        "sparse",
+        pytest.param("observed", marks=pytest.mark.slow),
+    ],
+)
+def test_lanes_on_a_mesh_are_runs_of_one_device(kind):
+    """Of a V that does not divide over the devices, whose entries are in few rows."""
+    data: Any = {"dense": V, "sparse": scipy.sparse.csr_array(HEAVY), "observed": V}
+    data, given = data[kind][:23, :15], {"solver": "hals"}
+    if kind == "observed":
+        given["mask"] = HEAVY[:23, :15] > 0
+    found = jaxnmf.sweep(
+        data, [2, 3], 2, settings={"l2": [0.0, 0.5]}, mesh="grid", **given, **COMMON
+    )
+    assert [one["group"] for one in found.batching.values()] == [1]
+    for lane in (0, 3, 7):
+        assert_same(found, lane, single(found, lane, data, **given))
+    (on_mesh,) = found.builder.on_mesh.values()
+    stored = jax.tree.leaves(on_mesh.operand)[0]
+    assert len(stored.sharding.device_set) == jax.device_count()
+
+
+@several
+@pytest.mark.slow
+def test_data_of_each_seed_on_a_mesh(tmp_path):
+    """Held-out entries differ from seed to seed, and so do the blocks of devices."""
+    turned = HEAVY[::-1].copy()
+    turned[:, 3] = np.roll(turned[:, 3], 5)
+    both = [scipy.sparse.csr_array(X) for X in (HEAVY, turned)]
+    masks = [X > 0 for X in both]
+    data = DataPerSeed(both, masks)
+    given = {"solver": "hals", "folder": tmp_path, **COMMON}
+    found = jaxnmf.sweep(data, [2], 2, mesh="grid", **given)
+    for lane, one in enumerate(data.data):
+        expected = single(found, lane, one, mask=masks[lane], solver="hals")
+        assert_same(found, lane, expected)
+    again = jaxnmf.sweep(data, [2], 2, **given)  # without a mesh: nothing to run
+    assert not again.batching
+
+
+@several
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"mesh": "row"}, "mesh='row' is not known.*did you mean 'rows'"),
+        ({"mesh": "grid", "solver": "hals-online"}, "needs a V whose shape divides"),
+        ({"mesh": "grid", "batching": Batching()}, "batching=.* with a mesh"),
+        (
+            {"mesh": "grid", "graph": (np.eye(23, k=1) + np.eye(23, k=-1), None)},
+            "graph",
+        ),
+    ],
+)
+def test_a_mesh_that_does_not_fit_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        jaxnmf.sweep(V[:23], [2], 2, **{"solver": "hals", **given})
 
 
 @pytest.mark.slow

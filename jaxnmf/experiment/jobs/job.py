@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import os
@@ -18,6 +19,7 @@ from jaxnmf import datasets
 from jaxnmf._util.platform import cores
 from jaxnmf._version import __version__
 from jaxnmf.datasets import Dataset
+from jaxnmf.distributed.processes import broadcast
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment.jobs.lanes import Selection, Settings
 from jaxnmf.experiment.jobs.runs import Runs
@@ -114,6 +116,13 @@ def run_job(
             started = {**manifest, "runs": job.size, "forced": force}
             _check_environment(folder, unfinished, started, warn)
             unfinished.begin(dict(config), started)
+            if getattr(job, "several_processes", False):
+                asked = {"config": dict(config), "directory": os.getcwd()}
+                asked |= {
+                    "names": job.missing(unfinished),
+                    "limits": dict(limits or {}),
+                }
+                broadcast(asked)
             try:
                 found = job.run(unfinished, limits or {})
             except ValueError:
@@ -141,6 +150,30 @@ def run_job(
                 replace=force,
             )
             return Done(stored.read_job(path), True)
+
+
+def follow_job(asked: Mapping[str, Any]) -> None:
+    """Take part in a job that the first process runs and stores.
+
+    Args:
+      asked: what `run_job` broadcast.
+
+    Raises:
+      RuntimeError: this process cannot make the job, and so not take part.
+    """
+    config = asked["config"]
+    with programs.precision(config["dtype"]):
+        try:
+            with contextlib.chdir(asked["directory"]):
+                name, options = configs.split_name(config["dataset"])
+                dataset = datasets.load(name, **options)
+                specification = Specification.of(config, dataset)
+            job = Runs(specification, dataset, configs.labels(config))
+        except (OSError, ValueError) as error:
+            raise RuntimeError(f"this process cannot take part: {error}") from error
+        # What is wrong with the runs the first process says.
+        with contextlib.suppress(ValueError):
+            job.follow(asked["names"], asked["limits"])
 
 
 def _complete(

@@ -13,6 +13,7 @@ import pandas as pd
 
 from jaxnmf._util.names import suggestion
 from jaxnmf.datasets import Dataset
+from jaxnmf.distributed.mesh import as_placement
 from jaxnmf.experiment import config as configs
 from jaxnmf.experiment.jobs.runs import as_error, reference
 from jaxnmf.experiment.jobs.specification import Specification
@@ -61,6 +62,9 @@ class LaneJob:
                 f"record_growth={growth!r}: lanes are recorded every record_every "
                 "iterations; expected 0"
             )
+        if specification.mesh is not None and specification.solver is not None:
+            given = specification.mesh, dataset.V.shape, specification.solver
+            as_placement(*given)
         stop = specification.stop
         for name, value, never in (
             ("time_budget", stop.seconds, np.inf),
@@ -180,6 +184,7 @@ class Settings(LaneJob):
             dtype=given.dtype,
             record_every=given.record_every,
             kkt=given.kkt,
+            mesh=given.mesh,
             folder=unfinished.path / "lanes",
             progress=False,
         )
@@ -219,6 +224,7 @@ class Selection(LaneJob):
             stop=given.stop if own is None else None,
             mask=given.mask,
             dtype=given.dtype,
+            mesh=given.mesh,
             folder=unfinished.path / "lanes",
             progress=False,
         )

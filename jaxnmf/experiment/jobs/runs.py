@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +19,7 @@ from jaxnmf.data.observed import Observed
 from jaxnmf.data.placement import Placement
 from jaxnmf.datasets import Dataset
 from jaxnmf.distributed.mesh import placed_problem, run_anywhere
+from jaxnmf.distributed.processes import together
 from jaxnmf.experiment.jobs.specification import Specification
 from jaxnmf.experiment.store.layout import JobResults, StoredRun
 from jaxnmf.experiment.store.unfinished import Unfinished
@@ -27,7 +28,6 @@ from jaxnmf.objective.problem import Problem
 from jaxnmf.result import Result, to_result
 from jaxnmf.run.clock import divergence
 from jaxnmf.run.loop import Run
-from jaxnmf.run.stop import Stop
 from jaxnmf.types import Factors
 
 
@@ -106,15 +106,27 @@ class Runs:
         for case in self.cases:
             found = unfinished.read(case.name)
             if found is None:
-                stop = self.specification.stop
-                if case.name in limits:
-                    most = max(limits[case.name], 1)
-                    stop = dataclasses.replace(stop, max_iter=most, seconds=np.inf)
-                found = unfinished.add(
-                    case.name, self._finished(case, stop, unfinished)
-                )
+                checkpoint = unfinished.checkpoint(case.name)
+                found = self._finished(case, limits, checkpoint)
+                found = unfinished.add(case.name, found)
             done.append(found)
         return JobResults.of(done)
+
+    @property
+    def several_processes(self) -> bool:
+        """Whether the runs are on the devices of several processes."""
+        placement = self.part(self.cases[0]).placement
+        return placement is not None and placement.several_processes
+
+    def missing(self, unfinished: Unfinished) -> list[str]:
+        """The names of the runs that are not stored."""
+        return [x.name for x in self.cases if unfinished.read(x.name) is None]
+
+    def follow(self, names: Sequence[str], limits: Mapping[str, int]) -> None:
+        """Take part in these runs, which the first process stores."""
+        for case in self.cases:
+            if case.name in names:
+                self._finished(case, limits, None)
 
     @functools.cached_property
     def occurrence(self) -> Any:
@@ -143,8 +155,14 @@ class Runs:
         )
         return Part(problem, placement, reference(problem), held, simple)
 
-    def _finished(self, case: Case, stop: Stop, unfinished: Unfinished) -> StoredRun:
+    def _finished(
+        self, case: Case, limits: Mapping[str, int], checkpoint: Any
+    ) -> StoredRun:
         given, part = self.specification, self.part(case)
+        stop = given.stop
+        if case.name in limits:
+            most = max(limits[case.name], 1)
+            stop = dataclasses.replace(stop, max_iter=most, seconds=np.inf)
         problem = at_rank(part.problem, given.objective, case.rank)
         start = Start(init=given.start.init, seed=case.seed)
         factors = draw_start(problem, given.objective, start, case.rank)
@@ -156,17 +174,20 @@ class Runs:
         if isinstance(given.solver, Baseline):
             run = baselines.timed(problem, given.solver, factors, stop, **timing)
         else:
-            run = run_anywhere(
-                problem,
-                given.solver,
-                factors,
-                jax.random.key(key_seed(case.seed)),
-                stop,
-                placement=part.placement,
-                pad=False,
-                checkpoint=unfinished.checkpoint(case.name),
-                **timing,
-            )
+            several = self.several_processes
+            with together(several):
+                run = run_anywhere(
+                    problem,
+                    given.solver,
+                    factors,
+                    jax.random.key(key_seed(case.seed)),
+                    stop,
+                    placement=part.placement,
+                    pad=False,
+                    # One process has only a part of such a run.
+                    checkpoint=None if several else checkpoint,
+                    **timing,
+                )
         design = given.objective.design
         result = to_result(run, problem, given.solver, design=design)
         row, trace = self._recorded(case, part, run, result)

@@ -37,7 +37,7 @@ class Specification:
       dtype: the precision, also that of the context in which a job is used.
       record_every, record_growth, kkt: what is recorded.
       mask: "nan" if NaN in the data are unknown entries, or None.
-      mesh: "rows", "grid" or "auto" for runs on all devices, or None.
+      mesh: "rows", "grid" or "auto" for runs, or lanes in turn, on all devices; None.
       holdout: of ratings, what is not trained on.
       select: the method that chooses the rank, with its options, or None.
       settings: the settings that lanes differ in, with their values, or None.
@@ -71,11 +71,6 @@ class Specification:
             raise ValueError(
                 f"select={config['select']['name']} and sweep={list(config['sweep'])}: "
                 "a job is one or the other"
-            )
-        if config["mesh"] and (config["select"] or config["sweep"]):
-            raise ValueError(
-                f"mesh={config['mesh']!r} is for runs of their own; the lanes of a "
-                "sweep or a choice of the rank have a device each"
             )
         if dataset.kind != "ratings":
             _check_ratings_only(config, dataset)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxnmf import plots
+from jaxnmf.data.blocks import Blocks
 from jaxnmf.experiment.report import pictures, residual, words
 from jaxnmf.experiment.report.blocks import Block, Card, strongest_first
 from jaxnmf.experiment.report.drawing import drawn, panels
@@ -29,11 +30,10 @@ def factorization_page(dataset: Any, result: Any, files: Sequence[str]) -> str:
       files: the names of the files beside the page, that of the result first.
     """
     W, H = result.W, result.H
-    sections = {
-        "Components": _components(dataset, W, H),
-        "Data and residual": residual.residual(dataset, W, H),
-        "Convergence": [_convergence(result)],
-    }
+    sections = {"Components": _components(dataset, W, H)}
+    if not isinstance(dataset.V, Blocks):  # larger than memory: not read again
+        sections["Data and residual"] = residual.residual(dataset, W, H)
+    sections["Convergence"] = [_convergence(result)]
     own = ReportFiles()
     return template("factorization.html.j2").render(
         name=Path(dataset.source).name,

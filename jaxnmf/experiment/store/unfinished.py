@@ -24,6 +24,7 @@ from jaxnmf.experiment.store.layout import (
     plain,
     writing,
 )
+from jaxnmf.run.checkpoint import Checkpoint
 
 CHECKPOINT_SECONDS = 10.0  # between two checkpoints of a run
 
@@ -124,8 +125,8 @@ class Unfinished:
         return [path.stem for path in sorted(self.path.glob("*.npz"), key=ended)]
 
 
-class RunCheckpoint:
-    """The progress of a run on disk (a `jaxnmf.run.checkpoint.Checkpoint`)."""
+class RunCheckpoint(Checkpoint):
+    """The progress of a run on disk."""
 
     def __init__(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
         self.path, self._check, self._saved = path, check, time.monotonic()
