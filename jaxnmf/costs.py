@@ -20,7 +20,7 @@ from jaxnmf.kernels.repeats import suggested_repeats
 # of padded rows, of which at most half are filled in.
 SPARSE_INTS, PADDED_INTS = 3, 4
 # Bytes of factors: the argument, the result and temporaries, each in units of W and H.
-COPIES = {"hals": 3.0, "mu": 3.5, "extrapolated": 11.5}
+COPIES = {"hals": 3.0, "mu": 3.5, "extrapolated": 8.0}
 # Operations an entry of a factor, beside products: of a sweep, and of the objective's
 # change where extrapolation is tried.
 SWEEP, UPDATE, EXTRAPOLATION = 13.5, 12, 27

@@ -53,8 +53,9 @@ class DrawnRows(DataPerSeed):
         return cls([known], starts=starts, counts=counts)
 
     def problems(
-        self, solver: Any, objective: Objective, dtype: Any
+        self, solver: Any, objective: Objective, dtype: Any, *, mesh: bool = False
     ) -> tuple[Problem, ...]:
+        assert not mesh
         problem = make_problem(self.data[0], solver, objective, dtype)
         operand, beta = problem.operand.for_lanes(), objective.loss.beta
         assert beta
@@ -84,8 +85,9 @@ class DrawnData(DataPerSeed):
     signed: bool = False
 
     def problems(
-        self, solver: Any, objective: Objective, dtype: Any
+        self, solver: Any, objective: Objective, dtype: Any, *, mesh: bool = False
     ) -> tuple[Problem, ...]:
+        assert not mesh
         signed = frozenset("V") if self.signed else None
         largest = self.data[0].largest()
         return tuple(

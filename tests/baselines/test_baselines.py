@@ -16,6 +16,7 @@ from jaxnmf.baselines import base
 from jaxnmf.registry import make_loss, options, solvers
 from jaxnmf.run import programs
 from jaxnmf.run.stop import Stop
+from jaxnmf.supported import UnsupportedError
 from jaxnmf.types import Status
 
 pytestmark = [
@@ -120,9 +121,7 @@ def test_a_run_starts_at_the_given_factors_and_is_monotone(name, loss, dtype):
 def test_sparse_data_give_what_dense_data_give(name, loss):
     baseline = made(name)
     if "sparse" not in baseline.supports.operands:
-        with pytest.raises(
-            build.UnsupportedError, match="on sparse data; solvers that do"
-        ):
+        with pytest.raises(UnsupportedError, match="on sparse data; solvers that do"):
             run(baseline, loss, sparse=True)
         return
     V, W, H = data(sparse=True)
@@ -271,7 +270,7 @@ def test_pyplanc_bpp_solves_each_factor_exactly(capfd):
 
 def test_an_unfit_loss_is_refused_with_what_fits():
     with pytest.raises(
-        build.UnsupportedError, match="'sklearn-cd' does not support the loss"
+        UnsupportedError, match="'sklearn-cd' does not support the loss"
     ):
         run(made("sklearn-cd"), "kullback-leibler")
 
@@ -280,7 +279,7 @@ def test_penalties_are_refused():
     V, _, _ = data()
     with (
         programs.precision("float64") as dtype,
-        pytest.raises(build.UnsupportedError, match="hals' does not support penalties"),
+        pytest.raises(UnsupportedError, match="hals' does not support penalties"),
     ):
         penalised(V, dtype, made("numpy-hals"))
 
@@ -294,11 +293,9 @@ def test_a_missing_package_is_told_with_the_command(monkeypatch):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    with pytest.raises(
-        build.UnsupportedError, match=r"pip install 'jaxnmf\[baselines\]'"
-    ):
+    with pytest.raises(UnsupportedError, match=r"pip install 'jaxnmf\[baselines\]'"):
         run(baselines.make("torchnmf"))
-    with pytest.raises(build.UnsupportedError, match=r"pip install pyplanc$"):
+    with pytest.raises(UnsupportedError, match=r"pip install pyplanc$"):
         run(baselines.make("pyplanc-hals"))
 
 
