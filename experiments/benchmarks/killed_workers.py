@@ -26,7 +26,7 @@ from jaxnmf.experiment.store import stored
 WORKER = """
 import os, sys
 from jaxnmf.experiment.cli import main
-from jaxnmf.experiment.jobs import job, runs
+from jaxnmf.experiment.jobs import job
 from jaxnmf.experiment.store import lease
 from jaxnmf.experiment.store.unfinished import Unfinished
 
@@ -39,7 +39,7 @@ def noted(function, what, name):
         return function(*args, **options)
     return call
 
-Run, add, write = runs.Runs._finished, Unfinished.add, job.write_job
+begin, add, write = Unfinished.checkpoint, Unfinished.add, job.write_job
 def stored(*args, **options):
     path = write(*args, **options)
     os.write(log, f"job {args[1]}\\n".encode())
@@ -49,9 +49,7 @@ def added(self, run, done):
     os.write(log, f"stored {self.key} {run}\\n".encode())
     return found
 
-runs.Runs._finished = noted(
-    Run, "begun", lambda _, case, stop, unfinished: f"{unfinished.key} {case.name}"
-)
+Unfinished.checkpoint = noted(begin, "begun", lambda self, run: f"{self.key} {run}")
 Unfinished.add, job.write_job = added, stored
 sys.exit(main(["work", sys.argv[1]]))
 """

@@ -168,8 +168,12 @@ def test_a_process_that_dies_ends_the_others(how):
         assert second.stdout is not None
         assert second.stdout.readline() == "started\n"
         time.sleep(5)
-        second.send_signal(how)
         begin = time.monotonic()
+        # JAX loses an interrupt in its callback of the garbage collector.
+        while second.poll() is None and time.monotonic() - begin < 30:
+            second.send_signal(how)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                second.wait(timeout=5)
         _, err = first.communicate(timeout=60)
         assert first.returncode != 0
         assert time.monotonic() - begin < 60
