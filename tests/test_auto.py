@@ -48,6 +48,7 @@ def test_there_is_an_answer_for_whatever_a_solver_supports(loss, kind):
                 auto.chosen(objective, kind, rank, lanes=lanes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "given", "solver"),
     [

@@ -173,6 +173,7 @@ def test_a_job_in_progress_without_its_manifest_is_begun_again(
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "number", "null"])
 def test_a_job_without_its_manifest_is_refused_and_kept(
     study, tmp_path, damage, capsys

@@ -114,6 +114,7 @@ PENALISED = {**BARE, "l1": ((1.0, 0.0), (0.0, 1.0)), "l2": ((1.0, 0.0), (0.0, 1.
 WEIGHTED = {**PENALISED, "mask": (KNOWN * entry((1, 1)) + entry((4, 4)),)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "given", "directions"),
     [

@@ -84,6 +84,7 @@ def check(case: dict[str, Any], data: Any, **options: Any) -> None:
     assert case["objective"] == pytest.approx(0.5 * (residual**2).sum(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_factorise_together(tmp_path):
     """A V that is on the devices of both, one that each has as a whole, one of which
     each reads its own rows, and a run that goes on from files of both."""

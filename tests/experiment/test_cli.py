@@ -83,6 +83,7 @@ def test_a_complete_job_is_not_run_again(tmp_path, monkeypatch):
     assert stored.read_jobs(tmp_path)[0].manifest == before
 
 
+@pytest.mark.slow
 def test_a_solver_that_does_not_support_the_loss_is_skipped(tmp_path, capsys):
     assert run(tmp_path, "loss=kl", "solver=hals,mu") == 0
     assert [j.config["solver"]["name"] for j in stored.read_jobs(tmp_path)] == ["mu"]

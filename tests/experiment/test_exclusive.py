@@ -32,6 +32,7 @@ def alone(tmp_path, monkeypatch):
     exclusive.take.cache_clear()
 
 
+@pytest.mark.slow
 @needs_affinity
 def test_two_processes_have_different_cores_and_a_third_waits(alone):
     def started(count="1"):

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(jax.device_count() < 4, reason="needs four devic
 QUICK = ["dataset=synthetic", "ranks=[2]", "seeds=[0]", "stop.max_iter=20"]
 
 
+@pytest.mark.slow
 def test_a_study_on_a_mesh_has_the_results_of_one_device(tmp_path):
     found = []
     for mesh in ("null", "grid"):

@@ -118,6 +118,7 @@ def test_paths_are_those_of_where_the_study_began(tmp_path, monkeypatch):
     assert job.complete
 
 
+@pytest.mark.slow
 def test_a_process_that_lost_its_job_stores_nothing_more(tmp_path, other, calls):
     """Its lease had expired, as that of a machine without a connection."""
     assert main(["work", "--wait", str(tmp_path)]) == 0

@@ -222,6 +222,7 @@ def fitted(loss: str, V: Any, start: Any, **given: Any) -> Any:
     return jaxnmf.factorize(V, RANK, loss=loss, init=start, **given)
 
 
+@pytest.mark.slow
 @each_loss
 def test_the_default_solver_ends_where_scipy_does(loss):
     V, *start = data(loss)

@@ -110,6 +110,7 @@ def test_an_undone_step_is_undone_over_blocks_too() -> None:
     assert_same(one, other, 2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
     [

@@ -196,6 +196,7 @@ def test_bad_input_is_refused_by_name(options, message):
         jaxnmf.uncertainty(V, P, **options)
 
 
+@pytest.mark.slow
 def test_sparse_data_have_a_bootstrap_alone():
     data = sp.csr_array(np.where(np.median(V) < V, V, 0))
     with pytest.raises(ValueError, match=r"pass V\.toarray"):
@@ -208,6 +209,7 @@ def test_sparse_data_have_a_bootstrap_alone():
         np.testing.assert_allclose(one, other, atol=0.02)
 
 
+@pytest.mark.slow
 def test_a_loss_without_weights_copies_rows():
     """Itakura-Saito does not depend on the scale of a row."""
     data = V + 0.05

@@ -541,6 +541,7 @@ def test_the_page_is_the_same_in_every_build(study):
     assert build_report(study, load_dataset=digits).read_bytes() == first
 
 
+@pytest.mark.slow
 def test_the_page_says_why_the_data_is_not_shown(study):
     def lost(name, options):
         raise OSError(f"{name} is not on this <machine>")
