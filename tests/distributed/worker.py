@@ -6,6 +6,7 @@ A case is a name, or a name and a path: resume:/tmp/run.
 """
 
 import json
+import signal
 import sys
 from typing import Any
 
@@ -109,6 +110,8 @@ def run(case: str) -> Any:
 
 
 if __name__ == "__main__":
+    # A suite that runs in the background ignores it, and so would this process.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     coordinator, processes, process, *chosen = sys.argv[1:]
     jaxnmf.distributed.start(coordinator, int(processes), int(process), timeout=60)
     for one in chosen:
