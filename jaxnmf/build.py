@@ -40,7 +40,7 @@ from jaxnmf.objective.parts import (
 )
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
-from jaxnmf.objective.targets import as_toward, with_targets
+from jaxnmf.objective.targets import as_toward, targets_of, with_targets
 from jaxnmf.objective.units import units_of
 from jaxnmf.registry import make_loss
 from jaxnmf.supported import check_asked, check_problem, check_supported
@@ -141,8 +141,7 @@ class Objective:
     @property
     def rows_apart(self) -> bool:
         """Whether a row of W has no neighbours and no target, as a new row has none."""
-        targets = isinstance(self.toward, str) or self.toward[0] is None
-        return self.graph[0] is None and targets
+        return self.graph[0] is None and targets_of(self.toward)[0] is None
 
     @property
     def asked(self) -> frozenset[str]:

@@ -12,6 +12,7 @@ from jaxnmf.build import Objective
 from jaxnmf.data.known import Known
 from jaxnmf.data.views import ViewParts, Views
 from jaxnmf.objective.constraints import NonNegative
+from jaxnmf.objective.targets import targets_of
 
 
 def joined(
@@ -53,7 +54,7 @@ def joined(
 
 def _held_to_scale(objective: Objective) -> bool:
     """Whether something besides V depends on the scale of H."""
-    targets = (None, None) if isinstance(objective.toward, str) else objective.toward
+    _, target = targets_of(objective.toward)
     known = (None, None) if objective.parts is None else objective.parts
     return (
         objective.l1[1] > 0
@@ -62,7 +63,7 @@ def _held_to_scale(objective: Objective) -> bool:
         or objective.graph[1] is not None
         or objective.offsets is not None
         or objective.toward == "mean"
-        or targets[1] is not None
+        or target is not None
         or known[1] is not None
     )
 

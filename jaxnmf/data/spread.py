@@ -48,11 +48,7 @@ def gathered(numbers: np.ndarray, together: bool) -> np.ndarray:
 
 def least(number: int, together: bool) -> int:
     """The smallest of the numbers of all processes, where several run together."""
-    if not together:
-        return number
-    from jax.experimental.multihost_utils import process_allgather
-
-    return int(np.min(process_allgather(np.int32(number))))
+    return int(gathered(np.array([number], np.float64), together).min())
 
 
 class Spread(NamedTuple):

@@ -103,9 +103,8 @@ class LinPGD(Alternating):
         state: Scalar,
     ) -> tuple[FreeFactor, Scalar]:
         project, penalty = problem.project, problem.penalty
-        shortest = gradient_step(
-            problem, gram
-        ).min()  # with a graph one for each column
+        # With a graph there is one for each column.
+        shortest = gradient_step(problem, gram).min()
         # Longer than any step that reduces the objective, and no overflow.
         longest_step = 1e6 * shortest
 
