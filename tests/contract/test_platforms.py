@@ -1,13 +1,15 @@
 """Every solver as a program for an accelerator, lowered on a CPU.
 
-In the suite every solver with its first and its last loss, each on one kind of data;
-with ``JAXNMF_EVERY_CASE=1`` in the environment all losses on all kinds:
+In the suite every solver with its first and its last loss, each on one kind of data
+and for one platform; with ``JAXNMF_EVERY_CASE=1`` in the environment all losses on all
+kinds for all platforms:
 
     JAXNMF_EVERY_CASE=1 pytest tests/contract/test_platforms.py
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import Any
 
@@ -25,19 +27,22 @@ from jaxnmf.objective.losses import Loss
 from jaxnmf.run.programs import as_leaves, precision
 
 KINDS = ("dense", "sparse", "observed")
+PLATFORMS = ("gpu", "tpu")
 # Larger than a tile of rows, and no other size of a program.
 RANK = 37
 # Those whose components follow each other, since each needs W H of the last.
 ONE_BY_ONE = {"kl-cd", "kl-sn-mu"}
 
 
-def pairs() -> list[Any]:
+def cases_of_platforms() -> list[Any]:
     every = bool(os.environ.get("JAXNMF_EVERY_CASE"))
     found = []
     for i, case in enumerate(CASES if every else PROGRAM_CASES):
         kinds = [kind for kind in KINDS if case.takes(kind)]
-        chosen = kinds if every else [kinds[i % len(kinds)]]
-        found += [pytest.param(case, kind, id=f"{case}-{kind}") for kind in chosen]
+        pairs = list(itertools.product(kinds, PLATFORMS))
+        for kind, platform in pairs if every else [pairs[i % len(pairs)]]:
+            id = f"{platform}-{case}-{kind}"
+            found.append(pytest.param(case, kind, platform, id=id))
     return found
 
 
@@ -62,8 +67,7 @@ def step(case: Case, kind: str) -> tuple[Any, tuple[Any, ...]]:
     return lambda *x: x[1].step(x[0], x[2], x[3]), (problem, solver, factors, state)
 
 
-@pytest.mark.parametrize(("case", "kind"), pairs())
-@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+@pytest.mark.parametrize(("case", "kind", "platform"), cases_of_platforms())
 def test_a_step_lowers_for_an_accelerator(case, kind, platform):
     name = {"gpu": "cuda", "tpu": "tpu"}[platform]
     with precision("float32"), compiled_for(platform):
@@ -115,9 +119,9 @@ def products(jaxpr: Any) -> int:
     return total
 
 
-@pytest.mark.parametrize(("case", "kind"), pairs())
-def test_no_loop_over_components_on_an_accelerator(case, kind):
-    with precision("float32"), compiled_for("gpu"):
+@pytest.mark.parametrize(("case", "kind", "platform"), cases_of_platforms())
+def test_no_loop_over_components_on_an_accelerator(case, kind, platform):
+    with precision("float32"), compiled_for(platform):
         function, arguments = step(case, kind)
         jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
     by_component = any(length % RANK == 0 for length in lengths(jaxpr) if length)
