@@ -122,7 +122,6 @@ def pytest_collection_finish() -> None:
     of the suite's time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
 
 
 _finished = itertools.count(1)

@@ -74,6 +74,7 @@ def test_a_result_says_which_solver_it_was(data, given, solver, tmp_path):
     assert kept.solver == solver
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:rank. 4 components for")
 def test_the_start_is_from_the_svd_where_there_is_one():
     def start(data: Any, rank: int, **given: Any) -> float:

@@ -145,6 +145,7 @@ def test_the_sweeps_are_those_that_hals_chooses(V, density, p):
     assert costs.sweeps(M, N, p, density, "cpu") == tuple(map(int, chosen))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(jax.device_count() < 4, reason="needs four devices")
 @pytest.mark.parametrize("name", ["hals", "mu", "extrapolated"])
 @pytest.mark.parametrize("grid", [(2, 2), (4, 1)])

@@ -87,6 +87,7 @@ def test_the_effect_of_a_batch_is_taken_out():
     assert np.abs(apart[1::2] - apart[1]).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_new_rows_have_covariates_of_their_own(tmp_path):
     found = jaxnmf.factorize(V, P, covariates=DOSE, batch=LABELS, dtype="float64")
     found = jaxnmf.load(found.save(tmp_path / "a.npz"))
@@ -109,6 +110,7 @@ def test_new_rows_have_covariates_of_their_own(tmp_path):
         plain.transform(V, batch=LABELS)
 
 
+@pytest.mark.slow
 def test_lanes_have_the_same_and_a_folder_knows_them(tmp_path):
     given = {"covariates": DOSE, "batch": LABELS, "solver": "hals"}
     given |= {"toward": (None, TARGET), "l2": (0, 0.1)}

@@ -32,10 +32,13 @@ SLOW = {
     "jaxnmf.SweepResult",
     "jaxnmf.Uncertainty",
     "jaxnmf.plots.error_against_rank",
+    "jaxnmf.plots.intervals",
+    "jaxnmf.plots.objectives",
     "jaxnmf.plots.relevance",
     "jaxnmf.plots.selection",
     "jaxnmf.plots.silhouettes",
     "jaxnmf.select_rank",
+    "jaxnmf.uncertainty",
 }
 
 

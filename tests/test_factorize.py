@@ -227,6 +227,7 @@ def test_names_options_and_instances_are_the_same_thing():
     assert not same(by_name, factorize(loss="beta", **settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("built_in", "own"),
     [
@@ -305,6 +306,7 @@ def itakura_saito(V, found):
     return (ratio - np.log(ratio) - 1).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("solver", ["mu", "mu-overrelaxed", "mu-minibatch"])
 def test_power_spectra_of_a_wide_range_are_fitted_throughout(solver, dtype):

@@ -81,6 +81,7 @@ def test_known_components_of_any_scale_are_fitted(scale):
     assert other.relative_error == pytest.approx(whole.relative_error, rel=0.02)
 
 
+@pytest.mark.slow
 def test_fewer_rows_than_known_components_are_no_exact_fit(recwarn):
     found = jaxnmf.factorize(V[:2], P, known_H=H, **LONG)
     expected = np.stack([nnls(H.T, v)[0] for v in V[:2]])
@@ -90,6 +91,7 @@ def test_fewer_rows_than_known_components_are_no_exact_fit(recwarn):
         jaxnmf.factorize(V[:2], P, max_iter=1)
 
 
+@pytest.mark.slow
 def test_lanes_and_saved_results_keep_them(tmp_path):
     found = jaxnmf.sweep(V, [2, P], seeds=2, known_H=H[:2], folder=tmp_path / "lanes")
     for rank in (2, P):
@@ -118,6 +120,7 @@ def test_an_estimator_holds_its_components():
     assert_held(type("F", (), {"W": KNOWN_W, "H": model.components_}), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_study_holds_what_a_file_has(tmp_path):
     path = tmp_path / "known.csv"
     pd.DataFrame(np.full((1, 8), 0.5)).to_csv(path, index=False, header=False)

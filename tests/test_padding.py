@@ -78,6 +78,7 @@ def test_new_rows_of_any_number_share_programs():
     np.testing.assert_allclose(again.W, alone.W, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_estimator_pads_or_not():
     model = jaxnmf.NMF(3).fit(V)
     assert jaxnmf.NMF(3).fit(V[1:]).result_.compile_seconds == 0
@@ -86,6 +87,7 @@ def test_an_estimator_pads_or_not():
     assert model.transform(V[:5]).shape == (5, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:no p is chosen")
 @pytest.mark.parametrize("known", [False, True])
 def test_a_rank_is_chosen_for_other_shapes_without_compiling(known):

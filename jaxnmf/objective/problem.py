@@ -9,22 +9,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxnmf.data.grams import ColumnGrams, Gram, SharedGram
 from jaxnmf.data.operand import Described
+from jaxnmf.objective import in_double
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.graph import Graph
-from jaxnmf.objective.in_turn import in_turn, zero_total
+from jaxnmf.objective.in_turn import zero_total
 from jaxnmf.objective.losses import REACH, Loss, with_floor
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.units import Units
 from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, pytree, static
-
-# The relative error below which float32 may leave fewer than four digits of a sum. It
-# rounds an entry of X by 1e-7: of a thousandth that is 1e-4, less where many entries
-# average it out. Of a sparse V, whose zeros cancel, a larger one.
-CLOSE, CLOSE_SPARSE = 1e-3, 3e-2
 
 
 @pytree
@@ -145,7 +140,7 @@ class Problem:
         not stored is its closed form over all less the stored.
         """
         Wt, H = factors
-        if self._zeros_apart:
+        if self.zeros_apart:
             pointwise = self.loss.pointwise
 
             def both(v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -169,51 +164,9 @@ class Problem:
         return on_W, self.penalty.value(H, self._counted)
 
     def objective(self, factors: Factors) -> jax.Array:
-        """The objective to four digits or more: `value`, for float32 in double
-        precision where the fit is so good that it would leave fewer.
-
-        What float32 rounds of an entry of X is 1e-7 of it. For a sparse V all sums are
-        in double, since those of the zeros cancel.
-        """
-        value = self.usual_value(factors)
-        return _finer(self, factors, value) if self.may_lose_digits else value
-
-    def usual_value(self, factors: Factors) -> jax.Array:
-        """`objective` where the fit is not so good."""
-        if not (self.may_lose_digits and self._zeros_apart):
-            return self.value(factors)
-        with jax.enable_x64(True):
-            return self.value(factors).astype(self.operand.dtype)
-
-    @property
-    def may_lose_digits(self) -> bool:
-        """Whether the precision of V can be too low for the objective of a good fit."""
-        return self.operand.dtype != np.float64
-
-    def value_in_double(self, factors: Factors) -> jax.Array:
-        """`value` in double precision, rounded to that of V."""
-        with jax.enable_x64(True):
-            own = (factors, self.penalties)
-            wide, penalties = jax.tree.map(lambda x: x.astype(np.float64), own)
-            problem = dataclasses.replace(self, penalties=penalties)
-            return problem.value(wide).astype(self.operand.dtype)
-
-    def is_close(self, value: jax.Array) -> jax.Array:
-        """Whether the divergence is that of so good a fit that float32 loses it: twice
-        the divergence is about the squared relative error times Σ v² ∂²φ/∂x²(v, v),
-        which is Σ v^β of a β-divergence; but for quadratic losses, all v are replaced
-        by their mean. Where a loss has no curvature, every fit counts as close."""
-        known, loss = self.operand.moments, self.loss
-        if loss.quadratic:
-            size = known.squares
-        elif loss.beta is not None:
-            size = known.known * known.mean**loss.beta
-        else:
-            mean = jnp.asarray(known.mean, value.dtype)
-            second = jax.grad(jax.grad(lambda x: loss.pointwise(mean, x)))(mean)
-            size = known.known * mean**2 * jnp.where(second > 0, second, jnp.inf)
-        close = CLOSE_SPARSE if self._zeros_apart else CLOSE
-        return 2 * value < close**2 * jnp.asarray(size, value.dtype)
+        """The objective to four digits or more: `value`, in double precision where the
+        fit is so good that the precision of V would leave fewer."""
+        return in_double.objective(self, factors)
 
     @property
     def _counted(self) -> Any:
@@ -226,7 +179,7 @@ class Problem:
         return self.project.present & jnp.atleast_2d(known)
 
     @property
-    def _zeros_apart(self) -> bool:
+    def zeros_apart(self) -> bool:
         """Whether φ(0, x) is summed in closed form, over all entries."""
         operand = self.operand
         return operand.kind in ("sparse", "blocks") and operand.by_entries
@@ -235,7 +188,7 @@ class Problem:
         """φ(v, x), of a sparse V less φ(0, x)."""
         x = self._above(v, x)
         value = self.loss.pointwise(v, x)
-        return value - self.loss.pointwise(0 * v, x) if self._zeros_apart else value
+        return value - self.loss.pointwise(0 * v, x) if self.zeros_apart else value
 
     def _above(self, v: jax.Array, x: jax.Array) -> jax.Array:
         """x as φ takes it. Where φ is finite at x = 0, or nearly so, that is x, however
@@ -343,7 +296,7 @@ class Problem:
             new,
         )
         delta = new - free
-        if self._zeros_apart:
+        if self.zeros_apart:
             # Linear in the free factor, for every loss but the quadratic.
             fit = fit + self.loss.zero_total(fixed, delta)
         penalty = self.penalty.gradient(free + 0.5 * delta) * delta
@@ -388,18 +341,6 @@ class Problem:
             # A factor without free entries has no conditions.
             count = count + jnp.where(jnp.any(project.free), project.count(X), 0)
         return jnp.sqrt(total / count)
-
-
-@jax.custom_batching.custom_vmap
-def _finer(problem: Problem, factors: Factors, value: jax.Array) -> jax.Array:
-    """The value, summed again in double precision where it has few digits."""
-    double = lambda: problem.value_in_double(factors)  # noqa: E731
-    return jax.lax.cond(problem.is_close(value), double, lambda: value)
-
-
-@_finer.def_vmap
-def _(size: int, batched: Any, *args: Any) -> Any:
-    return in_turn(_finer, size, batched, *args)
 
 
 def _plus(one: Any, other: Any) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxnmf.data.blocks import ReadError
 from jaxnmf.data.placement import kept_in_place
 from jaxnmf.data.spread import agreed, is_spread, least
+from jaxnmf.objective import in_double
 from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.units import Units
 from jaxnmf.run.checkpoint import Checkpoint, from_arrays, to_arrays
@@ -150,8 +151,8 @@ class Look:
 
 
 def _measured(problem: Problem, factors: Factors) -> tuple[Any, Any, Any]:
-    value = problem.usual_value(factors)
-    close = problem.may_lose_digits and problem.is_close(value)
+    value = in_double.usual_value(problem, factors)
+    close = in_double.may_be_needed(problem) and in_double.is_close(problem, value)
     return value, jnp.full((), jnp.nan, problem.operand.dtype), close
 
 
@@ -161,7 +162,7 @@ def _measured_with_kkt(problem: Problem, factors: Factors) -> tuple[Any, Any, An
 
 
 def _in_double(problem: Problem, factors: Factors) -> Any:
-    return problem.value_in_double(factors)
+    return in_double.value(problem, factors)
 
 
 def record_kkt_of_ends(

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnmf.data.placement import kept_in_place
+from jaxnmf.objective import in_double
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run.stop import RECORD_EVERY, Measure, Stop, initial_status, verdict
 from jaxnmf.types import Factors, Status, Trace
@@ -48,9 +49,9 @@ def measure(
 ) -> Measure:
     """The objective and, where ``kkt``, the KKT residual, which costs a gradient of
     both factors."""
-    value = problem.usual_value if in_single else problem.objective
+    value = in_double.usual_value if in_single else in_double.objective
     nothing = jnp.full((), jnp.nan, problem.operand.dtype)
-    return Measure(value(factors), problem.kkt(factors) if kkt else nothing)
+    return Measure(value(problem, factors), problem.kkt(factors) if kkt else nothing)
 
 
 class RunState(NamedTuple):
@@ -86,8 +87,8 @@ def start_run(
     dtype = problem.operand.dtype
     first = measure(problem, factors, kkt=kkt, in_single=in_single)
     status = initial_status(stop, first, jnp)
-    if in_single and problem.may_lose_digits:
-        status = jnp.where(problem.is_close(first.objective), CLOSE, status)
+    if in_single and in_double.may_be_needed(problem):
+        status = jnp.where(in_double.is_close(problem, first.objective), CLOSE, status)
 
     def empty(value: Any) -> jax.Array:
         return jnp.full((records + 1,), jnp.nan, dtype).at[0].set(value)
@@ -153,9 +154,9 @@ def continue_run(
             t.at[record].set(x) for t, x in zip(run.trace, values, strict=True)
         )
         after = RunState(new, state, run.first, now, status, record, iteration, trace)
-        if not (in_single and problem.may_lose_digits):
+        if not (in_single and in_double.may_be_needed(problem)):
             return after
-        close = problem.is_close(now.objective)
+        close = in_double.is_close(problem, now.objective)
         before = run._replace(status=jnp.full_like(status, CLOSE))
         return jax.tree.map(lambda old, x: jnp.where(close, old, x), before, after)
 

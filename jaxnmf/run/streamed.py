@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxnmf.data.streamed import Streamed
+from jaxnmf.objective import in_double
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run.checkpoint import Checkpoint
 from jaxnmf.run.clock import clocked
@@ -171,10 +172,10 @@ class Passes:
 
     def _checked(self, state: State, found: Any) -> Measure:
         """The measure; taken again, where it is the first to need double precision."""
-        if self.double or not self.problem.may_lose_digits:
+        if self.double or not in_double.may_be_needed(self.problem):
             return found
         value = jnp.asarray(found.objective, self.operand.dtype)
-        if not self.problem.is_close(value):
+        if not in_double.is_close(self.problem, value):
             return found
         self.double = True
         return self._pass(state, tally=True)[2]  # pyright: ignore
@@ -352,8 +353,8 @@ def _visited(
             slope = plus - minus
         of_W_alone = part.penalties[0], jax.tree.map(jnp.zeros_like, part.penalties[1])
         part = dataclasses.replace(part, penalties=of_W_alone)
-        value = part.value_in_double(factors) if double else part.usual_value(factors)
-        found = value, slope
+        objective = in_double.value if double else in_double.usual_value
+        found = objective(part, factors), slope
     new = products, sums, of_all
     if totals is not None:
         new = jax.tree.map(jnp.add, totals, new)

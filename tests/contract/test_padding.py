@@ -122,6 +122,7 @@ def test_a_padded_problem_on_the_simplex_has_the_same_run(case):
     assert_same_run(case, stop, constraints=("simplex", "nonnegative"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["itakura-saito", "beta", "own"])
 def test_other_losses_of_a_padded_problem(loss):
     assert_same_run(Case("pgd", loss))

@@ -368,6 +368,7 @@ def nearly_exact():
     return tuple(x.astype(np.float32) for x in (data, fixed, free))
 
 
+@pytest.mark.slow
 def test_a_nearly_exact_fit_keeps_its_digits_in_single_precision():
     data, fixed, free = nearly_exact()
     truth = [x.astype(np.float64) for x in (data, fixed, free)]

@@ -133,6 +133,7 @@ def test_factorize_takes_a_sharded_array():
     assert sharded.sharding == placement
 
 
+@pytest.mark.slow
 def test_a_sweep_of_a_sharded_array_runs_its_lanes_in_turn():
     data = V[:16, :12]
     sharded = jax.device_put(data, NamedSharding(mesh((2, 2)), P("a", "b")))
@@ -145,6 +146,7 @@ def test_a_sweep_of_a_sharded_array_runs_its_lanes_in_turn():
     assert_same(jaxnmf.factorize(sharded, RANK, seed=1, **options), expected)
 
 
+@pytest.mark.slow
 def test_a_constraint_on_rows_in_another_order():
     data = scipy.sparse.csr_array(SKEWED)
     simplex = {"constraints": ("simplex", "nonnegative"), "solver": "pgd"}
@@ -281,6 +283,7 @@ def test_blocks_are_read_onto_the_devices_once():
     assert_same(slices, found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "scale"), [("frobenius", 2.0**60), ("kullback-leibler", 1.0)]
 )

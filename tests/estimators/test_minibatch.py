@@ -104,6 +104,7 @@ def test_what_does_not_fit_is_refused(settings, data, words):
         model.fit(data)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Maximum number of iterations")
 @pytest.mark.parametrize("loss", ["frobenius", "kullback-leibler"])
 @pytest.mark.parametrize("data", [X, sp.csr_array(COUNTS)], ids=["dense", "sparse"])

@@ -308,6 +308,7 @@ def test_a_search_without_labels_by_the_error_of_held_out_rows():
     assert search.fit(X).best_params_ == {"n_components": P}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, KL, {"solver": solvers.HALS(inner=2)}])
 def test_a_pickle_transforms_alike(settings):
     model = NMF(**settings, alpha_W=0.01).fit(COUNTS)

@@ -63,6 +63,7 @@ def test_a_study_leaves_tables_factors_and_a_page(tmp_path, capsys):
     assert "converged" in printed or "max_iter" in printed
 
 
+@pytest.mark.slow
 def test_solvers_of_a_study_start_from_the_same_factors(tmp_path):
     run(tmp_path, "solver=hals,mu,pgd")
     starts = {
@@ -101,6 +102,7 @@ def test_the_environment_is_recorded(tmp_path):
     assert len(manifest["data_checksum"]) == 64
 
 
+@pytest.mark.slow
 def test_a_users_file_and_an_optax_optimiser(tmp_path):
     path = tmp_path / "mine.csv"
     V = np.random.default_rng(0).random((12, 9))

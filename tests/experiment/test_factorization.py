@@ -70,6 +70,7 @@ def test_a_folder_has_factors_tables_and_a_page(name, form, tmp_path):
     assert ("gène &lt;3&gt;" in page) == (name == "a.csv")
 
 
+@pytest.mark.slow
 def test_a_file_larger_than_memory_is_read_block_by_block(tmp_path, monkeypatch):
     file, out = written("a.npy", tmp_path), tmp_path / "out"
     given = ["factorize", file, "-p2", "--max-iter", "5", "--solver", "hals"]

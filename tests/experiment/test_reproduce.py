@@ -57,6 +57,7 @@ def same_bits(folder, other):
                 assert X.tobytes() == Y.tobytes()
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_bits_and_programs(study, tmp_path):
     assert run(tmp_path) == 0
     same_bits(study, tmp_path)
@@ -375,6 +376,7 @@ def rewritten(path, change):
     write_job(path.parents[1], path.name, **parts)
 
 
+@pytest.mark.slow
 def test_reproduce_prints_what_differs_from_which_record(tmp_path, capsys):
     assert run(tmp_path, "solver=hals") == 0
     (job,) = stored.read_jobs(tmp_path)
@@ -395,6 +397,7 @@ def test_reproduce_prints_what_differs_from_which_record(tmp_path, capsys):
     assert "jax: 0.0 before" in printed
 
 
+@pytest.mark.slow
 def test_reproduce_refuses_data_that_were_changed(tmp_path, capsys):
     path = tmp_path / "mine.npy"
     V = datasets.load("synthetic", m=12, n=9, rank=2).V
@@ -437,6 +440,7 @@ def test_the_manifest_says_what_a_reviewer_needs(study):
         assert key in manifest
 
 
+@pytest.mark.slow
 def test_hydra_gets_the_lowest_error_of_each_job(tmp_path, monkeypatch):
     """By what Hydra's task returns; NaN for a job that cannot be run."""
     monkeypatch.setattr(study_module, "_distributed", lambda: True)

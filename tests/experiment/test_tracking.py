@@ -54,6 +54,7 @@ def logged(monkeypatch):
     return runs
 
 
+@pytest.mark.slow
 def test_every_run_is_logged_once(logged, tmp_path):
     arguments = ["run", *QUICK, "mlflow=sqlite:///x.db", f"folder={tmp_path}"]
     assert main(arguments) == 0

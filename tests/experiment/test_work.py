@@ -85,6 +85,7 @@ def factors(folder):
     }
 
 
+@pytest.mark.slow
 def test_work_takes_the_jobs_of_a_study_and_writes_its_report(tmp_path, capsys):
     folder, alone = tmp_path / "shared", tmp_path / "alone"
     few = ["solver=hals,mu", "ranks=[2]", "seeds=[0]"]
@@ -187,6 +188,7 @@ def test_what_has_no_jobs_to_take_is_refused(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_a_job_that_cannot_be_run_does_not_stop_the_others(tmp_path, capsys):
     begin(tmp_path, "init=nndsvd,random", "ranks=[30]")
     assert main(["work", str(tmp_path)]) == 2

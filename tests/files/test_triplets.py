@@ -123,6 +123,7 @@ def test_a_matrix_that_looks_like_ratings_gets_a_hint(load):
         load("user,item,rating\n1,The Film,3\n2,It,4\n", dataset="file")
 
 
+@pytest.mark.slow
 def test_a_study_of_ratings_from_a_file(tmp_path):
     rng = np.random.default_rng(0)
     i, j = np.nonzero(rng.random((30, 20)) < 0.5)

@@ -73,6 +73,7 @@ def test_the_fit_is_that_of_scipy(rng):
     np.testing.assert_allclose(nonnegative_fit(V, H), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", ["spa", "snpa", "xray"])
 @pytest.mark.parametrize("layout", [np.asarray, scipy.sparse.csr_array])
 def test_as_a_start_it_is_exact_on_separable_data(rng, init, layout):
@@ -91,6 +92,7 @@ def test_what_has_no_rows_to_choose_is_refused(init):
         jaxnmf.factorize(np.zeros((6, 4)), 2, init=init)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "method", "degrees", "error"),
     [

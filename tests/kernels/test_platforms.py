@@ -32,6 +32,7 @@ def test_a_platform_holds_within_its_block_alone():
     assert on_cpu()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("p", [3, UNROLLED + 5])
 def test_a_sweep_by_unrolled_tiles_is_the_sweep_by_rows(p, masked):
@@ -56,6 +57,7 @@ def test_a_sweep_by_unrolled_tiles_is_the_sweep_by_rows(p, masked):
     np.testing.assert_allclose(tiled, plain, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_quadratic_models_of_columns_by_unrolled_tiles_are_those_by_rows():
     """For Newton steps: the minimum over H + d ≥ 0 of each column's model."""
     rng = np.random.default_rng(0)

@@ -170,6 +170,7 @@ def test_lanes_share_a_graph_and_have_weights_of_their_own(batching, tmp_path):
         jaxnmf.sweep(V, [2], 2, settings=settings, solver="hals")
 
 
+@pytest.mark.slow
 def test_a_penalty_that_the_other_factor_makes_up_for_is_warned_of():
     few = {"max_iter": 5, "solver": "nenmf"}
     with pytest.warns(UserWarning, match="W can shrink"):

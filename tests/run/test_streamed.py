@@ -87,7 +87,12 @@ OF_SPARSE += [("mu", "frobenius"), ("mu", "kl"), ("mu-extrapolated", "kl")]
         pytest.param("mu", "beta", DENSE, id="mu-beta"),
         pytest.param("mu", "huber", DENSE, id="mu-huber"),
         *(
-            pytest.param(*one, SPARSE, id="-".join((*one, "sparse")))
+            pytest.param(
+                *one,
+                SPARSE,
+                id="-".join((*one, "sparse")),
+                marks=slow_unless_usual(one),
+            )
             for one in OF_SPARSE
         ),
     ],

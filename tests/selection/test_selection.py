@@ -94,6 +94,7 @@ def test_merged_components_are_the_planted_ones(method):
     assert np.linalg.norm(found_W @ found_H - X) < 0.1 * np.linalg.norm(X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", GIVEN)
 def test_what_is_stored_is_drawn_without_the_runs(method):
     found = selected(method)
@@ -129,6 +130,7 @@ def test_what_is_stored_is_drawn_without_the_runs(method):
         stored.factors()
 
 
+@pytest.mark.slow
 def test_relevance_finds_a_planted_rank_under_little_noise():
     noise = np.random.default_rng(1).standard_normal(SHAPE)
     almost_exact = np.maximum(X + 0.01 * noise, 0)
@@ -189,6 +191,7 @@ def test_silhouettes_are_those_of_scikit_learn():
     assert (matching.silhouettes(members[:, :1]) == 1).all()
 
 
+@pytest.mark.slow
 def test_of_several_starts_on_a_seeds_data_the_best_counts():
     asked: dict[str, Any] = {
         "max_iter": 40,

@@ -64,6 +64,7 @@ def test_where_no_rank_can_be_judged_it_is_refused(method):
         jaxnmf.select_rank(np.zeros((10, 8)), [2, 3], method=method, seeds=8)
 
 
+@pytest.mark.slow
 def test_what_is_left_of_the_ranks_is_chosen_from():
     few = V[:, :5]
     found, said = select(few, [2, 3, 4, 5, 6], "information")

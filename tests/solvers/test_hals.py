@@ -103,6 +103,7 @@ def test_extrapolation_is_sooner_than_its_inner_solver(inner, options, start):
     assert ahead.iterations < plain.iterations
 
 
+@pytest.mark.slow
 def test_extrapolation_does_not_stall_in_single_precision(rng):
     """A good fit, where two float32 objectives no longer tell up from down."""
     V = rng.random((200, 4)) ** 3 @ rng.random((4, 60)) + 1e-3 * rng.random((200, 60))
@@ -117,6 +118,7 @@ def test_only_an_alternating_solver_can_be_extrapolated():
         Extrapolated(inner="optax")
 
 
+@pytest.mark.slow
 def test_faces_reach_the_error_known_for_a_hundred_steps(shared_data):
     """CBCL, p = 49: extrapolated HALS reaches 0.0811 to 0.0812 in 100 steps."""
     V = datasets.load("cbcl_faces").V / 256

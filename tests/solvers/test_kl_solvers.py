@@ -95,6 +95,7 @@ def column_newton(V, Wt, H, l1, l2):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["H", "W"])
 @pytest.mark.parametrize("block", [None, 2], ids=["whole", "blocks"])
 def test_a_newton_step_is_that_of_each_column(start, block, side):
@@ -272,6 +273,7 @@ def test_updates_settle_under_a_heavy_square_penalty(start, solver, options):
     assert losses[-1] < 0.1 * losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "solver",
     ["kl-admm", "kl-cd", "kl-newton", "kl-sn-mu", "mu-extrapolated", "mu-overrelaxed"],

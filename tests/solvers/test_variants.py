@@ -65,6 +65,7 @@ def best(V, solver, seeds=5, max_iter=3000, **options):
     return min(runs, key=lambda run: run.objective)
 
 
+@pytest.mark.slow
 def test_semi_is_no_worse_than_the_papers_updates(rng):
     V = signed_data(rng)
     expected = min(semi_by_ding(V, rng.random((3, 25)) + 0.2, 3000) for _ in range(5))
@@ -100,6 +101,7 @@ def test_semi_of_sparse_data_is_that_of_dense(rng):
     np.testing.assert_allclose(dense.W @ dense.H, sparse.W @ sparse.H, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_convex_is_no_worse_than_the_papers_updates(rng):
     V = signed_data(rng)
     starts = [(rng.random((3, 40)) / 40, rng.random((40, 3))) for _ in range(5)]
@@ -144,6 +146,7 @@ def test_symmetric_is_no_worse_than_a_general_optimiser(rng):
     assert fun(found.W.ravel())[0] <= 1.001 * expected
 
 
+@pytest.mark.slow
 def test_symmetric_finds_planted_clusters(rng):
     V, labels = similarity(rng)
     found = best(scipy.sparse.csr_array(V), "symmetric")

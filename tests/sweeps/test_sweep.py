@@ -62,6 +62,7 @@ def assert_same(found: Any, lane: int, expected: Any) -> None:
     assert row["relative_error"] == pytest.approx(expected.relative_error, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batching", FORMS)
 def test_a_lane_equals_the_run_of_its_own(batching):
     found = jaxnmf.sweep(
@@ -109,6 +110,7 @@ def test_more_devices_than_there_are_are_refused():
         jaxnmf.sweep(V, [2], 2, batching=many, **COMMON)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 7, 2**31 + 5])
 def test_a_lane_draws_with_the_key_of_its_seed(seed):
     given: dict[str, Any] = {**COMMON, "tol": 0.0, "dtype": "float32"}

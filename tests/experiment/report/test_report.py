@@ -405,6 +405,7 @@ def test_only_the_page_and_csv_are_written_unless_more_is_asked_for(study, tmp_p
     assert linked == {"tables"}
 
 
+@pytest.mark.slow
 def test_figures_and_tables_are_files_and_old_ones_go(study, tmp_path):
     build_report(study, target=tmp_path, figures=True)
     page = Page((tmp_path / "report.html").read_text("utf-8"))
