@@ -72,6 +72,7 @@ def analysis(monkeypatch):
     return of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [8, 16])
 @pytest.mark.parametrize("name", SOLVERS)
 def test_of_a_dense_V(name, p, analysis):

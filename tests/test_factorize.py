@@ -367,6 +367,7 @@ def test_progress_is_a_bar_on_standard_error_or_nothing(capsys):
     assert "30/30" in err
 
 
+@pytest.mark.slow
 def test_more_components_than_an_exact_fit_needs_are_warned_of_once():
     V = np.random.default_rng(0).random((6, 5))
     runs = [

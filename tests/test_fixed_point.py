@@ -153,6 +153,7 @@ def test_derivatives_are_those_of_differences(loss, given, directions):
             assert reverse == pytest.approx(forward, rel=1e-8, abs=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["W", "H"])
 def test_derivatives_by_a_known_entry_are_those_of_differences(side):
     known = np.full((M, 1) if side == "W" else (1, N), np.nan)
@@ -220,6 +221,7 @@ def test_entries_at_zero_or_at_the_floor_of_a_solver_do_not_move():
         np.testing.assert_allclose(dX, dY, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", [1.0, 1e-30, 1e30])
 def test_single_precision_and_any_scale_of_the_data(c):
     def gradient(V: np.ndarray, start: Any, l2: Any, loss: str) -> Any:

@@ -59,6 +59,7 @@ def test_fit_w_of_sparse_and_observed_data():
     assert_same(jaxnmf.fit_W(observed, H), right(V, H, weights=KNOWN))
 
 
+@pytest.mark.slow
 def test_components_that_overlap_are_told_apart():
     # Neighbouring peaks: coordinate descent alone stops with W off by some per cent.
     x = np.arange(200)

@@ -58,6 +58,7 @@ def test_the_weighted_sum_is_what_is_minimised(loss, l2):
     assert found.predict(0, 11) == pytest.approx(found.W[0] @ found.view_H[1][:, 1])
 
 
+@pytest.mark.slow
 def test_new_rows_weigh_the_views_alike(tmp_path):
     found = jaxnmf.factorize(
         jaxnmf.Views(VIEWS, weights=WEIGHTS), P, dtype="float64", batch=["a", "b"] * 7

@@ -621,6 +621,7 @@ def test_new_rows_by_kullback_leibler_are_those_of_l_bfgs():
         )
 
 
+@pytest.mark.slow
 def test_a_new_row_of_few_entries_leaves_h_and_other_rows_as_they_are(result):
     """A column of which the new rows tell nothing has the H that it had."""
     few = [1, 2, 5, 7]

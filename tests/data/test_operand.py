@@ -156,6 +156,7 @@ def test_dense_takes_whatever_numpy_takes(given):
 # --- Sharded -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(jax.device_count() < 4, reason="needs four devices")
 @pytest.mark.parametrize("axes", [AxisType.Explicit, AxisType.Auto])
 @pytest.mark.parametrize("spec", [("a", "b"), ("a", None), (None, "b")], ids=str)

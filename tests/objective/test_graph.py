@@ -61,6 +61,7 @@ def test_what_makes_no_difference_is_left_out():
         np.testing.assert_allclose(found.weights, expected.weights, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["frobenius", "kullback-leibler"])
 def test_value_gradient_and_change_are_those_of_finite_differences(loss):
     with precision("float64") as dtype:
@@ -145,6 +146,7 @@ def test_new_rows_have_no_neighbours(tmp_path):
     np.testing.assert_allclose(again.transform(V[:5]), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "batching", [Batching(workers=1, group=1), Batching(workers=1, group=4)], ids=str
 )

@@ -296,6 +296,7 @@ def distances(found: Any) -> tuple[float, float]:
     return float(off), 1 - match
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ROBUST)
 def test_gross_outliers_do_not_change_the_factors(loss):
     V, clean, _ = planted()

@@ -58,6 +58,7 @@ def test_padding_the_rank_changes_nothing(rng, polish_after):
         assert (larger[4:] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inner", ["hals", "extrapolated"])
 def test_on_data_of_low_rank_it_is_the_inner_solver(rng, inner):
     V = rng.random((70, 6)) @ rng.random((6, 50))

@@ -135,6 +135,7 @@ def test_orthogonal_revives_components_without_rows(rng):
     assert loss[True] < 1e-6 * loss[False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", ["W", "H"])
 def test_smooth_components_fit_smooth_data_under_noise(rng, factor):
     t = np.linspace(0, 1, 100)[:, None]

@@ -494,6 +494,7 @@ def test_little_memory_narrows_the_form():
 # --- Several data ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batching", ["threads", "group", "devices"])
 def test_seeds_take_several_data_in_turn(batching):
     other = V * RNG.uniform(0.9, 1.1, V.shape)

@@ -38,6 +38,7 @@ def operands():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", operands())
 @pytest.mark.parametrize("turned", [False, True])
 def test_scaled_rows_are_those_of_the_scaled_matrix(name, turned):
@@ -77,6 +78,7 @@ def test_scaled_rows_in_blocks_and_padded():
     np.testing.assert_allclose(got[:, :N], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "solver"), [("frobenius", "hals"), ("kullback-leibler", "mu")]
 )

@@ -74,6 +74,7 @@ def data_is_counts(case):
     return CASES[case][0] is COUNTS
 
 
+@pytest.mark.slow
 def test_stability_and_variance_are_per_component(found):
     one = found("bootstrap")
     assert one.stability.shape == one.variance.shape == (P,)
@@ -219,6 +220,7 @@ def test_a_loss_without_weights_copies_rows():
     assert np.median(high - low) > 0.005 * np.median(one.result.H)
 
 
+@pytest.mark.slow
 def test_names_are_kept():
     import pandas as pd
 
