@@ -116,9 +116,10 @@ def factorize(
         their distance from half the mean of V, a pair one for b and one for c; True
         takes a weight that suits ratings.
       toward: what l2 shrinks the entries of the factors to: "zero"; for data observed
-        in part "mean", the constant at which the model predicts the mean of V; or a
-        pair (for W, for H) of targets, each None (zero) or a matrix T of the shape of
-        the factor or of its first components, with the penalty ½ l2·‖H − T‖².
+        in part "mean", the constant at which the model predicts the mean of V; a
+        matrix T of the shape of H or of its first rows, with the penalty
+        ½ l2·‖H − T‖²; or a pair (for W, for H) of such targets, each None (zero) or a
+        matrix.
       known_W, known_H: what is known of the factors, held as it is: (m, p) and (p, n),
         or the first columns of W and the first rows of H, with NaN for a free entry.
         With all of H known each row of W is non-negative least squares.

@@ -146,8 +146,12 @@ def test_offsets_masks_and_held_entries_go_together():
 
 @pytest.mark.slow
 def test_an_estimator_has_targets():
-    model = jaxnmf.NMF(P, toward=(None, TARGET), alpha_H=1e4, alpha_W=0).fit(V)
-    np.testing.assert_allclose(model.components_[:2], TARGET, 0, 1e-3)
+    found = []
+    for toward in ((None, TARGET), TARGET):  # a matrix is one for H
+        model = jaxnmf.NMF(P, toward=toward, alpha_H=1e4, alpha_W=0).fit(V)
+        np.testing.assert_allclose(model.components_[:2], TARGET, 0, 1e-3)
+        found.append(model.components_)
+    np.testing.assert_array_equal(*found)
     assert model.transform(V[:2]).shape == (2, P)
 
 
@@ -190,11 +194,11 @@ def test_a_study_reads_them(tmp_path):
         ({"batch": [*LABELS[2:], 1, "1"]}, "batch: the labels 1 and '1' have one name"),
         ({"batch": LABELS, "solver": "semi"}, "batch: solver 'semi' does not support"),
         ({"batch": LABELS, "constraints": "simplex"}, "batch with the constraint"),
-        ({"toward": TARGET, "l2": 1}, "toward: ndarray is not a pair"),
+        ({"toward": TARGET[0], "l2": 1}, "toward: ndarray is not a pair"),
         ({"toward": "middle"}, "toward='middle' must be one of zero, mean"),
         ({"toward": (None, TARGET)}, "target for H, and l2 for H is 0"),
-        ({"toward": (TARGET, None), "l2": 1}, r"toward\[0\] has shape \(2, 10\)"),
-        ({"toward": (None, -TARGET), "l2": 1}, r"toward\[1\] holds negative"),
+        ({"toward": (TARGET, None), "l2": 1}, r"toward for W has shape \(2, 10\)"),
+        ({"toward": (None, -TARGET), "l2": 1}, "toward for H holds negative"),
         (
             {"toward": (None, TARGET), "l2": 1, "solver": "ao-admm"},
             "toward: solver 'ao-admm' does not support targets",

@@ -85,8 +85,8 @@ class NMF(decomposition.NMF):
       mask: "nan" if NaN in X means unknown (solvers of jaxnmf's own); None if every
         entry is known.
       toward: what the l2 penalty shrinks to: "zero"; with mask="nan" "mean", the
-        constant at which the model predicts the mean of X; or targets for W and H, as
-        in `jaxnmf.factorize`. Those for W belong to the X that is fitted.
+        constant at which the model predicts the mean of X; or targets, as in
+        `jaxnmf.factorize`. Those for W belong to the X that is fitted.
       known_H: known components, (p, n) or the first rows of H, held as they are, with
         NaN for an entry that is free (solvers of jaxnmf's own).
       graph, graph_weight: neighbours whose entries in a factor are to be alike, as in
@@ -130,7 +130,7 @@ class NMF(decomposition.NMF):
         "beta_loss": [str, numbers.Real, callable, HasMethods("pointwise")],
         "constraints": "no_validation",
         "mask": "no_validation",
-        "toward": [StrOptions(set(TOWARD)), list, tuple],
+        "toward": [StrOptions(set(TOWARD)), list, tuple, HasMethods("__array__")],
         "known_H": "no_validation",
         "graph": "no_validation",
         "graph_weight": "no_validation",

@@ -17,9 +17,10 @@ from jaxnmf.objective.offsets import TOWARD
 from jaxnmf.objective.parts import SHAPES, Parts, as_part, check_shape
 from jaxnmf.objective.problem import Problem
 
-NAMES = ("toward[0]", "toward[1]")
+NAMES = ("toward for W", "toward for H")
 EXPECTED = (
-    f"{', '.join(TOWARD)}, or a pair (for W, for H) of which each is None or a matrix"
+    f"{', '.join(TOWARD)}, a matrix for H, or a pair (for W, for H) of which each is "
+    "None or a matrix"
 )
 
 
@@ -34,6 +35,8 @@ def as_toward(toward: Any) -> str | Parts:
         if toward not in TOWARD:
             raise ValueError(f"toward={toward!r} must be one of {EXPECTED}")
         return toward
+    if len(getattr(toward, "shape", ())) == 2:
+        toward = None, toward
     if not isinstance(toward, list | tuple) or len(toward) != 2:
         raise ValueError(
             f"toward: {type(toward).__name__} is not a pair; it must be one of "
