@@ -6,6 +6,8 @@ One size of data for all, so that tests of one solver share compiled programs.
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -63,6 +65,15 @@ class Case:
         # A sparse V costs its stored entries only where Σφ(0, x) has a closed form.
         fits = kind != "sparse" or loss.separable_zeros
         return supports.includes(loss) and kind in supports.operands and fits
+
+
+# All cases of every product, by hand: JAXNMF_EVERY_CASE=1 pytest tests/contract
+EVERY_CASE = bool(os.environ.get("JAXNMF_EVERY_CASE"))
+
+
+def some(cases: Sequence[Any], every: int = 2) -> list[Any]:
+    """So many of a product of cases as the suite has time for, or all by hand."""
+    return list(cases[:: 1 if EVERY_CASE else every])
 
 
 SOLVERS = jaxnmf.solvers()

@@ -68,7 +68,17 @@ def in_both_forms(chosen: list[Case]) -> Any:
     )
 
 
-both_forms = in_both_forms(OBSERVED_CASES)
+# The one form for some, the other for the others.
+in_entries_or_dense = pytest.mark.parametrize(
+    ("case", "form"),
+    [
+        pytest.param(case, form, id=f"{case}-{form}")
+        for i, case in enumerate(OBSERVED_CASES)
+        for k, form in enumerate(("entries", "dense"))
+        if cases.EVERY_CASE or i % 2 == k
+    ],
+    indirect=["form"],
+)
 # A variant minimises something else.
 plain_in_both_forms = in_both_forms(
     [case for case in OBSERVED_CASES if case in cases.PLAIN_CASES]
@@ -90,7 +100,7 @@ def hidden(V: np.ndarray, known: np.ndarray, value: float) -> np.ndarray:
     return np.where(known > 0, V, value)
 
 
-@both_forms
+@in_entries_or_dense
 def test_what_is_unknown_does_not_matter(case, form):
     known = weights()
     V = cases.data()
@@ -102,7 +112,7 @@ def test_what_is_unknown_does_not_matter(case, form):
         assert_allclose(other, found[0], rtol=0)
 
 
-@both_forms
+@in_entries_or_dense
 def test_all_known_is_the_whole(case, form):
     """A mask of ones against the same solver on the data without a mask."""
     options = cases.one_repeat(case.solver_class)
@@ -193,10 +203,10 @@ def test_a_pull_to_the_mean_wins_where_it_is_heavy(case, form):
     np.testing.assert_allclose(cases.product(factors), mean, rtol=2e-2)
 
 
-# Every fourth: how lanes share known entries is the operand's.
+# How lanes share known entries is the operand's.
 @pytest.mark.slow
 @in_entries
-@pytest.mark.parametrize("case", PROGRAM_CASES[::4], ids=str)
+@pytest.mark.parametrize("case", cases.some(PROGRAM_CASES, 4), ids=str)
 def test_a_lane_equals_its_single_run(case: Case, form):
     lane_and_single(case, cases.data(), mask=weights())
 

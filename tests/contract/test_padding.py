@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import cases
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -25,7 +24,7 @@ from jaxnmf.solvers.base import constraints_of
 SHAPE, SQUARE = (M + 6, N + 9), (M + 6, M + 6)
 STOP = Stop(max_iter=40, tol=0.0)
 KINDS = ("dense", "sparse", "observed")
-# Every kind of V with one loss of each solver, dense V with two.
+# One loss of each solver.
 LOSSES = ("frobenius", "kullback-leibler")
 # "semi" has no l1 for W.
 PENALTIES = Penalty(l2=0.2), Penalty(l1=0.3, l2=0.1)
@@ -33,7 +32,7 @@ PENALTIES = Penalty(l2=0.2), Penalty(l1=0.3, l2=0.1)
 
 def cases_of(solver: str, kind: str) -> list[Case]:
     found = [case for loss in LOSSES if (case := Case(solver, loss)).takes(kind)]
-    return found if kind == "dense" else found[:1]
+    return found if cases.EVERY_CASE else found[:1]
 
 
 CASES = [
@@ -43,16 +42,13 @@ CASES = [
     for kind in KINDS
     for case in cases_of(solver, kind)
 ]
-# Every solver with dense data, every third with the others; all where it is run by
-# hand with eight devices.
-CASES = [
-    (case, kind)
-    for i, (case, kind) in enumerate(CASES)
-    if kind == "dense" or i % 3 == 0 or jax.device_count() >= 8
-]
+# Every solver with dense data, and some with another kind.
+CASES = [one for one in CASES if one[1] == "dense"] + cases.some(
+    [one for one in CASES if one[1] != "dense"], 3
+)
 SIMPLEX_CASES = [
     case
-    for case, kind in CASES
+    for case, kind in cases.some(CASES)
     if kind == "dense"
     and case.loss == ("frobenius" if case.takes("sparse") else "kullback-leibler")
     and "simplex" in constraints_of(registry.make_solver(case.solver))

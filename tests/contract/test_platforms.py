@@ -10,9 +10,9 @@ kinds for all platforms:
 from __future__ import annotations
 
 import itertools
-import os
 from typing import Any
 
+import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +35,7 @@ ONE_BY_ONE = {"kl-cd", "kl-sn-mu"}
 
 
 def cases_of_platforms() -> list[Any]:
-    every = bool(os.environ.get("JAXNMF_EVERY_CASE"))
+    every = cases.EVERY_CASE
     found = []
     for i, case in enumerate(CASES if every else PROGRAM_CASES):
         kinds = [kind for kind in KINDS if case.takes(kind)]

@@ -52,6 +52,14 @@ each_program_case = pytest.mark.parametrize("case", PROGRAM_CASES, ids=str)
 each_first_case = pytest.mark.parametrize("case", FIRST_CASES, ids=str)
 each_solver = pytest.mark.parametrize("name", SOLVERS)
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+# Each precision and each form of a problem, not all four pairs.
+bare_or_penalised = pytest.mark.parametrize(
+    ("dtype", "penalties"),
+    [
+        pytest.param("float32", PENALTIES, id="float32-penalised"),
+        pytest.param("float64", None, id="float64-bare"),
+    ],
+)
 
 
 @pytest.fixture(autouse=True)
@@ -79,8 +87,7 @@ def assert_feasible(case: Case, factors: Factors) -> None:
 # --- Feasible, whatever the data ------------------------------------------------------
 
 
-@each_dtype
-@pytest.mark.parametrize("penalties", [None, PENALTIES], ids=["bare", "penalised"])
+@bare_or_penalised
 @each_case
 def test_factors_stay_non_negative_and_finite(case, penalties, dtype):
     with precision(dtype):
@@ -89,8 +96,7 @@ def test_factors_stay_non_negative_and_finite(case, penalties, dtype):
             assert_feasible(case, cases.iterate(start, steps))
 
 
-@each_dtype
-@pytest.mark.parametrize("penalties", [None, PENALTIES], ids=["bare", "penalised"])
+@bare_or_penalised
 @each_zero_case
 def test_zeros_in_the_data_leave_factors_finite(case, penalties, dtype):
     with precision(dtype):
@@ -194,15 +200,17 @@ def lane_and_single(case: Case, V: Any, **given: Any) -> None:
         )
 
 
-@each_program_case
+@each_first_case
 def test_a_lane_equals_its_single_run(case):
     lane_and_single(case, cases.data())
 
 
-# Every second solver: how lanes share a sparse V is the operand's.
+# How lanes share a sparse V is the operand's.
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "case", [case for case in SPARSE_CASES if case in FIRST_CASES][::2], ids=str
+    "case",
+    cases.some([case for case in SPARSE_CASES if case in FIRST_CASES], 4),
+    ids=str,
 )
 def test_a_lane_on_sparse_data_equals_its_single_run(case):
     lane_and_single(case, scipy.sparse.csr_array(cases.data(zeros=True)))
@@ -221,7 +229,7 @@ def test_a_padded_rank_equals_the_rank(case):
         assert (np.asarray(X[RANK:]) == 0).all()
 
 
-@each_program_case
+@each_first_case
 def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case):
     cls, calls = case.solver_class, []
 
@@ -260,7 +268,7 @@ def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case):
 
 
 @pytest.mark.slow
-@each_first_case
+@pytest.mark.parametrize("case", cases.some(FIRST_CASES, 3), ids=str)
 def test_timed_and_solve_agree(case, monkeypatch):
     """And the compiler's optimisation changes no more than rounding."""
     optimised = partial(programs.compiled, **AS_USERS_RUN)
@@ -349,7 +357,7 @@ def test_a_claimed_descent_descends_from_afar(case, scale):
     assert_monotone(step_by_step(start, 30)[1])
 
 
-@pytest.mark.parametrize(("case", "setting"), SETTINGS, ids=str)
+@pytest.mark.parametrize(("case", "setting"), cases.some(SETTINGS), ids=str)
 def test_another_setting_keeps_the_contract(case, setting):
     """Counts and flags, which are other programs, one at a time."""
     factors, losses = step_by_step(cases.setup(case, options=setting), 30)
@@ -390,8 +398,15 @@ def long_run(start: cases.Setup) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.asarray(values) for values in zip(*looks, strict=True))  # pyright: ignore
 
 
-@pytest.mark.parametrize("penalties", [None, PENALTIES], ids=["bare", "penalised"])
-@each_plain_case
+@pytest.mark.parametrize(
+    ("case", "penalties"),
+    [
+        pytest.param(case, penalties, id=f"{case}-{name}")
+        for i, case in enumerate(PLAIN_CASES)
+        for name, penalties in (("bare", None), ("penalised", PENALTIES))
+        if cases.EVERY_CASE or (i % 2 == 0) == (penalties is None)
+    ],
+)
 def test_the_kkt_residual_goes_to_zero(case, penalties):
     """To a thousandth of the first. Well-behaved solvers reach rounding; the bound is
     what multiplicative updates, whose entries reach zero slowly, meet as well."""
