@@ -360,7 +360,8 @@ def _rows(
 ) -> Run:
     """The run of W alone."""
     rows = RowsOnly(inner=solver)
-    return run_shared(problem, rows, factors, jax.random.key(0), stop, pad=pad)
+    key = jax.random.key(0)
+    return run_shared(problem, rows, factors, key, stop, pad=pad, new_rows=True)
 
 
 def _continued(run: Run, more: Run, dtype: Any) -> Run:

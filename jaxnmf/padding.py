@@ -32,6 +32,9 @@ SMALL = 2**20
 # quickly.
 TINY = 2**18
 LEAST_RANK = 4
+# New rows of a given H are padded to so many at least, while that is tiny: an iteration
+# takes some microseconds more, a program for each number of rows tenths of a second.
+LEAST_ROWS, LEAST_STORED = 2**8, 2**13
 
 
 def run_shared(
@@ -42,6 +45,7 @@ def run_shared(
     stop: Stop,
     *,
     pad: bool,
+    new_rows: bool = False,
     **given: Any,
 ) -> Run:
     """The run of `jaxnmf.run.clock.timed`, small problems padded to a few sizes that
@@ -50,6 +54,8 @@ def run_shared(
 
     Args:
       pad: whether to pad at all.
+      new_rows: whether the rows of V are new ones of a given H, any number of which is
+        usual.
       Everything else: as for `timed`.
     """
     if problem.operand.kind == "blocks":
@@ -57,7 +63,7 @@ def run_shared(
     rank, shape = len(factors.H), problem.operand.shape
     if not (pad and may_share(problem, solver, rank)):
         return timed(problem, solver, factors, key, stop, **given)
-    problem, factors, quick = shared(problem, factors, solver)
+    problem, factors, quick = shared(problem, factors, solver, new_rows=new_rows)
     run = timed(problem, solver, factors, key, stop, quick=quick, **given)
     return run._replace(factors=unpadded(run.factors, rank, shape))
 
@@ -76,14 +82,15 @@ def may_share(problem: Problem, solver: Any, rank: int) -> bool:
 
 
 def shared(
-    problem: Problem, factors: Factors, solver: Any = None
+    problem: Problem, factors: Factors, solver: Any = None, *, new_rows: bool = False
 ) -> tuple[Problem, Factors, bool]:
     """A problem for which `may_share` holds and its factors, padded to one of a few
     sizes; and whether its programs are better compiled quickly."""
     rank = len(factors.H)
     quick = _size(problem.operand, rank) <= TINY
-    operand = shared_operand(problem.operand)
     size = shared_rank(rank)
+    most = TINY // size if new_rows else 0
+    operand = shared_operand(problem.operand, most)
     return *padded(problem, factors, solver, rank=size, operand=operand), quick
 
 
@@ -96,16 +103,21 @@ def _size(operand: Any, rank: int) -> int:
     return (operand.entries + sum(operand.shape)) * rank
 
 
-def shared_operand(operand: Any) -> Operand:
-    """V padded to one of a few sizes, with room for one of a few counts of entries."""
+def shared_operand(operand: Any, most: int = 0) -> Operand:
+    """V padded to one of a few sizes, with room for one of a few counts of entries; to
+    no fewer than `LEAST_ROWS` rows, as far as that makes no more than ``most`` entries.
+    """
     stored = operand.entries if operand.by_entries else None
     m, n = operand.shape
     # Stored zeros that make room are in a row that only pads V, where X is 0.
     rows, columns = next_size(m + (stored is not None)), next_size(n)
-    if m == n:  # as a symmetric V has to be
+    rows = max(rows, min(LEAST_ROWS, most // columns))
+    if m == n and not most:  # as a symmetric V has to be
         columns = rows
     operand = operand.padded_to(rows, columns)
-    return operand if stored is None else operand.with_room(next_size(stored))
+    if stored is None:
+        return operand
+    return operand.with_room(max(next_size(stored), min(LEAST_STORED, most)))
 
 
 def next_size(n: int) -> int:
