@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from jaxnmf.data.operand import Described, true_shape
@@ -55,6 +57,31 @@ def _decomposition(
     operand: Described, rank: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(U, s, Vt) of the largest singular values."""
-    from sklearn.utils.extmath import randomized_svd
+    return randomized_svd(operand.to_host(), rank)
 
-    return randomized_svd(operand.to_host(), rank, random_state=0)
+
+def randomized_svd(V: Any, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(U, s, Vt) of the largest singular values of V, nearly.
+
+    Those of QᵀV, with Q an orthonormal basis of (V Vᵀ)^q V Ω for rank + 10 random
+    columns Ω. The numbers are scikit-learn's, by its settings, but for signs: to import
+    that function takes longer than the rest of a first factorisation.
+
+    Reference: Halko, Martinsson & Tropp, "Finding structure with randomness", SIAM
+    Review 53 (2011) [Halko2011].
+    """
+    import scipy.linalg
+
+    linalg: Any = scipy.linalg  # whose annotations know no permute_l
+    if V.shape[0] < V.shape[1]:
+        U, s, Vt = randomized_svd(V.T, rank)
+        return Vt.T, s, U.T
+    Q = np.random.RandomState(0).normal(size=(V.shape[1], rank + 10))
+    if V.dtype == np.float32:
+        Q = Q.astype(np.float32)
+    for _ in range(7 if rank < 0.1 * min(V.shape) else 4):
+        Q, _ = linalg.lu(V @ Q, permute_l=True, check_finite=False)
+        Q, _ = linalg.lu(V.T @ Q, permute_l=True, check_finite=False)
+    Q, _ = linalg.qr(V @ Q, mode="economic", check_finite=False)
+    U, s, Vt = linalg.svd(Q.T @ V, full_matrices=False)
+    return (Q @ U)[:, :rank], s[:rank], Vt[:rank]

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.decomposition import _nmf
+from sklearn.utils.extmath import randomized_svd
 
 import jaxnmf
 from jaxnmf.data.convert import as_operand
+from jaxnmf.init import svd
 from jaxnmf.init.start import INITS, initial_factors
 from jaxnmf.run.programs import precision
 
@@ -110,17 +112,27 @@ def test_nndsvdar_follows_its_seed():
         assert (x != z).any()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(30, 20), (20, 30), (80, 70)])
+def test_the_decomposition_is_that_of_scikit_learn(shape, dtype):
+    V = np.random.default_rng(0).random(shape).astype(dtype)
+    for X in (V, sparse.csr_array(np.where(V > 0.5, V, 0))):
+        found = svd.randomized_svd(X, 4)
+        expected = randomized_svd(X, 4, random_state=0)
+        for x, y in zip(found, expected, strict=True):
+            assert x.dtype == y.dtype
+            np.testing.assert_array_equal(abs(x), abs(y))
+
+
 def test_seeds_and_methods_share_one_decomposition(monkeypatch):
-    from sklearn.utils import extmath
-
     ranks: list[int] = []
-    original = extmath.randomized_svd
+    original = svd.randomized_svd
 
-    def counted(V: Any, rank: int, **options: Any) -> Any:
+    def counted(V: Any, rank: int) -> Any:
         ranks.append(rank)
-        return original(V, rank, **options)
+        return original(V, rank)
 
-    monkeypatch.setattr(extmath, "randomized_svd", counted)
+    monkeypatch.setattr(svd, "randomized_svd", counted)
     jaxnmf.sweep(V, [2, 3], 3, init="nndsvdar", max_iter=2)
     assert sorted(ranks) == [2, 3]
     operand = as_operand(V, "float64")
