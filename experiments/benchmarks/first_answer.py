@@ -102,7 +102,7 @@ THEIRS = FIRST + "from sklearn.decomposition import NMF\nNMF(5).fit_transform(V)
 def study() -> float:
     data = ["dataset=synthetic", "dataset.m=200", "dataset.n=100", "dataset.rank=5"]
     with tempfile.TemporaryDirectory() as folder:
-        given = [*data, "ranks=5", "seeds=1", f"folder={folder}/study"]
+        given = [*data, "ranks=5", "seeds=[0]", f"folder={folder}/study"]
         return in_process("-m", "jaxnmf", "run", *given)
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from jaxnmf.experiment.report import figures, words
 from jaxnmf.experiment.report.contents import Contents
@@ -96,6 +95,8 @@ def rank_rows(values: Any, tie: float = 0.0) -> np.ndarray:
     >>> rank_rows([[0.30001, 0.3, 0.4, np.inf]], 1e-4)
     array([[1.5, 1.5, 3. , 4. ]])
     """
+    from scipy import stats  # half a second to import
+
     rows = np.asarray(values, float)
     found = np.empty_like(rows)
     for i, row in enumerate(rows):
@@ -111,6 +112,8 @@ def rank_rows(values: Any, tie: float = 0.0) -> np.ndarray:
 
 def critical_difference(solvers: int, blocks: int, level: float = LEVEL) -> float:
     """The least significant difference of mean ranks by the Nemenyi test."""
+    from scipy import stats  # half a second to import
+
     q = stats.studentized_range.ppf(1 - level, solvers, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(solvers * (solvers + 1) / (6 * blocks)))
 
@@ -135,6 +138,8 @@ def ranking(values: pd.DataFrame, tie: float = 0.0) -> Ranking:
     Values are non-negative, infinite where a solver failed; relative differences below
     ``tie`` count as ties.
     """
+    from scipy import stats  # half a second to import
+
     table = values.to_numpy(float)
     ranks = rank_rows(table, tie)
     means = pd.Series(ranks.mean(0), index=[str(x) for x in values.columns])
@@ -163,6 +168,8 @@ MOST_SIGNS = 13  # differences, up to which the exact distribution is computed
 
 def _wilcoxon(a: np.ndarray, b: np.ndarray, tie: float) -> float:
     """Two-sided p-value for the logarithms, zeros split between the signs."""
+    from scipy import stats  # half a second to import
+
     tiny = np.finfo(float).tiny
     with np.errstate(invalid="ignore"):
         gap = np.log(np.maximum(a, tiny)) - np.log(np.maximum(b, tiny))
