@@ -81,12 +81,13 @@ def factorize_file(
     files = [place / name for name in (ARCHIVE, *tables, PAGE)]
     if not first:
         return result, files
-    page = factorization_page(dataset, result, [ARCHIVE, *tables])
     try:
         place.mkdir(parents=True, exist_ok=True)
         result.save(place / ARCHIVE)
-        for name, data in {**tables, PAGE: page.encode()}.items():
+        for name, data in tables.items():
             put(place / name, data)
+        page = factorization_page(dataset, result, [ARCHIVE, *tables])
+        put(place / PAGE, page.encode())
     except OSError as error:
         raise ValueError(f"out: {out!r} cannot be written ({error})") from error
     return result, files

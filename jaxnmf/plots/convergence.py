@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxnmf.plots.axes import log_ticks, one_axes
+from jaxnmf.plots.axes import bare, log_ticks, one_axes
 from jaxnmf.plots.lines import Styles, add_legend, style_of
 
 if TYPE_CHECKING:
@@ -84,7 +84,13 @@ def convergence(
             label = name if not i else "_"
             axes.plot(at[shown], values[shown], **{"label": label, **style})
     what = LABELS[y] + (" above the best" if above_best else "")
-    axes.set(xscale="log", yscale="log", xlabel=x, ylabel=what)
+    axes.set(xlabel=x, ylabel=what)
+    if not any(line.get_xdata().size for line in axes.lines):
+        # Such as an exact fit: a logarithm has no place for 0.
+        bare(axes)
+        axes.text(0.5, 0.5, "0 after the start", ha="center", transform=axes.transAxes)
+        return axes
+    axes.set(xscale="log", yscale="log")
     for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
         log_ticks(axis, *limits)
     add_legend(axes, len(groups))

@@ -1,5 +1,6 @@
 """Pictures of runs: on their way, against the rank, and against settings."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,14 @@ def test_the_error_and_how_far_it_is_above_the_best(results):
         gap = result.trace.objective[1:] - best
         np.testing.assert_allclose(line.get_ydata(), gap[gap > 0])
     assert axes.get_ylabel() == "objective above the best"
+
+
+def test_a_residual_of_zero_is_said_where_it_cannot_be_drawn(results):
+    trace = results[0].trace
+    exact = trace._replace(kkt=np.where(trace.iteration > 0, 0, trace.kkt))
+    ax = jaxnmf.plots.convergence(dataclasses.replace(results[0], trace=exact), y="kkt")
+    assert ax.get_xscale() == "linear"
+    assert [text.get_text() for text in ax.texts] == ["0 after the start"]
 
 
 def test_what_convergence_cannot_draw(results):
