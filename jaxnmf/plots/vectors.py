@@ -47,7 +47,7 @@ def draw_curve(axes: Axes, values: np.ndarray, domain: Domain, **style: Any) -> 
         axes.plot(x, values, **{"linewidth": 1.3, "color": "C0", **style})
     axes.set_ylim(bottom=0, auto=True)  # of what is drawn later too
     axes.margins(x=0.01)
-    plain_ticks(axes.xaxis, 5)
+    plain_ticks(axes.xaxis, 5, integer=domain.x is None)
     plain_ticks(axes.yaxis, 3)
     axes.set_xlabel(domain.label)
 
