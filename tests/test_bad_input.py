@@ -256,26 +256,26 @@ def main() -> None:
     module: Any = importlib.import_module("jaxnmf.factorize")
     clock: Any = importlib.import_module("jaxnmf.run.clock")
 
-    begun: list[str] = []
+    started: list[str] = []
 
     def timed(*_: Any, **__: Any) -> Any:
-        begun.append("timed")
-        raise RuntimeError("the run was begun")
+        started.append("timed")
+        raise RuntimeError("the run was started")
 
     def compiled(*_: Any, **__: Any) -> Any:
-        begun.append("compiled")
+        started.append("compiled")
         raise RuntimeError("was compiled")
 
     module.run_anywhere, clock.compiled = timed, compiled
-    told = {}
+    reported = {}
     for name, (changes, _) in {"good": ({}, []), **CASES}.items():
-        begun.clear()
+        started.clear()
         try:
             jaxnmf.factorize(**{**GOOD, **changes})
         except Exception as error:
             kind = "ValueError" if isinstance(error, ValueError) else repr(error)
-            told[name] = [kind, str(error), list(begun)]
-    print(json.dumps(told))
+            reported[name] = [kind, str(error), list(started)]
+    print(json.dumps(reported))
 
 
 @pytest.fixture(scope="session")
@@ -291,8 +291,8 @@ def test_a_good_call_gets_as_far_as_the_run(refusals):
 
 @pytest.mark.parametrize("case", CASES)
 def test_is_refused_in_words_before_compiling(case, refusals):
-    kind, message, begun = refusals[case]
-    assert begun == []
+    kind, message, started = refusals[case]
+    assert started == []
     assert kind == "ValueError"
     assert "\n" not in message
     for word in CASES[case][1]:

@@ -118,9 +118,9 @@ def study(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def begun(tmp_path_factory) -> Path:
+def started(tmp_path_factory) -> Path:
     """A study whose second run was cut after a checkpoint."""
-    folder = tmp_path_factory.mktemp("begun")
+    folder = tmp_path_factory.mktemp("started")
     save = unfinished.RunCheckpoint.save
     seen = []
 
@@ -148,10 +148,10 @@ def factors(folder: Path) -> list[bytes]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["r2-s0.npz", "r2-s1.checkpoint"])
 def test_a_job_in_progress_runs_again_what_it_cannot_read(
-    study, begun, tmp_path, name, damage
+    study, started, tmp_path, name, damage
 ):
     folder = tmp_path / "study"
-    shutil.copytree(begun, folder)
+    shutil.copytree(started, folder)
     (path,) = folder.glob(f"jobs/.*~runs/{name}")
     path.write_bytes(ARCHIVES[damage](path.read_bytes()))
     assert run(folder) == 0
@@ -160,11 +160,11 @@ def test_a_job_in_progress_runs_again_what_it_cannot_read(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "list", "null"])
-def test_a_job_in_progress_without_its_manifest_is_begun_again(
-    study, begun, tmp_path, damage, capsys
+def test_a_job_in_progress_without_its_manifest_is_run_again(
+    study, started, tmp_path, damage, capsys
 ):
     folder = tmp_path / "study"
-    shutil.copytree(begun, folder)
+    shutil.copytree(started, folder)
     (path,) = folder.glob("jobs/.*~runs/manifest.json")
     path.write_bytes(JSONS[damage])
     main(["report", str(folder)])

@@ -86,7 +86,7 @@ def test_the_trace_records_the_way():
     assert list(often.trace.iteration) == [0, 3, 6]
 
 
-def test_without_kkt_only_the_ends_are_told():
+def test_without_kkt_only_the_ends_are_recorded():
     with_kkt = factorize(max_iter=30, tol=0)
     without = factorize(max_iter=30, tol=0, kkt=False)
     assert list(np.isnan(without.trace.kkt)) == [False, True, True, False]

@@ -60,7 +60,7 @@ def test_fit_w_of_sparse_and_observed_data():
 
 
 @pytest.mark.slow
-def test_components_that_overlap_are_told_apart():
+def test_components_that_overlap_are_distinguished():
     # Neighbouring peaks: coordinate descent alone stops with W off by some per cent.
     x = np.arange(200)
     peaks = np.exp(-0.5 * ((x - np.linspace(20, 180, 12)[:, None]) / 15) ** 2)

@@ -38,7 +38,7 @@ x64 = jax.config.jax_enable_x64
 import jaxnmf
 
 jaxnmf.solvers(), jaxnmf.losses(), jaxnmf.datasets(), jaxnmf.plots.components
-told = {
+reported = {
     "modules": list(sys.modules),
     "compilations": len(compilations),
     "backends": len(jax._src.xla_bridge._backends),
@@ -48,32 +48,32 @@ told = {
 import numpy as np
 import scipy.sparse
 jaxnmf.factorize(scipy.sparse.csr_array(np.ones((3, 2))), 1, max_iter=1)
-told["later"] = [len(compilations) > 0, "jax.experimental.sparse" in sys.modules]
-print(json.dumps(told))
+reported["later"] = [len(compilations) > 0, "jax.experimental.sparse" in sys.modules]
+print(json.dumps(reported))
 """
 
 
 @pytest.fixture(scope="session")
-def told():
+def reported():
     command = [sys.executable, "-W", "error::DeprecationWarning:jaxnmf", "-c", SCRIPT]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def test_no_heavy_library_is_imported(told):
-    assert HEAVY & set(told["modules"]) == set()
+def test_no_heavy_library_is_imported(reported):
+    assert HEAVY & set(reported["modules"]) == set()
 
 
-def test_nothing_is_compiled_and_no_device_is_opened(told):
-    assert told["compilations"] == 0
-    assert told["backends"] == 0
+def test_nothing_is_compiled_and_no_device_is_opened(reported):
+    assert reported["compilations"] == 0
+    assert reported["backends"] == 0
     # The same watch sees the first compilation of a run.
-    assert told["later"] == [True, True]
+    assert reported["later"] == [True, True]
 
 
-def test_the_users_settings_are_left_alone(told):
-    assert told["x64"] == [False, False]
+def test_the_users_settings_are_left_alone(reported):
+    assert reported["x64"] == [False, False]
 
 
 def test_lists_are_functions_and_modules():
@@ -88,5 +88,5 @@ def test_lists_are_functions_and_modules():
 
 
 def test_the_version_is_the_one_in_its_file():
-    told = (Path(jaxnmf.__file__).parent / "_version.py").read_text(encoding="utf-8")
-    assert f'"{jaxnmf.__version__}"' in told
+    text = (Path(jaxnmf.__file__).parent / "_version.py").read_text(encoding="utf-8")
+    assert f'"{jaxnmf.__version__}"' in reported

@@ -141,5 +141,5 @@ def _values(result: Any, y: str) -> np.ndarray:
 
 
 def _free(penalty: Any) -> bool:
-    """Whether a penalty weighs nothing."""
+    """Whether a penalty has no weight."""
     return not np.any(penalty.l1) and not np.any(penalty.l2)

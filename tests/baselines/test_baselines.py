@@ -288,7 +288,7 @@ def penalised(V, dtype, baseline):
     return build.make_problem(V, baseline, build.Objective.of(l1=0.1), dtype)
 
 
-def test_a_missing_package_is_told_with_the_command(monkeypatch):
+def test_a_missing_package_is_named_with_the_command(monkeypatch):
     def version(name):
         raise importlib.metadata.PackageNotFoundError(name)
 

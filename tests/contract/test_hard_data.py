@@ -95,10 +95,10 @@ def assert_truthful(case: Case, V: np.ndarray, rank: int, dtype: str) -> None:
     else:
         assert losses[0] == 0
     if case.loss == "frobenius":
-        told = 0.5 * ((V - Wt.T @ H) ** 2).sum()
+        reported = 0.5 * ((V - Wt.T @ H) ** 2).sum()
         rounding = {"float32": 1e-5, "float64": 1e-13}[dtype]
         size = 0.5 * (V**2).sum() + 0.5 * ((Wt.T @ H) ** 2).sum()
-        assert abs(losses[-1] - told) <= 1e-3 * told + rounding * size
+        assert abs(losses[-1] - reported) <= 1e-3 * reported + rounding * size
 
 
 # Mostly in single precision, the harder one.

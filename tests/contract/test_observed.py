@@ -193,8 +193,8 @@ def test_offsets_are_held_and_found(case, form):
 
 @in_entries
 @each_program_case
-def test_a_pull_to_the_mean_wins_where_it_is_heavy(case, form):
-    """With all weight on the pull, everything is predicted to be the mean."""
+def test_shrinking_to_the_mean_wins_where_it_is_heavy(case, form):
+    """With all weight on the penalty, everything is predicted to be the mean."""
     heavy = Penalty(l1=0.0, l2=1e5)
     known, V = weights(), cases.data()
     start = cases.setup(case, V, mask=known, penalties=(heavy, heavy), toward="mean")

@@ -1,7 +1,7 @@
 """The contract of a solver, for every one of the registry and every loss it takes.
 
-A solver that is registered, here or by another package, is tested by this file as it
-stands. `cases.py` says on what data, and what independent answers it is held against.
+A solver that is registered, here or by another package, is tested by this file as it is.
+`cases.py` says on what data, and what independent answers it is held against.
 """
 
 from __future__ import annotations
@@ -489,7 +489,7 @@ def test_a_solver_is_explained(name):
     assert text, "no docstring"
     assert re.search(r"^ *References?: \S", text, re.MULTILINE)
     for option in registry.options(cls):
-        assert re.search(rf"\b{option.name}\b", text), f"{option.name} is not told"
+        assert re.search(rf"\b{option.name}\b", text), option.name
 
 
 @each_solver

@@ -144,7 +144,7 @@ def test_four_processes_and_other_data():
 
 
 @pytest.mark.slow
-def test_processes_that_differ_are_told_how():
+def test_processes_that_differ_are_refused():
     with started(2, "differ") as running:
         for one in running:
             _, err = one.communicate(timeout=200)

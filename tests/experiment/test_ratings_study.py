@@ -243,18 +243,18 @@ def test_models_are_compared_each_for_itself_and_splits_too(tmp_path):
     assert page.count('<details class="model"') == 2
 
 
-def test_what_users_are_told_is_what_a_result_recommends():
+def test_what_users_are_shown_is_what_a_result_recommends():
     data = datasets.load("films")
     parts = ratings.split(data.V)
     result = jaxnmf.factorize(
         parts.train, 2, l2=(2, 1), toward="mean", offsets=True, max_iter=20
     )
-    top, told, residual = recommended.blocks(
+    top, reported, residual = recommended.blocks(
         data, result.W, result.H, result.offsets, parts
     )
     assert [card.caption[0] for card in top.cards] in (["0", "1"], ["1", "0"])
-    assert len(told.cards) == 2 * len(recommended.USERS)
-    for liked, new in zip(told.cards[::2], told.cards[1::2], strict=True):
+    assert len(reported.cards) == 2 * len(recommended.USERS)
+    for liked, new in zip(reported.cards[::2], reported.cards[1::2], strict=True):
         user = int(new.caption.split(",")[0].removeprefix("user "))
         columns = result.recommend(user, 8, exclude=parts.train)
         values = result.predict(user, columns)

@@ -172,7 +172,7 @@ def test_a_run_goes_on_from_its_checkpoint_with_the_same_bits(
 
 
 @pytest.mark.slow
-def test_what_another_environment_began_is_begun_again(tmp_path, monkeypatch, capsys):
+def test_what_another_environment_began_is_run_again(tmp_path, monkeypatch, capsys):
     """And kept: a job's runs are all of one version, one device and one commit."""
     add = unfinished.Unfinished.add
 

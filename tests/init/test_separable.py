@@ -1,4 +1,4 @@
-"""Separable NMF: planted rows are found, and what is not separable is told so."""
+"""Separable NMF: planted rows are found, and what is not separable is reported so."""
 
 from typing import Any
 

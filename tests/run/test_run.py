@@ -346,7 +346,7 @@ def test_the_clock_counts_the_iterations_alone(monkeypatch):
     np.testing.assert_array_equal(found.trace.seconds, [0, 1, 2, 3])
 
 
-def test_without_kkt_it_is_told_at_both_ends_alone():
+def test_without_kkt_it_is_recorded_at_both_ends_alone():
     stop = Stop(max_iter=30, tol=0.0)
     kkts = by_timed(Known(rate=0.9), stop, kkt=False).trace.kkt
     assert np.isnan(kkts[1:-1].astype(float)).all()
@@ -356,7 +356,7 @@ def test_without_kkt_it_is_told_at_both_ends_alone():
     assert np.isnan(by_solve(Known(rate=0.9), stop, kkt=False).trace.kkt).all()
 
 
-def test_without_kkt_the_end_of_a_diverged_run_is_told_at_what_is_kept():
+def test_without_kkt_the_end_of_a_diverged_run_is_recorded_at_what_is_kept():
     found = by_timed(Known(rate=0.9, breaks_at=27.0), NEVER, kkt=False)
     ratio = float(found.trace.kkt[-1]) / float(found.trace.kkt[0])
     assert ratio == pytest.approx(known_kkt(0.9, 20), rel=1e-10)

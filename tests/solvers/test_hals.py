@@ -92,7 +92,7 @@ SLOW = {"growth": 1.01, "ceiling_growth": 1.005}
 @pytest.mark.parametrize(
     ("inner", "options"), [("hals", {}), (MU(), SLOW)], ids=["hals", "mu"]
 )
-def test_extrapolation_is_sooner_than_its_inner_solver(inner, options, start):
+def test_extrapolation_is_faster_than_its_inner_solver(inner, options, start):
     V, W, H = start
     common = {"init": (W, H), "dtype": "float64", "tol": 0}
     plain = jaxnmf.factorize(V, 4, solver=inner, max_iter=400, **common)

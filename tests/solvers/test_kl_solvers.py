@@ -278,7 +278,7 @@ def test_updates_settle_under_a_heavy_square_penalty(start, solver, options):
     "solver",
     ["kl-admm", "kl-cd", "kl-newton", "kl-sn-mu", "mu-extrapolated", "mu-overrelaxed"],
 )
-def test_it_is_sooner_than_multiplicative_updates(solver):
+def test_it_is_faster_than_multiplicative_updates(solver):
     data = datasets.load("synthetic", m=60, n=40, rank=4, noise="poisson").V
     plain = jaxnmf.factorize(data, 4, loss="kl", solver="mu", max_iter=300, tol=0)
     target = plain.objective * (1 + 1e-4)

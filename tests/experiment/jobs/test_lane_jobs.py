@@ -173,7 +173,7 @@ def test_ctrl_c_before_the_first_lane_ends_the_call(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(lane_jobs, "run_sweep", cut)
     assert run(tmp_path, "solver=pgd,pgd-lin", "sweep={l1:[0.0]}") == 130
     assert "interrupted" in words_of(capsys)
-    assert len(list(tmp_path.glob("jobs/.*~runs"))) == 1  # the next was not begun
+    assert len(list(tmp_path.glob("jobs/.*~runs"))) == 1  # the next was not started
 
 
 @pytest.mark.parametrize("lanes", ["select=consensus", "sweep={l1:[0.0,0.5]}"])
@@ -211,7 +211,7 @@ def test_a_second_call_runs_nothing(chosen, monkeypatch, capsys):
     assert "nothing to do" in words_of(capsys)
 
 
-# -------------------------------------------------------------------- what is told
+# -------------------------------------------------------------------- what is reported
 
 
 def test_page_and_terminal_hold_the_choice(chosen, capsys):
@@ -256,8 +256,8 @@ def test_a_report_over_all_kinds_merges(chosen, swept, tmp_path):
     assert run(tmp_path / "runs", "solver=hals", "ranks=[2]", "seeds=[0]") == 0
     folders = [tmp_path / "runs", chosen, swept]
     page = build_report(folders, target=tmp_path / "all").read_text(encoding="utf-8")
-    for told in ("Comparison", choices.TITLE, settings.TITLE, "6 jobs"):
-        assert told in page
+    for reported in ("Comparison", choices.TITLE, settings.TITLE, "6 jobs"):
+        assert reported in page
 
 
 def test_hostile_names_are_escaped(chosen, swept, tmp_path):
@@ -319,8 +319,8 @@ def test_sensitivity_by_hand():
     assert (row["within_1pct"], row["within_10pct"]) == (0.5, 0.75)
     assert row["worst"] == INF
     assert (row["diverged"], row["lanes"]) == (3, 12)
-    (told,) = settings.sentences(runs, ["a"])
-    assert told == (
+    (reported,) = settings.sentences(runs, ["a"])
+    assert reported == (
         "s: within 1\u00a0% of its best at a 0.1 and 1, 3 of 12 lanes diverged."
     )
 

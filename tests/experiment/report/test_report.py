@@ -250,9 +250,9 @@ def factorised(V, rank, seed, solver):
         if iteration:
             steps = iteration - records[-1][0]
             model = NMF(rank, init="custom", solver=solver, max_iter=steps, tol=0)
-            begun = perf_counter()
+            started = perf_counter()
             W = model.fit_transform(V, W=W, H=H)
-            seconds, H = seconds + perf_counter() - begun, model.components_
+            seconds, H = seconds + perf_counter() - started, model.components_
         records.append((iteration, seconds, np.linalg.norm(V - W @ H) / norm))
     return W, H, records
 

@@ -26,7 +26,7 @@ class Integrative(Alternating):
 
     so that of d data sets and ``shared`` components H, the rank is (1 + d) · shared: H
     comes first, then H_1, H_2, …. Multiplicative updates of all of H, then of the W_i,
-    of which each stands in two columns.
+    of which each is in two columns.
 
     Args:
       sizes: the rows of each data set, which follow each other in V; one by default.
