@@ -89,4 +89,4 @@ def test_lists_are_functions_and_modules():
 
 def test_the_version_is_the_one_in_its_file():
     text = (Path(jaxnmf.__file__).parent / "_version.py").read_text(encoding="utf-8")
-    assert f'"{jaxnmf.__version__}"' in reported
+    assert f'"{jaxnmf.__version__}"' in text

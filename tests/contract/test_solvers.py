@@ -1,7 +1,7 @@
 """The contract of a solver, for every one of the registry and every loss it takes.
 
-A solver that is registered, here or by another package, is tested by this file as it is.
-`cases.py` says on what data, and what independent answers it is held against.
+A solver that is registered, here or by another package, is tested by this file without
+a change. `cases.py` says on what data, and against what independent answers.
 """
 
 from __future__ import annotations
