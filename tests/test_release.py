@@ -11,9 +11,8 @@ import pytest
 import jaxnmf
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
-    "project"
-]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
 RECIPE = (ROOT / "recipe/meta.yaml").read_text(encoding="utf-8")
 
 
@@ -25,6 +24,13 @@ def results():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_wheel_has_every_package():
+    folders = (path.parent for path in (ROOT / "jaxnmf").rglob("__init__.py"))
+    names = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    listed = PYPROJECT["tool"]["setuptools"]["packages"]
+    assert names == {name for name in listed if "configs" not in name}
 
 
 @pytest.mark.parametrize(
