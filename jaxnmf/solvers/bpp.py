@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.inverses import inverse
 from jaxnmf.objective.constraints import NonNegative
@@ -29,6 +30,7 @@ CG_STEPS = 6  # of conjugate gradients for each exchange
 CG_ROUNDS = 20  # exchanges by conjugate gradients at most
 CG_UNTIL = 50  # one column of so many left, for which Cholesky factors are cheaper
 TILE_ENTRIES = 2**15  # of the Gram matrices that are factorised at once
+BLOCK_ENTRIES = 2**14  # of X in a block of columns, whose exchanges stay in a cache
 
 
 @register_solver("anls-bpp")
@@ -79,8 +81,41 @@ class ANLSBPP(Alternating):
         penalty, project = problem.penalty, problem.project
         cross = cross - penalty.l1 + penalty.l2 * penalty.toward
         gram = gram.plus_diagonal(penalty.l2)
-        X = nnls(gram, cross, free, exchanges=self.exchanges, free=project.free)
+        X = by_blocks(gram, cross, free, self.exchanges, project.free)
         return project(X), state
+
+
+def by_blocks(
+    gram: Gram,
+    cross: Float[Array, "p q"],
+    start: Float[Array, "p q"],
+    exchanges: int,
+    free: Bool[Array, "#p #q"] | bool,
+) -> Float[Array, "p q"]:
+    """`nnls` of one block of columns after the other, where they share a Gram matrix:
+    on a CPU several times faster than of many columns at once, whose dozen arrays are
+    read from memory in every step of conjugate gradients."""
+    p, q = cross.shape
+    width = BLOCK_ENTRIES // p
+    if not (gram.shared and on_cpu() and q > 2 * width):
+        return nnls(gram, cross, start, exchanges=exchanges, free=free)
+    count = -(-q // width)
+
+    def cut(X: jax.Array) -> jax.Array:
+        more = jnp.pad(X, ((0, 0), (0, count * width - q)))
+        return more.reshape(len(X), count, width).swapaxes(0, 1)
+
+    # One for each column, where some columns have held entries of their own.
+    own: list[Any] = [X for X in (free,) if jnp.shape(X)[1:] == (q,)]
+
+    def solve(block: Any) -> Float[Array, "p w"]:
+        cross, start, *some = block
+        (unknown,) = some or (free,)
+        return nnls(gram, cross, start, exchanges=exchanges, free=unknown)
+
+    blocks = tuple(map(cut, (cross, start, *own)))
+    found = jax.lax.map(solve, blocks)
+    return found.swapaxes(0, 1).reshape(p, -1)[:, :q]
 
 
 class _Columns(NamedTuple):

@@ -10,6 +10,7 @@ import jaxnmf
 from jaxnmf import datasets
 from jaxnmf.data.grams import SharedGram
 from jaxnmf.run.programs import precision
+from jaxnmf.solvers import bpp
 from jaxnmf.solvers.bpp import nnls
 
 
@@ -60,6 +61,30 @@ def test_nnls_is_that_of_scipy_column_by_column(rng, dtype, rtol, start, tile):
     np.testing.assert_allclose(found, expected, rtol=0, atol=rtol * expected.max())
     if dtype == "float64":
         np.testing.assert_array_equal(found > 0, expected > 0)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_columns_in_blocks_are_those_of_scipy(rng, monkeypatch, held):
+    monkeypatch.setattr(bpp, "BLOCK_ENTRIES", 12 * 8)  # seven blocks, one not full
+    A, B = right_sides(rng, 60, 12, 50)
+    free = np.ones((12, 50), bool)
+    start = np.zeros((12, 50))
+    if held:
+        free[3, ::2] = False
+        start[3, ::2] = 0.2
+    with precision("float64"):
+        gram, cross = SharedGram(array=jnp.asarray(A.T @ A)), jnp.asarray(A.T @ B)
+        unknown = jnp.asarray(free) if held else True
+        program = jax.jit(lambda *x: bpp.by_blocks(gram, *x, 100, unknown))
+        text = program.lower(cross, jnp.asarray(start)).as_text()
+        found = np.asarray(program(cross, jnp.asarray(start)))
+    assert "12x8x" in text
+    expected = start.copy()
+    for j in range(50):
+        own = free[:, j]
+        b = B[:, j] - A[:, ~own] @ start[~own, j]
+        expected[own, j] = scipy.optimize.nnls(A[:, own], b)[0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11 * expected.max())
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-6), ("float64", 1e-13)])
