@@ -158,6 +158,14 @@ class Blocks:
         own = isinstance(self.source, STARTED)
         return self.source.starts if own else self.survey().starts
 
+    @property
+    def row_entries(self) -> np.ndarray | None:
+        """How many entries each row of a sparse V stores, where the source says so
+        before it is read."""
+        indptr: Any = getattr(self.source, "indptr", None)
+        fits = isinstance(indptr, np.ndarray) and len(indptr) == self.shape[0] + 1
+        return np.diff(indptr) if fits else None
+
     def over(self, unit: float) -> Blocks:
         """The same V divided by a power of two."""
         other = copy.copy(self)

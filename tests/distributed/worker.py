@@ -75,9 +75,12 @@ def run(case: str) -> Any:
         read = source.block
         source.block = lambda i: seen.append(i) or read(i)
         found = jaxnmf.factorize(blocks, 3, mesh="rows", **OPTIONS)
-        # 16 rows in blocks of 3, of which this process has eight.
-        assert seen == ([0, 1, 2] if jax.process_index() == 0 else [2, 3, 4, 5])
-        return described(found)
+        # 15 rows in blocks of 3, of which each process has about half.
+        if blocks.row_entries is None:
+            assert seen == ([0, 1, 2] if jax.process_index() == 0 else [2, 3, 4])
+        assert 2 <= len(seen) <= 4
+        found.save(f"{place}-kept.npz")
+        return described(found, small=True)
     if case == "spread":
         return described(jaxnmf.factorize(spread(), 3, **OPTIONS))
     if case == "host":  # of a shape that does not divide
