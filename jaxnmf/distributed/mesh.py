@@ -336,7 +336,8 @@ def placed(
 
     def put_all(tree: Any, size: int, axes: Any, order: Any) -> Any:
         def one(x: Any) -> jax.Array:
-            if order is not None and np.ndim(x) and np.shape(x)[-1] == size:
+            there = order is None or is_spread(x)
+            if not there and np.ndim(x) and np.shape(x)[-1] == size:
                 x = np.asarray(x)[..., order]
             return put(x, placement.of_leaf(x, size, axes))
 

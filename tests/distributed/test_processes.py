@@ -100,7 +100,7 @@ def test_two_processes_factorise_together(tmp_path):
     kept = tmp_path / "kept.npz"
     out = tmp_path / "out.npz"
     command = f"file:{tmp_path / 'V.npy'}:{out}"
-    cases = f"kept:{kept}", "host", f"resume:{place}", *blocks, command
+    cases = f"kept:{kept}", "host", f"resume:{place}", *blocks, command, "start"
     first, second = results(2, *cases)
     assert first == second
     check(first[0], BIG, init="random")
