@@ -35,7 +35,7 @@ class Ranges(NamedTuple):
     @classmethod
     def balanced(cls, counts: np.ndarray, own: Ranges) -> Ranges:
         """Parts of about as many stored entries, where those of ``own`` are not: of no
-        more than twice the mean of the entries, nor of the rows.
+        more than about twice the mean of the entries, nor of the rows.
 
         Args:
           counts: the entries of each row.
@@ -47,7 +47,8 @@ class Ranges(NamedTuple):
             return own
         # Half by entries, half by rows: a part of many short rows would make all high.
         share = ends / total + np.arange(len(ends)) / len(counts)
-        bounds = np.searchsorted(share, np.linspace(0, 2, parts + 1)[:-1])
+        middle = (share[1:] + share[:-1]) / 2  # of each row
+        bounds = np.searchsorted(middle, np.linspace(0, 2, parts + 1)[:-1])
         least = np.arange(parts)
         bounds = np.maximum.accumulate(bounds - least) + least  # a row for each
         bounds = np.minimum(bounds, len(counts) - parts + least)

@@ -78,9 +78,8 @@ class Placed:
     @property
     def on_mesh(self) -> Placed:
         """The same with the shape that it has on the mesh."""
-        if self.places == (None, None):
-            return self
-        return dataclasses.replace(self, padded=True)
+        pads = any(places is not None for places in self.places)
+        return dataclasses.replace(self, padded=True) if pads else self
 
     @property
     def places(self) -> tuple[np.ndarray | None, np.ndarray | None]:

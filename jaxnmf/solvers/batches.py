@@ -257,7 +257,8 @@ class OverBatches:
         epoch = Epoch(jnp.asarray(V.moments.rows, H.dtype), sizes, rho, constants)
         own = dataclasses.replace(V, moments=V.moments.sample(sizes[b]))
         alone = _alone(dataclasses.replace(part, operand=own))
-        there = jnp.arange(codes.shape[1], dtype=sizes.dtype) < sizes[b]
+        place = jnp.arange(codes.shape[1], dtype=jnp.int32)
+        there = place < sizes[b].astype(jnp.int32)
         sums = Sums(total, weights)
         codes, H, sums, new = self.solver.visit(
             part, alone, there, codes, H, sums, old, b, epoch

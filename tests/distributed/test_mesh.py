@@ -316,14 +316,23 @@ def test_blocks_whose_shape_does_not_divide_are_padded(loss):
     assert source.seen == [0, 1, 2, 3] * 2
 
 
-def test_rows_of_sparse_blocks_are_divided_by_their_entries():
+def blocks_with_entries():
+    """Sparse blocks whose source has the entries of each row without reading."""
     data = scipy.sparse.csr_array(SKEWED)
     source = RowsOf(data)
     source.indptr = data.indptr
-    blocks = jaxnmf.Blocks(source)
-    options = SHORT | {"loss": "kullback-leibler", "solver": "mu"}
-    found = jaxnmf.factorize(blocks, RANK, mesh=mesh((4, 1)), **options)
-    assert_same(found, jaxnmf.factorize(data, RANK, **options))
+    return data, jaxnmf.Blocks(source)
+
+
+@pytest.mark.slow
+def test_sparse_blocks_that_are_divided_unevenly():
+    data, blocks = blocks_with_entries()
+    found = jaxnmf.factorize(blocks, RANK, mesh=mesh((4, 1)), **SHORT)
+    assert_same(found, jaxnmf.factorize(data, RANK, **SHORT))
+
+
+def test_rows_of_sparse_blocks_are_divided_by_their_entries():
+    _, blocks = blocks_with_entries()
     parts = read_onto(blocks, as_placement(mesh((4, 1)), (M, N), HALS()), "f4")
     placed = as_operand(Known(parts, None), "float32")
     np.testing.assert_array_equal(placed.to_host().toarray(), SKEWED)
