@@ -119,13 +119,11 @@ def test_a_run_of_several_processes_resumes_with_the_same_bits(tmp_path, monkeyp
     assert main([*run, f"folder={tmp_path / 'whole'}"]) == 0
     with monkeypatch.context() as patch:
         patch.setattr(folder.RunFolder, "_tidy", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            main([*run, f"folder={tmp_path / 'parts'}"])
+        assert main([*run, f"folder={tmp_path / 'parts'}"]) == 130
     assert list((tmp_path / "parts").rglob("at00000008-*.npz"))
     assert main([*run, f"folder={tmp_path / 'parts'}"]) == 0
-    assert [None if x is None else x["iteration"][-1] for x in loaded] == [None] * 2 + [
-        8
-    ]
+    ends = [None if x is None else x["iteration"][-1] for x in loaded]
+    assert ends == [None, None, 8]
     assert not list((tmp_path / "parts").rglob("at*.npz"))
     whole, parts = (
         stored.read_jobs(tmp_path / name)[0].factors("r2-s0")
