@@ -78,6 +78,8 @@ def start(
     check_amount("timeout", timeout)
     if jax.distributed.is_initialized():
         raise ValueError("start: the processes were joined before")
+    # It keeps SIGTERM from ending a process, which schedulers send to cancel it.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             coordinator,

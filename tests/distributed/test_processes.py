@@ -170,7 +170,7 @@ def test_what_a_spread_V_does_not_support_is_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_process_that_dies_ends_the_others(how):
     with started(2, "long") as (first, second):
         assert second.stdout is not None
