@@ -62,8 +62,9 @@ class Blocks:
 
     Everything that takes V takes this too, with the solvers that need one block at a
     time (`jaxnmf list solvers`): they read V once an iteration, and once more before
-    the first, after one pass that checks the entries and sums them. While a block is in
-    use a thread reads the next.
+    the first, after one pass that checks the entries and sums them; those for which a
+    block is a batch also at each record. While a block is in use a thread reads the
+    next.
 
     Args:
       source: the path of
