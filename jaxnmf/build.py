@@ -310,8 +310,7 @@ def at_rank(problem: Problem, objective: Objective, rank: int) -> Problem:
         first = FIRST if objective.offsets else 0
         problem = with_covariates(problem, first + rank, design)
     if not isinstance(objective.toward, str):
-        more = 0 if design is None else len(design)
-        problem = with_targets(problem, rank, more, objective.toward)
+        problem = with_targets(problem, rank, len(design or ()), objective.toward)
     return problem
 
 
@@ -324,13 +323,16 @@ def draw_start(
       ValueError: for a start that V or the rank does not allow.
     """
     units = problem.units.W, problem.units.H
-    factors = initial_factors(problem.operand, rank, start.init, start.seed, units)
+    given = problem.operand, rank, start.init, start.seed, units
+    whole_W = objective.parts or objective.design or objective.for_observed
+    alone = not whole_W and problem.projects[0].name == "nonnegative"
+    factors = initial_factors(*given, own_rows=alone)
     if objective.parts is not None and isinstance(start.init, str):
         factors = start_with_parts(factors, objective.parts, units)
     if objective.for_observed:
         drawn = isinstance(start.init, str) and start.init == "random"
-        given = objective.offsets, objective.toward
-        factors = start_with_offsets(problem.operand, factors, *given, drawn=drawn)
+        how = objective.offsets, objective.toward
+        factors = start_with_offsets(problem.operand, factors, *how, drawn=drawn)
     if objective.design is not None:
         drawn = isinstance(start.init, str) and not objective.for_observed
         factors = start_with_covariates(problem, factors, objective.design, drawn=drawn)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxnmf.data.placed import Placed
 from jaxnmf.data.spread import Spread, is_spread
 from jaxnmf.fold_in import Model, known_rows
 from jaxnmf.objective.covariates import Design
@@ -165,15 +166,18 @@ def _cut(X: np.ndarray, last: int) -> tuple[np.ndarray, np.ndarray]:
 def _spread(run: Run, problem: Problem, solver: Any) -> dict[str, Any]:
     """The fields where the factors are spread over processes, and stay there."""
     error, units = np.nan, dataclasses.replace(problem.units, beta=2.0)
-    size = problem.operand.moments.squares * units.objective
+    operand, places = problem.operand, (None, None)
+    if isinstance(operand, Placed):
+        operand, places = operand.on_devices(), operand.places
+    size = operand.moments.squares * units.objective
     if size > 0:
-        frobenius = Problem.of(problem.operand, Frobenius(), units=units)
+        frobenius = Problem.of(operand, Frobenius(), units=units)
         squared = 2 * divergence(frobenius, units.inverse.of(run.factors))
         error = float(np.sqrt(squared / size))
     Wt, H = run.factors
     return {
-        "W": Spread(Wt, True),
-        "H": Spread(H, False),
+        "W": Spread(Wt, True, places[0]),
+        "H": Spread(H, False, places[1]),
         "relative_error": error,
         "model": Model.of(problem),
         **_of_run(run, solver),

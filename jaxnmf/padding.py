@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf.data.operand import Operand
+from jaxnmf.data.spread import is_spread
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run.clock import timed
@@ -140,7 +141,8 @@ def padded(
 
     Args:
       problem: over a V that is not padded.
-      factors: of the problem's own rank and shape.
+      factors: of the problem's own rank and shape; one that is spread over processes is
+        padded already.
       solver: what the problem is for; None for updates that allow any padding.
       rank: of the padded factors, their own by default. The problem gets held entries
         in any case, and so has one structure with others of that rank.
@@ -181,7 +183,7 @@ def padded(
         held = np.broadcast_to(held, (own[0], width))
         projects.append(dataclasses.replace(project, held=_grown(held, axes)))
         penalties.append(jax.tree.map(lambda x, a=axes: _grown(x, a), penalty))
-        larger.append(_grown(X, axes))
+        larger.append(X if is_spread(X) else _grown(X, axes))
     problem = dataclasses.replace(
         problem,
         operand=new,

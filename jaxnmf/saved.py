@@ -64,7 +64,7 @@ def write(
         if spread:
             pieces: dict[str, np.ndarray] = {}
             for name, x in spread.items():
-                pieces |= pieces_of(x.array, name, once=True)
+                pieces |= pieces_of(x.array, name, once=True, places=x.places)
             put(_beside(path, jax.process_index(), processes), npz(pieces))
     with _in_all(path, processes > 1):
         if not spread or jax.process_index() == 0:

@@ -62,8 +62,9 @@ class Blocks:
 
     Everything that takes V takes this too, with the solvers that need one block at a
     time (`jaxnmf list solvers`): they read V once an iteration, and once more before
-    the first, after one pass that checks the entries and sums them. While a block is in
-    use a thread reads the next.
+    the first, after one pass that checks the entries and sums them; those for which a
+    block is a batch also at each record. While a block is in use a thread reads the
+    next.
 
     Args:
       source: the path of
@@ -157,6 +158,14 @@ class Blocks:
         """The first row of each block, and m; finding them may read V once."""
         own = isinstance(self.source, STARTED)
         return self.source.starts if own else self.survey().starts
+
+    @property
+    def row_entries(self) -> np.ndarray | None:
+        """How many entries each row of a sparse V stores, where the source says so
+        before it is read."""
+        indptr: Any = getattr(self.source, "indptr", None)
+        fits = isinstance(indptr, np.ndarray) and len(indptr) == self.shape[0] + 1
+        return np.diff(indptr) if fits else None
 
     def over(self, unit: float) -> Blocks:
         """The same V divided by a power of two."""

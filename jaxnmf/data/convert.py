@@ -18,8 +18,8 @@ from jaxnmf.data.moments import Moments, weighted_mean
 from jaxnmf.data.observed import Observed
 from jaxnmf.data.operand import Operand
 from jaxnmf.data.parts import Parts
+from jaxnmf.data.placed import Placed
 from jaxnmf.data.placement import Placement, put
-from jaxnmf.data.shards import Shards
 from jaxnmf.data.sparse import Sparse
 from jaxnmf.data.streamed import Streamed
 
@@ -148,11 +148,11 @@ def _as_streamed(blocks: Blocks, dtype: Any, signed: bool, unit: float) -> Strea
     return Streamed.of(blocks, _floor(mean, dtype), dtype, limit)
 
 
-def _of_parts(parts: Parts, dtype: Any, signed: bool, unit: float) -> Shards:
+def _of_parts(parts: Parts, dtype: Any, signed: bool, unit: float) -> Placed:
     found, (m, n) = parts.survey, parts.shape
     check_values(found.low, found.high, parts.shape, signed)
     floor = _floor(found.total / unit / (m * n), dtype)
-    return Shards.of_parts(parts, floor, dtype, unit)
+    return Placed.of(parts, floor, dtype, unit)
 
 
 def _as_observed(V: Observed, dtype: Any, signed: bool, unit: float) -> Operand:

@@ -23,8 +23,8 @@ class Known(NamedTuple):
     """V and the weights of its entries.
 
     Attributes:
-      V: an array (m, n), a canonical CSR matrix of which every entry is known, that
-        as `Parts`, `Blocks`, or `Observed`.
+      V: an array (m, n), a canonical CSR matrix of which every entry is known, one of
+        these as `Parts`, `Blocks`, or `Observed`.
       weights: of an array's entries, 0 for an unknown one; None where all are known and
         count alike, and for `Observed`, which has its own.
     """
@@ -45,7 +45,9 @@ class Known(NamedTuple):
             return "observed"
         if isinstance(self.V, Blocks):
             return "blocks"
-        return "sparse" if is_sparse(self.V) or isinstance(self.V, Parts) else "dense"
+        if isinstance(self.V, Parts):
+            return "sparse" if self.V.survey.sparse else "dense"
+        return "sparse" if is_sparse(self.V) else "dense"
 
     def largest(self, signed: bool = False) -> float:
         """The largest known entry, of |V| where entries may be negative."""

@@ -125,11 +125,14 @@ def put(x: Any, sharding: Any) -> jax.Array:
 def less_product(V: jax.Array, W: Any, H: Any) -> jax.Array:
     """V − W H where a spread V is, of factors that are spread or not."""
     place = Placement.of_array(V)
-    Wt = W.array if isinstance(W, Spread) else W.T
-    H = H.array if isinstance(H, Spread) else H
+    pair = [(x.array, x.places) if isinstance(x, Spread) else (x, None) for x in (W, H)]
+    (Wt, rows), (H, columns) = pair
+    Wt = Wt if isinstance(W, Spread) else Wt.T
     sharding = place.sharding(place.rows, place.columns)
 
     def less(V: Any, Wt: Any, H: Any) -> Any:
+        Wt = Wt if rows is None else Wt[:, rows]
+        H = H if columns is None else H[:, columns]
         return V - jnp.matmul(Wt.T, H, precision="highest")
 
     found = jax.jit(less, out_shardings=sharding)(put(V, sharding), Wt, H)

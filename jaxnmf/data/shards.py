@@ -94,18 +94,19 @@ class Shards(Stored):
     def of_parts(
         cls, parts: Parts, floor: jax.Array, dtype: Any, unit: float
     ) -> Shards:
-        """The blocks that each process has, divided by a power of two, in the order of
-        V's rows and columns."""
+        """The blocks that each process has, divided by a power of two."""
         placement = parts.placement
         axes, (a, b) = (placement.rows, placement.columns), placement.grid
         sharding, (most, entries) = placement.sharding(*axes), parts.survey.stored
         most = max(1, most)
         made = {}
-        for place, block in parts.blocks.items():
+        rows, columns = parts.ranges
+        blocks: Any = parts.blocks
+        for place, block in blocks.items():
             entry = block.tocoo()
-            rows, columns = (x.astype(np.int32) for x in entry.coords)
+            of_rows, of_columns = (x.astype(np.int32) for x in entry.coords)
             values = np.divide(entry.data, unit, dtype=np.float64)
-            given = rows, columns, values, None, block.shape, dtype
+            given = of_rows, of_columns, values, None, block.shape, dtype
             count = jnp.asarray(block.nnz, jnp.int32)
             made[place] = (*both_ways(*given, most=most), count)
         places = sharding.addressable_devices_indices_map((a, b))
@@ -129,6 +130,7 @@ class Shards(Stored):
             entries=entries,
             placement=placement,
             over=axes,
+            padded=(rows.padded, columns.padded) != parts.shape,
         )
 
     @property

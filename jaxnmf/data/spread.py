@@ -57,19 +57,23 @@ class Spread(NamedTuple):
     Attributes:
       array: (p, q).
       turned: whether the factor is its transpose.
+      places: where its columns are in the array, increasing; None where all are.
     """
 
     array: Any
     turned: bool
+    places: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         p, q = self.array.shape
+        q = q if self.places is None else len(self.places)
         return (q, p) if self.turned else (p, q)
 
     def fetched(self) -> np.ndarray:
         """The factor, in every process; called in all of them."""
         X = fetch(self.array)
+        X = X if self.places is None else X[:, self.places]
         return np.ascontiguousarray(X.T) if self.turned else X
 
 
@@ -91,14 +95,28 @@ class Factor:
         result.__dict__[self.name] = value
 
 
-def pieces_of(x: jax.Array, name: str, *, once: bool = False) -> dict[str, np.ndarray]:
+def pieces_of(
+    x: jax.Array,
+    name: str,
+    *,
+    once: bool = False,
+    places: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
     """The shape of a spread array and what this process has of it, by names that begin
-    with ``name`` and say the place; with ``once`` not what another process gives."""
-    pieces = {f"{name}/shape": np.array(x.shape)}
+    with ``name`` and say the place; with ``once`` not what another process gives, with
+    ``places`` of its columns these alone."""
+    shape = x.shape if places is None else (*x.shape[:-1], len(places))
+    pieces = {f"{name}/shape": np.array(shape)}
     for shard in x.addressable_shards:
-        if not once or shard.replica_id == 0:
-            place = _place(shard.index, x.shape)
-            pieces[f"{name}/{place}"] = np.asarray(shard.data)
+        if once and shard.replica_id:
+            continue
+        index, data = shard.index, np.asarray(shard.data)
+        if places is not None:
+            start, stop, _ = index[-1].indices(x.shape[-1])
+            own = slice(*np.searchsorted(places, [start, stop]).tolist())
+            index, data = (*index[:-1], own), data[..., places[own] - start]
+        if data.size:
+            pieces[f"{name}/{_place(index, shape)}"] = data
     return pieces
 
 

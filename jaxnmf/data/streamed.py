@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -108,26 +108,29 @@ class Streamed:
         zeros that make parts of one size."""
         return int(np.diff(self.starts).max()) + self.by_entries
 
-    def parts(self) -> Iterator[Part]:
-        """The blocks in turn, read ahead. A part is to be done with before the next is
-        asked for, which may use its memory."""
+    def parts(self, order: Sequence[int] | None = None) -> Iterator[Part]:
+        """The blocks in turn, or in this order, read ahead. A part is to be done with
+        before the next is asked for, which may use its memory."""
         load = self._load_sparse() if self.by_entries else self._load_dense()
         heights = np.diff(self.starts)
+        chosen = range(len(heights)) if order is None else order
         place = np.arange(self.height)[None]
-        with contextlib.closing(ahead(load, len(heights))) as loading:
-            for part, rows in zip(loading, heights, strict=True):
+        loaded = ahead(lambda k: load(k, chosen[k]), len(chosen))
+        with contextlib.closing(loaded) as loading:
+            for part, rows in zip(loading, heights[chosen], strict=True):
                 held = np.where(place < rows, np.nan, 0).astype(self.dtype)
                 yield Part(jax.device_put(part), jnp.asarray(held))
 
-    def _load_dense(self) -> Callable[[int], Dense]:
+    def _load_dense(self) -> Callable[[int, int], Dense]:
+        """What loads the k-th part of a pass, block i."""
         shape = self.height, self.shape[1]
         buffers = [aligned(shape, self.dtype) for _ in range(AHEAD + 1)]
         heights, blocks = np.diff(self.starts), self.blocks
         padding = max(float(self.floor), 0.0)
         block = max(1, min(shape[0], self.block // shape[1]))
 
-        def load(i: int) -> Dense:
-            buffer, rows = buffers[i % len(buffers)], heights[i]
+        def load(k: int, i: int) -> Dense:
+            buffer, rows = buffers[k % len(buffers)], heights[i]
             blocks.read_into(i, buffer[:rows])
             buffer[rows:] = padding
             return Dense(
@@ -140,7 +143,7 @@ class Streamed:
 
         return load
 
-    def _load_sparse(self) -> Callable[[int], Sparse]:
+    def _load_sparse(self) -> Callable[[int, int], Sparse]:
         blocks, n = self.blocks, self.shape[1]
         room = blocks.survey().stored[0]
         buffers = [
@@ -149,8 +152,8 @@ class Streamed:
         ]
         compiled = platform() in ("cpu", "gpu")
 
-        def load(i: int) -> Sparse:
-            by_rows, by_columns = buffers[i % len(buffers)]
+        def load(k: int, i: int) -> Sparse:
+            by_rows, by_columns = buffers[k % len(buffers)]
             block, turned = blocks.both(i)
             by_rows.fill(block, n)
             by_columns.fill(turned, self.height)

@@ -25,6 +25,7 @@ from jaxnmf.build import Objective, make_problem
 from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.dense import Dense
 from jaxnmf.data.known import Known
+from jaxnmf.data.placed import Placed
 from jaxnmf.data.placement import Placement, on_host, put
 from jaxnmf.data.shards import Shards, balanced_order
 from jaxnmf.data.sparse import Sparse
@@ -58,9 +59,7 @@ class Divided(NamedTuple):
     orders: Orders
 
 
-def as_placement(
-    mesh: Any, shape: Shape, solver: Any, *, blocks: bool = False
-) -> Placement:
+def as_placement(mesh: Any, shape: Shape, solver: Any) -> Placement:
     """The placement of V on a user's mesh.
 
     Args:
@@ -70,7 +69,6 @@ def as_placement(
         least, or "auto", the one of any shape on which it does.
       shape: (m, n).
       solver: what is to run on it.
-      blocks: whether V is read onto the devices from blocks, and so not padded.
 
     Raises:
       ValueError: for a mesh that V or the devices do not fit, or a solver that does not
@@ -79,7 +77,7 @@ def as_placement(
     name = getattr(solver, "name", type(solver).__name__)
     if not solver.supports.mesh:
         raise ValueError(f"mesh: solver {name!r} does not support several devices")
-    pads = supports_padding(solver) and not blocks
+    pads = supports_padding(solver)
     if isinstance(mesh, str):
         found = _of_name(mesh, shape, pads)
     elif isinstance(mesh, Mesh):
@@ -96,10 +94,9 @@ def as_placement(
             "a row and a column of V for each"
         )
     if _even(shape, grid, solver) != shape and not pads:
-        needs = "V is Blocks, which need a" if blocks else f"solver {name!r} needs a V"
         raise ValueError(
-            f"mesh: {needs} {'shape that' if blocks else 'whose shape'} divides over "
-            f"the devices; {shape} does not over {a}×{b}"
+            f"mesh: solver {name!r} needs a V whose shape divides over the devices; "
+            f"{shape} does not over {a}×{b}"
         )
     return found
 
@@ -129,10 +126,17 @@ def placed_problem(
         return problem, placement
     check_no_graph(objective)
     if isinstance(known.V, Blocks):
-        placement = as_placement(mesh, known.V.shape, solver, blocks=True)
-        known = known._replace(V=read_onto(known.V, placement, dtype))
-        problem = make_problem(known, solver, objective, dtype)
-        return problem, problem.operand.placement
+        placement = as_placement(mesh, known.V.shape, solver)
+        parts = read_onto(
+            known.V,
+            placement,
+            dtype,
+            shape=_even(known.V.shape, placement.grid, solver),
+            balance=supports_padding(solver)
+            and not (keeps_order(solver) or solver.supports.symmetric),
+        )
+        known = known._replace(V=parts)
+        return make_problem(known, solver, objective, dtype), placement
     if is_spread(known.V):
         raise ValueError(
             "mesh: V is spread over several processes already, and stays where it is; "
@@ -197,14 +201,13 @@ def run_on_mesh(
     """
     rank, shape = len(factors.H), problem.operand.shape
     V = problem.operand
-    stays = is_spread(
-        V.csr.data if isinstance(V, Shards) else getattr(V, "array", None)
-    )
+    of_all = isinstance(V, Placed) and placement.several_processes
+    stays = of_all or is_spread(getattr(V, "array", None))
     if placement.several_processes:
         check_agreement(problem, solver, factors, stop)
     problem, factors, orders = on_mesh(problem, solver, factors, placement)
     run = timed(problem, solver, factors, key, stop, **given)
-    if stays and problem.operand.shape == shape:
+    if stays:
         return run
     own = unpadded(in_own_order(run.factors, orders), rank, shape)
     return run._replace(factors=own)
@@ -224,6 +227,9 @@ def on_mesh(
 def divided(operand: Any, solver: Any, placement: Placement) -> Divided:
     """V over the devices of a mesh."""
     host, orders = operand, (None, None)
+    if isinstance(host, Placed):
+        rows, columns = host.ranges
+        return Divided(host.on_mesh, host.on_devices(), (rows.order, columns.order))
     larger = _even(host.shape, placement.grid, solver)
     if larger != host.shape:
         host = operand = host.padded_to(*larger)
@@ -330,7 +336,8 @@ def placed(
 
     def put_all(tree: Any, size: int, axes: Any, order: Any) -> Any:
         def one(x: Any) -> jax.Array:
-            if order is not None and np.ndim(x) and np.shape(x)[-1] == size:
+            there = order is None or is_spread(x)
+            if not there and np.ndim(x) and np.shape(x)[-1] == size:
                 x = np.asarray(x)[..., order]
             return put(x, placement.of_leaf(x, size, axes))
 

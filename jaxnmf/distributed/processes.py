@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxnmf._util.checks import check_amount, check_count
 from jaxnmf._util.describe import described
+from jaxnmf.data.spread import is_spread
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run.folder import parts_of
 from jaxnmf.run.stop import Stop
@@ -77,6 +78,8 @@ def start(
     check_amount("timeout", timeout)
     if jax.distributed.is_initialized():
         raise ValueError("start: the processes were joined before")
+    # It keeps SIGTERM from ending a process, which schedulers send to cancel it.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             coordinator,
@@ -141,7 +144,8 @@ def check_agreement(
 
     parts = {
         **parts_of(problem, solver),
-        "start": tuple(map(np.asarray, factors)),
+        # What is spread was drawn so, from the seed that H was drawn from.
+        "start": [np.asarray(X) for X in factors if not is_spread(X)],
         "rule when to stop": stop,
     }
     digests = np.array([_digest(part) for part in parts.values()], np.uint32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -45,11 +46,25 @@ def random_factors(
     operand: Described, rank: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """|N(0, 1)| entries, scaled alike in both factors so that ΣWH = Σ|V|."""
+    (Wt,), H = random_parts(operand, rank, seed, [slice(None)])
+    return Wt.T, H
+
+
+def random_parts(
+    operand: Described, rank: int, seed: int, parts: Sequence[slice]
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """`random_factors`, of Wt some columns alone. A stream of normals cannot begin in
+    the middle, so that each component is drawn as a whole, one after the other."""
     m, n = map(int, true_shape(operand))
-    Wt, H = np.empty((rank, m)), np.empty((rank, n))
-    for factor, X in enumerate((Wt, H)):
-        for k, x in enumerate(X):
-            np.abs(component_normals(seed, factor, k, x.size), out=x)
-    scale = np.sqrt(operand.moments.total / (Wt.T.sum(0) @ H.sum(1)))
-    Wt *= scale  # in place: W may be large
-    return Wt.T, H * scale
+    sums, H = np.empty(rank), np.empty((rank, n))
+    own = [np.empty((rank, len(range(m)[part]))) for part in parts]
+    for k in range(rank):
+        x = np.abs(component_normals(seed, 0, k, m))
+        sums[k] = x.sum()
+        for Wt, part in zip(own, parts, strict=True):
+            Wt[k] = x[part]
+        np.abs(component_normals(seed, 1, k, n), out=H[k])
+    scale = np.sqrt(operand.moments.total / (sums @ H.sum(1)))
+    for Wt in own:
+        Wt *= scale  # in place: W may be large
+    return own, H * scale

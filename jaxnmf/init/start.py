@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxnmf._util.names import suggestion
 from jaxnmf.data.arrays import as_array
 from jaxnmf.data.operand import Described, true_shape
-from jaxnmf.init.random import random_factors
+from jaxnmf.init.random import random_factors, random_parts
 from jaxnmf.init.rows import SEPARABLE, row_factors
 from jaxnmf.init.svd import svd_factors
 from jaxnmf.types import Factors
@@ -25,6 +26,8 @@ def initial_factors(
     init: str | Sequence[Any] = "random",
     seed: int = 0,
     units: tuple[float, float] = (1.0, 1.0),
+    *,
+    own_rows: bool = False,
 ) -> Factors:
     """Initial rank-major factors in the precision of V.
 
@@ -36,6 +39,8 @@ def initial_factors(
         (W, H) of shapes (m, p) and (p, n), both non-negative.
       seed: of "random" and of the noise of "nndsvdar".
       units: what the problem's W and H are multiplied by to be those of a pair.
+      own_rows: whether, of a V over several processes, each may draw its own rows of a
+        random W alone.
 
     Raises:
       ValueError: for an unknown name, a p that the SVD or the rows of V cannot give,
@@ -50,6 +55,9 @@ def initial_factors(
             for x, unit in zip(pair, units, strict=True)
         )
     elif init == "random":
+        placement = getattr(operand, "placement", None)
+        if own_rows and placement is not None and placement.several_processes:
+            return _spread(operand, rank, seed)
         W, H = random_factors(operand, rank, seed)
     elif operand.kind == "blocks":
         raise ValueError(
@@ -65,6 +73,32 @@ def initial_factors(
         np.ascontiguousarray(W.T, dtype),  # pyright: ignore
         np.ascontiguousarray(H, dtype),  # pyright: ignore
     )
+
+
+def _spread(operand: Any, rank: int, seed: int) -> Factors:
+    """Random factors of the same bits, W only where it is needed, on the devices of V's
+    rows and padded with 0 as V is."""
+    placement, dtype = operand.placement, np.dtype(operand.dtype)
+    m, M = operand.shape[0], getattr(operand, "on_mesh", operand).shape[0]
+    places = getattr(operand, "places", (None, None))[0]
+    places = np.arange(m) if places is None else places
+    shape = rank, M
+    sharding = placement.of_leaf(jax.ShapeDtypeStruct(shape, dtype), M, placement.rows)
+    indices = sharding.addressable_devices_indices_map(shape).values()
+    ends = list(dict.fromkeys(index[1].indices(M)[:2] for index in indices))
+    own = [slice(*np.searchsorted(places, pair).tolist()) for pair in ends]
+    parts, H = random_parts(operand, rank, seed, own)
+    drawn = dict(zip(ends, zip(own, parts, strict=True), strict=True))
+
+    def made(index: Any) -> np.ndarray:
+        first, end = index[1].indices(M)[:2]
+        columns, part = drawn[first, end]
+        X = np.zeros((rank, end - first), dtype)
+        X[:, places[columns] - first] = part
+        return X
+
+    Wt = jax.make_array_from_callback(shape, sharding, made)
+    return Factors(Wt, H.astype(dtype))  # pyright: ignore
 
 
 def check_init(init: Any) -> None:

@@ -72,8 +72,8 @@ MULTIPLICATIVE = Supports("multiplicative")
 ANY = Supports("any")
 # For a solver that uses only the methods that every operand has.
 EVERY_OPERAND = frozenset({"dense", "sparse", "observed"})
-# For an alternating solver whose `improved` treats each column apart: then blocks of
-# V's rows can be taken one by one.
+# For an alternating solver whose `improved` treats each column apart, and for one that
+# takes batches of rows: then blocks of V's rows can be taken one by one.
 BLOCKS = frozenset({"blocks"})
 # A solver that projects full columns supports every constraint; one that changes
 # single entries supports those that constrain each entry separately.
@@ -263,6 +263,8 @@ class OverBlocks:
     """
 
     solver: Any
+    in_turn: ClassVar[bool] = False
+    """Whether H is updated at each block, and not once in a pass."""
 
     @property
     def looks_back(self) -> bool:

@@ -176,6 +176,7 @@ class ExtrapolatedOverBlocks:
     once an iteration, and once more after a step that was undone."""
 
     solver: Any
+    in_turn: ClassVar[bool] = False
     looks_back: ClassVar[bool] = True
 
     def start(

@@ -2,179 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, PyTree
 
 from jaxnmf.data.grams import SharedGram
 from jaxnmf.kernels.coordinate import sweep, sweeps
 from jaxnmf.kernels.inverses import inverse
 from jaxnmf.kernels.multiplicative import factor_floor, multiplied
 from jaxnmf.kernels.repeats import inner_repeats
-from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
-from jaxnmf.solvers.base import BETA, QUADRATIC, Supports
-from jaxnmf.types import Cross, Factors, FreeFactor, Index, Scalar, static
-
-Codes = Float[Array, "p b"]
-"""The columns of Wt for the rows of a batch."""
-
-
-class State(NamedTuple):
-    """The statistics of the batches and their weights."""
-
-    rows: Int[Array, "batches b"]  # of each batch, m where it has fewer
-    statistics: PyTree[Array]  # of each batch when it was last visited, stacked
-    weights: Float[Array, " batches"]  # of the statistics in the update of H
-    forgetting: Scalar  # 1 − the weight that is kept over this epoch
-    constants: PyTree[Array]  # the solver's own, fixed for the run
-    key: jax.Array
-
-
-Carry = tuple[Factors, PyTree[Array], PyTree[Array], Float[Array, " batches"]]
-"""(factors, total, statistics, weights) within an epoch."""
-
-
-class Minibatch:
-    """Visits batches of rows of V; a subclass defines the updates of a batch.
-
-    The rows are divided at random into batches once; the order of the batches is drawn
-    in every step, which is an epoch. For each batch b: H ← the best for Σ_c w_c S_c,
-    with S_c the statistics of batch c when it was last visited; then the codes
-    of the rows, columns of Wt; then S_b of the new codes in place of the old, with
-    w_b = 1 and every other weight multiplied by ρ. A padded V is refused: its rows
-    would be divided differently.
-    """
-
-    monotone: ClassVar[bool] = False
-    own_objective: ClassVar[bool] = False
-    batch: int
-    forget: float
-    settle: float
-
-    def constants(self, problem: Problem, factors: Factors) -> PyTree[Array]:
-        """The values that are fixed for the run; none by default."""
-        return ()
-
-    def statistics(self, part: Problem, codes: Codes, H: FreeFactor) -> PyTree[Array]:
-        """The statistics of a batch for H: sums over its rows, without the penalty."""
-        raise NotImplementedError
-
-    def update_H(
-        self,
-        problem: Problem,
-        part: Problem,
-        total: PyTree[Array],
-        H: FreeFactor,
-        constants: PyTree[Array],
-    ) -> FreeFactor:
-        """H improved for the full problem, whose statistics are ``total``."""
-        raise NotImplementedError
-
-    def update_codes(
-        self, part: Problem, H: FreeFactor, codes: Codes, constants: PyTree[Array]
-    ) -> Codes:
-        """The codes of a batch improved for fixed H."""
-        raise NotImplementedError
-
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(
-                f"solver {self.name!r}: batch={self.batch} must be ≥ 1"  # pyright: ignore
-            )
-
-    def init(self, problem: Problem, factors: Factors, key: jax.Array) -> State:
-        m, dtype = problem.operand.shape[0], problem.operand.dtype
-        key, draw = jax.random.split(key)
-        count = -(-m // self.batch)
-        size = -(-m // count)
-        rows = jnp.arange(m, dtype=jnp.int32)
-        if count > 1:
-            rows = jax.random.permutation(draw, rows)
-        rows = jnp.pad(rows, (0, count * size - m), constant_values=m)
-        rows = rows.reshape(count, size)
-
-        def statistics(rows: Int[Array, " b"]) -> PyTree[Array]:
-            part = _part(problem, rows, count)
-            return self.statistics(part, _codes(factors.Wt, rows, count), factors.H)
-
-        return State(
-            rows=rows,
-            statistics=jax.lax.map(statistics, rows),
-            weights=jnp.ones((count,), dtype),
-            forgetting=jnp.asarray(self.forget, dtype),
-            constants=self.constants(problem, factors),
-            key=key,
-        )
-
-    def step(
-        self, problem: Problem, factors: Factors, state: State
-    ) -> tuple[Factors, State]:
-        m, dtype = problem.operand.shape[0], problem.operand.dtype
-        count = state.rows.shape[0]
-        key, draw = jax.random.split(state.key)
-        order = jax.random.permutation(draw, count)
-        sizes = (state.rows < m).sum(1).astype(dtype)
-        rho = (1 - state.forgetting) ** (1 / count)
-        # Summed again in every epoch, so that rounding errors do not accumulate.
-        total = jax.tree.map(
-            lambda S: jnp.tensordot(state.weights, S, 1), state.statistics
-        )
-
-        def visit(i: Index, carry: Carry) -> Carry:
-            (Wt, H), total, statistics, weights = carry
-            b = order[i]
-            rows = state.rows[b]
-            part = _part(problem, rows, count)
-            # Scaled to all m rows, the scale of the penalty on H.
-            scale = m / (weights * sizes).sum()
-            H = self.update_H(
-                problem,
-                part,
-                jax.tree.map(lambda S: scale * S, total),
-                H,
-                state.constants,
-            )
-            codes = _codes(Wt, rows, count)
-            codes = self.update_codes(part, H, codes, state.constants)
-            codes = jnp.where(rows < m, codes, 0)
-            Wt = codes if count == 1 else Wt.at[:, rows].set(codes, mode="drop")
-            new = self.statistics(part, codes, H)
-            total = jax.tree.map(
-                lambda T, S, s: rho * (T - weights[b] * S[b]) + s,
-                total,
-                statistics,
-                new,
-            )
-            statistics = jax.tree.map(lambda S, s: S.at[b].set(s), statistics, new)
-            return Factors(Wt, H), total, statistics, (rho * weights).at[b].set(1)
-
-        carry = (factors, total, state.statistics, state.weights)
-        factors, _, statistics, weights = jax.lax.fori_loop(0, count, visit, carry)
-        return factors, state._replace(
-            statistics=statistics,
-            weights=weights,
-            forgetting=self.settle * state.forgetting,
-            key=key,
-        )
-
-
-def _part(problem: Problem, rows: Int[Array, " b"], count: int) -> Problem:
-    """The problem of these rows for the codes: no penalty on H."""
-    return Problem(
-        operand=problem.operand if count == 1 else problem.operand.rows(rows),
-        loss=problem.loss,
-        projects=problem.projects,
-        penalties=(problem.penalties[0], Penalty()),
-    )
-
-
-def _codes(Wt: Float[Array, "p m"], rows: Int[Array, " b"], count: int) -> Codes:
-    """The columns of Wt for these rows, 0 where the index is m."""
-    return Wt if count == 1 else Wt.at[:, rows].get(mode="fill", fill_value=0)
+from jaxnmf.solvers.base import BETA, BLOCKS, QUADRATIC, Supports
+from jaxnmf.solvers.batches import Codes, Minibatch
+from jaxnmf.types import Cross, Factors, FreeFactor, Index, static
 
 
 @register_solver("hals-online")
@@ -197,7 +39,7 @@ class OnlineHALS(Minibatch):
     few epochs.
 
     Args:
-      batch: rows at a time.
+      batch: rows at a time; of `jaxnmf.Blocks` a batch is a block.
       inner: sweeps for each Gram and cross product; 0 chooses by the sizes.
       forget: how much less a batch counts an epoch after its visit.
       settle: what is left of ``forget`` after an epoch.
@@ -209,7 +51,7 @@ class OnlineHALS(Minibatch):
     """
 
     supports: ClassVar[Supports] = QUADRATIC._replace(
-        operands=frozenset({"dense"}), padded=False
+        operands=frozenset({"dense"}) | BLOCKS, padded=False
     )
     batch: int = static(256)
     inner: int = static(0)
@@ -262,7 +104,7 @@ class MinibatchMU(Minibatch):
     Use: β-divergences of many rows; on small data `mu` is as fast.
 
     Args:
-      batch: rows at a time.
+      batch: rows at a time; of `jaxnmf.Blocks` a batch is a block.
       inner: updates of the codes for each visit.
       forget: how much less a batch counts an epoch after its visit.
       settle: what is left of ``forget`` after an epoch.
@@ -275,7 +117,7 @@ class MinibatchMU(Minibatch):
     """
 
     supports: ClassVar[Supports] = BETA._replace(
-        operands=frozenset({"dense"}), padded=False
+        operands=frozenset({"dense"}) | BLOCKS, padded=False
     )
     batch: int = static(256)
     inner: int = static(1)

@@ -18,6 +18,7 @@ from jaxnmf.build import Objective, Start, draw_start, make_problem
 from jaxnmf.costs import sent_bytes
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.known import Known
+from jaxnmf.data.parts import Ranges
 from jaxnmf.data.shards import balanced_order
 from jaxnmf.distributed.mesh import as_placement, on_mesh
 from jaxnmf.distributed.reading import read_onto
@@ -299,15 +300,78 @@ def test_sparse_blocks_are_read_onto_the_devices(loss, scale):
     known = Known(
         read_onto(blocks, as_placement(mesh((2, 2)), (16, 12), HALS()), "f4"), None
     )
-    counts = np.asarray(as_operand(known, "float32", unit=scale).counts)
+    placed = as_operand(known, "float32", unit=scale)
+    counts = np.asarray(placed.on_devices().counts)
     parts = SKEWED[:16, :12].reshape(2, 8, 2, 6)
     np.testing.assert_array_equal(counts, (parts > 0).sum((1, 3)))
+
+
+@pytest.mark.parametrize("loss", ["frobenius", "itakura-saito"])
+def test_blocks_whose_shape_does_not_divide_are_padded(loss):
+    """With what pads V at the floor of the loss, where this one is infinite at 0."""
+    options = SHORT | {"loss": loss, "solver": "mu"}
+    source = RowsOf(V)
+    found = jaxnmf.factorize(jaxnmf.Blocks(source), RANK, mesh=mesh((2, 2)), **options)
+    assert_same(found, jaxnmf.factorize(V, RANK, **options))
+    assert source.seen == [0, 1, 2, 3] * 2
+
+
+def blocks_with_entries():
+    """Sparse blocks whose source has the entries of each row without reading."""
+    data = scipy.sparse.csr_array(SKEWED)
+    source = RowsOf(data)
+    source.indptr = data.indptr
+    return data, jaxnmf.Blocks(source)
+
+
+@pytest.mark.slow
+def test_sparse_blocks_that_are_divided_unevenly():
+    data, blocks = blocks_with_entries()
+    found = jaxnmf.factorize(blocks, RANK, mesh=mesh((4, 1)), **SHORT)
+    assert_same(found, jaxnmf.factorize(data, RANK, **SHORT))
+
+
+def test_rows_of_sparse_blocks_are_divided_by_their_entries():
+    _, blocks = blocks_with_entries()
+    parts = read_onto(blocks, as_placement(mesh((4, 1)), (M, N), HALS()), "f4")
+    placed = as_operand(Known(parts, None), "float32")
+    np.testing.assert_array_equal(placed.to_host().toarray(), SKEWED)
+    counts = np.asarray(placed.on_devices().counts)[:, 0]
+    even = [(SKEWED[a : a + 5] > 0).sum() for a in (0, 5, 10, 15)]
+    assert counts.sum() == sum(even)
+    assert counts.max() < 0.7 * max(even)
+    assert parts.ranges[0].height <= 2 * -(-M // 4)
+
+
+@pytest.mark.parametrize("parts", [1, 3, 4])
+def test_ranges_have_every_row_once(parts):
+    counts = np.random.default_rng(2).integers(0, 9, 11) ** 3
+    even = Ranges.even(11, -(-11 // parts), parts)
+    for ranges in (even, Ranges.balanced(counts, even)):
+        assert (np.diff(ranges.bounds) >= 0).all()
+        places = np.arange(11) if ranges.places is None else ranges.places
+        order = ranges.order
+        order = np.arange(ranges.padded) if order is None else order
+        np.testing.assert_array_equal(order[places], np.arange(11))
+        np.testing.assert_array_equal(np.sort(order), np.arange(ranges.padded))
+        part = places // ranges.height
+        np.testing.assert_array_equal(
+            np.bincount(part, minlength=parts), np.diff(ranges.bounds)
+        )
+
+
+def test_more_devices_than_parts_with_rows():
+    """Of five rows in parts of two the last device has none."""
+    data = V[:5]
+    options = SHORT | {"solver": "mu"}
+    blocks = jaxnmf.Blocks(data, rows=2)
+    found = jaxnmf.factorize(blocks, 2, mesh=mesh((4, 1)), **options)
+    assert_same(found, jaxnmf.factorize(data, 2, **options))
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (V[:17], r"mesh: V is Blocks, which need a shape that divides"),
         (np.where(V[:16] == V[9, 2], np.nan, V[:16]), "holds NaN"),
         (V[:16].astype("U5"), "contain real numbers"),
     ],

@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from jaxnmf.experiment.cli import main
+from jaxnmf.experiment.jobs import job as jobs
+from jaxnmf.experiment.jobs.runs import Runs
 from jaxnmf.experiment.store import stored
+from jaxnmf.run import folder
 
 pytestmark = pytest.mark.skipif(jax.device_count() < 4, reason="needs four devices")
 
@@ -92,6 +95,42 @@ def test_a_study_of_two_processes_has_the_results_of_one(tmp_path):
     for name, summary in one.items():
         assert two[name]["run"].tolist() == summary["run"].tolist()
         np.testing.assert_allclose(two[name]["objective"], summary["objective"], 1e-4)
+
+
+@pytest.mark.slow
+def test_a_run_of_several_processes_resumes_with_the_same_bits(tmp_path, monkeypatch):
+    """In one process, which takes itself for the first of several."""
+    monkeypatch.setattr(Runs, "several_processes", True)
+    monkeypatch.setattr(jobs, "broadcast", lambda message: None)
+    monkeypatch.setattr(folder, "SECONDS", 0.0)
+    saved = folder.RunFolder._tidy
+    loaded = []
+    load = folder.RunFolder.load
+    monkeypatch.setattr(
+        folder.RunFolder, "load", lambda self: loaded.append(load(self)) or loaded[-1]
+    )
+
+    def interrupted(own):
+        saved(own)
+        if len(list(own.path.glob("at*"))) == 2:
+            raise KeyboardInterrupt
+
+    run = ["run", *QUICK, "solver=hals", "mesh=grid", "record_every=4"]
+    assert main([*run, f"folder={tmp_path / 'whole'}"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(folder.RunFolder, "_tidy", interrupted)
+        assert main([*run, f"folder={tmp_path / 'parts'}"]) == 130
+    assert list((tmp_path / "parts").rglob("at00000008-*.npz"))
+    assert main([*run, f"folder={tmp_path / 'parts'}"]) == 0
+    ends = [None if x is None else x["iteration"][-1] for x in loaded]
+    assert ends == [None, None, 8]
+    assert not list((tmp_path / "parts").rglob("at*.npz"))
+    whole, parts = (
+        stored.read_jobs(tmp_path / name)[0].factors("r2-s0")
+        for name in ("whole", "parts")
+    )
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_processes_that_are_not_named_well_are_refused(capsys):

@@ -121,6 +121,8 @@ def run_job(
                 asked |= {
                     "names": job.missing(unfinished),
                     "limits": dict(limits or {}),
+                    "folder": str(folder.resolve()),
+                    "key": key,
                 }
                 broadcast(asked)
             try:
@@ -173,7 +175,8 @@ def follow_job(asked: Mapping[str, Any]) -> None:
             raise RuntimeError(f"this process cannot take part: {error}") from error
         # What is wrong with the runs the first process says.
         with contextlib.suppress(ValueError):
-            job.follow(asked["names"], asked["limits"])
+            unfinished = Unfinished(asked["folder"], asked["key"])
+            job.follow(asked["names"], asked["limits"], unfinished)
 
 
 def _complete(

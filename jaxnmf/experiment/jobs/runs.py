@@ -106,8 +106,7 @@ class Runs:
         for case in self.cases:
             found = unfinished.read(case.name)
             if found is None:
-                checkpoint = unfinished.checkpoint(case.name)
-                found = self._finished(case, limits, checkpoint)
+                found = self._finished(case, limits, unfinished)
                 found = unfinished.add(case.name, found)
             done.append(found)
         return JobResults.of(done)
@@ -122,11 +121,13 @@ class Runs:
         """The names of the runs that are not stored."""
         return [x.name for x in self.cases if unfinished.read(x.name) is None]
 
-    def follow(self, names: Sequence[str], limits: Mapping[str, int]) -> None:
+    def follow(
+        self, names: Sequence[str], limits: Mapping[str, int], unfinished: Unfinished
+    ) -> None:
         """Take part in these runs, which the first process stores."""
         for case in self.cases:
             if case.name in names:
-                self._finished(case, limits, None)
+                self._finished(case, limits, unfinished)
 
     @functools.cached_property
     def occurrence(self) -> Any:
@@ -156,7 +157,7 @@ class Runs:
         return Part(problem, placement, reference(problem), held, simple)
 
     def _finished(
-        self, case: Case, limits: Mapping[str, int], checkpoint: Any
+        self, case: Case, limits: Mapping[str, int], unfinished: Unfinished
     ) -> StoredRun:
         given, part = self.specification, self.part(case)
         stop = given.stop
@@ -176,6 +177,18 @@ class Runs:
         else:
             several = self.several_processes
             with together(several):
+                checkpoint = unfinished.checkpoint(case.name)
+                if several:  # each process has only a part of such a run
+                    ordered = problem.operand.by_entries and part.placement
+                    checkpoint = unfinished.parts(
+                        case.name,
+                        problem,
+                        given.solver,
+                        most=int(stop.max_iter),
+                        mesh=ordered.grid if ordered else None,
+                        start=(start, case.rank),
+                        **timing,
+                    )
                 run = run_anywhere(
                     problem,
                     given.solver,
@@ -184,8 +197,7 @@ class Runs:
                     stop,
                     placement=part.placement,
                     pad=False,
-                    # One process has only a part of such a run.
-                    checkpoint=None if several else checkpoint,
+                    checkpoint=checkpoint,
                     **timing,
                 )
         design = given.objective.design

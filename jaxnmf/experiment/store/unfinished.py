@@ -24,9 +24,11 @@ from jaxnmf.experiment.store.layout import (
     plain,
     writing,
 )
-from jaxnmf.run.checkpoint import Checkpoint
+from jaxnmf.run.checkpoint import Checkpoint, Progress
+from jaxnmf.run.folder import run_folder
 
 CHECKPOINT_SECONDS = 10.0  # between two checkpoints of a run
+PARTS = ".parts"  # ends the name of a folder with those of several processes
 
 
 class Unfinished:
@@ -89,11 +91,18 @@ class Unfinished:
         with writing(self.path):
             put(self.path / f"{run}.npz", npz(arrays))
             (self.path / f"{run}.checkpoint").unlink(missing_ok=True)
+            shutil.rmtree(self.path / f"{run}{PARTS}", ignore_errors=True)
         return done._replace(row=json.loads(row))
 
     def checkpoint(self, run: str) -> RunCheckpoint:
         """The checkpoint of a run."""
         return RunCheckpoint(self.path / f"{run}.checkpoint", self._check)
+
+    def parts(self, run: str, *what: Any, **how: Any) -> Checkpoint:
+        """The checkpoint of a run over several processes, each of which saves its own
+        part; with the arguments of `run_folder`."""
+        place = self.path / f"{run}{PARTS}"
+        return Checked(run_folder(place, *what, together=True, **how), self._check)
 
     def manifest(self) -> dict[str, Any] | None:
         """The manifest of the process that began the job; None where there is none that
@@ -146,3 +155,23 @@ class RunCheckpoint(Checkpoint):
         with writing(self.path):
             put(self.path, npz(progress()))
         self._saved = time.monotonic()
+
+
+class Checked(Checkpoint):
+    """A checkpoint to which a process writes only as long as it may."""
+
+    def __init__(self, inner: Checkpoint, check: Callable[[], None]) -> None:
+        self.inner, self._check = inner, check
+
+    def load(self) -> Mapping[str, np.ndarray] | None:
+        return self.inner.load()
+
+    def save(self, progress: Progress) -> None:
+        self.inner.save(lambda: self._checked(progress))
+
+    def misfit(self) -> None:
+        self.inner.misfit()
+
+    def _checked(self, progress: Progress) -> Mapping[str, np.ndarray]:
+        self._check()
+        return progress()
