@@ -136,8 +136,8 @@ def sklearn_curve(V: Any, rank: int, loss: str) -> Iterator[tuple[float, float]]
 def objective(V: Any, W: np.ndarray, H: np.ndarray, loss: str) -> float:
     from sklearn.decomposition._nmf import _beta_divergence
 
-    wide = (X.astype(np.float64) for X in (V, W, H))
-    return float(_beta_divergence(*wide, loss))
+    V, W, H = (X.astype(np.float64) for X in (V, W, H))
+    return float(_beta_divergence(V, W, H, loss))
 
 
 def ours(V: Any, rank: int, loss: str) -> tuple[np.ndarray, np.ndarray]:

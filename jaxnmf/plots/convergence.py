@@ -85,7 +85,7 @@ def convergence(
             axes.plot(at[shown], values[shown], **{"label": label, **style})
     what = LABELS[y] + (" above the best" if above_best else "")
     axes.set(xlabel=x, ylabel=what)
-    if not any(line.get_xdata().size for line in axes.lines):
+    if not any(np.size(line.get_xdata()) for line in axes.lines):
         # Such as an exact fit: a logarithm has no place for 0.
         bare(axes)
         axes.text(0.5, 0.5, "0 after the start", ha="center", transform=axes.transAxes)
