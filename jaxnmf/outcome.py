@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxnmf.data.beside import Beside
 from jaxnmf.data.placed import Placed
 from jaxnmf.data.spread import Spread, is_spread
 from jaxnmf.fold_in import Model, known_rows
@@ -16,7 +17,7 @@ from jaxnmf.objective.covariates import Design
 from jaxnmf.objective.losses import Frobenius
 from jaxnmf.objective.offsets import FIRST, has_offsets
 from jaxnmf.objective.problem import Problem
-from jaxnmf.objective.relative_error import relative_error
+from jaxnmf.objective.relative_error import error_of_parts
 from jaxnmf.run.clock import divergence
 from jaxnmf.run.loop import Run
 from jaxnmf.types import Factors, Status, Trace
@@ -103,9 +104,8 @@ def outcome(
     if is_spread(run.factors.H):
         return _spread(run, problem, solver)
     Wt, H = (np.array(X) for X in run.factors)
-    V, weights = problem.operand.to_host(), problem.operand.host_weights()
     unobserved = NOTHING
-    if weights is not None:
+    if not problem.fully_observed:
         rows, cols = known_rows(problem), known_rows(problem.T)
         alone = ~rows & _without_neighbours(problem, 0)
         usual = Wt[:, rows].mean(1) if typical is None else typical
@@ -121,7 +121,7 @@ def outcome(
     unread = int(run.status) == Status.UNREADABLE.code
     if problem.operand.moments.squares > 0 and not unread:
         own = problem.units.inverse.of(Factors(Wt, H))  # pyright: ignore
-        error = relative_error(V, own.Wt.T, own.H, weights)
+        error = _relative_error(problem.operand, own)
     offsets, covariates, model = None, None, model or Model.of(problem)
     if design is not None:
         Wt, own_W, H, own_H = (part for X in (Wt, H) for part in _cut(X, len(design)))
@@ -144,6 +144,16 @@ def outcome(
         "model": model,
         **_of_run(run, solver),
     }
+
+
+def _relative_error(operand: Any, factors: Factors) -> float:
+    """That of V, of views that are side by side over all of them."""
+    parts, H = [operand], [factors.H]
+    if isinstance(operand, Beside):
+        parts, H = list(operand.parts), operand.cut(factors.H)
+    known = [(part.to_host(), part.host_weights()) for part in parts]
+    sides = zip(known, H, strict=True)
+    return error_of_parts([(V, X, weights) for (V, weights), X in sides], factors.Wt.T)
 
 
 def _without_neighbours(problem: Problem, side: int) -> Any:
