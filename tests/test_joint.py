@@ -340,6 +340,29 @@ def test_v_or_views_is_given():
             call(("kl", "frobenius"))
 
 
+def test_an_estimator_of_views():
+    views = jaxnmf.Views(VIEWS, weights=WEIGHTS)
+    for loss in ("frobenius", ("kl", "frobenius")):
+        model = jaxnmf.NMF(P, beta_loss=loss, random_state=1, tol=1e-3)
+        made = model.fit_transform(views)
+        alone = jaxnmf.factorize(views, P, loss=loss, seed=1, tol=1e-3, dtype="float64")
+        np.testing.assert_array_equal(model.components_, alone.H)
+        np.testing.assert_array_equal(made, alone.W)
+        error = model.reconstruction_err_
+        error = error if isinstance(loss, tuple) else error**2 / 2
+        assert error == pytest.approx(alone.objective, rel=1e-9)
+        assert model.n_features_in_ == sum(WIDTHS)
+        new = jaxnmf.Views([VIEWS[0][:3], None])
+        np.testing.assert_array_equal(model.transform(new), alone.transform(new))
+    for solver in ("cd", "mu"):
+        with pytest.raises(
+            ValueError, match=f"X is jaxnmf.Views, which solver='{solver}"
+        ):
+            jaxnmf.NMF(P, solver=solver).fit(views)
+    with pytest.raises(ValueError, match=r"was not fitted to views|is of one matrix"):
+        jaxnmf.NMF(P).fit(VIEWS[0]).transform(views)
+
+
 def test_what_is_for_one_matrix_says_so():
     views = jaxnmf.Views(VIEWS)
     for call in (lambda V: jaxnmf.select_rank(V, [2]), jaxnmf.MiniBatchNMF(2).fit):
