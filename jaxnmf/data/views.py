@@ -122,7 +122,7 @@ class Views:
 
     def apart(self) -> Known:
         """The views that there are, side by side and each as it is."""
-        there = [one for one in self.known if one is not None]
+        there = [_in_memory(one) for one in self.known if one is not None]
         return Known(SideBySide(there), None)
 
     def joined(self, parts: ViewParts) -> Known:
@@ -188,6 +188,13 @@ def _known(k: int, view: Any) -> Known:
     if known.kind == "blocks":
         raise ValueError(f"views[{k}] is Blocks; a view has to be in memory")
     return known
+
+
+def _in_memory(known: Known) -> Known:
+    """The same, of an array of JAX as one of NumPy."""
+    V = known.V
+    kept = isinstance(V, Observed) or is_sparse(V)
+    return known if kept else known._replace(V=np.asarray(V))
 
 
 def _scaled(known: Known, scale: float, weight: float) -> Known:

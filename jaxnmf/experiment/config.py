@@ -216,7 +216,7 @@ def loss_of(part: Mapping[str, Any]) -> tuple[Any, Any]:
     return [name for name, _ in each], [options for _, options in each]
 
 
-def _losses(part: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _losses(part: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """The losses of the views, each as the config of one."""
     given = part["losses"]
     each = [
@@ -228,7 +228,7 @@ def _losses(part: Mapping[str, Any]) -> list[Mapping[str, Any]]:
             f"loss.losses={given!r} must be a list with a loss for each view, such as "
             "[kl,frobenius] or [kl,{name:huber,delta:2}]"
         )
-    return [{**one, "name": registry.loss_name(one["name"])} for one in each]
+    return [{**one, "name": registry.loss_name(str(one["name"]))} for one in each]
 
 
 def label(part: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxnmf._util.disk import put
 from jaxnmf._util.memory import free_memory
 from jaxnmf.data.blocks import Blocks
-from jaxnmf.data.containers import Names, is_sparse
+from jaxnmf.data.containers import is_sparse, names_of
 from jaxnmf.data.spread import Spread
 from jaxnmf.data.views import Views
 from jaxnmf.datasets import load
@@ -84,8 +83,8 @@ def factorize_file(
         found, dataset = _read_views(paths, reading or {}, blocks, weights, mask)
     result = factorize(found, rank, **{"loss": dataset.loss, **settings})
     if dataset.views is not None:  # with the names of their files
-        given = dataset.row_names, dataset.column_names
-        result = result.named(Names(*(x and np.array(x) for x in given)))
+        axes = dataset.row_names, dataset.column_names
+        result = result.named(names_of(LabelledMatrix(dataset.V, *axes)))
     first = jax.process_index() == 0
     if single:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -98,6 +98,7 @@ def test_settings_of_views_are_lanes(files, tmp_path):
     assert row["objective"] == pytest.approx(alone.objective, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_what_a_study_of_views_does_not_support(files, tmp_path, capsys):
     given = ["dataset=views", f"dataset.paths=[{','.join(files)}]", "ranks=[2]"]
     given += ["seeds=[0]", f"folder={tmp_path / 'study'}"]

@@ -57,8 +57,9 @@ def asked(problem, factors, new):
     )
 
 
-@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("form", "dtype"), [(np.asarray, "float64"), (sparse.csr_array, "float32")]
+)
 def test_the_sum_over_views_and_its_gradients(form, dtype):
     views = Views([form(COUNTS), np.ma.masked_array(VALUES, ~KNOWN), POWERS])
     loss = ByView(losses=tuple(map(make_loss, LOSSES)), weights=WEIGHTS)
