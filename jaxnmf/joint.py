@@ -77,9 +77,8 @@ def data_of(
             "rows do not have; leave it out"
         )
     if objective.loss.losses:
-        ones = np.ones_like(V.weights)
-        parts = ViewParts(np.array(V.widths, int), ones, ones)
-        return Data(V.apart(), names, _with_weights(objective, V, mesh), parts)
+        _check_losses(objective, V, mesh)
+        return Data(*_apart(V, names, objective, settings))
     return Data(*_joined(V, names, objective, settings))
 
 
@@ -101,8 +100,30 @@ def _joined(
     return views.joined(parts), names, objective, parts
 
 
-def _with_weights(objective: Objective, views: Views, mesh: Any) -> Objective:
-    """The objective with the weights of the views, which multiply their losses."""
+def _apart(
+    views: Views, names: Names, objective: Objective, settings: Set[str]
+) -> tuple[Known, Names, Objective, ViewParts]:
+    """The views side by side, each with its loss and weight.
+
+    Steps along a gradient are slow where H_k of one view has other numbers than that of
+    another. So V_k and H_k are multiplied by the power of two c at which V_k has a mean
+    near 1, and ω_k by c^−β: the same objective. Where that is not possible, c is 1.
+    """
+    losses, weights = objective.loss.losses, views.weights
+    scales = np.ones_like(weights)
+    if not (_held_to_scale(objective) or settings):
+        beta = [one.beta for one in losses]
+        own = [1.0 if b is None else c for b, c in zip(beta, views.sizes, strict=True)]
+        scales = 1 / np.array(own)
+        weights = weights * np.array(own) ** [b or 0.0 for b in beta]
+    parts = ViewParts(np.array(views.widths, int), scales, np.ones_like(weights))
+    loss = ByView(losses=losses, weights=tuple(weights.tolist()))
+    objective = dataclasses.replace(objective, loss=loss)
+    return views.apart(parts), names, objective, parts
+
+
+def _check_losses(objective: Objective, views: Views, mesh: Any) -> None:
+    """Raise a ValueError for a loss for each view that does not fit."""
     loss, count = objective.loss, len(views.known)
     if len(loss.losses) != count:
         raise ValueError(
@@ -119,8 +140,6 @@ def _with_weights(objective: Objective, views: Views, mesh: Any) -> Objective:
                 f"{name}: not supported with a loss for each view; leave it out, or "
                 "give one loss for all"
             )
-    loss = ByView(losses=loss.losses, weights=tuple(map(float, views.weights)))
-    return dataclasses.replace(objective, loss=loss)
 
 
 def _held_to_scale(objective: Objective) -> bool:

@@ -17,7 +17,7 @@ from jaxnmf.objective.covariates import Design
 from jaxnmf.objective.losses import Frobenius
 from jaxnmf.objective.offsets import FIRST, has_offsets
 from jaxnmf.objective.problem import Problem
-from jaxnmf.objective.relative_error import error_of_parts
+from jaxnmf.objective.relative_error import relative_error
 from jaxnmf.run.clock import divergence
 from jaxnmf.run.loop import Run
 from jaxnmf.types import Factors, Status, Trace
@@ -147,13 +147,15 @@ def outcome(
 
 
 def _relative_error(operand: Any, factors: Factors) -> float:
-    """That of V, of views that are side by side over all of them."""
-    parts, H = [operand], [factors.H]
-    if isinstance(operand, Beside):
-        parts, H = list(operand.parts), operand.cut(factors.H)
-    known = [(part.to_host(), part.host_weights()) for part in parts]
-    sides = zip(known, H, strict=True)
-    return error_of_parts([(V, X, weights) for (V, weights), X in sides], factors.Wt.T)
+    """That of V; of views that are side by side the root mean square of theirs."""
+    Wt, H = factors
+    if not isinstance(operand, Beside):
+        V, weights = operand.to_host(), operand.host_weights()
+        return relative_error(V, Wt.T, H, weights)
+    sides = zip(operand.parts, operand.cut(H), strict=True)
+    known = [(part, own) for part, own in sides if part.moments.squares > 0]
+    each = [_relative_error(part, Factors(Wt, own)) for part, own in known]
+    return float(np.sqrt(np.mean(np.square(each))))
 
 
 def _without_neighbours(problem: Problem, side: int) -> Any:

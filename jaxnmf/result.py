@@ -54,7 +54,8 @@ class Result(Approximation):
       objective: its value at the end, penalties included.
       relative_error: ‖V − X‖_F / ‖V‖_F with X the approximation of V, for every loss;
         over the known entries and with their weights where not all are known. NaN where
-        all of V is 0, or could not be read to the end.
+        all of V is 0, or could not be read to the end. Of views with a loss each it is
+        the root mean square of theirs.
       kkt: the KKT residual at the end (see `jaxnmf.objective.problem.Problem.kkt`).
       iterations: the number of iterations.
       status: why it stopped; ``status.message`` says it in words.
@@ -265,12 +266,13 @@ class Result(Approximation):
                 f"V has views of {V.widths} columns; those of this result have "
                 f"{parts.widths.tolist()}"
             )
+        H = H * parts.of_columns
         if not model.loss.losses:
-            return V.joined(parts), H * parts.of_columns, model
+            return V.joined(parts), H, model
         there = [k for k, width in enumerate(V.widths) if width is not None]
         loss: Any = model.loss
         own = dataclasses.replace(model, loss=loss.only(there))
-        return V.apart(), np.hstack([parts.cut(H)[k] for k in there]), own
+        return V.apart(parts), np.hstack([parts.cut(H)[k] for k in there]), own
 
     def transform(
         self, V: Any, *, mask: Any = None, covariates: Any = None, batch: Any = None

@@ -91,6 +91,17 @@ class Known(NamedTuple):
         return max(high, -float(values.min())) if signed else high
 
     @property
+    def mean(self) -> float:
+        """Of the known entries, whatever their weights."""
+        V, weights = self
+        if isinstance(V, Observed):
+            return float(V.values.mean(dtype=np.float64))
+        if weights is not None:
+            return float(np.mean(np.asarray(V)[weights > 0], dtype=np.float64))
+        V = V if is_sparse(V) else np.asarray(V)
+        return float(V.sum(dtype=np.float64)) / (V.shape[0] * V.shape[1])
+
+    @property
     def dtype(self) -> np.dtype:
         """That of the numbers of V."""
         V = self.V

@@ -120,9 +120,16 @@ class Views:
         every = np.concatenate(whole) if len(whole) == len(columns) else None
         return Names(rows[0] if rows else None, every)
 
-    def apart(self) -> Known:
-        """The views that there are, side by side and each as it is."""
-        there = [_in_memory(one) for one in self.known if one is not None]
+    @property
+    def sizes(self) -> list[float]:
+        """The power of two near the mean of the known entries of each view."""
+        means = [1.0 if one is None else one.mean for one in self.known]
+        return [2.0 ** round(np.log2(x)) if 0 < x < np.inf else 1.0 for x in means]
+
+    def apart(self, parts: ViewParts) -> Known:
+        """The views that there are, side by side: [c₁ V₁, c₂ V₂, …], each as it is."""
+        pairs = zip(self.known, parts.scales, strict=True)
+        there = [_scaled(_in_memory(one), c, 1) for one, c in pairs if one is not None]
         return Known(SideBySide(there), None)
 
     def joined(self, parts: ViewParts) -> Known:

@@ -1,6 +1,5 @@
 """The relative error of a factorisation, in float64 on the host."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,14 +51,6 @@ def relative_error(V: Any, W: ArrayLike, H: ArrayLike, weights: Any = None) -> f
         shape = "×".join(map(str, np.shape(V)))
         known = shape if weights is None else "known"
         raise ValueError(f"V: all {known} entries are 0; the error is relative to ‖V‖")
-    return float(np.sqrt(squared / size))
-
-
-def error_of_parts(parts: Sequence[tuple[Any, Any, Any]], W: ArrayLike) -> float:
-    """√(Σ ‖V_k − W H_k‖² / Σ ‖V_k‖²) of one or more (V_k, H_k, weights), by which
-    `relative_error` goes, not all zero."""
-    found = [_squared(V, W, H, weights) for V, H, weights in parts]
-    squared, size = map(sum, zip(*found, strict=True))
     return float(np.sqrt(squared / size))
 
 

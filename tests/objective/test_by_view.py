@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from jaxnmf.data.convert import as_operand
-from jaxnmf.data.views import Views
+from jaxnmf.data.views import ViewParts, Views
 from jaxnmf.objective.by_view import ByView
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
@@ -24,6 +24,7 @@ VALUES = 1e4 * RNG.random((M, WIDTHS[1]))
 KNOWN = RNG.random(VALUES.shape) < 0.7
 WEIGHTS = (0.5, 1e-6, 3.0)
 LOSSES = ("kl", "frobenius", "is")
+PARTS = ViewParts(np.array(WIDTHS), np.ones(3), np.ones(3))
 
 
 def answer(W, H):
@@ -66,7 +67,7 @@ def test_the_sum_over_views_and_its_gradients(form, dtype):
     tol = 1e-4 if dtype == "float32" else 1e-10
     with precision(dtype) as dtype:
         penalties = Penalty(l1=0.1, l2=0.4), Penalty(l2=0.2)
-        operand = as_operand(views.apart(), dtype)
+        operand = as_operand(views.apart(PARTS), dtype)
         problem = Problem.of(operand, loss, penalties=penalties)
         factors = Factors(*(jnp.asarray(X, dtype) for X in (W, H)))
         new = jnp.asarray(NEW, dtype)
@@ -94,7 +95,7 @@ def test_the_sum_over_views_and_its_gradients(form, dtype):
 
 def test_the_powers_of_an_update_are_those_of_the_columns_for_h_and_all_for_w():
     loss = ByView(losses=tuple(map(make_loss, LOSSES)), weights=WEIGHTS)
-    operand = as_operand(Views([COUNTS, VALUES, POWERS]).apart())
+    operand = as_operand(Views([COUNTS, VALUES, POWERS]).apart(PARTS))
     problem = Problem.of(operand, loss)
     lower, upper = problem.powers
     np.testing.assert_array_equal(lower, np.repeat([1, 2, 0], WIDTHS))
