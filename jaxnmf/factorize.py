@@ -26,7 +26,7 @@ from jaxnmf.distributed.mesh import placed_problem, run_anywhere
 from jaxnmf.distributed.processes import together
 from jaxnmf.fold_in import Model
 from jaxnmf.init.random import key_seed
-from jaxnmf.joint import data_of, of_views
+from jaxnmf.joint import data_of, of_views, start_of_views
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.parts import check_parts, whole_side
 from jaxnmf.objective.targets import check_weights
@@ -201,6 +201,8 @@ def factorize(
     check_count("record_every", record_every)
     data = data_of(V, views, objective, mask, mesh=mesh)
     known, objective = what_is_known(data.V, mask), data.objective
+    if data.views is not None:
+        start = start_of_views(start, data.views)
     result = run_factorize(
         known,
         rank,

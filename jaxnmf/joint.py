@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxnmf.build import Objective
+from jaxnmf.build import Objective, Start
 from jaxnmf.data.containers import Names, names_of
 from jaxnmf.data.known import Known
 from jaxnmf.data.views import ViewParts, Views
@@ -156,6 +156,16 @@ def _held_to_scale(objective: Objective) -> bool:
         or target is not None
         or known[1] is not None
     )
+
+
+def start_of_views(start: Start, parts: ViewParts) -> Start:
+    """A start with the H of a pair (W, H) in the scale of the joined views."""
+    if isinstance(start.init, str) or len(start.init) != 2:
+        return start
+    W, H = start.init
+    if np.ndim(H) != 2 or np.shape(H)[1] != parts.widths.sum():  # refused with V
+        return start
+    return dataclasses.replace(start, init=(W, np.asarray(H) * parts.of_columns))
 
 
 def of_views(result: Any, parts: ViewParts) -> Any:

@@ -98,6 +98,23 @@ def test_each_view_has_a_loss_of_its_own(losses, solver, l2):
     assert found.relative_error == pytest.approx(error, rel=1e-9)
 
 
+@pytest.mark.parametrize("losses", ["frobenius", ("kl", "frobenius")])
+def test_a_given_start_is_that_of_the_views(losses):
+    start = W + 0.1, RNG.random((P, sum(WIDTHS)))
+    found = jaxnmf.factorize(
+        jaxnmf.Views(VIEWS, weights=WEIGHTS),
+        P,
+        loss=losses,
+        init=start,
+        solver="mu",
+        **{**LONG, "max_iter": 1},
+    )
+    parts = np.split(start[1], [WIDTHS[0]], axis=1)
+    x = np.concatenate([X.ravel() for X in (start[0], *parts)])
+    expected = joint_objective(losses, x)[0]
+    assert found.trace.objective[0] == pytest.approx(expected, rel=1e-9)
+
+
 def test_a_multiplicative_update_by_several_losses_is_monotone():
     # With the exponent 1 of each loss alone W would go beyond where both are less.
     V1, V2 = np.array([[4.0]]), np.array([[1e-6]])
