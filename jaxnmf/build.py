@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,7 @@ class Objective:
         cls,
         loss: Any = "frobenius",
         *,
-        loss_options: Mapping[str, Any] | None = None,
+        loss_options: Any = None,
         l1: Any = 0.0,
         l2: Any = 0.0,
         toward: Any = "zero",

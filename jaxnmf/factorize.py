@@ -20,15 +20,13 @@ from jaxnmf.build import (
     draw_start,
     warn_of_scale,
 )
-from jaxnmf.data.containers import names_of
 from jaxnmf.data.known import Known, what_is_known
 from jaxnmf.data.spread import is_spread
-from jaxnmf.data.views import Views
 from jaxnmf.distributed.mesh import placed_problem, run_anywhere
 from jaxnmf.distributed.processes import together
 from jaxnmf.fold_in import Model
 from jaxnmf.init.random import key_seed
-from jaxnmf.joint import joined, of_views
+from jaxnmf.joint import data_of, of_views, start_of_views
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.parts import check_parts, whole_side
 from jaxnmf.objective.targets import check_weights
@@ -41,11 +39,12 @@ from jaxnmf.supported import warn_of_rank
 
 
 def factorize(
-    V: Any,
-    rank: int,
+    V: Any = None,
+    rank: Any = None,
     *,
+    views: Any = None,
     solver: Any = AUTO,
-    loss: str | Loss | Callable[..., Any] = "frobenius",
+    loss: str | Loss | Callable[..., Any] | Sequence[Any] = "frobenius",
     init: str | Sequence[Any] = AUTO,
     seed: int | np.integer = 0,
     max_iter: int = 200,
@@ -73,7 +72,7 @@ def factorize(
     mesh: Any = None,
     checkpoint: str | Path | None = None,
     solver_options: Mapping[str, Any] | None = None,
-    loss_options: Mapping[str, Any] | None = None,
+    loss_options: Mapping[str, Any] | Sequence[Any] | None = None,
 ) -> Result:
     """Factorise V ≈ W H with W, H ≥ 0.
 
@@ -87,12 +86,16 @@ def factorize(
         not stored is zero), `jaxnmf.Blocks` (larger than memory), or
         `jaxnmf.Observed` (what is not given is unknown); or `jaxnmf.Views`, several
         matrices of the same rows.
+      views: in place of V, [V1, V2, …] of the same rows, or `jaxnmf.Views` of them with
+        weights ω_k. They share W: min Σ_k ω_k D_k(V_k | W H_k).
       rank: p, the number of components. There is a warning if it exceeds min(m, n),
         because the fit can then be exact.
       solver: a name (`jaxnmf.solvers()`) or an instance; "auto", the one that was
         fastest in studies of the loss, the kind of V, the constraints and p
         (`jaxnmf.auto`).
-      loss: a name (`jaxnmf.losses()`), an instance, or your own entrywise φ(v, x).
+      loss: a name (`jaxnmf.losses()`), an instance, or your own entrywise φ(v, x); of
+        views also a list of these, D_k for each view (without mesh and offsets, and by
+        solvers such as "mu", "pgd-lin" and "optax", which need no one loss).
       init: "auto": with solver "auto" and the Frobenius loss "nndsvd" (where the seed
         has no effect), if every entry is known, p ≤ min(m, n) and V is in memory of one
         process, else "random";
@@ -157,7 +160,8 @@ def factorize(
         the same bits; one with a larger max_iter or time_budget continues a run that
         has ended. Several processes save their own parts, on one disk or on each its
         own, and other numbers of them resume from one disk. Such a run is not padded.
-      solver_options, loss_options: the options of a solver or loss given by name.
+      solver_options, loss_options: the options of a solver or loss given by name; of a
+        loss for each view a list, each a mapping or None.
 
     Returns:
       A `Result`: W (m, p), H (p, n), objective, relative_error, iterations,
@@ -172,6 +176,9 @@ def factorize(
       >>> result = jaxnmf.factorize(V, 4)
       >>> result.W.shape, result.H.shape
       ((30, 4), (4, 20))
+      >>> joint = jaxnmf.factorize(views=[V, V[:, :5] ** 2], rank=4, loss=("kl", "l1"))
+      >>> joint.W.shape, [H.shape for H in joint.view_H]
+      ((30, 4), [(4, 20), (4, 5)])
     """
     objective = Objective.of(
         loss,
@@ -192,11 +199,10 @@ def factorize(
     stop = Stop.of(max_iter, tol, kkt_tol, target, time_budget)
     check_count("rank", rank)
     check_count("record_every", record_every)
-    views = None
-    if isinstance(V, Views):
-        known, views = joined(V, objective, mask)
-    else:
-        known = what_is_known(V, mask)
+    data = data_of(V, views, objective, mask, mesh=mesh)
+    known, objective = what_is_known(data.V, mask), data.objective
+    if data.views is not None:
+        start = start_of_views(start, data.views)
     result = run_factorize(
         known,
         rank,
@@ -215,9 +221,9 @@ def factorize(
     )
     if objective.parts is None:  # with known parts W H may fit no V exactly
         warn_of_rank("rank", rank, known.V.shape)
-    if views is not None:
-        result = of_views(result, views)
-    return result.named(names_of(V))
+    if data.views is not None:
+        result = of_views(result, data.views)
+    return result.named(data.names)
 
 
 def convex_fit(
@@ -274,6 +280,7 @@ def run_factorize(
     known = what_is_known(V, mask)
     check_weights(objective.toward, objective.l2)
     convex = objective.design is None and isinstance(objective.toward, str)
+    convex = convex and not objective.loss.losses
     side = whole_side(objective.parts, rank) if convex else None
     alone = mesh is None and known.kind != "blocks" and not is_spread(known.V)
     if side and isinstance(solver, str) and solver == AUTO and alone:

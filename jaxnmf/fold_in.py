@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 
 from jaxnmf._util.checks import as_matrix, check_amount, check_count
 from jaxnmf.build import Objective, feasible_sets
+from jaxnmf.data.beside import Beside
 from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.known import what_is_known
@@ -288,9 +289,16 @@ def by_blocks(
 
 def known_rows(problem: Problem) -> Bool[np.ndarray, " m"]:
     """The rows of V of which an entry is known."""
-    weights = problem.operand.host_weights()
+    return _known_rows(problem.operand)
+
+
+def _known_rows(operand: Any) -> Bool[np.ndarray, " m"]:
+    if isinstance(operand, Beside):
+        parts = [_known_rows(part) for part in operand.parts]
+        return np.concatenate(parts) if operand.transposed else np.any(parts, axis=0)
+    weights = operand.host_weights()
     if weights is None:
-        return np.ones(problem.operand.shape[0], bool)
+        return np.ones(operand.shape[0], bool)
     return np.asarray(weights.sum(1)).ravel() > 0
 
 

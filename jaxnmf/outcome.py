@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxnmf.data.beside import Beside
 from jaxnmf.data.placed import Placed
 from jaxnmf.data.spread import Spread, is_spread
 from jaxnmf.fold_in import Model, known_rows
@@ -103,9 +104,8 @@ def outcome(
     if is_spread(run.factors.H):
         return _spread(run, problem, solver)
     Wt, H = (np.array(X) for X in run.factors)
-    V, weights = problem.operand.to_host(), problem.operand.host_weights()
     unobserved = NOTHING
-    if weights is not None:
+    if not problem.fully_observed:
         rows, cols = known_rows(problem), known_rows(problem.T)
         alone = ~rows & _without_neighbours(problem, 0)
         usual = Wt[:, rows].mean(1) if typical is None else typical
@@ -121,7 +121,7 @@ def outcome(
     unread = int(run.status) == Status.UNREADABLE.code
     if problem.operand.moments.squares > 0 and not unread:
         own = problem.units.inverse.of(Factors(Wt, H))  # pyright: ignore
-        error = relative_error(V, own.Wt.T, own.H, weights)
+        error = _relative_error(problem.operand, own)
     offsets, covariates, model = None, None, model or Model.of(problem)
     if design is not None:
         Wt, own_W, H, own_H = (part for X in (Wt, H) for part in _cut(X, len(design)))
@@ -144,6 +144,18 @@ def outcome(
         "model": model,
         **_of_run(run, solver),
     }
+
+
+def _relative_error(operand: Any, factors: Factors) -> float:
+    """That of V; of views that are side by side the root mean square of theirs."""
+    Wt, H = factors
+    if not isinstance(operand, Beside):
+        V, weights = operand.to_host(), operand.host_weights()
+        return relative_error(V, Wt.T, H, weights)
+    sides = zip(operand.parts, operand.cut(H), strict=True)
+    known = [(part, own) for part, own in sides if part.moments.squares > 0]
+    each = [_relative_error(part, Factors(Wt, own)) for part, own in known]
+    return float(np.sqrt(np.mean(np.square(each))))
 
 
 def _without_neighbours(problem: Problem, side: int) -> Any:

@@ -18,6 +18,7 @@ from typing import Any, dataclass_transform
 
 from jaxnmf._util.callable import make_callable
 from jaxnmf._util.names import T, check_free, lookup, suggestion
+from jaxnmf.objective.by_view import ByView
 from jaxnmf.objective.losses import (
     Beta,
     Frobenius,
@@ -136,7 +137,7 @@ def loss_class(name: str) -> Any:
     """The loss class, or function φ(v, x), of a name; for an unknown name a ValueError
     with all names."""
     _load_entry_points()
-    return lookup("loss", _loss_aliases.get(name, name), _losses)
+    return lookup("loss", loss_name(name), _losses)
 
 
 def solvers() -> tuple[str, ...]:
@@ -168,6 +169,11 @@ def losses() -> tuple[str, ...]:
     return tuple(_losses)
 
 
+def loss_name(name: str) -> str:
+    """The name of a loss in full: "kullback-leibler" for "kl"."""
+    return _loss_aliases.get(name, name)
+
+
 def loss_aliases(name: str) -> tuple[str, ...]:
     """Short names of a loss."""
     return tuple(short for short, full in _loss_aliases.items() if full == name)
@@ -187,8 +193,11 @@ def make_solver(solver: Any, options: Mapping[str, Any] | None = None) -> Any:
     return solver
 
 
-def make_loss(loss: Any, options: Mapping[str, Any] | None = None) -> Loss:
-    """A loss from a name and its options, an instance, or a function φ(v, x)."""
+def make_loss(loss: Any, options: Any = None) -> Loss:
+    """A loss from a name and its options, an instance, or a function φ(v, x); or from a
+    list of these the loss of each view."""
+    if isinstance(loss, list | tuple):
+        return _by_view(loss, options)
     if isinstance(loss, str):
         listed = loss_class(loss)
         if isinstance(listed, type):
@@ -204,6 +213,18 @@ def make_loss(loss: Any, options: Mapping[str, Any] | None = None) -> Loss:
         f"loss={loss!r} is neither a name ({', '.join(losses())}), a Loss, nor a "
         "function φ(v, x)"
     )
+
+
+def _by_view(losses: Any, options: Any) -> ByView:
+    """A loss for each view, all of weight 1."""
+    each = [options] * len(losses) if options is None else options
+    if not losses or not isinstance(each, list | tuple) or len(each) != len(losses):
+        raise ValueError(
+            f"loss_options={options!r} with a loss for each of {len(losses)} views; "
+            "give a mapping or None for each"
+        )
+    made = tuple(make_loss(one, own) for one, own in zip(losses, each, strict=True))
+    return ByView(losses=made, weights=(1.0,) * len(made))
 
 
 @dataclasses.dataclass(frozen=True)

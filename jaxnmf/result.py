@@ -54,7 +54,8 @@ class Result(Approximation):
       objective: its value at the end, penalties included.
       relative_error: ‖V − X‖_F / ‖V‖_F with X the approximation of V, for every loss;
         over the known entries and with their weights where not all are known. NaN where
-        all of V is 0, or could not be read to the end.
+        all of V is 0, or could not be read to the end. Of views with a loss each it is
+        the root mean square of theirs.
       kkt: the KKT residual at the end (see `jaxnmf.objective.problem.Problem.kkt`).
       iterations: the number of iterations.
       status: why it stopped; ``status.message`` says it in words.
@@ -228,28 +229,36 @@ class Result(Approximation):
             ]
             found = dataclasses.replace(parts[0][0], **of_parts(parts))
             return found.named(Names(V.names.rows, self.column_names))
-        names, typical = names_of(V), None
+        names, typical, model = names_of(V), None, self.model
         H = self.H if self.covariates is None else self.whole[1]
         if self.views is None:
             known = what_is_known(V, mask)
         else:
-            known, H = self._joined(V, mask), H * self.views.of_columns
+            known, H, model = self._joined(V, mask, H)
         if known.in_part and self.W.shape[1] == len(self.H):
             typical = np.ascontiguousarray(self.whole[0].T).mean(1)
         if self.offsets is not None:
             rows, cols = self.offsets
             H = np.vstack([np.ones_like(cols), cols, H])
             typical = None if typical is None else np.append([rows.mean(), 1], typical)
-        run, problem = self.model.fit(known, H, design=design, **given)
+        run, problem = model.fit(known, H, design=design, **given)
         own = {"model": self.model, "typical": typical, "design": design}
         found = to_result(run, problem, self.solver, **own)
         found = found.named(Names(names.rows, self.column_names))
-        return found if self.views is None else of_views(found, self.views)
+        if self.views is None:
+            return found
+        if model is not self.model:  # H of the views that the new rows have
+            fitted = found.covariates
+            if fitted is not None:
+                fitted = fitted._replace(H=self.whole[1][len(self.H) :])
+            return dataclasses.replace(found, H=self.H, covariates=fitted)
+        return of_views(found, self.views)
 
-    def _joined(self, V: Views, mask: Any) -> Known:
-        """New rows of the views as one matrix."""
-        parts = self.views
+    def _joined(self, V: Views, mask: Any, H: Any) -> tuple[Known, Any, Model]:
+        """New rows of the views as one V, with H and the model for it."""
+        parts, model = self.views, self.model
         assert parts is not None
+        assert model is not None
         if mask is not None:
             raise ValueError("mask: views say themselves what is known of them")
         if not V.fits(parts.widths.tolist()):
@@ -257,7 +266,13 @@ class Result(Approximation):
                 f"V has views of {V.widths} columns; those of this result have "
                 f"{parts.widths.tolist()}"
             )
-        return V.joined(parts)
+        H = H * parts.of_columns
+        if not model.loss.losses:
+            return V.joined(parts), H, model
+        there = [k for k, width in enumerate(V.widths) if width is not None]
+        loss: Any = model.loss
+        own = dataclasses.replace(model, loss=loss.only(there))
+        return V.apart(parts), np.hstack([parts.cut(H)[k] for k in there]), own
 
     def transform(
         self, V: Any, *, mask: Any = None, covariates: Any = None, batch: Any = None

@@ -16,7 +16,9 @@ from jaxnmf._util.disk import DAMAGED, npz, put, read_arrays
 from jaxnmf._version import __version__
 from jaxnmf.data.spread import Pieces, Spread, least, pieces_of
 from jaxnmf.fold_in import Model
+from jaxnmf.objective.by_view import ByView
 from jaxnmf.objective.constraints import CONSTRAINTS, Free
+from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.registry import loss_class, losses, make_loss, options
 
@@ -154,22 +156,43 @@ def refused(path: str | Path, *errors: type[Exception]) -> Iterator[None]:
 def _model(model: Model | None, arrays: dict[str, Any]) -> dict[str, Any] | None:
     """A JSON description of the model, its arrays among ``arrays``; None where its loss
     has no name."""
-    name = None if model is None else type(model.loss).name
-    if model is None or name not in losses() or not isinstance(loss_class(name), type):
+    loss = None if model is None else _named_loss(model.loss)
+    if model is None or loss is None:
         return None
     for part in ("project", "penalty"):
         for field in dataclasses.fields(getattr(model, part)):
             value = getattr(getattr(model, part), field.name)
             if value is not None:
                 arrays[f"model.{part}.{field.name}"] = np.asarray(value)
-    loss = {o.name: getattr(model.loss, o.name) for o in options(type(model.loss))}
     return {
-        "loss": [name, {k: np.asarray(x).item() for k, x in loss.items()}],
+        "loss": loss,
         "project": model.project.name,
         "signed": sorted(model.signed),
         "offsets": model.offsets,
         "dtype": model.dtype,
     }
+
+
+def _named_loss(loss: Loss) -> Any:
+    """[name, options], of a loss for each view {"losses": these, "weights": …}; None
+    for one without a name."""
+    if loss.losses:
+        each = [_named_loss(one) for one in loss.losses]
+        weights = [float(x) for x in loss.weights]  # pyright: ignore
+        return None if None in each else {"losses": each, "weights": weights}
+    name = type(loss).name
+    if name not in losses() or not isinstance(loss_class(name), type):
+        return None
+    given = {option.name: getattr(loss, option.name) for option in options(type(loss))}
+    return [name, {k: np.asarray(x).item() for k, x in given.items()}]
+
+
+def _made_loss(about: Any) -> Loss:
+    """The inverse of `_named_loss`."""
+    if isinstance(about, Mapping):
+        made = tuple(_made_loss(one) for one in about["losses"])
+        return ByView(losses=made, weights=tuple(about["weights"]))
+    return make_loss(*about)
 
 
 def _made(about: Mapping[str, Any] | None, arrays: Mapping[str, Any]) -> Model | None:
@@ -187,7 +210,7 @@ def _made(about: Mapping[str, Any] | None, arrays: Mapping[str, Any]) -> Model |
         return cls(**{k: x.item() if k in statics else x for k, x in given.items()})
 
     return Model(
-        loss=make_loss(*about["loss"]),
+        loss=_made_loss(about["loss"]),
         project=part(_PROJECTS[about["project"]], "project"),
         penalty=part(Penalty, "penalty"),
         offsets=tuple(about["offsets"]) if about.get("offsets") else None,

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxnmf.data.operand import Described
 from jaxnmf.objective.constraints import NonNegative
-from jaxnmf.objective.losses import Loss
+from jaxnmf.objective.losses import Loss, of_each
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import solver_class, solvers
 from jaxnmf.solvers.base import (
@@ -50,7 +50,14 @@ def check_loss(operand: Described, loss: Loss, bound: float = np.inf) -> None:
 
     ``bound``: the largest entry that the constraints leave W H.
     """
-    name = type(loss).name or type(loss).__name__
+    if loss.losses:
+        for k, (part, one) in enumerate(of_each(operand, loss)):
+            try:
+                check_loss(part, one, bound)
+            except ValueError as error:
+                raise ValueError(f"views[{k}]: {error}") from None
+        return
+    name = loss.name or type(loss).__name__
     loss.check()
     # Zeros of V are in the loss in closed form, and in its gradient only by these two.
     by_stored = loss.separable_zeros and (loss.quadratic or loss.unit_plus)
@@ -93,7 +100,7 @@ def check_supported(solver: Any, loss: Loss, kind: str) -> None:
     if takes(solver, loss, kind):
         return
     name = getattr(solver, "name", type(solver).__name__)
-    loss_name = type(loss).name or type(loss).__name__
+    loss_name = loss.name or type(loss).__name__
     fit = solvers_with(lambda other: takes(other, loss, kind))
     raise UnsupportedError(
         f"solver {name!r} does not support the loss {loss_name!r} on {kind} data; "

@@ -53,7 +53,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "V of strings": ({"V": V.astype(str)}, ["V", "<U32", "real"]),
     "V a string": ({"V": "digits"}, ["V", "<U6", "real"]),
     "V of objects": ({"V": V.astype(object)}, ["V", "object", "real"]),
-    "V None": ({"V": None}, ["V", "object", "real"]),
+    "V None": ({"V": None}, ["V", "views", "neither"]),
     "V ragged": ({"V": [[1, 2], [3]]}, ["V", "list", "lengths", "(m, n)"]),
     "sparse negative": ({"V": sp.csr_array(with_entry(-2))}, ["V", "-2", "≥ 0"]),
     "sparse NaN": ({"V": sp.csc_array(with_entry(np.nan))}, ["V", "NaN", "≥ 0"]),

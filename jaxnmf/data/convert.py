@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf._util.platform import on_cpu
+from jaxnmf.data.beside import Beside
 from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.csr import both_ways
 from jaxnmf.data.dense import Dense
-from jaxnmf.data.known import is_sparse, stored_dense, what_is_known
+from jaxnmf.data.known import SideBySide, is_sparse, stored_dense, what_is_known
 from jaxnmf.data.moments import Moments, weighted_mean
 from jaxnmf.data.observed import Observed
 from jaxnmf.data.operand import Operand
@@ -40,8 +41,8 @@ def as_operand(
 
     Args:
       V: (m, n), non-negative and finite: a NumPy or JAX array (sharded or not),
-        anything `numpy.asarray` takes, a SciPy sparse matrix or array, `Blocks`, or
-        `Observed`.
+        anything `numpy.asarray` takes, a SciPy sparse matrix or array, `Blocks`,
+        `Observed`, or what is `Known`.
       dtype: the precision to work in, float32 or float64.
       mask: what is known of V: (m, n), true or a weight > 0 for a known entry, an array
         or SciPy sparse; or "nan", everything that is not NaN. The value of V at
@@ -53,6 +54,8 @@ def as_operand(
       ValueError: for anything else.
     """
     V, weights = what_is_known(V, mask)
+    if isinstance(V, SideBySide):
+        return _beside(V, dtype, signed, unit)
     if isinstance(V, Blocks):
         operand = _as_streamed(V, dtype, signed, unit)
     elif isinstance(V, Parts):
@@ -69,6 +72,16 @@ def as_operand(
         floor = jnp.full_like(operand.floor, -jnp.inf)
         return dataclasses.replace(operand, floor=floor)  # pyright: ignore
     return operand
+
+
+def _beside(V: SideBySide, dtype: Any, signed: bool, unit: float) -> Beside:
+    parts = []
+    for k, one in enumerate(V.each):
+        try:
+            parts.append(as_operand(one, dtype, signed=signed, unit=unit))
+        except ValueError as error:
+            raise ValueError(f"views[{k}]: {error}") from None
+    return Beside.of(parts)
 
 
 def in_units(array: Any, unit: float) -> Any:

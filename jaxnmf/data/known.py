@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,12 +20,26 @@ from jaxnmf.data.parts import Parts
 DENSE_SHARE = 0.2
 
 
+class SideBySide:
+    """Several V of the same rows, each as it is: not one matrix.
+
+    Attributes:
+      each: what is `Known` of them.
+      shape: (m, n), n their columns together.
+    """
+
+    def __init__(self, each: Sequence[Known]) -> None:
+        self.each = tuple(each)
+        columns = sum(one.V.shape[1] for one in each)
+        self.shape = each[0].V.shape[0], columns
+
+
 class Known(NamedTuple):
     """V and the weights of its entries.
 
     Attributes:
       V: an array (m, n), a canonical CSR matrix of which every entry is known, one of
-        these as `Parts`, `Blocks`, or `Observed`.
+        these as `Parts`, `Blocks`, `Observed`, or `SideBySide`.
       weights: of an array's entries, 0 for an unknown one; None where all are known and
         count alike, and for `Observed`, which has its own.
     """
@@ -35,6 +50,8 @@ class Known(NamedTuple):
     @property
     def in_part(self) -> bool:
         """Whether V is observed in part, or its entries have weights."""
+        if isinstance(self.V, SideBySide):
+            return any(one.in_part for one in self.V.each)
         return self.weights is not None or isinstance(self.V, Observed)
 
     @property
@@ -47,11 +64,16 @@ class Known(NamedTuple):
             return "blocks"
         if isinstance(self.V, Parts):
             return "sparse" if self.V.survey.sparse else "dense"
+        if isinstance(self.V, SideBySide):
+            kinds = {one.kind for one in self.V.each}
+            return "sparse" if "sparse" in kinds else "dense"
         return "sparse" if is_sparse(self.V) else "dense"
 
     def largest(self, signed: bool = False) -> float:
         """The largest known entry, of |V| where entries may be negative."""
         V, weights = self
+        if isinstance(V, SideBySide):
+            return max(one.largest(signed) for one in V.each)
         if isinstance(V, Blocks | Parts):
             survey = V.survey() if isinstance(V, Blocks) else V.survey
             return survey.largest if signed else survey.high
@@ -67,6 +89,23 @@ class Known(NamedTuple):
             return 0.0
         high = float(values.max())
         return max(high, -float(values.min())) if signed else high
+
+    @property
+    def mean(self) -> float:
+        """Of the known entries, whatever their weights."""
+        V, weights = self
+        if isinstance(V, Observed):
+            return float(V.values.mean(dtype=np.float64))
+        if weights is not None:
+            return float(np.mean(np.asarray(V)[weights > 0], dtype=np.float64))
+        V = V if is_sparse(V) else np.asarray(V)
+        return float(V.sum(dtype=np.float64)) / (V.shape[0] * V.shape[1])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """That of the numbers of V."""
+        V = self.V
+        return np.dtype(V.values.dtype if isinstance(V, Observed) else V.dtype)
 
     @property
     def T(self) -> Known:

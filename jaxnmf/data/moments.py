@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -104,6 +105,23 @@ class Moments:
             "columns": n,
         }
         return cls(**{name: np.float64(x) for name, x in numbers.items()})
+
+    @classmethod
+    def beside(cls, parts: Sequence[Moments]) -> Moments:
+        """Moments of several V of the same rows beside each other."""
+        given = {
+            f.name: [getattr(one, f.name) for one in parts]
+            for f in dataclasses.fields(cls)
+        }
+        numbers = {
+            "mean": np.average(given["mean"], weights=np.maximum(given["known"], 1)),
+            "smallest": min(given["smallest"]),
+            "least": min(given["least"]),
+            "largest": max(given["largest"]),
+            "rows": parts[0].rows,
+        }
+        sums = {name: sum(x) for name, x in given.items() if name not in numbers}
+        return cls(**{k: np.float64(x) for k, x in {**sums, **numbers}.items()})
 
     @property
     def T(self) -> Moments:

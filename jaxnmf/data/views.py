@@ -10,16 +10,17 @@ from jaxtyping import Float, Int
 
 from jaxnmf._util.checks import check_amount
 from jaxnmf.data.containers import Names, is_sparse, names_of
-from jaxnmf.data.known import Known, what_is_known
+from jaxnmf.data.known import Known, SideBySide, what_is_known
 from jaxnmf.data.observed import Observed
 
 
 class Views:
     """Several matrices V_k of the same m rows, which are to share W: joint NMF.
 
-    min over W, H_k ≥ 0 of Σ_k ω_k D(V_k | W H_k), in place of V in `jaxnmf.factorize`
+    min over W, H_k ≥ 0 of Σ_k ω_k D_k(V_k | W H_k), in place of V in `jaxnmf.factorize`
     and `jaxnmf.sweep`: rows are what two or more kinds of measurement are of, such as
-    patients, cells, documents in two languages. The loss is one for all views.
+    patients, cells, documents in two languages. The loss is one for all views, or a
+    list with one for each, ``loss=("kl", "frobenius")``.
 
     Args:
       views: V_k (m, n_k), each as V of `jaxnmf.factorize`, unknown entries masked
@@ -27,7 +28,7 @@ class Views:
         None for a view that new rows do not have (`jaxnmf.Result.transform`).
       weights: ω_k > 0, all 1 by default. For views of other scales than each other
         1 / Σ V_k² (for the Frobenius loss) or 1 / Σ V_k (Kullback-Leibler) give each
-        the same say.
+        the same say; for losses of their own 1 / D_k(V_k | the mean of V_k).
 
     Raises:
       ValueError: for views of different numbers of rows, other weights than one number
@@ -43,6 +44,8 @@ class Views:
       ((30, 3), [(3, 20), (3, 8)])
       >>> [U.shape for U in result.residual(views)]
       [(30, 20), (30, 8)]
+      >>> jaxnmf.factorize(views, 3, loss=("kl", "frobenius")).H.shape
+      (3, 28)
     """
 
     def __init__(
@@ -75,7 +78,7 @@ class Views:
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
         raise ValueError(
-            "jaxnmf.Views are for factorize, sweep and the methods of their results; "
+            "jaxnmf.Views are for factorize, sweep, NMF and the methods of results; "
             "what else is done with V needs one matrix, such as numpy.hstack of them"
         )
 
@@ -83,6 +86,13 @@ class Views:
     def shape(self) -> tuple[int, int]:
         """(m, Σ n_k)."""
         return self.rows, sum(width or 0 for width in self.widths)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float32 where all views are, else float64."""
+        kinds = [one.dtype for one in self.known if one is not None]
+        single = all(kind == np.float32 for kind in kinds)
+        return np.dtype(np.float32 if single else np.float64)
 
     @property
     def rows(self) -> int:
@@ -109,6 +119,18 @@ class Views:
         whole = [one for one in columns if one is not None]
         every = np.concatenate(whole) if len(whole) == len(columns) else None
         return Names(rows[0] if rows else None, every)
+
+    @property
+    def sizes(self) -> list[float]:
+        """The power of two near the mean of the known entries of each view."""
+        means = [1.0 if one is None else one.mean for one in self.known]
+        return [2.0 ** round(np.log2(x)) if 0 < x < np.inf else 1.0 for x in means]
+
+    def apart(self, parts: ViewParts) -> Known:
+        """The views that there are, side by side: [c₁ V₁, c₂ V₂, …], each as it is."""
+        pairs = zip(self.known, parts.scales, strict=True)
+        there = [_scaled(_in_memory(one), c, 1) for one, c in pairs if one is not None]
+        return Known(SideBySide(there), None)
 
     def joined(self, parts: ViewParts) -> Known:
         """The views as one matrix, [c₁ V₁, c₂ V₂, …], with their weights."""
@@ -175,6 +197,13 @@ def _known(k: int, view: Any) -> Known:
     return known
 
 
+def _in_memory(known: Known) -> Known:
+    """The same, of an array of JAX as one of NumPy."""
+    V = known.V
+    kept = isinstance(V, Observed) or is_sparse(V)
+    return known if kept else known._replace(V=np.asarray(V))
+
+
 def _scaled(known: Known, scale: float, weight: float) -> Known:
     """c V, its entries with a weight."""
     V, weights = known
@@ -190,7 +219,7 @@ def _scaled(known: Known, scale: float, weight: float) -> Known:
             raise ValueError(
                 "weights: a view is sparse, and no scale of it stands for its weight "
                 "with this loss, or with penalties, constraints or known parts of H; "
-                "give equal weights"
+                "give equal weights, or a loss for each view: loss=('kl', 'kl')"
             )
         own = np.ones(V.shape) if weights is None else weights
         weights = own * weight

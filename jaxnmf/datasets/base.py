@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
+from jaxnmf.data.views import Views
 from jaxnmf.files.labelled import described
 
 KINDS = (
@@ -71,6 +72,7 @@ class Dataset:
       loss: the loss that is usual in its field.
       assumed: the separator, header and so on with which a file was read.
       doubts: sentences on which of these may be wrong.
+      views: the matrices that V is made of, where they are to share W; else None.
 
     Raises:
       ValueError: the length of an attribute differs from V's, `kind` is unknown, or V
@@ -98,6 +100,7 @@ class Dataset:
     loss: str = "frobenius"
     assumed: Mapping[str, Any] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
+    views: Views | None = None
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -148,7 +151,8 @@ class Dataset:
     @property
     def checksum(self) -> str:
         """SHA-256 over the shape, dtype and values of V; of sparse V over its CSR
-        arrays, and of `jaxnmf.Observed` over those of its known entries."""
+        arrays, of `jaxnmf.Observed` over those of its known entries, and of views also
+        over their widths and weights."""
         V = self.V
         if isinstance(V, Observed):
             starts = np.searchsorted(V.rows, np.arange(V.shape[0] + 1))
@@ -163,6 +167,8 @@ class Dataset:
             parts = [V.indptr.astype(np.int64), V.indices.astype(np.int64), V.data]
         else:
             parts = [V]
+        if self.views is not None:
+            parts += [np.array(self.views.widths, np.int64), self.views.weights]
         kind = V.values.dtype if isinstance(V, Observed) else V.dtype
         digest = hashlib.sha256(f"{self.shape} {kind.str}".encode())
         for part in parts:

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from jaxnmf import auto
 from jaxnmf.build import Objective
 from jaxnmf.data.containers import names_of
+from jaxnmf.data.views import Views
 from jaxnmf.estimators.data import checked_data
 from jaxnmf.estimators.fits import (
     PLAIN,
@@ -31,6 +32,7 @@ from jaxnmf.estimators.fits import (
     reconstruction_error,
     rows,
 )
+from jaxnmf.estimators.views import fit_views, rows_of_views
 from jaxnmf.fold_in import check_H
 from jaxnmf.init.start import INITS
 from jaxnmf.objective.losses import Loss, beta_divergence
@@ -58,9 +60,10 @@ class NMF(decomposition.NMF):
     - With "auto" and the Frobenius loss, `fit_transform` returns the W that `transform`
       finds for the same X.
 
-    Row offsets, covariates, batches, masks as arrays, `jaxnmf.Observed` and
-    `jaxnmf.Views` are for `jaxnmf.factorize`: they belong to the rows of one matrix,
-    and an estimator is applied to others.
+    Row offsets, covariates, batches, masks as arrays and `jaxnmf.Observed` are for
+    `jaxnmf.factorize`: they belong to the rows of one matrix, and an estimator is
+    applied to others. X may be `jaxnmf.Views`, of which ``components_`` are those of
+    all views, one after the other, and ``result_.view_H`` has each apart.
 
     Args:
       n_components: p; "auto" or None: as many as a given start has, else n.
@@ -72,7 +75,8 @@ class NMF(decomposition.NMF):
         `fit_transform`; for solvers of jaxnmf's own "spa", "snpa", "xray", and for all
         a pair (W, H).
       beta_loss: "frobenius", "kullback-leibler", "itakura-saito", or β; for solvers of
-        jaxnmf's own any of `jaxnmf.losses()`, an instance, or an entrywise φ(v, x).
+        jaxnmf's own any of `jaxnmf.losses()`, an instance, or an entrywise φ(v, x); of
+        views a list, one for each.
       tol, max_iter: when to stop. For "cd" tol bounds the violation relative to the
         first, for "mu" the change of √(2D) over ten iterations relative to the first,
         for others that of the objective.
@@ -127,7 +131,7 @@ class NMF(decomposition.NMF):
         **decomposition.NMF._parameter_constraints,
         "solver": [str, HasMethods("step")],
         "init": [StrOptions({*INITS, "custom"}), list, tuple, None],
-        "beta_loss": [str, numbers.Real, callable, HasMethods("pointwise")],
+        "beta_loss": [Sequence, numbers.Real, callable, HasMethods("pointwise")],
         "constraints": "no_validation",
         "mask": "no_validation",
         "toward": [StrOptions(set(TOWARD)), list, tuple, HasMethods("__array__")],
@@ -198,8 +202,8 @@ class NMF(decomposition.NMF):
         """Factorise X ≈ W H, keep H and return W.
 
         Args:
-          X: (m, n), non-negative: an array, a data frame or SciPy sparse, which is not
-            made dense.
+          X: (m, n), non-negative: an array, a data frame, `jaxnmf.Views`, or SciPy
+            sparse, which is not made dense.
           y: not used.
           W, H: the start (m, p) and (p, n), for init="custom".
 
@@ -209,6 +213,8 @@ class NMF(decomposition.NMF):
         Raises:
           ValueError: for anything that does not fit, before any compilation.
         """
+        if isinstance(X, Views):
+            return fit_views(self, X, W, H)
         names, X = names_of(X), self._checked(X, reset=True)
         vars(self).pop("result_", None)
         with config_context(assume_finite=True):
@@ -240,6 +246,8 @@ class NMF(decomposition.NMF):
           ValueError: X does not have the columns that were fitted, or does not fit.
         """
         check_is_fitted(self)
+        if isinstance(X, Views):
+            return rows_of_views(self, X)
         X = self._checked(X, reset=False)
         H = check_H("components_", self.components_, self._signed)
         if H.shape[1] != X.shape[1]:

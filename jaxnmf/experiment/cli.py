@@ -145,6 +145,7 @@ def _factorize(given: argparse.Namespace, console: Console) -> None:
         form=given.format,
         reading=_chosen(given, READING),
         blocks=given.blocks,
+        weights=given.weights,
         **_chosen(given, SETTINGS),
     )
     if jax.process_index():
@@ -296,9 +297,9 @@ def _add_factorize(commands: Any) -> None:
         "and columns, and a page with pictures. How the file is written is detected; "
         "the options after --key are for what cannot be.",
     )
-    one.add_argument(
-        "file", help="the file of V, whose rows are samples, or a folder of .txt"
-    )
+    files = "the file of V, whose rows are samples, or a folder of .txt; several files "
+    files += "of the same rows are views that share W"
+    one.add_argument("file", nargs="+", help=files)
     one.add_argument(
         "-p", "--rank", type=_count, required=True, help="the number of components"
     )
@@ -309,7 +310,8 @@ def _add_factorize(commands: Any) -> None:
         "--format", choices=("csv", "parquet"), default="csv", help="of W and H"
     )
     one.add_argument("--solver", help="see jaxnmf list solvers")
-    one.add_argument("--loss", help="see jaxnmf list losses")
+    one.add_argument("--loss", help="see jaxnmf list losses; A,B: one for each view")
+    one.add_argument("--weights", help="of views, such as 1,0.5")
     one.add_argument("--seed", type=int, help="of the random start, 0 by default")
     one.add_argument(
         "--max-iter", type=_count, help="the most iterations, 200 by default"

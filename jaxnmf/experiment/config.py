@@ -79,6 +79,10 @@ class StudyConfig:
     exclusive: int = 0  # cores, or devices, that a process takes for itself
 
 
+BY_VIEW = "by-view"
+"""The name of a loss for each view, in the group of losses."""
+
+
 _schemas: dict[str, Any] = {
     "StudyConfig": StudyConfig,
     "HoldoutConfig": HoldoutConfig,
@@ -171,6 +175,8 @@ def register_configs() -> None:
         schema = _schema("loss", name, options)
         for spelling in (name, *registry.loss_aliases(name)):
             store.store(group="loss", name=spelling, node=schema)
+    each = registry.Option("losses", list, inspect.Parameter.empty, True)
+    store.store(group="loss", name=BY_VIEW, node=_schema("loss", BY_VIEW, [each]))
     for name in datasets.names():
         schema = _schema("dataset", name, _dataset_options(name))
         if name == "ratings":
@@ -200,6 +206,29 @@ def split_name(part: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """("hals", {"inner": 2}) from a group's config, without unset options."""
     options = {k: v for k, v in part.items() if k != "name" and v is not None}
     return part["name"], options
+
+
+def loss_of(part: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The loss of a config and its options, lists of these for a loss for each view."""
+    if part["name"] != BY_VIEW:
+        return split_name(part)
+    each = [split_name(one) for one in _losses(part)]
+    return [name for name, _ in each], [options for _, options in each]
+
+
+def _losses(part: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The losses of the views, each as the config of one."""
+    given = part["losses"]
+    each = [
+        one if isinstance(one, Mapping) else {"name": one}
+        for one in (given if isinstance(given, list) else [None])
+    ]
+    if not all(isinstance(one.get("name"), str) for one in each):
+        raise ValueError(
+            f"loss.losses={given!r} must be a list with a loss for each view, such as "
+            "[kl,frobenius] or [kl,{name:huber,delta:2}]"
+        )
+    return [{**one, "name": registry.loss_name(str(one["name"]))} for one in each]
 
 
 def label(part: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
@@ -245,12 +274,17 @@ def _files(paths: Sequence[str | None]) -> str:
 
 def labels(config: Mapping[str, Any]) -> dict[str, str]:
     """Short names that distinguish the jobs of a study."""
-    named = {"dataset": config["dataset"]["name"], "model": model_label(config)}
-    for kind, find in (
-        ("loss", registry.loss_class),
-        ("solver", solver_class),
-    ):
-        options = registry.options(find(config[kind]["name"]))
-        defaults = {option.name: option.default for option in options}
-        named[kind] = label(config[kind], defaults)
-    return named
+    loss, named = config["loss"], {"dataset": config["dataset"]["name"]}
+    parts = _losses(loss) if loss["name"] == BY_VIEW else [loss]
+    return {
+        **named,
+        "model": model_label(config),
+        "loss": "+".join(_label(one, registry.loss_class) for one in parts),
+        "solver": _label(config["solver"], solver_class),
+    }
+
+
+def _label(part: Mapping[str, Any], find: Any) -> str:
+    """The `label` of a part whose class ``find`` finds."""
+    options = registry.options(find(part["name"]))
+    return label(part, {option.name: option.default for option in options})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,17 @@ import jax
 from jaxnmf._util.disk import put
 from jaxnmf._util.memory import free_memory
 from jaxnmf.data.blocks import Blocks
+from jaxnmf.data.containers import is_sparse, names_of
 from jaxnmf.data.spread import Spread
+from jaxnmf.data.views import Views
 from jaxnmf.datasets import load
 from jaxnmf.datasets.base import Dataset
 from jaxnmf.datasets.files import FILE, dataset_of
+from jaxnmf.datasets.views import dataset_of_views
 from jaxnmf.experiment.report.factorization import factorization_page
 from jaxnmf.factorize import factorize
 from jaxnmf.files.blocks import has_blocks
-from jaxnmf.files.labelled import LabelledMatrix
+from jaxnmf.files.labelled import LabelledMatrix, count_missing
 from jaxnmf.files.matrices import is_matrix, read
 from jaxnmf.result import Result
 
@@ -28,13 +31,14 @@ ARCHIVE, PAGE = "factors.npz", "index.html"
 
 
 def factorize_file(
-    path: str,
+    path: str | Sequence[str],
     rank: int,
     out: str,
     *,
     form: str = "csv",
     reading: Mapping[str, Any] | None = None,
     blocks: bool = False,
+    weights: str | None = None,
     **settings: Any,
 ) -> tuple[Result, list[Path]]:
     """Factorise the matrix in a file and write the result. Files are written last, each
@@ -43,7 +47,7 @@ def factorize_file(
 
     Args:
       path: what `jaxnmf.read` reads, or a folder of texts (`.txt`), whose words are
-        counted as by the data set `documents`.
+        counted as by the data set `documents`; several files are views that share W.
       rank: p.
       out: a file that ends in .npz, for the result alone; or a folder, which may exist,
         for ``factors.npz``, W and H as tables with names, and ``index.html``.
@@ -51,7 +55,8 @@ def factorize_file(
       reading: options of `jaxnmf.read`.
       blocks: read the file block by block (`jaxnmf.Blocks`), as one that is larger than
         the free memory is in any case, where its form allows it.
-      settings: of `jaxnmf.factorize`.
+      weights: of views, numbers with commas between.
+      settings: of `jaxnmf.factorize`; ``loss`` may be names with commas between.
 
     Returns:
       The result, and the files.
@@ -66,8 +71,20 @@ def factorize_file(
             f"out: {out!r} is a {'folder' if single else 'file'}; give a folder, or a "
             "file that ends in .npz"
         )
-    found, dataset = _read(path, reading or {}, blocks)
+    paths = [path] if isinstance(path, str) else list(path)
+    if "," in settings.get("loss", ""):
+        settings["loss"] = settings["loss"].split(",")
+    if len(paths) == 1:
+        if weights is not None:
+            raise ValueError(f"weights={weights!r} are of several files; there is one")
+        found, dataset = _read(paths[0], reading or {}, blocks)
+    else:
+        mask = settings.pop("mask", None)  # which views have themselves
+        found, dataset = _read_views(paths, reading or {}, blocks, weights, mask)
     result = factorize(found, rank, **{"loss": dataset.loss, **settings})
+    if dataset.views is not None:  # with the names of their files
+        axes = dataset.row_names, dataset.column_names
+        result = result.named(names_of(LabelledMatrix(dataset.V, *axes)))
     first = jax.process_index() == 0
     if single:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -107,6 +124,31 @@ def _read(path: str, reading: Mapping[str, Any], blocks: bool) -> tuple[Any, Dat
         ), dataset
     found = read(path, **reading)
     return found, dataset_of(found, path)
+
+
+def _read_views(
+    paths: list[str],
+    reading: Mapping[str, Any],
+    blocks: bool,
+    weights: str | None,
+    mask: str | None,
+) -> tuple[Views, Dataset]:
+    """What several files contain, as views and as a data set."""
+    if blocks:
+        raise ValueError("blocks: several files are views, which are in memory")
+    try:
+        numbers = None if weights is None else [float(x) for x in weights.split(",")]
+    except ValueError:
+        raise ValueError(f"weights={weights!r} must be numbers, such as 1,2") from None
+    found = [read(path, **reading) for path in paths]
+    for path, one in zip(paths, found, strict=True):
+        if mask is None and not is_sparse(one.V) and count_missing(one.V):
+            raise ValueError(
+                f"{path!r} has missing values: --mask nan takes them as unknown"
+            )
+    dataset = dataset_of_views(found, paths, numbers)
+    assert dataset.views is not None
+    return dataset.views, dataset
 
 
 def _in_blocks(path: str, reading: Mapping[str, Any]) -> tuple[Blocks, Dataset]:

@@ -11,6 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
+from jaxnmf.experiment.config import BY_VIEW
+
 
 def as_overrides(given: Sequence[str]) -> list[str]:
     """The overrides in Hydra's grammar, but for ``folder=``, which takes any text.
@@ -28,8 +30,17 @@ def as_overrides(given: Sequence[str]) -> list[str]:
             raise ValueError(f"{override!r} is not UTF-8; rename the file or folder")
     return [
         override if override.startswith("folder=") else _as_override(override, parser)
-        for override in given
+        for one in given
+        for override in _apart(one)
     ]
+
+
+def _apart(override: str) -> list[str]:
+    """``loss=[kl,frobenius]``, a loss for each view, as the group and its setting: a
+    group of Hydra's cannot be a list."""
+    if not override.startswith("loss=["):
+        return [override]
+    return [f"loss={BY_VIEW}", f"loss.losses={override.removeprefix('loss=')}"]
 
 
 def quoted(value: str, quote: Quote = Quote.single) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxnmf.objective.problem import Problem
@@ -45,23 +46,36 @@ def multiplied(
 
     γ is the loss's ``mu_exponent``, with an l2 penalty and β < 2 it is 1/(3 − β), and
     with a graph 1 for β = 2, ½ for 1 ≤ β < 2 and 1/(1 + max(β, 2) − min(β, 1)) for
-    others: with each the update is monotone.
+    others: with each the update is monotone. Of a loss for each view β is that of each
+    column of H; for W γ is 1/(1 + u − l) with u the largest max(β, 1) of the losses and
+    l the smallest min(β, 2), ½ for Kullback-Leibler beside Frobenius.
 
     Reference: Févotte & Idier, "Algorithms for nonnegative matrix factorization with
     the β-divergence", Neural Computation 23 (2011) [Fevotte2011].
     """
     ratio = quotient(minus, plus)
-    beta, exponent = problem.loss.majoriser, problem.loss.mu_exponent
+    lower, upper = problem.powers
     if problem.penalty.graph is not None:
         # −⟨x, A x⟩ falls as a logarithm does in its majoriser, ⟨x, D x⟩ grows as x². A
         # quadratic loss needs no majoriser: with K = plus / x, 2K is above its Hessian.
-        exponent = 1 / (1 + max(beta, 2) - min(beta, 1)) if beta != 2 else 1
-        return problem.project(X * ratio**exponent, floor)
-    step = ratio**exponent if exponent != 1 else ratio
-    if beta < 2:
+        exponent = 1 / (1 + np.maximum(upper, 2) - np.minimum(lower, 1))
+        exponent = np.where((lower == 2) & (upper == 2), 1.0, exponent)
+        return problem.project(X * _power(ratio, exponent), floor)
+    step = _power(ratio, 1 / ((2 - lower) + (upper - 1)))
+    if np.any(upper < 2):
         # x² grows faster than the terms of the loss.
-        step = jnp.where(problem.penalty.l2 > 0, ratio ** (1 / (3 - beta)), step)
+        slower = _power(ratio, 1 / (1 + np.maximum(upper, 2) - lower))
+        step = jnp.where(problem.penalty.l2 > 0, slower, step)
     return problem.project(X * step, floor)
+
+
+def _power(ratio: jax.Array, exponent: Any) -> jax.Array:
+    """ratio^exponent, with a number or one for each column."""
+    if np.all(exponent == 1):
+        return ratio
+    if np.ndim(exponent) == 0:
+        return ratio ** float(exponent)
+    return ratio ** jnp.asarray(exponent, ratio.dtype)
 
 
 def joint_update(

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnmf.objective.by_view import summed, views_of
 from jaxnmf.objective.in_turn import in_turn
 from jaxnmf.types import Factors
 
@@ -62,17 +63,26 @@ def is_close(problem: Problem, value: jax.Array) -> jax.Array:
     v are replaced by their mean. Where a loss has no curvature, every fit counts as
     close.
     """
-    known, loss = problem.operand.moments, problem.loss
-    if loss.quadratic:
-        size = known.squares
-    elif loss.beta is not None:
-        size = known.known * known.mean**loss.beta
+    if problem.loss.losses:
+        views = views_of(problem)
+        sizes = [(w, jnp.asarray(_size(x, value.dtype), value.dtype)) for w, x in views]
+        size = summed(sizes)
     else:
-        mean = jnp.asarray(known.mean, value.dtype)
-        second = jax.grad(jax.grad(lambda x: loss.pointwise(mean, x)))(mean)
-        size = known.known * mean**2 * jnp.where(second > 0, second, jnp.inf)
+        size = _size(problem, value.dtype)
     close = CLOSE_SPARSE if problem.zeros_apart else CLOSE
     return 2 * value < close**2 * jnp.asarray(size, value.dtype)
+
+
+def _size(problem: Problem, dtype: Any) -> Any:
+    """Σ v² ∂²φ/∂x²(v, v), as `is_close` has it."""
+    known, loss = problem.operand.moments, problem.loss
+    if loss.quadratic:
+        return known.squares
+    if loss.beta is not None:
+        return known.known * known.mean**loss.beta
+    mean = jnp.asarray(known.mean, dtype)
+    second = jax.grad(jax.grad(lambda x: loss.pointwise(mean, x)))(mean)
+    return known.known * mean**2 * jnp.where(second > 0, second, jnp.inf)
 
 
 @jax.custom_batching.custom_vmap

@@ -45,6 +45,7 @@ class Loss:
       beta: β of a β-divergence, else None.
       majoriser: β of the divergence whose multiplicative update, with this loss's
         split, is monotone; None where there is none.
+      losses: those of the views, where each has its own (`ByView`); else none.
     """
 
     name: ClassVar[str] = ""
@@ -56,6 +57,7 @@ class Loss:
     most: float = np.inf
     beta: float | None = None
     majoriser: float | None = None
+    losses: tuple[Loss, ...] = ()
 
     def check(self) -> None:
         """Raise a ValueError for an option that does not fit."""
@@ -86,14 +88,20 @@ class Loss:
         return max(min(1e-10 * mean, REACH * least), float(jnp.finfo(dtype).tiny))
 
     @property
+    def powers(self) -> tuple[float, float]:
+        """(l, u): with r the ratio of an entry to what it was, the slope of the
+        majoriser is plus r^(u − 1) − minus r^(l − 2), and γ is 1/(1 + u − l)."""
+        beta = self.majoriser
+        assert beta is not None
+        return min(beta, 2.0), max(beta, 1.0)
+
+    @property
     def mu_exponent(self) -> float:
         """γ, the exponent with which the multiplicative update is monotone."""
-        beta = self.majoriser
-        if beta is None:
+        if self.majoriser is None:
             raise AttributeError("no multiplicative update of this loss is monotone")
-        if beta < 1:
-            return 1 / (2 - beta)
-        return 1 / (beta - 1) if beta > 2 else 1.0
+        lower, upper = self.powers
+        return 1 / ((2 - lower) + (upper - 1))
 
 
 class BetaDivergence(Loss):
@@ -262,12 +270,35 @@ class OwnLoss(Loss):
         return size + jnp.maximum(-first, 0), size + jnp.maximum(first, 0)
 
 
+def check_one_loss(loss: Loss) -> None:
+    """Raise a ValueError for a loss for each view, of a V that is one matrix."""
+    if loss.losses:
+        raise ValueError(
+            f"loss: {len(loss.losses)} losses, one for each view, and V is one matrix; "
+            "give jaxnmf.Views([V1, V2, …]), or one loss"
+        )
+
+
+def of_each(operand: Any, loss: Loss) -> list[tuple[Any, Loss]]:
+    """The operand and the loss of each view.
+
+    Raises:
+      ValueError: for an operand that is one matrix.
+    """
+    if not hasattr(operand, "parts"):
+        check_one_loss(loss)
+    return list(zip(operand.parts, loss.losses, strict=True))
+
+
 def with_floor(operand: Described, loss: Loss, bound: Any = np.inf) -> Any:
     """The operand with X kept above the floor of a loss; none for data of any sign.
 
     ``bound`` is the largest product of two entries of W and H: where it is far below V,
     so is the floor, as long as v x^(β−2) is finite.
     """
+    if loss.losses:
+        each = [with_floor(*pair, bound) for pair in of_each(operand, loss)]
+        return dataclasses.replace(operand, parts=tuple(each))  # pyright: ignore
     if not operand.floor > -np.inf:
         return operand
     known, dtype = operand.moments, operand.dtype

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxnmf.data.grams import ColumnGrams, Gram, SharedGram
 from jaxnmf.data.operand import Described
-from jaxnmf.objective import in_double
+from jaxnmf.objective import by_view, in_double
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.graph import Graph
 from jaxnmf.objective.in_turn import zero_total
@@ -139,23 +139,28 @@ class Problem:
         float32 once the fit is good. For a sparse V, Σφ(0, x) over the entries that are
         not stored is its closed form over all less the stored.
         """
-        Wt, H = factors
-        if self.zeros_apart:
-            pointwise = self.loss.pointwise
-
-            def both(v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-                x = self._above(v, x)
-                return pointwise(v, x), pointwise(0 * v, x)
-
-            fit, stored = self.operand.map_sum(both, Wt, H)
-            wide = jax.tree.map(lambda X: X.astype(stored.dtype), factors)
-            whole = zero_total(self.loss, wide)
-            fit = fit + jnp.maximum(whole - stored, 0)
-        else:
-            fit = self.operand.map_sum(self._pointwise, Wt, H)
+        fit = self.divergence(factors)
         for penalty in self.penalty_values(factors):
             fit = fit + penalty.astype(fit.dtype)
         return fit
+
+    def divergence(self, factors: Factors) -> jax.Array:
+        """`value` without the penalties."""
+        if self.loss.losses:
+            return by_view.divergence(self, factors)
+        Wt, H = factors
+        if not self.zeros_apart:
+            return self.operand.map_sum(self._pointwise, Wt, H)
+        pointwise = self.loss.pointwise
+
+        def both(v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+            x = self._above(v, x)
+            return pointwise(v, x), pointwise(0 * v, x)
+
+        fit, stored = self.operand.map_sum(both, Wt, H)
+        wide = jax.tree.map(lambda X: X.astype(stored.dtype), factors)
+        whole = zero_total(self.loss, wide)
+        return fit + jnp.maximum(whole - stored, 0)
 
     def penalty_values(self, factors: Factors) -> tuple[jax.Array, jax.Array]:
         """The penalties on W and on H."""
@@ -180,8 +185,10 @@ class Problem:
 
     @property
     def zeros_apart(self) -> bool:
-        """Whether φ(0, x) is summed in closed form, over all entries."""
+        """Whether φ(0, x) is summed in closed form, over all entries; of a view."""
         operand = self.operand
+        if self.loss.losses:
+            return any(part.zeros_apart for _, part in by_view.views_of(self))
         return operand.kind in ("sparse", "blocks") and operand.by_entries
 
     def _pointwise(self, v: jax.Array, x: jax.Array) -> jax.Array:
@@ -221,6 +228,12 @@ class Problem:
         return self.operand.kind != "observed"
 
     @property
+    def powers(self) -> tuple[Any, Any]:
+        """`jaxnmf.objective.losses.Loss.powers` for the free factor: numbers, or of a
+        loss for each view a number for each column of H."""
+        return by_view.powers(self) if self.loss.losses else self.loss.powers
+
+    @property
     def by_gram(self) -> bool:
         """Whether the loss is quadratic with one Gram matrix for all columns."""
         return self.loss.quadratic and self.fully_observed
@@ -243,6 +256,8 @@ class Problem:
     ) -> tuple[FreeFactor, FreeFactor]:
         """`gradient` of the loss alone: a sum over the rows of V."""
         loss = self.loss
+        if loss.losses:
+            return by_view.split(self, fixed, free)
         if self.by_gram:
             gram, minus = self.quadratic(fixed)
             plus = gram @ free
@@ -258,26 +273,27 @@ class Problem:
     def gradients(self, factors: Factors) -> tuple[Factors, Factors]:
         """(minus, plus) of both factors, from one pass over X."""
         Wt, H = factors
-        loss = self.loss
-        if self.by_gram:
-            (minus_H, plus_H), (minus_W, plus_W) = (
-                self.gradient(Wt, H),
-                self.T.gradient(H, Wt),
-            )
-            return Factors(minus_W, minus_H), Factors(plus_W, plus_H)
-        if loss.unit_plus and self.fully_observed:
-            (minus_H,), (minus_W,) = self.operand.map_dot_both(
-                lambda v, x: loss.split(v, x)[:1], Wt, H
-            )
-            plus_H = jnp.broadcast_to(Wt.sum(1)[:, None], H.shape)
-            plus_W = jnp.broadcast_to(H.sum(1)[:, None], Wt.shape)
-        else:
-            (minus_H, plus_H), (minus_W, plus_W) = self.operand.map_dot_both(
-                loss.split, Wt, H
-            )
-        minus_W, plus_W = self.T.penalised((minus_W, plus_W), Wt)
-        minus_H, plus_H = self.penalised((minus_H, plus_H), H)
+        of_H, of_W = self.splits(factors)
+        minus_W, plus_W = self.T.penalised(of_W, Wt)
+        minus_H, plus_H = self.penalised(of_H, H)
         return Factors(minus_W, minus_H), Factors(plus_W, plus_H)
+
+    def splits(self, factors: Factors) -> tuple[Any, Any]:
+        """`split` for H and for W, from one pass over X."""
+        Wt, H = factors
+        loss = self.loss
+        if loss.losses:
+            return by_view.splits(self, factors)
+        if self.by_gram:
+            return self.split(Wt, H), self.T.split(H, Wt)
+        if not (loss.unit_plus and self.fully_observed):
+            return self.operand.map_dot_both(loss.split, Wt, H)
+        (minus_H,), (minus_W,) = self.operand.map_dot_both(
+            lambda v, x: loss.split(v, x)[:1], Wt, H
+        )
+        plus_H = jnp.broadcast_to(Wt.sum(1)[:, None], H.shape)
+        plus_W = jnp.broadcast_to(H.sum(1)[:, None], Wt.shape)
+        return (minus_H, plus_H), (minus_W, plus_W)
 
     def change(
         self,
@@ -289,18 +305,26 @@ class Problem:
         difference of two objectives would lose its digits to cancellation."""
         if self.by_gram:
             return self.quadratic_change(*self.quadratic(fixed), free, new)
+        delta = new - free
+        if self.loss.losses:
+            fit = by_view.change(self, fixed, free, new)
+        else:
+            fit = self._change_of_fit(fixed, free, new)
+        penalty = self.penalty.gradient(free + 0.5 * delta) * delta
+        return fit + penalty.sum(1).sum()
+
+    def _change_of_fit(self, fixed: Any, free: Any, new: Any) -> jax.Array:
+        """`change` without the penalty, for one loss."""
         fit = self.operand.map_sum(
             lambda v, x, y: self._pointwise(v, y) - self._pointwise(v, x),
             fixed,
             free,
             new,
         )
-        delta = new - free
         if self.zeros_apart:
             # Linear in the free factor, for every loss but the quadratic.
-            fit = fit + self.loss.zero_total(fixed, delta)
-        penalty = self.penalty.gradient(free + 0.5 * delta) * delta
-        return fit + penalty.sum(1).sum()
+            fit = fit + self.loss.zero_total(fixed, new - free)
+        return fit
 
     def quadratic_change(
         self,

@@ -149,6 +149,11 @@ class Optax:
                 f"solver 'optax': batch={self.batch} draws rows of a dense V, or known "
                 "entries; for a sparse V use batch=0, or pass V.toarray()"
             )
+        if self.batch and problem.loss.losses:
+            raise ValueError(
+                f"solver 'optax': batch={self.batch} is for one loss, and not for one "
+                "for each view; use batch=0"
+            )
         operand = problem.operand
         if self.batch and operand.by_entries and not hasattr(operand, "stored"):
             raise ValueError(

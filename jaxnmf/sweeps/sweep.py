@@ -22,10 +22,9 @@ from jaxnmf.data.containers import Names, names_of
 from jaxnmf.data.known import what_is_known
 from jaxnmf.data.placement import Placement
 from jaxnmf.data.spread import is_spread
-from jaxnmf.data.views import Views
 from jaxnmf.distributed.mesh import as_placement, check_no_graph
 from jaxnmf.init.start import AUTO
-from jaxnmf.joint import joined
+from jaxnmf.joint import data_of
 from jaxnmf.objective.targets import check_weights
 from jaxnmf.padding import may_share
 from jaxnmf.registry import make_solver
@@ -50,10 +49,11 @@ from jaxnmf.sweeps.store import LaneStore, fingerprint
 
 
 def sweep(
-    V: Any,
-    ranks: Any,
-    seeds: Any,
+    V: Any = None,
+    ranks: Any = None,
+    seeds: Any = None,
     *,
+    views: Any = None,
     solver: Any = AUTO,
     loss: Any = "frobenius",
     settings: Mapping[str, Any] | None = None,
@@ -83,7 +83,7 @@ def sweep(
     batching: Batching | None = None,
     mesh: Any = None,
     solver_options: Mapping[str, Any] | None = None,
-    loss_options: Mapping[str, Any] | None = None,
+    loss_options: Any = None,
 ) -> SweepResult:
     """Factorise V for every rank, seed and combination of settings.
 
@@ -94,7 +94,7 @@ def sweep(
     lanes of its own, and each stops by its own rule.
 
     Args:
-      V: as for `factorize`; or `DataPerSeed`, other data for each seed.
+      V, views: as for `factorize`; V may be `DataPerSeed`, other data for each seed.
       ranks: the values of p.
       seeds: as a list, or how many: 20 is 0 … 19.
       settings: float settings of the solver, and "l1", "l2" or "graph_weight" (for
@@ -150,10 +150,10 @@ def sweep(
     )
     if "l2" not in (settings or ()):
         check_weights(objective.toward, objective.l2)
-    names, views = names_of(V), None
-    if isinstance(V, Views):
-        own = {name for name in settings or () if name in PENALTIES}
-        V, views = joined(V, objective, mask, own)
+    own = {name for name in settings or () if name in PENALTIES}
+    V, names, objective, joined = data_of(
+        V, views, objective, mask, mesh=mesh, settings=own
+    )
     solver = solver_of_lanes(solver, solver_options, objective, V, mask, max(ranks))
     found = run_sweep(
         V,
@@ -180,7 +180,7 @@ def sweep(
         warn_of_rank("ranks", max(ranks), shape)
     if not {"l1", "l2"} & set(settings or ()):
         warn_of_scale(objective)
-    return dataclasses.replace(found, names=names, views=views)
+    return dataclasses.replace(found, names=names, views=joined)
 
 
 def solver_of_lanes(

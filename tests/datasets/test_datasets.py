@@ -19,10 +19,9 @@ from jaxnmf import datasets
 from jaxnmf.datasets.base import Card, Dataset
 
 FOLDER = os.environ.get("JAXNMF_DATA", "")
-BUILT_IN = {"china", "digits", "documents", "file", "flower", "ratings", "synthetic"}
-NEED_NO_PATH = [
-    n for n in datasets.names() if n not in ("documents", "file", "ratings")
-]
+FILES = {"documents", "file", "ratings", "views"}  # of the user's own
+BUILT_IN = {"china", "digits", "flower", "synthetic", *FILES}
+NEED_NO_PATH = [n for n in datasets.names() if n not in FILES]
 needs_folder = pytest.mark.skipif(not FOLDER, reason="JAXNMF_DATA is not set")
 
 

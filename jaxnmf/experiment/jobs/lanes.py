@@ -5,6 +5,7 @@ Lanes have no clock of their own: seconds are those of the whole job.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -171,12 +172,13 @@ class Settings(LaneJob):
 
     def run(self, unfinished: Unfinished, limits: Mapping[str, int]) -> JobResults:
         given = self.specification
+        data = given.data(self.dataset, self.dataset.V)
         found = run_sweep(
-            self.dataset.V,
+            data.V,
             given.ranks,
             given.seeds,
             solver=given.solver,
-            objective=given.objective,
+            objective=data.objective,
             start=given.start,
             stop=given.stop,
             settings=self.combinations,
@@ -190,6 +192,7 @@ class Settings(LaneJob):
         )
         if not found.complete:
             raise KeyboardInterrupt  # finished lanes are kept
+        found = dataclasses.replace(found, views=data.views)
         return self.outcome(found, True, settings=list(given.settings or ()))
 
 
@@ -201,6 +204,8 @@ class Selection(LaneJob):
     def __init__(self, specification: Specification, *rest: Any) -> None:
         super().__init__(specification, *rest)
         name, options = configs.split_name(specification.select or {})
+        if self.dataset.views is not None:
+            raise ValueError(f"select={name}: a choice of p is for one matrix")
         self.method = make_method(name, options)
         constraints = specification.objective.constraints
         if any(type(one) is not NonNegative for one in constraints):

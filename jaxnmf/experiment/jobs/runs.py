@@ -17,6 +17,7 @@ from jaxnmf.build import Start, at_rank, draw_start
 from jaxnmf.data.known import what_is_known
 from jaxnmf.data.observed import Observed
 from jaxnmf.data.placement import Placement
+from jaxnmf.data.views import ViewParts
 from jaxnmf.datasets import Dataset
 from jaxnmf.distributed.mesh import placed_problem, run_anywhere
 from jaxnmf.distributed.processes import together
@@ -24,6 +25,8 @@ from jaxnmf.experiment.jobs.specification import Specification
 from jaxnmf.experiment.store.layout import JobResults, StoredRun
 from jaxnmf.experiment.store.unfinished import Unfinished
 from jaxnmf.init.random import key_seed
+from jaxnmf.joint import of_views
+from jaxnmf.objective.by_view import views_of
 from jaxnmf.objective.problem import Problem
 from jaxnmf.result import Result, to_result
 from jaxnmf.run.clock import divergence
@@ -52,6 +55,7 @@ class Part(NamedTuple):
     reference: float
     held: ratings.Split | None
     baselines: dict[str, float]
+    views: ViewParts | None
 
 
 class Runs:
@@ -147,14 +151,16 @@ class Runs:
             V, simple = held.train, _baselines(held)
         # A baseline is on no mesh: it runs as it does on its own.
         mesh = None if isinstance(given.solver, Baseline) else given.mesh
+        data = given.data(self.dataset, V)
         problem, placement = placed_problem(
             mesh,
-            what_is_known(V, given.mask),
+            what_is_known(data.V, given.mask),
             given.solver,
-            given.objective,
+            data.objective,
             np.dtype(given.dtype),
         )
-        return Part(problem, placement, reference(problem), held, simple)
+        size = reference(problem)
+        return Part(problem, placement, size, held, simple, data.views)
 
     def _finished(
         self, case: Case, limits: Mapping[str, int], unfinished: Unfinished
@@ -202,6 +208,8 @@ class Runs:
                 )
         design = given.objective.design
         result = to_result(run, problem, given.solver, design=design)
+        if part.views is not None:
+            result = of_views(result, part.views)
         row, trace = self._recorded(case, part, run, result)
         return StoredRun(row, trace, result.whole, result.offsets)
 
@@ -286,9 +294,11 @@ def reference(problem: Problem) -> float:
 
     ½‖V‖² for the Frobenius loss, so that the error is the square of the relative
     error; for others the divergence of the best matrix whose rows are constant. Of data
-    observed in part, over the known entries.
+    observed in part, over the known entries; of a loss for each view the sum of theirs.
     """
     operand = problem.operand
+    if problem.loss.losses:
+        return sum(weight * reference(part) for weight, part in views_of(problem))
     if problem.loss.quadratic:
         return 0.5 * float(operand.moments.squares) * problem.units.objective
     (m, n), dtype = operand.shape, operand.dtype

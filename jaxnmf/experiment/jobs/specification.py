@@ -20,9 +20,11 @@ from jaxnmf.build import Objective, Start
 from jaxnmf.datasets import Dataset
 from jaxnmf.experiment import config as configs
 from jaxnmf.files.matrices import read
+from jaxnmf.joint import Data, data_of
 from jaxnmf.objective.graph import grid_graph
 from jaxnmf.run.stop import Stop
 from jaxnmf.supported import UnsupportedError
+from jaxnmf.sweeps.lane import PENALTIES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,7 +82,7 @@ class Specification:
             ranks = [dataset.rank] if dataset.rank else []
         check_count("record_every", config["record_every"])
         check_amount("record_growth", config["record_growth"])
-        loss, loss_options = configs.split_name(config["loss"])
+        loss, loss_options = configs.loss_of(config["loss"])
         # Baselines have no lanes.
         in_lanes = config["select"] or config["sweep"]
         make = registry.make_solver if in_lanes else make_solver
@@ -126,6 +128,15 @@ class Specification:
             raise UnsupportedError(
                 f"{', '.join(asked)}: solver {self.solver.name!r} does not support it"
             )
+
+    def data(self, dataset: Dataset, V: Any) -> Data:
+        """V of the data set, or its views, for the objective."""
+        views, own = dataset.views, frozenset(self.settings or ()) & set(PENALTIES)
+        if views is not None:  # what is missing they have masked themselves
+            given: Any = views, None, self.objective, None
+        else:
+            given = V, None, self.objective, self.mask
+        return data_of(*given, mesh=self.mesh, settings=own)
 
     def key(self, checksum: str) -> str:
         """The name of the job's folder: readable parts, and a hash of the description

@@ -49,7 +49,7 @@ def factorization_page(dataset: Any, result: Any, files: Sequence[str]) -> str:
 
 def _summary(dataset: Any, result: Any) -> list[tuple[str, str]]:
     (m, p), n = result.W.shape, result.H.shape[1]
-    loss = words.loss_name(type(result.model.loss).name)
+    loss = words.loss_name(result.model.loss.name)
     error = words.number(100 * result.relative_error)
     said = [
         (

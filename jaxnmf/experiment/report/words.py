@@ -61,8 +61,8 @@ def series(values: Iterable[float], digits: int = 4, dash: str = "") -> str:
 
 
 def loss_name(loss: str) -> str:
-    """The loss as it is written in text."""
-    return LOSSES.get(loss, loss)
+    """The loss as it is written in text, of views all theirs."""
+    return " + ".join(LOSSES.get(one, one) for one in loss.split("+"))
 
 
 def listed(words: Iterable[Any]) -> str:
