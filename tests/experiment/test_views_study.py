@@ -114,6 +114,7 @@ def test_what_a_study_of_views_does_not_support(files, tmp_path, capsys):
         assert message in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_factorize_takes_several_files(files, tmp_path, capsys):
     out = tmp_path / "out"
     given = ["factorize", *files, "-p2", "-o", str(out), "--max-iter", "20"]
