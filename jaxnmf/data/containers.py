@@ -62,7 +62,7 @@ def names_of(V: Any) -> Names:
     if _is_of(V, "xarray") and len(getattr(V, "dims", ())) == 2:
         given = [V.coords[dim].values if dim in V.coords else None for dim in V.dims]
         return Names(*map(_as_names, given))
-    if _is_of(V, "polars", "columns"):
+    if _is_of(V, "polars", "get_columns"):  # which a LazyFrame has not
         column = _text_column(V)
         rows = None if column is None else V[column].to_list()
         columns = [name for name in V.columns if name != column]

@@ -29,7 +29,7 @@ STOP = Stop(max_iter=25, tol=1e-4)
 # (m, n, rank): a plain one, the rank at its largest, a single row of one component.
 SHAPES = {"plain": (6, 5, 2), "full rank": (6, 5, 5), "one row": (1, 7, 1)}
 hard = settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),

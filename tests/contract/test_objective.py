@@ -190,7 +190,8 @@ def test_sparse_blocks_have_their_objective(noise, error):
     assert found.objective == pytest.approx(expected, rel=1e-4)
     trace = found.trace.objective
     assert trace.min() > 0
-    assert (np.diff(trace) <= 1e-4 * trace[1:]).all()
+    # An exact fit rises and falls by what float32 has rounded.
+    assert (np.diff(trace) <= 1e-4 * trace[1:] + 1e-13 * trace[0]).all()
     lanes = jaxnmf.sweep(V, [3, 4], [1, 2], solver="hals", **settings)
     for lane, row in lanes.table.iterrows():
         one, other = lanes.factors(lane)

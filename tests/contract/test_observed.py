@@ -48,39 +48,24 @@ PROGRAM_CASES = [case for case in OBSERVED_CASES if case in cases.PROGRAM_CASES]
 each_program_case = pytest.mark.parametrize("case", PROGRAM_CASES, ids=str)
 
 
-def in_both_forms(chosen: list[Case]) -> Any:
-    """Each case in entries; held dense, where the same code runs on other sums, each
-    solver's first loss."""
+def in_entries_or_dense(chosen: list[Case]) -> Any:
+    """Known entries alone for some cases, a dense V with weights for the others: the
+    same code runs on other sums. Both for all by hand."""
     return pytest.mark.parametrize(
         ("case", "form"),
         [
-            pytest.param(
-                case,
-                form,
-                id=f"{case}-{form}",
-                marks=pytest.mark.slow if form == "dense" else (),
-            )
-            for form in ("entries", "dense")
-            for case in chosen
-            if form == "entries" or case in cases.FIRST_CASES
+            pytest.param(case, form, id=f"{case}-{form}")
+            for i, case in enumerate(chosen)
+            for k, form in enumerate(("entries", "dense"))
+            if cases.EVERY_CASE or i % 2 == k
         ],
         indirect=["form"],
     )
 
 
-# The one form for some, the other for the others.
-in_entries_or_dense = pytest.mark.parametrize(
-    ("case", "form"),
-    [
-        pytest.param(case, form, id=f"{case}-{form}")
-        for i, case in enumerate(OBSERVED_CASES)
-        for k, form in enumerate(("entries", "dense"))
-        if cases.EVERY_CASE or i % 2 == k
-    ],
-    indirect=["form"],
-)
+in_either_form = in_entries_or_dense(OBSERVED_CASES)
 # A variant minimises something else.
-plain_in_both_forms = in_both_forms(
+plain_in_either_form = in_entries_or_dense(
     [case for case in OBSERVED_CASES if case in cases.PLAIN_CASES]
 )
 in_entries = pytest.mark.parametrize("form", ["entries"], indirect=True)
@@ -100,7 +85,7 @@ def hidden(V: np.ndarray, known: np.ndarray, value: float) -> np.ndarray:
     return np.where(known > 0, V, value)
 
 
-@in_entries_or_dense
+@in_either_form
 def test_what_is_unknown_does_not_matter(case, form):
     known = weights()
     V = cases.data()
@@ -112,7 +97,7 @@ def test_what_is_unknown_does_not_matter(case, form):
         assert_allclose(other, found[0], rtol=0)
 
 
-@in_entries_or_dense
+@in_either_form
 def test_all_known_is_the_whole(case, form):
     """A mask of ones against the same solver on the data without a mask."""
     options = cases.one_repeat(case.solver_class)
@@ -135,7 +120,7 @@ def test_all_known_is_the_whole(case, form):
         pytest.param(case, dtype, id=f"{case}-{dtype}")
         for case in OBSERVED_CASES
         for dtype in ("float64", "float32")
-        if dtype == "float64" or case in cases.FIRST_CASES
+        if cases.EVERY_CASE or (dtype == "float32") == (case in cases.FIRST_CASES)
     ],
 )
 def test_it_descends_and_stays_feasible(case, form, dtype):
@@ -149,7 +134,7 @@ def test_it_descends_and_stays_feasible(case, form, dtype):
             assert_monotone(losses, dtype)
 
 
-@plain_in_both_forms
+@plain_in_either_form
 def test_the_loss_is_that_of_an_independent_answer(case, form):
     known, V = weights(), cases.data()
     start = cases.setup(case, hidden(V, known, np.nan), mask=known)

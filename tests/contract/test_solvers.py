@@ -22,7 +22,6 @@ from cases import (
     FIRST_CASES,
     MONOTONE_CASES,
     PLAIN_CASES,
-    PROGRAM_CASES,
     RANK,
     SETTINGS,
     SOLVERS,
@@ -48,8 +47,10 @@ each_monotone_case = pytest.mark.parametrize("case", MONOTONE_CASES, ids=str)
 each_plain_case = pytest.mark.parametrize("case", PLAIN_CASES, ids=str)
 each_sparse_case = pytest.mark.parametrize("case", SPARSE_CASES, ids=str)
 each_zero_case = pytest.mark.parametrize("case", ZERO_CASES, ids=str)
-each_program_case = pytest.mark.parametrize("case", PROGRAM_CASES, ids=str)
-each_first_case = pytest.mark.parametrize("case", FIRST_CASES, ids=str)
+some_first_cases = pytest.mark.parametrize("case", cases.some(FIRST_CASES), ids=str)
+other_first_cases = pytest.mark.parametrize(
+    "case", cases.some(FIRST_CASES[1:]), ids=str
+)
 each_solver = pytest.mark.parametrize("name", SOLVERS)
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 # Each precision and each form of a problem, not all four pairs.
@@ -170,7 +171,7 @@ def test_precision_is_kept(case, dtype):
 
 
 @pytest.mark.slow
-@each_first_case
+@some_first_cases
 def test_jit_equals_eager(case):
     start = cases.setup(case)
     jitted = cases.iterate(start, 2)
@@ -200,7 +201,7 @@ def lane_and_single(case: Case, V: Any, **given: Any) -> None:
         )
 
 
-@each_first_case
+@other_first_cases
 def test_a_lane_equals_its_single_run(case):
     lane_and_single(case, cases.data())
 
@@ -229,7 +230,7 @@ def test_a_padded_rank_equals_the_rank(case):
         assert (np.asarray(X[RANK:]) == 0).all()
 
 
-@each_first_case
+@some_first_cases
 def test_one_trace_a_shape_and_none_a_seed_or_float_setting(case):
     cls, calls = case.solver_class, []
 
@@ -357,7 +358,7 @@ def test_a_claimed_descent_descends_from_afar(case, scale):
     assert_monotone(step_by_step(start, 30)[1])
 
 
-@pytest.mark.parametrize(("case", "setting"), cases.some(SETTINGS), ids=str)
+@pytest.mark.parametrize(("case", "setting"), cases.some(SETTINGS, 3), ids=str)
 def test_another_setting_keeps_the_contract(case, setting):
     """Counts and flags, which are other programs, one at a time."""
     factors, losses = step_by_step(cases.setup(case, options=setting), 30)
@@ -430,7 +431,7 @@ def test_the_loss_is_that_of_an_independent_answer(case):
 # --- Other constraints than x ≥ 0 -----------------------------------------------------
 
 
-@pytest.mark.parametrize(("case", "constraint"), CONSTRAINED_CASES, ids=str)
+@pytest.mark.parametrize(("case", "constraint"), cases.some(CONSTRAINED_CASES), ids=str)
 def test_a_constraint_is_kept_and_solved_for(case, constraint):
     start = cases.setup(case, constraints=(constraint, "box"))
     padded = cases.setup(case, constraints=(constraint, "box"), padded=True)

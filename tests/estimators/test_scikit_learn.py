@@ -1,6 +1,6 @@
 """scikit-learn's own tests of NMF, with its three names replaced by jaxnmf's.
 
-In the suite every test function with a third of its parameters; all of them with
+In the suite every test function with a sixth of its parameters; all of them with
 ``JAXNMF_EVERY_CASE=1`` in the environment.
 """
 
@@ -23,7 +23,7 @@ from collections import Counter
 def pytest_collection_modifyitems(items):
     seen, kept = Counter(), []
     for item in items:
-        if seen[item.originalname] % 3 == 0:
+        if seen[item.originalname] % 6 == 0:
             kept.append(item)
         seen[item.originalname] += 1
     items[:] = kept
@@ -53,5 +53,5 @@ def test_scikit_learns_own_tests_pass(tmp_path):
     assert run.returncode == 0, run.stdout[-5000:]
     passed = re.search(r"(\d+) passed", run.stdout)
     assert passed is not None
-    assert int(passed[1]) >= (250 if EVERY_CASE else 90)
+    assert int(passed[1]) >= (250 if EVERY_CASE else 40)
     assert len(LEFT_OUT) <= 5

@@ -160,7 +160,7 @@ def test_sigterm_releases_the_job(tmp_path, other):
 
 @pytest.mark.slow
 def test_killed_workers_give_the_same_bits_and_do_nothing_twice():
-    command = [sys.executable, str(KILLED), "--jobs=4", "--workers=2", "--events=3"]
+    command = [sys.executable, str(KILLED), "--jobs=3", "--workers=2", "--events=3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 killed" not in done.stdout
