@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +139,7 @@ def _factorize(given: argparse.Namespace, console: Console) -> None:
         join(given.join)
     from jaxnmf.experiment.factorization import factorize_file
 
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     result, files = factorize_file(
         given.file,
         given.rank,
@@ -146,13 +148,13 @@ def _factorize(given: argparse.Namespace, console: Console) -> None:
         reading=_chosen(given, READING),
         blocks=given.blocks,
         weights=given.weights,
+        say=say,
         **_chosen(given, SETTINGS),
     )
     if jax.process_index():
         return
-    console.print(str(result), highlight=False, markup=False, soft_wrap=True)
-    for file in files:
-        console.print(str(file), highlight=False, markup=False, soft_wrap=True)
+    for line in (result, *files):
+        say(str(line))
 
 
 def _chosen(given: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from jaxnmf.datasets import load
 from jaxnmf.datasets.base import Dataset
 from jaxnmf.datasets.files import FILE, dataset_of
 from jaxnmf.datasets.views import dataset_of_views
+from jaxnmf.experiment.jobs.job import how_read
 from jaxnmf.experiment.report.factorization import factorization_page
 from jaxnmf.factorize import factorize
 from jaxnmf.files.blocks import has_blocks
@@ -39,6 +40,7 @@ def factorize_file(
     reading: Mapping[str, Any] | None = None,
     blocks: bool = False,
     weights: str | None = None,
+    say: Callable[[str], object] | None = None,
     **settings: Any,
 ) -> tuple[Result, list[Path]]:
     """Factorise the matrix in a file and write the result. Files are written last, each
@@ -56,6 +58,8 @@ def factorize_file(
       blocks: read the file block by block (`jaxnmf.Blocks`), as one that is larger than
         the free memory is in any case, where its form allows it.
       weights: of views, numbers with commas between.
+      say: is called with how the file was read and what may be wrong about that,
+        before the run.
       settings: of `jaxnmf.factorize`; ``loss`` may be names with commas between.
 
     Returns:
@@ -81,6 +85,9 @@ def factorize_file(
     else:
         mask = settings.pop("mask", None)  # which views have themselves
         found, dataset = _read_views(paths, reading or {}, blocks, weights, mask)
+    if say is not None and jax.process_index() == 0:
+        for sentence in how_read(dataset):
+            say(sentence)
     result = factorize(found, rank, **{"loss": dataset.loss, **settings})
     if dataset.views is not None:  # with the names of their files
         axes = dataset.row_names, dataset.column_names

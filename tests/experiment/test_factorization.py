@@ -43,6 +43,15 @@ class Page(HTMLParser):
         self.links += [value for name, value in attrs if tag == "a" and name == "href"]
 
 
+def test_what_may_be_wrong_is_on_the_screen_and_the_page(tmp_path, capsys):
+    file, out = tmp_path / "a.csv", tmp_path / "out"
+    file.write_text("id,g1,g2\n1,5,6\n2,7,8\n3,4,5\n4,1,9\n")
+    assert main(["factorize", str(file), "-p", "1", "-o", str(out)]) == 0
+    doubt = "set index=id if it contains the row names"
+    assert doubt in capsys.readouterr().out
+    assert doubt in (out / "index.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.mtx", "a.npy"])
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_a_folder_has_factors_tables_and_a_page(name, form, tmp_path):
