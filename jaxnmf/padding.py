@@ -219,7 +219,7 @@ def _check_loss(loss: Loss, operand: Operand) -> None:
     """Refuse a loss that entries of equal v and x add to."""
     if loss.beta is not None:
         return
-    name = loss.name or type(loss).__name__
+    name = loss.label
     for v in (max(float(operand.floor), 0.0), 1.0):
         at = jnp.asarray(v, operand.dtype)
         equal, apart = (abs(float(loss.pointwise(at, x))) for x in (at, 2 * at))

@@ -57,7 +57,7 @@ def check_loss(operand: Described, loss: Loss, bound: float = np.inf) -> None:
             except ValueError as error:
                 raise ValueError(f"views[{k}]: {error}") from None
         return
-    name = loss.name or type(loss).__name__
+    name = loss.label
     loss.check()
     # Zeros of V are in the loss in closed form, and in its gradient only by these two.
     by_stored = loss.separable_zeros and (loss.quadratic or loss.unit_plus)
@@ -100,10 +100,9 @@ def check_supported(solver: Any, loss: Loss, kind: str) -> None:
     if takes(solver, loss, kind):
         return
     name = getattr(solver, "name", type(solver).__name__)
-    loss_name = loss.name or type(loss).__name__
     fit = solvers_with(lambda other: takes(other, loss, kind))
     raise UnsupportedError(
-        f"solver {name!r} does not support the loss {loss_name!r} on {kind} data; "
+        f"solver {name!r} does not support the loss {loss.label!r} on {kind} data; "
         f"solvers that do: {fit}"
     )
 

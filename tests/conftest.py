@@ -118,8 +118,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is alive by now stays: not to go through it a hundred times is a twentieth
-    of the suite's time."""
+    """What is alive by now stays: not to go through it a hundred times is a tenth of
+    the suite's time."""
     gc.collect()
     gc.freeze()
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from scipy.optimize import minimize, nnls
+from sklearn.exceptions import ConvergenceWarning
 
 import jaxnmf
 
@@ -379,6 +380,13 @@ def test_an_estimator_of_views(loss):
     assert model.n_features_in_ == sum(WIDTHS)
     new = jaxnmf.Views([VIEWS[0][:3], None])
     np.testing.assert_array_equal(model.transform(new), alone.transform(new))
+
+
+def test_an_estimator_of_views_that_diverges_warns():
+    far = {"optimizer": "sgd", "learning_rate": 1e30}
+    model = jaxnmf.NMF(P, solver="optax", init="random", solver_options=far)
+    with pytest.warns(ConvergenceWarning, match="became infinite or NaN"):
+        model.fit(jaxnmf.Views(VIEWS))
 
 
 def test_an_estimator_of_views_says_what_does_not_fit():

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnmf.data.known import is_sparse
+from jaxnmf.data.containers import concatenated
 from jaxnmf.data.moments import Moments
 from jaxnmf.types import pytree, static
 
@@ -103,20 +103,14 @@ class Beside:
 
     def to_host(self) -> Any:
         """V as a NumPy array, or as SciPy sparse where a part is."""
-        return self._joined([part.to_host() for part in self.parts])
+        return self._together([part.to_host() for part in self.parts])
 
     def host_weights(self) -> Any:
         """The weights likewise, None where every entry is known."""
         if self.kind != "observed":
             return None
         known = [(part.host_weights(), part.shape) for part in self.parts]
-        return self._joined([np.ones(n) if w is None else w for w, n in known])
+        return self._together([np.ones(n) if w is None else w for w, n in known])
 
-    def _joined(self, parts: list[Any]) -> Any:
-        axis = 0 if self.transposed else 1
-        if not any(map(is_sparse, parts)):
-            return np.concatenate(parts, axis)
-        from scipy.sparse import csr_array, hstack, vstack
-
-        stack = (vstack, hstack)[axis]
-        return csr_array(stack([csr_array(part) for part in parts]))
+    def _together(self, parts: list[Any]) -> Any:
+        return concatenated(parts, axis=0 if self.transposed else 1)

@@ -5,7 +5,7 @@ Packages are recognised by name, so that none of them is imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +75,17 @@ def names_of(V: Any) -> Names:
 def is_sparse(V: Any) -> bool:
     """Whether V is SciPy sparse, without an import of SciPy."""
     return hasattr(V, "tocsr") and hasattr(V, "nnz")
+
+
+def concatenated(parts: Sequence[Any], axis: int = 1) -> Any:
+    """Matrices beside each other, or below with ``axis`` 0: a NumPy array, or CSR where
+    one of them is sparse."""
+    if not any(map(is_sparse, parts)):
+        return np.concatenate(parts, axis)
+    from scipy.sparse import csr_array, hstack, vstack
+
+    stack = (vstack, hstack)[axis]
+    return csr_array(stack([csr_array(part) for part in parts]))
 
 
 def is_frame(X: Any) -> bool:

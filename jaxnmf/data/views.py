@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxnmf._util.checks import check_amount
-from jaxnmf.data.containers import Names, is_sparse, names_of
+from jaxnmf.data.containers import Names, concatenated, is_sparse, names_of
 from jaxnmf.data.known import Known, SideBySide, what_is_known
 from jaxnmf.data.observed import Observed
 
@@ -144,17 +144,14 @@ class Views:
             return scaled[0]
         if any(isinstance(one.V, Observed) for one in scaled):
             return Known(_beside([one.observed() for one in scaled]), None)
-        if any(is_sparse(one.V) for one in scaled):
-            from scipy.sparse import csr_array, hstack
-
-            if any(one.in_part for one in scaled):
-                raise ValueError(
-                    "views: one is sparse, of which every entry is known, and another "
-                    "has a mask or weights; give all as jaxnmf.Observed or V.toarray()"
-                )
-            return Known(csr_array(hstack([csr_array(x.V) for x in scaled])), None)
-        V = np.hstack([np.asarray(one.V) for one in scaled])
-        if not any(one.in_part for one in scaled):
+        in_part = any(one.in_part for one in scaled)
+        if in_part and any(is_sparse(one.V) for one in scaled):
+            raise ValueError(
+                "views: one is sparse, of which every entry is known, and another "
+                "has a mask or weights; give all as jaxnmf.Observed or V.toarray()"
+            )
+        V = concatenated([_in_memory(one).V for one in scaled])
+        if not in_part:
             return Known(V, None)
         weights = [
             np.ones(one.V.shape) if one.weights is None else one.weights

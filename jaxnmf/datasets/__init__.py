@@ -7,9 +7,8 @@ from functools import partial
 from typing import Any
 
 from jaxnmf._util.callable import make_callable
-from jaxnmf.datasets import bundled, documents, files, ratings, shared
+from jaxnmf.datasets import bundled, documents, files, ratings, shared, views
 from jaxnmf.datasets import synthetic as planted
-from jaxnmf.datasets import views as several
 from jaxnmf.datasets.base import Card, Dataset, Truth
 
 __all__ = ["Dataset", "Truth", "describe", "load", "names", "options"]
@@ -22,7 +21,7 @@ _BUILT_IN: dict[str, tuple[Card, Callable[..., Dataset]]] = {
     "flower": (bundled.FLOWER, bundled.flower),
     "ratings": (ratings.RATINGS, ratings.ratings),
     "synthetic": (planted.SYNTHETIC, planted.synthetic),
-    "views": (several.VIEWS, several.views),
+    "views": (views.VIEWS, views.views),
 }
 
 

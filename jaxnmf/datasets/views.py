@@ -7,7 +7,7 @@ from typing import Any, no_type_check
 
 import numpy as np
 
-from jaxnmf.data.known import is_sparse
+from jaxnmf.data.containers import concatenated, is_sparse
 from jaxnmf.data.views import Views
 from jaxnmf.datasets.base import Card, Dataset, as_float
 from jaxnmf.files.labelled import LabelledMatrix
@@ -68,7 +68,7 @@ def dataset_of_views(
         for name in one.column_names or range(1, one.shape[1] + 1)
     ]
     return VIEWS.dataset(
-        _beside(each),
+        concatenated(each),
         name="+".join(stems),
         source=", ".join(map(str, paths)),
         row_names=_row_names(found, stems),
@@ -86,14 +86,6 @@ def _masked(V: Any) -> Any:
     """V, masked where its values are missing."""
     missing = not is_sparse(V) and np.isnan(V).any()
     return np.ma.masked_invalid(V) if missing else V
-
-
-def _beside(each: Sequence[Any]) -> Any:
-    if not any(map(is_sparse, each)):
-        return np.hstack(each)
-    from scipy.sparse import csr_array, hstack
-
-    return csr_array(hstack([csr_array(V) for V in each]))
 
 
 def _row_names(found: Sequence[LabelledMatrix], stems: Sequence[str]) -> Any:

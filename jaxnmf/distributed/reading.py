@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -112,7 +111,7 @@ def _read(
     return found
 
 
-def _needed(V: Blocks, wanted: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+def _needed(V: Blocks, wanted: list[tuple[int, int]]) -> list[tuple[int, ...]]:
     """(the number, the first row, the end) of the blocks with rows that are wanted; of
     the first, which says what V is, where none are."""
     blocks = [
@@ -123,7 +122,7 @@ def _needed(V: Blocks, wanted: list[tuple[int, int]]) -> Iterator[tuple[int, int
         for i, first, end in blocks
         if any(max(a, first) < min(b, end) for a, b in wanted)
     ]
-    yield from found or blocks[:1]
+    return found or blocks[:1]
 
 
 def _bounds(ranges: Ranges, part: int) -> tuple[int, int]:

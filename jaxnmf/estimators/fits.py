@@ -215,10 +215,7 @@ def by_factorize(
         progress=bool(estimator.verbose) or estimator.progress,
         pad=estimator.pad,
     )
-    if found.status == Status.MAX_ITER and estimator.tol > 0:
-        warn_of_max_iter(estimator.max_iter)
-    elif found.status == Status.DIVERGED:
-        _warn(f"NMF: {found.status.message}")
+    warn_of_status(estimator, found.status)
     return found
 
 
@@ -267,10 +264,27 @@ def reconstruction_error(
         return residual_norm(X if known is None else np.where(known, X, 0), W, H, known)
     with precision(X.dtype) as dtype:
         problem = make_problem(X, solver, Objective(loss=loss), dtype, mask)
-        factors = Factors(*(np.asarray(x, dtype) for x in (W.T, H)))  # pyright: ignore
-        value = divergence(problem, problem.units.inverse.of(factors))
+        return error_of(problem, W, H)
+
+
+def error_of(problem: Problem, W: Any, H: Any) -> float:
+    """√(2D) of factors in the units of the user; for a loss that is no β-divergence
+    D."""
+    dtype = problem.operand.dtype
+    factors = Factors(*(np.asarray(x, dtype) for x in (W.T, H)))  # pyright: ignore
+    value = divergence(problem, problem.units.inverse.of(factors))
+    if problem.loss.beta is None:
+        return value
     # Rounding may leave a sum of divergences below 0 where the fit is exact.
-    return value if loss.beta is None else float(np.sqrt(2 * max(value, 0.0)))
+    return float(np.sqrt(2 * max(value, 0.0)))
+
+
+def warn_of_status(estimator: Any, status: Status) -> None:
+    """Warn of a fit that did not converge."""
+    if status == Status.MAX_ITER and estimator.tol > 0:
+        warn_of_max_iter(estimator.max_iter)
+    elif status == Status.DIVERGED:
+        _warn(f"NMF: {status.message}")
 
 
 def warn_of_max_iter(max_iter: int) -> None:

@@ -9,14 +9,12 @@ import numpy as np
 
 from jaxnmf.build import Objective, make_problem
 from jaxnmf.data.views import Views
-from jaxnmf.estimators.fits import PLAIN, warn_of_max_iter
+from jaxnmf.estimators.fits import PLAIN, error_of, warn_of_status
 from jaxnmf.factorize import factorize
 from jaxnmf.joint import data_of
 from jaxnmf.objective.losses import Loss
 from jaxnmf.result import Result
-from jaxnmf.run.clock import divergence
 from jaxnmf.run.programs import precision
-from jaxnmf.types import Factors, Status
 
 
 def fit_views(estimator: Any, views: Views, W: Any, H: Any) -> np.ndarray:
@@ -69,8 +67,7 @@ def fit_views(estimator: Any, views: Views, W: Any, H: Any) -> np.ndarray:
     estimator.result_, estimator.components_ = result, result.H
     estimator.n_components_, estimator.n_features_in_ = result.H.shape
     estimator.n_iter_ = result.iterations
-    if result.status == Status.MAX_ITER and estimator.tol > 0:
-        warn_of_max_iter(estimator.max_iter)
+    warn_of_status(estimator, result.status)
     estimator.reconstruction_err_ = _error(estimator, views, result, loss)
     vars(estimator).pop("feature_names_in_", None)
     if result.column_names is not None:
@@ -85,12 +82,7 @@ def _error(estimator: Any, views: Views, result: Result, loss: Loss) -> float:
     solver = estimator._made("pgd" if estimator.solver == "auto" else estimator.solver)
     with precision(views.dtype) as dtype:
         problem = make_problem(data.V, solver, data.objective, dtype)
-        own = result.W.T, result.H * data.views.of_columns
-        factors = Factors(*(np.asarray(x, dtype) for x in own))  # pyright: ignore
-        value = divergence(problem, problem.units.inverse.of(factors))
-    if data.objective.loss.beta is None:
-        return value
-    return float(np.sqrt(2 * max(value, 0.0)))
+        return error_of(problem, result.W, result.H * data.views.of_columns)
 
 
 def rows_of_views(estimator: Any, views: Views) -> np.ndarray:

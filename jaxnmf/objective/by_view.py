@@ -39,7 +39,7 @@ class ByView(Loss):
 
     @property
     def name(self) -> str:  # pyright: ignore
-        return "+".join(one.name or type(one).__name__ for one in self.losses)
+        return "+".join(one.label for one in self.losses)
 
     @property
     def has_split(self) -> bool:  # pyright: ignore

@@ -59,6 +59,11 @@ class Loss:
     majoriser: float | None = None
     losses: tuple[Loss, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """The name, or that of the class for a loss that is not in the registry."""
+        return self.name or type(self).__name__
+
     def check(self) -> None:
         """Raise a ValueError for an option that does not fit."""
 

@@ -81,11 +81,11 @@ class ANLSBPP(Alternating):
         penalty, project = problem.penalty, problem.project
         cross = cross - penalty.l1 + penalty.l2 * penalty.toward
         gram = gram.plus_diagonal(penalty.l2)
-        X = by_blocks(gram, cross, free, self.exchanges, project.free)
+        X = nnls_by_blocks(gram, cross, free, self.exchanges, project.free)
         return project(X), state
 
 
-def by_blocks(
+def nnls_by_blocks(
     gram: Gram,
     cross: Float[Array, "p q"],
     start: Float[Array, "p q"],

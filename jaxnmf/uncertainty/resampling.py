@@ -40,7 +40,7 @@ def shares_V(objective: Objective) -> bool:
 def check_method(method: str, known: Known, objective: Objective, solver: Any) -> None:
     """Raise a ValueError for what a method is not for, before anything is compiled."""
     V, loss = known.V, objective.loss
-    name = loss.name or type(loss).__name__
+    name = loss.label
     if method in ("poisson", "residual") and is_sparse(V):
         raise ValueError(
             f"method={method!r} draws every entry anew, also where the sparse V is "

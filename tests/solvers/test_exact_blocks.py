@@ -75,7 +75,7 @@ def test_columns_in_blocks_are_those_of_scipy(rng, monkeypatch, held):
     with precision("float64"):
         gram, cross = SharedGram(array=jnp.asarray(A.T @ A)), jnp.asarray(A.T @ B)
         unknown = jnp.asarray(free) if held else True
-        program = jax.jit(lambda *x: bpp.by_blocks(gram, *x, 100, unknown))
+        program = jax.jit(lambda *x: bpp.nnls_by_blocks(gram, *x, 100, unknown))
         text = program.lower(cross, jnp.asarray(start)).as_text()
         found = np.asarray(program(cross, jnp.asarray(start)))
     assert "12x8x" in text
