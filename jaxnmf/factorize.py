@@ -25,7 +25,6 @@ from jaxnmf.data.spread import is_spread
 from jaxnmf.distributed.mesh import placed_problem, run_anywhere
 from jaxnmf.distributed.processes import together
 from jaxnmf.fold_in import Model
-from jaxnmf.init.random import key_seed
 from jaxnmf.joint import data_of, of_views, start_of_views
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.parts import check_parts, whole_side
@@ -147,7 +146,8 @@ def factorize(
       progress: show a bar; by default only for a run of over two seconds in a
         terminal.
       pad: run a small problem padded to one of a few sizes, so that another V or rank
-        of about this size needs no compilation; the result is the same to rounding.
+        of about this size needs no compilation, and a tiny one in NumPy; the result is
+        the same to rounding.
       mesh: several devices, over which V is divided by rows and columns, W as its rows
         and H as its columns: a `jax.sharding.Mesh` of one or two axes (and any of size
         one), or of all devices "rows", "grid" or "auto", the shape of grid on which
@@ -325,7 +325,7 @@ def run_factorize(
                 problem,
                 solver,
                 factors,
-                jax.random.key(key_seed(start.seed)),
+                start.seed,
                 stop,
                 placement=placement,
                 pad=pad and kept is None,

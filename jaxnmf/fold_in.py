@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxnmf import tiny
 from jaxnmf._util.checks import as_matrix, check_amount, check_count
 from jaxnmf.build import Objective, feasible_sets
 from jaxnmf.data.beside import Beside
@@ -137,7 +138,7 @@ class Model:
           max_iter, tol: when to stop.
           exact: end with a step of block principal pivoting; by default where
             coordinate descent is slow: components that overlap, or data observed in
-            part.
+            part. Tiny problems are solved exactly by themselves.
           pad: run a small problem padded to one of a few sizes.
         """
         check_count("max_iter", max_iter)
@@ -148,7 +149,10 @@ class Model:
             problem = self._problem(V, H, mask, design, dtype)
             units = problem.units.inverse
             own_H = H * units.of_factor(1, len(H))
-            run = _rows(problem, solver, _start(problem, own_H), stop, pad)
+            start = _start(problem, own_H)
+            if pad and exact is not False and tiny.suits_rows(problem, len(H)):
+                return tiny.least_squares(problem, start), problem
+            run = _rows(problem, solver, start, stop, pad)
         pivots = solver.name == "hals" and self.project.name == "nonnegative"
         if exact is None:
             exact = not problem.fully_observed or overlap(H)
@@ -368,8 +372,7 @@ def _rows(
 ) -> Run:
     """The run of W alone."""
     rows = RowsOnly(inner=solver)
-    key = jax.random.key(0)
-    return run_shared(problem, rows, factors, key, stop, pad=pad, new_rows=True)
+    return run_shared(problem, rows, factors, 0, stop, pad=pad, new_rows=True)
 
 
 def _continued(run: Run, more: Run, dtype: Any) -> Run:

@@ -15,8 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnmf import tiny
 from jaxnmf.data.operand import Operand
 from jaxnmf.data.spread import is_spread
+from jaxnmf.init.random import key_seed
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run.clock import timed
@@ -29,9 +31,6 @@ from jaxnmf.types import Factors
 # A problem is small while the entries of V and of the factors times p are at most so
 # many: compiling then takes longer than some hundred iterations.
 SMALL = 2**20
-# Of so few it takes longer even where the program is slower for having been compiled
-# quickly.
-TINY = 2**18
 LEAST_RANK = 4
 # New rows of a given H are padded to so many at least, while that is tiny: an iteration
 # takes some microseconds more, a program for each number of rows tenths of a second.
@@ -42,7 +41,7 @@ def run_shared(
     problem: Problem,
     solver: Any,
     factors: Factors,
-    key: jax.Array,
+    seed: int,
     stop: Stop,
     *,
     pad: bool,
@@ -50,18 +49,23 @@ def run_shared(
     **given: Any,
 ) -> Run:
     """The run of `jaxnmf.run.clock.timed`, small problems padded to a few sizes that
-    share a compiled program, for solvers and losses that allow it; or for a V in blocks
-    the run of `jaxnmf.run.streamed`.
+    share a compiled program, for solvers and losses that allow it, and tiny ones in
+    NumPy where `jaxnmf.tiny` can; or for a V in blocks the run of
+    `jaxnmf.run.streamed`.
 
     Args:
+      seed: of what the solver draws.
       pad: whether to pad at all.
       new_rows: whether the rows of V are new ones of a given H, any number of which is
         usual.
       Everything else: as for `timed`.
     """
+    rank, shape = len(factors.H), problem.operand.shape
+    if pad and tiny.suits(problem, solver, rank, stop):
+        return tiny.run(problem, solver, factors, stop, **given)
+    key = jax.random.key(key_seed(seed))
     if problem.operand.kind == "blocks":
         return streamed(problem, solver, factors, key, stop, **given)
-    rank, shape = len(factors.H), problem.operand.shape
     if not (pad and may_share(problem, solver, rank)):
         return timed(problem, solver, factors, key, stop, **given)
     problem, factors, quick = shared(problem, factors, solver, new_rows=new_rows)
@@ -88,9 +92,9 @@ def shared(
     """A problem for which `may_share` holds and its factors, padded to one of a few
     sizes; and whether its programs are better compiled quickly."""
     rank = len(factors.H)
-    quick = _size(problem.operand, rank) <= TINY
+    quick = _size(problem.operand, rank) <= tiny.TINY
     size = shared_rank(rank)
-    most = TINY // size if new_rows else 0
+    most = tiny.TINY // size if new_rows else 0
     operand = shared_operand(problem.operand, most)
     return *padded(problem, factors, solver, rank=size, operand=operand), quick
 

@@ -9,6 +9,7 @@ Other packages add solvers by an entry point of the group ``jaxnmf.solvers``::
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import inspect
 import types
@@ -238,6 +239,7 @@ class Option:
     static: bool
 
 
+@functools.cache
 def options(cls: Any) -> tuple[Option, ...]:
     """The options of a solver or loss class; none for a function."""
     hints = typing.get_type_hints(cls)

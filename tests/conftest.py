@@ -29,6 +29,12 @@ for name, value in wanted.items():
         flags += f" --{name}={str(value).lower()}"
 os.environ["XLA_FLAGS"] = flags.strip()
 
+# Processes of tests read compiled modules, also where Python is told to leave none in
+# the tree: to compile them takes a third of a second each time.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    _modules = tempfile.TemporaryDirectory(prefix="jaxnmf-modules-")
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", _modules.name)
+
 from jaxtyping import install_import_hook  # noqa: E402
 
 # Where arrays are declared with their shapes; types alone are pyright's. Not in data,

@@ -219,7 +219,7 @@ def _range(array: Any) -> tuple[float, float]:
 
 def _floor(mean: float, dtype: Any) -> jax.Array:
     """What values of WH are kept above; not 0 where V is, or 0/0 would follow."""
-    return jnp.asarray(max(1e-10 * mean, float(jnp.finfo(dtype).tiny)), dtype)
+    return jnp.asarray(np.asarray(max(1e-10 * mean, jnp.finfo(dtype).tiny), dtype))
 
 
 def check_values(low: float, high: float, shape: tuple[int, ...], signed: bool) -> None:

@@ -32,6 +32,7 @@ from jaxnmf.data.sparse import Sparse
 from jaxnmf.data.spread import fetch, is_spread
 from jaxnmf.distributed.processes import check_agreement
 from jaxnmf.distributed.reading import read_onto
+from jaxnmf.init.random import key_seed
 from jaxnmf.objective.problem import Problem
 from jaxnmf.padding import padded, run_shared, unpadded
 from jaxnmf.run.clock import timed
@@ -167,7 +168,7 @@ def run_anywhere(
     problem: Problem,
     solver: Any,
     factors: Factors,
-    key: jax.Array,
+    seed: int,
     stop: Stop,
     *,
     placement: Placement | None,
@@ -175,7 +176,7 @@ def run_anywhere(
     **given: Any,
 ) -> Run:
     """The run on one device, padded if it may be, or with a placement on its mesh."""
-    run = problem, solver, factors, key, stop
+    run = problem, solver, factors, seed, stop
     if placement is None:
         return run_shared(*run, pad=pad, **given)
     return run_on_mesh(*run, placement, **given)
@@ -185,7 +186,7 @@ def run_on_mesh(
     problem: Problem,
     solver: Any,
     factors: Factors,
-    key: jax.Array,
+    seed: int,
     stop: Stop,
     placement: Placement,
     **given: Any,
@@ -196,6 +197,7 @@ def run_on_mesh(
 
     Args:
       problem: of V on the host, or over this mesh.
+      seed: of what the solver draws.
       placement: of V.
       Everything else: as for `timed`.
     """
@@ -206,6 +208,7 @@ def run_on_mesh(
     if placement.several_processes:
         check_agreement(problem, solver, factors, stop)
     problem, factors, orders = on_mesh(problem, solver, factors, placement)
+    key = jax.random.key(key_seed(seed))
     run = timed(problem, solver, factors, key, stop, **given)
     if stays:
         return run

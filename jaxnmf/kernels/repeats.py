@@ -61,7 +61,8 @@ def suggested_repeats(
     by_gram: bool = True,
     share: float = 0.3,
     most: int = 8,
-) -> jax.Array:
+    xp: Any = jnp,
+) -> Any:
     """`inner_repeats` of a half-step over so many columns.
 
     Args:
@@ -71,6 +72,7 @@ def suggested_repeats(
       by_entries: whether V is a list of entries.
       by_gram: whether one Gram matrix is that of all columns.
       share, most: of the rule.
+      xp: `jax.numpy`, or `numpy` on the host.
     """
     if on_cpu():
         # A Gram matrix for each column takes p²/2 an entry, and a sweep then p² a
@@ -78,7 +80,7 @@ def suggested_repeats(
         ratio = each / (p if by_gram else 2)
     else:
         ratio = _seconds(p, columns, each, by_entries, by_gram)
-    return jnp.clip(1 + jnp.floor(share * ratio), 1, most).astype(jnp.int32)
+    return xp.clip(1 + xp.floor(share * ratio), 1, most).astype(xp.int32)
 
 
 def _seconds(p: Any, columns: Any, each: Any, by_entries: bool, by_gram: bool) -> Any:

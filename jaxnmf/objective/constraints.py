@@ -53,7 +53,7 @@ class NonNegative:
     def hold(self, X: Float[A, "p q"]) -> Float[A, "p q"]:
         """X with the held entries at their values."""
         xp: Any = _namespace(X)
-        return X if self.held is None else xp.where(self.free, X, self.held)
+        return X if self.held is None else xp.where(xp.isnan(self.held), X, self.held)
 
     def start(self, X: Float[A, "p q"]) -> Float[A, "p q"]:
         """A feasible point to start from, of the same direction as X ≥ 0."""

@@ -304,12 +304,13 @@ def with_floor(operand: Described, loss: Loss, bound: Any = np.inf) -> Any:
     if loss.losses:
         each = [with_floor(*pair, bound) for pair in of_each(operand, loss)]
         return dataclasses.replace(operand, parts=tuple(each))  # pyright: ignore
-    if not operand.floor > -np.inf:
+    if not float(operand.floor) > -np.inf:
         return operand
     known, dtype = operand.moments, operand.dtype
     mean, least, largest = map(float, (known.mean, known.least, known.largest))
     power = 1 / (2 - min(loss.beta or 0.0, 1.5))
     finite = (largest / float(jnp.finfo(dtype).max) ** 0.8) ** power
     mean = min(mean, max(float(bound), 1e10 * finite))
-    floor = jnp.asarray(loss.floor(mean, least, largest, dtype), dtype)
+    floor = np.asarray(loss.floor(mean, least, largest, dtype), dtype)
+    floor = jnp.asarray(floor)
     return dataclasses.replace(operand, floor=floor)  # pyright: ignore

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnmf.data.grams import ColumnGrams, Gram, SharedGram
 from jaxnmf.data.operand import Described
@@ -89,7 +91,7 @@ class Problem:
         )
         bound = math.prod(constraint.upper for constraint in numbers[0])
         operand = with_floor(operand, loss, bound)
-        projects, pair = jax.tree.map(lambda x: jnp.asarray(x, operand.dtype), numbers)
+        projects, pair = jax.tree.map(partial(_array, dtype=operand.dtype), numbers)
         return cls(
             operand=operand,
             loss=loss,
@@ -365,6 +367,11 @@ class Problem:
             # A factor without free entries has no conditions.
             count = count + jnp.where(jnp.any(project.free), project.count(X), 0)
         return jnp.sqrt(total / count)
+
+
+def _array(x: Any, dtype: Any) -> jax.Array:
+    # What is no array yet on the host: jax.numpy would compile a conversion.
+    return jnp.asarray(x if isinstance(x, jax.Array) else np.asarray(x, dtype), dtype)
 
 
 def _plus(one: Any, other: Any) -> Any:

@@ -7,7 +7,6 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pandas as pd
 
@@ -24,7 +23,6 @@ from jaxnmf.distributed.processes import together
 from jaxnmf.experiment.jobs.specification import Specification
 from jaxnmf.experiment.store.layout import JobResults, StoredRun
 from jaxnmf.experiment.store.unfinished import Unfinished
-from jaxnmf.init.random import key_seed
 from jaxnmf.joint import of_views
 from jaxnmf.objective.by_view import views_of
 from jaxnmf.objective.problem import Problem
@@ -199,7 +197,7 @@ class Runs:
                     problem,
                     given.solver,
                     factors,
-                    jax.random.key(key_seed(case.seed)),
+                    case.seed,
                     stop,
                     placement=part.placement,
                     pad=False,
