@@ -46,10 +46,12 @@ def suits(problem: Problem, solver: Any, rank: int, stop: Stop) -> bool:
 
 
 def suits_rows(problem: Problem, rank: int) -> bool:
-    """Whether `least_squares` can solve a problem of which H is held."""
+    """Whether `least_squares` can solve a problem of which H is held: also one without
+    l1, which decides between components that are combinations of others."""
     of_W, of_H = problem.projects
     fixed = of_H.held is not None and not np.isnan(np.asarray(of_H.held)).any()
-    return of_W.held is None and fixed and _is_tiny(problem, rank)
+    tiny = of_W.held is None and fixed and _is_tiny(problem, rank)
+    return tiny and not float(problem.penalties[0].l1)
 
 
 def _is_tiny(problem: Problem, rank: int) -> bool:

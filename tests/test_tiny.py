@@ -76,6 +76,14 @@ def test_new_rows_with_penalties_satisfy_the_conditions():
     assert (W == 0).any()
 
 
+def test_l1_decides_between_components_that_are_combinations_of_others():
+    sums, l1 = np.vstack([H[:2], H[:2].sum(0)]), 0.5
+    W = jaxnmf.fit_W(V, sums, l1=l1, dtype="float64")
+    gradient = W @ (sums @ sums.T) - V @ sums.T + l1
+    assert gradient.min() > -1e-6
+    assert np.abs(gradient * W).max() < 1e-6
+
+
 def test_new_rows_of_components_that_are_alike_or_zero():
     same = np.vstack([H[:2], H[:1], np.zeros((1, 30))])
     W = jaxnmf.fit_W(V, same, dtype="float64")
