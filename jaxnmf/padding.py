@@ -78,7 +78,7 @@ def may_share(problem: Problem, solver: Any, rank: int) -> bool:
     another has as many edges."""
     operand = problem.operand
     return (
-        _size(operand, rank) <= SMALL
+        tiny.size(operand, rank) <= SMALL
         and problem.loss.beta is not None
         and problem.graphs == (None, None)
         and getattr(operand, "placement", None) is None
@@ -92,7 +92,7 @@ def shared(
     """A problem for which `may_share` holds and its factors, padded to one of a few
     sizes; and whether its programs are better compiled quickly."""
     rank = len(factors.H)
-    quick = _size(problem.operand, rank) <= tiny.TINY
+    quick = tiny.size(problem.operand, rank) <= tiny.TINY
     size = shared_rank(rank)
     most = tiny.TINY // size if new_rows else 0
     operand = shared_operand(problem.operand, most)
@@ -102,10 +102,6 @@ def shared(
 def shared_rank(rank: int) -> int:
     """The rank that a small problem is padded to: a power of two."""
     return max(LEAST_RANK, 1 << (rank - 1).bit_length())
-
-
-def _size(operand: Any, rank: int) -> int:
-    return (operand.entries + sum(operand.shape)) * rank
 
 
 def shared_operand(operand: Any, most: int = 0) -> Operand:

@@ -16,9 +16,11 @@ from jaxtyping import Float
 
 from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.dense import Dense
+from jaxnmf.kernels.momentum import Momentum
 from jaxnmf.kernels.repeats import suggested_repeats
+from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
-from jaxnmf.run.clock import clocked
+from jaxnmf.run.clock import clocked, record_kkt_of_ends
 from jaxnmf.run.loop import Run
 from jaxnmf.run.stop import RECORD_EVERY, Measure, Stop
 from jaxnmf.solvers.extrapolated import Extrapolated
@@ -54,6 +56,11 @@ def suits_rows(problem: Problem, rank: int) -> bool:
     return tiny and not float(problem.penalties[0].l1)
 
 
+def size(operand: Any, rank: int) -> int:
+    """The entries of V and of the factors times p."""
+    return (operand.entries + sum(operand.shape)) * rank
+
+
 def _is_tiny(problem: Problem, rank: int) -> bool:
     """A small dense V of which all is known, the Frobenius loss, l1 and l2 as numbers,
     and no other constraint than the sign."""
@@ -61,7 +68,7 @@ def _is_tiny(problem: Problem, rank: int) -> bool:
     if not (isinstance(V, Dense) and on_cpu() and problem.loss.quadratic):
         return False
     return bool(
-        (V.entries + sum(V.shape)) * rank <= TINY
+        size(V, rank) <= TINY
         and V.weights is None
         and V.scale is None
         and V.placement is None
@@ -91,7 +98,7 @@ def run(
     look = _Look(halves, problem.units.objective, kkt=kkt)
     begin = _on_host(factors)
     beta = float(solver.beta) if extrapolated else 0.0
-    state = _Ahead(begin, begin[1], beta, beta, 1.0, 0.0)
+    state = _Ahead(begin, begin[1], Momentum(beta, beta, 1.0), 0.0)
 
     def iterate(factors: Any, state: Any, steps: int) -> Any:
         for _ in range(steps):
@@ -106,8 +113,7 @@ def run(
     )
     if not kkt:
         look.kkt = True
-        for row, ends in ((0, begin), (-1, found.factors)):
-            found.trace.kkt[row] = look(_on_host(ends)).kkt
+        record_kkt_of_ends(found.trace, look, begin, found.factors)
     return found._replace(factors=problem.units.of(Factors(*found.factors)))
 
 
@@ -196,7 +202,7 @@ def _solved(gram: Matrix, cross: Matrix) -> Matrix:
     most = 100 * len(gram)
     X = np.stack([nnls(A, b, maxiter=most)[0] for b in targets.T], 1)
     # What rounding leaves of a zero.
-    X[X <= len(gram) * np.finfo(X.dtype).eps * X.max(0)] = 0
+    X[len(gram) * np.finfo(X.dtype).eps * X.max(0) >= X] = 0
     return inverse * X
 
 
@@ -226,13 +232,11 @@ def _halves(problem: Problem, rank: int, inner: int) -> tuple[_Half, _Half]:
 
 
 class _Ahead(NamedTuple):
-    """The state of `Extrapolated`, with its momentum."""
+    """The state of `Extrapolated`."""
 
     factors: Pair
     H: Matrix
-    beta: float
-    last: float
-    ceiling: float
+    momentum: Momentum
     moved: float
 
 
@@ -249,7 +253,8 @@ def _extrapolated(
 ) -> tuple[Pair, _Ahead]:
     """`Extrapolated.step`."""
     half_W, half_H = halves
-    (W, H), (Wy, Hy), beta = factors, state.factors, state.beta
+    (W, H), (Wy, Hy), momentum = factors, state.factors, state.momentum
+    beta = momentum.beta
     gram, cross = half_H.quadratic(Wy)
     next_H = half_H.swept(gram, cross, Hy)
     next_Hy = np.maximum(next_H + beta * (next_H - state.H), 0)
@@ -263,13 +268,10 @@ def _extrapolated(
         return (next_W, next_Hy), _Ahead(
             (next_Wy, next_Hy),
             next_H,
-            min(state.ceiling, float(solver.growth) * beta),
-            beta,
-            min(1.0, float(solver.ceiling_growth) * state.ceiling),
+            momentum.grown(solver.growth, solver.ceiling_growth),
             _change(gram, cross, next_W, next_Wy),
         )
-    beta /= float(solver.decay)
-    return factors, _Ahead(factors, H, beta, state.last, state.last, 0.0)
+    return factors, _Ahead(factors, H, momentum.shrunk(solver.decay), 0.0)
 
 
 class _Look:
@@ -312,11 +314,8 @@ class _Look:
 
 
 def _residual(half: _Half, fixed: Matrix, X: Matrix) -> Matrix:
-    """min(x, g), x and g in units of a component's means, as `NonNegative` has it."""
+    """The natural residual of a factor."""
     gram, cross = half.quadratic(fixed)
-    plus = gram @ X
-    unit = (plus + half.l1).mean(1, keepdims=True)
-    size = X.mean(1, keepdims=True)
-    x = np.where(size > 0, X / np.where(size > 0, size, 1), 1)
-    g = np.where(unit > 0, (plus - cross) / np.where(unit > 0, unit, 1), 0)
-    return np.minimum(x, g)
+    plus, project = gram @ X, NonNegative()
+    unit = project.row_means(plus + half.l1)
+    return project.natural_residual(X, plus - cross, unit)

@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxnmf._util.names import check_free, lookup
 from jaxnmf.objective.problem import Problem
+from jaxnmf.objective.units import Units
 from jaxnmf.registry import build, options, solvers
 from jaxnmf.run.clock import Look, clocked, record_kkt_of_ends
 from jaxnmf.run.loop import Run
@@ -219,7 +220,8 @@ def timed(
             on_record=on_record,
         )
     if not kkt:
-        record_kkt_of_ends(run.trace, problem, factors, kept)
+        look = Look(problem, factors, Units(), kkt=True)
+        record_kkt_of_ends(run.trace, look, factors, kept)
     factors = units.of(kept)
     return run._replace(factors=factors, compile_seconds=warm_up_seconds)
 

@@ -54,6 +54,12 @@ def as_array(name: str, X: Any, fit: str = "a matrix of shape (m, n)") -> Any:
     return X
 
 
+def as_leaf(x: Any, dtype: Any) -> jax.Array:
+    """A number or array as a JAX array of this type."""
+    # What is no JAX array yet on the host: jax.numpy would compile a conversion.
+    return jnp.asarray(x if isinstance(x, jax.Array) else np.asarray(x, dtype), dtype)
+
+
 def widened(X: Any) -> Any:
     """An array of numbers of a type that NumPy does not have, such as bfloat16, in
     float32; anything else as it is."""

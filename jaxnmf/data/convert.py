@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf._util.platform import on_cpu
+from jaxnmf.data.arrays import as_leaf
 from jaxnmf.data.beside import Beside
 from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.csr import both_ways
@@ -219,7 +220,7 @@ def _range(array: Any) -> tuple[float, float]:
 
 def _floor(mean: float, dtype: Any) -> jax.Array:
     """What values of WH are kept above; not 0 where V is, or 0/0 would follow."""
-    return jnp.asarray(np.asarray(max(1e-10 * mean, jnp.finfo(dtype).tiny), dtype))
+    return as_leaf(max(1e-10 * mean, float(jnp.finfo(dtype).tiny)), dtype)
 
 
 def check_values(low: float, high: float, shape: tuple[int, ...], signed: bool) -> None:

@@ -16,13 +16,15 @@ class Momentum(NamedTuple):
       last: the β of the last accepted step.
       ceiling: β̄, the bound of β.
 
+    All three are scalars, of JAX in a program and plain numbers on the host.
+
     Reference: Ang & Gillis, "Accelerating nonnegative matrix factorization algorithms
     using extrapolation", Neural Computation 31 (2019) [Ang2019].
     """
 
-    beta: jax.Array
-    last: jax.Array
-    ceiling: jax.Array
+    beta: jax.Array | float
+    last: jax.Array | float
+    ceiling: jax.Array | float
 
     @classmethod
     def start(cls, beta: Any, dtype: Any) -> Momentum:
@@ -33,10 +35,11 @@ class Momentum(NamedTuple):
     def grown(self, growth: Any, ceiling_growth: Any) -> Momentum:
         """After an accepted step: β ← min(β̄, growth·β) and
         β̄ ← min(1, ceiling_growth·β̄)."""
+        least: Any = jnp.minimum if isinstance(self.beta, jax.Array) else min
         return Momentum(
-            beta=jnp.minimum(self.ceiling, growth * self.beta),
+            beta=least(self.ceiling, growth * self.beta),
             last=self.beta,
-            ceiling=jnp.minimum(1, ceiling_growth * self.ceiling),
+            ceiling=least(1, ceiling_growth * self.ceiling),
         )
 
     def shrunk(self, decay: Any) -> Momentum:

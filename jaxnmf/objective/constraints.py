@@ -61,17 +61,18 @@ class NonNegative:
 
     def natural_residual(
         self,
-        X: Float[Array, "p q"],
-        gradient: Float[Array, "p q"],
-        unit: jax.Array,
-        size: jax.Array | None = None,
-    ) -> Float[Array, "p q"]:
+        X: Float[Any, "p q"],
+        gradient: Float[Any, "p q"],
+        unit: Any,
+        size: Any = None,
+    ) -> Float[Any, "p q"]:
         """X − P(X − gradient), 0 at a stationary point and at held entries: here
         min(x, g), with each component's entries x in units of their mean and its
         gradient g in units of ``unit`` (p, 1). ``size`` (p, 1), the means, is given
         where X has some of the columns alone."""
         x, g, _ = self._without_units(X, gradient, unit, size)
-        return jnp.where(self.free, jnp.minimum(x, g), 0)
+        xp: Any = _namespace(x)
+        return xp.where(self.free, xp.minimum(x, g), 0)
 
     @property
     def free(self) -> Bool[Array, "#p #q"] | bool:
@@ -112,7 +113,7 @@ class NonNegative:
         """The mean of the present entries of X."""
         return self.masked(X).sum(1).sum() / self.count(X)
 
-    def row_means(self, X: Float[Array, "p q"]) -> Float[Array, "p 1"]:
+    def row_means(self, X: Float[Any, "p q"]) -> Float[Any, "p 1"]:
         """The mean of the present entries of each row of X, 0 where it has none."""
         X = self.masked(X)
         if self.held is None or self.held.shape[1] == 1:
@@ -120,25 +121,26 @@ class NonNegative:
         count = self.present.sum(1, keepdims=True, dtype=X.dtype)  # pyright: ignore
         return X.sum(1, keepdims=True) / jnp.maximum(count, 1)
 
-    def masked(self, X: Float[Array, "p q"]) -> Float[Array, "p q"]:
+    def masked(self, X: Float[Any, "p q"]) -> Float[Any, "p q"]:
         """X with 0 at the absent entries."""
         return X if self.held is None else jnp.where(self.present, X, 0)
 
     def _without_units(
         self,
-        X: Float[Array, "p q"],
-        gradient: Float[Array, "p q"],
+        X: Float[Any, "p q"],
+        gradient: Float[Any, "p q"],
         unit: Any,
         size: Any,
-    ) -> tuple[Float[Array, "p q"], Float[Array, "p q"], Float[Array, "p 1"]]:
+    ) -> tuple[Float[Any, "p q"], Float[Any, "p q"], Float[Any, "p 1"]]:
         """(x, g, size): a component's entries over their mean ``size``, its gradient
         over ``unit``."""
         size = self.row_means(X) if size is None else size
+        xp: Any = _namespace(X)
         live = size > 0
-        size = jnp.where(live, size, 1)
+        size = xp.where(live, size, 1)
         # A component that is all zero may be revived: judge it as all ones.
-        x = jnp.where(live, X / size, 1)
-        g = jnp.where(unit > 0, gradient / jnp.where(unit > 0, unit, 1), 0)
+        x = xp.where(live, X / size, 1)
+        g = xp.where(unit > 0, gradient / xp.where(unit > 0, unit, 1), 0)
         return x, g, size
 
 
@@ -176,8 +178,8 @@ class Box(NonNegative):
         unit: jax.Array,
         size: jax.Array | None = None,
     ) -> Float[Array, "p q"]:
-        x, g, size = self._without_units(X, gradient, unit, size)
-        upper = self.upper / size
+        x, g, mean = self._without_units(X, gradient, unit, size)
+        upper = self.upper / mean
         x = jnp.minimum(x, upper)
         return jnp.where(self.free, x - jnp.clip(x - g, 0, upper), 0)
 

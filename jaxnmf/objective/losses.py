@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxnmf.data.arrays import as_leaf
 from jaxnmf.data.operand import Described
 from jaxnmf.types import Pointwise, pytree, static
 
@@ -311,6 +312,5 @@ def with_floor(operand: Described, loss: Loss, bound: Any = np.inf) -> Any:
     power = 1 / (2 - min(loss.beta or 0.0, 1.5))
     finite = (largest / float(jnp.finfo(dtype).max) ** 0.8) ** power
     mean = min(mean, max(float(bound), 1e10 * finite))
-    floor = np.asarray(loss.floor(mean, least, largest, dtype), dtype)
-    floor = jnp.asarray(floor)
+    floor = as_leaf(loss.floor(mean, least, largest, dtype), dtype)
     return dataclasses.replace(operand, floor=floor)  # pyright: ignore

@@ -10,8 +10,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from jaxnmf.data.arrays import as_leaf
 from jaxnmf.data.grams import ColumnGrams, Gram, SharedGram
 from jaxnmf.data.operand import Described
 from jaxnmf.objective import by_view, in_double
@@ -91,7 +91,7 @@ class Problem:
         )
         bound = math.prod(constraint.upper for constraint in numbers[0])
         operand = with_floor(operand, loss, bound)
-        projects, pair = jax.tree.map(partial(_array, dtype=operand.dtype), numbers)
+        projects, pair = jax.tree.map(partial(as_leaf, dtype=operand.dtype), numbers)
         return cls(
             operand=operand,
             loss=loss,
@@ -367,11 +367,6 @@ class Problem:
             # A factor without free entries has no conditions.
             count = count + jnp.where(jnp.any(project.free), project.count(X), 0)
         return jnp.sqrt(total / count)
-
-
-def _array(x: Any, dtype: Any) -> jax.Array:
-    # What is no array yet on the host: jax.numpy would compile a conversion.
-    return jnp.asarray(x if isinstance(x, jax.Array) else np.asarray(x, dtype), dtype)
 
 
 def _plus(one: Any, other: Any) -> Any:

@@ -100,7 +100,9 @@ def timed(
         together=any(map(is_spread, factors)),
     )
     if not kkt:
-        compiling += record_kkt_of_ends(run.trace, problem, factors, run.factors)
+        with_kkt = Look(problem, factors, Units(), kkt=True)
+        record_kkt_of_ends(run.trace, with_kkt, factors, run.factors)
+        compiling += with_kkt.compile_seconds
     if quick:
         note_iterations(go, int(run.iterations))
         note_iterations(look.program, int(run.iterations))
@@ -166,16 +168,12 @@ def _in_double(problem: Problem, factors: Factors) -> Any:
 
 
 def record_kkt_of_ends(
-    trace: Trace, problem: Problem, first: Factors, last: Factors
-) -> float:
+    trace: Trace, look: Callable[[Any], Measure], first: Any, last: Any
+) -> None:
     """Write the KKT residuals of the start and the end of a run into its trace, for a
-    run whose records have none; returns the seconds of compiling."""
-    compiling = 0.0
+    run whose records have none."""
     for row, factors in ((0, first), (-1, last)):
-        look = Look(problem, factors, Units(), kkt=True)
         trace.kkt[row] = look(factors).kkt
-        compiling += look.compile_seconds
-    return compiling
 
 
 def divergence(problem: Problem, factors: Factors) -> float:

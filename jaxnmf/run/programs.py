@@ -10,16 +10,17 @@ import re
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf._util.names import suggestion
 from jaxnmf._util.platform import on_cpu
+from jaxnmf.data.arrays import as_leaf
 
 PRECISION = "highest"
 MOST_MAPPINGS = 30_000
@@ -86,7 +87,7 @@ def precision(dtype: Any) -> Iterator[np.dtype]:
 def as_leaves(tree: Any, dtype: Any) -> Any:
     """The tree with every float setting as an array of the data's precision, so that a
     new value is new data for the same program."""
-    return jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
+    return jax.tree.map(partial(as_leaf, dtype=dtype), tree)
 
 
 _programs: dict[Any, Any] = {}
