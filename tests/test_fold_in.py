@@ -36,6 +36,7 @@ def assert_same(found: Any, expected: np.ndarray, rtol: float = 1e-4) -> None:
     np.testing.assert_allclose(found, expected, atol=rtol * expected.max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "like"),
     [

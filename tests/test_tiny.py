@@ -123,6 +123,7 @@ def test_stop_rules_records_and_the_residual():
     assert last < first < np.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
     [

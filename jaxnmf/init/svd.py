@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,12 @@ import numpy as np
 from jaxnmf.data.operand import Described, true_shape
 from jaxnmf.init.once import once
 from jaxnmf.init.random import component_normals
+
+# The Gram matrix of a side of V costs less than a randomised decomposition where the
+# side is shorter than so many times the columns that this one multiplies by, and than
+# a part of the other side, so that the eigenvectors cost less than the products.
+SHORT_SIDE, LONGER = 16, 5
+BLOCK = 2**14
 
 
 def svd_factors(
@@ -57,7 +64,37 @@ def _decomposition(
     operand: Described, rank: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(U, s, Vt) of the largest singular values."""
-    return randomized_svd(operand.to_host(), rank)
+    V = operand.to_host()
+    short, long = sorted(V.shape)
+    is_short = short <= min(SHORT_SIDE * (rank + 10), long / LONGER)
+    if isinstance(V, np.ndarray) and is_short:
+        return short_svd(V, rank)
+    return randomized_svd(V, rank)
+
+
+def short_svd(V: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(U, s, Vt) of the largest singular values of a V with a short side.
+
+    U are the leading eigenvectors of V Vᵀ in double precision, and s the lengths of the
+    rows of UᵀV.
+    """
+    import scipy.linalg
+
+    m, n = V.shape
+    if m > n:
+        U, s, Vt = short_svd(V.T, rank)
+        return Vt.T, s, U.T
+
+    def blocks() -> Iterator[np.ndarray]:
+        # Only a block is copied in double precision.
+        for begin in range(0, n, BLOCK):
+            yield V[:, begin : begin + BLOCK].astype(np.float64)
+
+    gram = sum((block @ block.T for block in blocks()), np.zeros((m, m)))
+    U = scipy.linalg.eigh(gram, subset_by_index=(m - rank, m - 1))[1][:, ::-1]
+    Vt = np.concatenate([U.T @ block for block in blocks()], 1)
+    s = np.linalg.norm(Vt, axis=1)
+    return U, s, Vt / np.where(s > 0, s, 1)[:, None]
 
 
 def randomized_svd(V: Any, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

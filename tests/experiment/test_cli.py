@@ -390,6 +390,7 @@ def solvers_of(experiment):
     return raw.hydra.sweeper.params.solver.split(",")
 
 
+@pytest.mark.slow
 def test_a_new_solver_is_in_the_comparisons_of_its_losses(monkeypatch):
     """Unless it minimises an objective of its own."""
     monkeypatch.setattr(registry, "_solvers", {**registry._solvers})

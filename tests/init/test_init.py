@@ -124,6 +124,29 @@ def test_the_decomposition_is_that_of_scikit_learn(shape, dtype):
             np.testing.assert_array_equal(abs(x), abs(y))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(30, 200), (40_000, 20)])
+def test_a_short_side_has_the_decomposition_by_its_gram_matrix(shape, dtype):
+    rng = np.random.default_rng(0)
+    V = rng.random((shape[0], 3)) @ rng.random((3, shape[1]))
+    V = (V + 0.1 * rng.random(shape)).astype(dtype)
+    U, s, Vt = svd._decomposition(as_operand(V, dtype), 3)
+    expected = np.linalg.svd(V.astype(float), full_matrices=False)
+    np.testing.assert_allclose(s, expected[1][:3], rtol=1e-12)
+    np.testing.assert_allclose(abs(U), abs(expected[0][:, :3]), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(abs(Vt), abs(expected[2][:3]), rtol=0, atol=1e-10)
+
+
+def test_singular_values_that_are_zero_have_vectors_of_length_one_or_zero():
+    V = np.outer(np.arange(20.0), np.ones(200))
+    U, s, Vt = svd.short_svd(V, 3)
+    np.testing.assert_allclose(s, [np.linalg.norm(V), 0, 0], rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(np.linalg.norm(U, axis=0), 1)
+    np.testing.assert_allclose((U * s) @ Vt, V, rtol=1e-10, atol=1e-9)
+    lengths = np.linalg.norm(Vt, axis=1)
+    assert all(np.isclose(x, 1) or x == 0 for x in lengths)
+
+
 def test_seeds_and_methods_share_one_decomposition(monkeypatch):
     ranks: list[int] = []
     original = svd.randomized_svd

@@ -65,6 +65,7 @@ class Rows:
         return self.V[i * HEIGHT : (i + 1) * HEIGHT]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "loss", "V"),
     [

@@ -79,6 +79,7 @@ OF_SPARSE = [("hals", "frobenius"), ("extrapolated", "frobenius")]
 OF_SPARSE += [("mu", "frobenius"), ("mu", "kl"), ("mu-extrapolated", "kl")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "loss", "V"),
     [

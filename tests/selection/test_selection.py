@@ -171,6 +171,7 @@ def test_measures_of_runs_that_all_agree_are_perfect():
     assert clustering.jackknife(np.array([[0, 0, 1]] * 4)) == pytest.approx(0)
 
 
+@pytest.mark.slow
 def test_the_consensus_is_that_of_the_runs():
     found = selected("consensus")
     lanes = [i for i, lane in enumerate(found.sweep.lanes) if lane.rank == 4]
@@ -264,6 +265,7 @@ def test_criteria_are_their_formulas():
     np.testing.assert_allclose(found.table["mdl"], found.table["bic"] / 2)
 
 
+@pytest.mark.slow
 def test_the_spread_is_that_of_the_residuals():
     found = selected("residual_spread")
     for rank in (2, 4):
@@ -333,7 +335,13 @@ def test_candidates_are_what_is_nearly_as_good():
     assert candidates("residual_spread", mci, jump=15.0) == [2]
 
 
-@pytest.mark.parametrize("method", GIVEN)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(method, marks=() if method == "information" else pytest.mark.slow)
+        for method in GIVEN
+    ],
+)
 def test_the_chosen_rank_is_the_first_candidate(method):
     found = selected(method)
     assert found.candidates[0] == found.rank

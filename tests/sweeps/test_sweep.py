@@ -135,6 +135,7 @@ several = pytest.mark.skipif(jax.device_count() < 4, reason="needs four devices"
 HEAVY = np.where(RNG.random(V.shape) < np.linspace(0.9, 0.1, len(V))[:, None], V, 0)
 
 
+@pytest.mark.slow
 @several
 @pytest.mark.parametrize(
     "kind",

@@ -86,6 +86,7 @@ def test_stability_and_variance_are_per_component(found):
     assert np.isnan(found("displacement").stability).all()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_intervals(found):
     again = jaxnmf.uncertainty(V, P, replicates=30)
     other = jaxnmf.uncertainty(V, P, replicates=30, seed=1)
@@ -94,6 +95,7 @@ def test_the_same_seed_gives_the_same_intervals(found):
     assert (other.H_interval[0] != first).any()
 
 
+@pytest.mark.slow
 def test_displacement_is_a_profile_likelihood(found):
     """Against a minimiser of SciPy over everything but the held share."""
     one = found("displacement")

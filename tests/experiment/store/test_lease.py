@@ -63,6 +63,7 @@ def test_who_waits_gets_it_when_it_is_released(tmp_path):
     assert order == ["first", "second"]
 
 
+@pytest.mark.slow
 def test_a_renewed_lease_does_not_expire(tmp_path, monkeypatch):
     monkeypatch.setattr(lease, "host", lambda: "elsewhere")
     with held(tmp_path, "a", wait=False) as own:
@@ -73,6 +74,7 @@ def test_a_renewed_lease_does_not_expire(tmp_path, monkeypatch):
         own.check()
 
 
+@pytest.mark.slow
 def test_a_lease_of_another_machine_expires_and_is_lost(tmp_path, elsewhere):
     old = elsewhere(tmp_path)
     start = time.monotonic()
@@ -106,6 +108,7 @@ def test_a_dead_process_of_this_machine_holds_nothing(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_of_many_that_see_it_expire_one_takes_it(tmp_path, elsewhere):
     elsewhere(tmp_path)
     time.sleep(2.1)
