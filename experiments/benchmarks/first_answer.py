@@ -6,10 +6,12 @@ Each figure is the median over fresh processes of the two in turn, float32:
 - ranks: one of a 200×100 matrix at each of ten ranks;
 - rows: `transform` of as many rows as never before, median of twenty;
 - start: a process that imports the package and factorises a 200×100 matrix;
-- study: `jaxnmf run` on a small matrix, to its end;
+- study: `jaxnmf run` of four solvers on a small matrix, to the first result on the disk
+  and to its end;
 - defaults: seconds to within 1 % and 0.1 % of the least error of both, each with its
-  defaults (solver, start), compiled. For the Kullback-Leibler divergence scikit-learn
-  has multiplicative updates.
+  defaults (solver, start), compiled, with all of a call that is not iterations. For the
+  Kullback-Leibler divergence scikit-learn has multiplicative updates. Where it does not
+  get there in three times our budget, the ratio is the least that it can be.
 
     python experiments/benchmarks/first_answer.py [parts …]
 """
@@ -17,11 +19,13 @@ Each figure is the median over fresh processes of the two in turn, float32:
 from __future__ import annotations
 
 import functools
+import glob
 import json
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -99,11 +103,21 @@ OURS = FIRST + "import jaxnmf\njaxnmf.factorize(V, 5).relative_error"
 THEIRS = FIRST + "from sklearn.decomposition import NMF\nNMF(5).fit_transform(V)"
 
 
-def study() -> float:
+def study() -> tuple[float, float]:
+    """Seconds to the first result and to the end."""
     data = ["dataset=synthetic", "dataset.m=200", "dataset.n=100", "dataset.rank=5"]
     with tempfile.TemporaryDirectory() as folder:
         given = [*data, "ranks=5", "seeds=[0]", f"folder={folder}/study"]
-        return in_process("-m", "jaxnmf", "run", *given)
+        command = [sys.executable, "-m", "jaxnmf", "run", *given]
+        begin, first = time.perf_counter(), 0.0
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
+            while running.poll() is None:
+                done = glob.glob(f"{folder}/study/jobs/*/manifest.json")
+                if done and not first:
+                    first = time.perf_counter() - begin
+                time.sleep(0.01)
+        assert running.returncode == 0
+        return first, time.perf_counter() - begin
 
 
 def measured(part: Callable[[str], float], who: str) -> Callable[[], float]:
@@ -116,13 +130,20 @@ def measured(part: Callable[[str], float], who: str) -> Callable[[], float]:
 
 
 def sklearn_curve(V: Any, rank: int, loss: str) -> Iterator[tuple[float, float]]:
-    """(seconds, √objective) of its defaults, the start on the clock."""
+    """(seconds, √objective) of its defaults, all of a call on the clock."""
     from sklearn.decomposition import _nmf
 
-    begin = time.perf_counter()
+    solver = "cd" if loss == "frobenius" else "mu"
+    one = model("scikit-learn")(rank, solver=solver, beta_loss=loss, tol=0, max_iter=1)
+    seconds, every = float(np.median([_seconds(one, V) for _ in range(3)])), 2
     W, H = _nmf._initialize_nmf(V, rank, init="nndsvda", random_state=0)
     H = np.ascontiguousarray(H)
-    seconds, every = time.perf_counter() - begin, 2
+    begin = time.perf_counter()
+    if loss == "frobenius":
+        _nmf._fit_coordinate_descent(V, W.copy(), H.copy(), tol=0, max_iter=1)
+    else:
+        _nmf._fit_multiplicative_update(V, W.copy(), H.copy(), loss, 1, 0)
+    seconds -= time.perf_counter() - begin
     while seconds < 3 * BUDGET:
         begin = time.perf_counter()
         if loss == "frobenius":
@@ -131,6 +152,14 @@ def sklearn_curve(V: Any, rank: int, loss: str) -> Iterator[tuple[float, float]]
             W, H, _ = _nmf._fit_multiplicative_update(V, W, H, loss, every, 0)
         seconds += time.perf_counter() - begin
         yield seconds, np.sqrt(objective(V, W, H, loss))
+
+
+def _seconds(model: Any, V: Any) -> float:
+    begin = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that one iteration is not enough
+        model.fit_transform(V)
+    return time.perf_counter() - begin
 
 
 def objective(V: Any, W: np.ndarray, H: np.ndarray, loss: str) -> float:
@@ -147,9 +176,9 @@ def ours(V: Any, rank: int, loss: str) -> tuple[np.ndarray, np.ndarray]:
     def run(**more: Any) -> Any:
         return jaxnmf.factorize(V, rank, loss=loss, tol=0.0, kkt=False, **more)
 
-    run(max_iter=4)
+    run(max_iter=2, pad=False, record_every=2)
     one, all = [], []
-    for _ in range(3):
+    for _ in range(5):
         begin = time.perf_counter()
         found = run(max_iter=2, pad=False, record_every=2)
         all.append(time.perf_counter() - begin)
@@ -173,15 +202,16 @@ def defaults() -> None:
                 next((s for s, e in curve if e <= (1 + within) * best), np.inf)
                 for curve in (zip(seconds, errors, strict=True), theirs)
             )
-            all.setdefault(loss, []).append(other / mine)
+            reached = np.isfinite(other)
+            ratio = (other if reached else theirs[-1, 0]) / mine
+            all.setdefault(loss, []).append(ratio)
             print(
                 f"{name} p={rank} {loss}, to {within}: jaxnmf {mine:.3f} s, "
-                f"scikit-learn {other:.3f} s, {other / mine:.1f}×",
+                f"scikit-learn {other:.3f} s, {'' if reached else '≥ '}{ratio:.1f}×",
                 flush=True,
             )
     for loss, ratios in all.items():
-        finite = [x for x in ratios if 0 < x < np.inf]
-        mean = float(np.exp(np.mean(np.log(finite))))
+        mean = float(np.exp(np.mean(np.log(ratios))))
         print(f"{loss}: geometric mean {mean:.1f}×, least {min(ratios):.1f}×")
 
 
@@ -208,8 +238,8 @@ def main(*asked: str) -> None:
         mine, other = (float(np.median(x)) for x in alternate(REPEATS, *pair))
         print(f"start: jaxnmf {mine:.2f} s, scikit-learn {other:.2f} s", flush=True)
     if not asked or "study" in asked:
-        (seconds,) = alternate(REPEATS, study)
-        print(f"study: {np.median(seconds):.2f} s", flush=True)
+        first, end = np.median([study() for _ in range(REPEATS)], 0)
+        print(f"study: first result {first:.2f} s, end {end:.2f} s", flush=True)
     if not asked or "defaults" in asked:
         defaults()
 
