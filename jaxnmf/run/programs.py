@@ -7,6 +7,7 @@ import gc
 import hashlib
 import os
 import re
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -129,6 +130,27 @@ def compiled(
 def _dtype(x: Any) -> Any:
     # `jax.dtypes.result_type` takes microseconds for each of some thirty arrays.
     return x.dtype if hasattr(x, "dtype") else jax.dtypes.result_type(x)
+
+
+_turn = threading.Lock()
+
+
+def in_turn(program: Any) -> Callable[..., Any]:
+    """The program, and where it calls LAPACK on a CPU one call at a time of all such.
+
+    JAX's batched LAPACK calls occupy a thread of XLA's pool while they wait for other
+    threads of that pool: as many programs at once as it has threads wait for ever.
+    Seen with jaxlib 0.10.2, where `xla_cpu_multi_thread_eigen=False` does not help, and
+    not with 0.12.0.
+    """
+    if 'custom_call_target="lapack_' not in program.as_text():
+        return program
+
+    def call(*args: Any) -> Any:
+        with _turn:
+            return jax.block_until_ready(program(*args))
+
+    return call
 
 
 def compiled_quickly(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:

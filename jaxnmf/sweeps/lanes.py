@@ -27,7 +27,7 @@ import numpy as np
 
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run.loop import CLOSE, Run, RunState, continue_run, start_run
-from jaxnmf.run.programs import as_leaves, compiled, precision
+from jaxnmf.run.programs import as_leaves, compiled, in_turn, precision
 from jaxnmf.run.stop import Stop
 from jaxnmf.sweeps.alike import apart, joined, same
 from jaxnmf.sweeps.batching import Batching
@@ -212,6 +212,8 @@ class Runner:
             with self._lock:
                 program, seconds = compiled(function, *args, **self.batching.options)
                 self.compile_seconds += seconds
+                if self.batching.workers > 1:
+                    program = in_turn(program)
                 self._programs[widths, function] = program
         return self._programs[widths, function]
 
