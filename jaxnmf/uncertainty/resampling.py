@@ -11,7 +11,7 @@ import numpy as np
 from jaxnmf.build import Objective, Start
 from jaxnmf.data.known import Known, is_sparse
 from jaxnmf.data.observed import Observed
-from jaxnmf.fold_in import Model, RowsOnly
+from jaxnmf.fold_in import Model, RowsOnly, overlap
 from jaxnmf.registry import make_solver
 from jaxnmf.result import Result
 from jaxnmf.run.stop import Stop
@@ -132,19 +132,26 @@ class Resampling:
         )[1]
 
     def _rows(self, H: np.ndarray) -> np.ndarray:
-        """W for each H: of V with its noise drawn anew, of a sparse V as it is."""
+        """W for each H: of V with its noise drawn anew, of a sparse V as it is.
+
+        Least squares are solved exactly at once, but for components that overlap, for
+        which single precision has no digit to spare.
+        """
         model = Model.of_objective(self.objective, frozenset(), self.dtype)
+        solver, stop = model.solver, self.stop
+        plain = solver == "hals" and model.project.name == "nonnegative"
+        if plain and not any(map(overlap, H)):
+            solver, stop = "anls-bpp", Stop(max_iter=1, tol=0.0)
+        inner = make_solver(solver)
+        rows = dataclasses.replace(self, solver=RowsOnly(inner=inner), stop=stop)
         # From the W of the fit, each component in the scale of its row of H.
         total = H.sum(2, dtype=np.float64)
         ratio = self.result.H.sum(1) / np.where(total > 0, total, np.inf)
         starts = [self._start(*one) for one in zip(ratio, H, strict=True)]
-        inner = make_solver(model.solver)
-        solver = RowsOnly(inner=inner)
         if is_sparse(self.known.V):
             data = DataPerSeed([self.known] * len(H), starts=starts)
-            return self._lanes(data, range(len(H)), solver)[0]
-        noise = self._noise(inner, poisson=False)
-        return self._drawn(noise, starts, solver)[0]
+            return rows._lanes(data, range(len(H)))[0]
+        return rows._drawn(self._noise(inner, poisson=False), starts)[0]
 
     def _start(self, scale: Any, H: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.result.W * scale, H
@@ -156,20 +163,19 @@ class Resampling:
         return Noise(self.known, W @ H, len(H), loss, poisson=poisson, clip=clip)
 
     def _drawn(
-        self, noise: Noise, starts: Sequence[Any], solver: Any = None
+        self, noise: Noise, starts: Sequence[Any]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Factors of V with its noise drawn anew."""
 
         def draw(i: int) -> Known:
             return noise.draw(np.random.default_rng([self.seed, 1, i]))
 
-        return self._in_parts(draw, starts, solver, signed=not noise.clip)
+        return self._in_parts(draw, starts, signed=not noise.clip)
 
     def _in_parts(
         self,
         draw: Callable[[int], Known],
         starts: Sequence[Any],
-        solver: Any = None,
         *,
         signed: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -187,12 +193,12 @@ class Resampling:
                 replicates=len(part),
                 signed=signed,
             )
-            found.append(self._lanes(data, part, solver))
+            found.append(self._lanes(data, part))
         W, H = (np.concatenate(x) for x in zip(*found, strict=True))
         return W, H
 
     def _lanes(
-        self, data: DataPerSeed, part: Sequence[int], solver: Any = None
+        self, data: DataPerSeed, part: Sequence[int]
     ) -> tuple[np.ndarray, np.ndarray]:
         """W (r, m, p) and H (r, p, n) of some replicates, as lanes of one sweep.
 
@@ -204,7 +210,7 @@ class Resampling:
             data,
             [len(self.result.H)],
             [self.seed + 1 + i for i in part],
-            solver=self.solver if solver is None else solver,
+            solver=self.solver,
             objective=self.objective,
             start=Start.of("random"),
             stop=self.stop,
