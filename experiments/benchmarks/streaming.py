@@ -3,9 +3,9 @@
     python streaming.py dense --gigabytes 12 --columns 10000 --cold
     python streaming.py sparse --entries 1e8 --rows 200000 --columns 50000
 
-Each fit is a process of its own, whose peak is ``ru_maxrss``. With ``--cold`` the pages
-of every block leave the file cache once they were read, so that the disk is measured;
-without it a file that fits the free memory is cached.
+Each fit is a process of its own, whose peak is that of its resident memory. With
+``--cold`` the pages of every block leave the file cache once they were read, so that
+the disk is measured; without it a file that fits the free memory is cached.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
+import re
 import subprocess
 import sys
 import time
@@ -142,11 +142,12 @@ def fit(path: str, rank: int, iterations: int, cold: bool, rows: int | None) -> 
         record_every=iterations,
         tol=0,
     )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not ``ru_maxrss``, in which the peak of the parent counts too.
+    (peak,) = re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     found = {
         "seconds": result.seconds / result.iterations,
         "reads": source.reads / source.count,
-        "peak": peak,
+        "peak": 1024 * int(peak),
         "error": result.relative_error,
     }
     print(json.dumps(found))
