@@ -42,7 +42,7 @@ class Counted:
     def __init__(self, source: Any, cold: bool) -> None:
         self.source, self.cold, self.reads = source, cold, 0
         self.shape, self.dtype, self.count = source.shape, source.dtype, source.count
-        for name in ("turned", "starts", "indptr"):
+        for name in ("turned", "starts", "indptr", "takes_memory"):
             if hasattr(source, name):
                 setattr(self, name, getattr(source, name))
         if hasattr(source, "read_into"):
@@ -62,13 +62,13 @@ class Counted:
         parts = [self.source.data, self.source.indices, *(self.source.turned or ())]
         return [x.place for x in parts if isinstance(x, Array)]
 
-    def block(self, i: int) -> Any:
-        block = self.source.block(i)
+    def block(self, *given: Any) -> Any:
+        block = self.source.block(*given)
         self._dropped()
         return block
 
-    def block_turned(self, i: int) -> Any:
-        return self.source.block_turned(i)
+    def block_turned(self, *given: Any) -> Any:
+        return self.source.block_turned(*given)
 
     def _read_into(self, i: int, into: np.ndarray) -> None:
         self.source.read_into(i, into)

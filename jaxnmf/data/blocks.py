@@ -19,6 +19,7 @@ from jaxnmf.data.containers import Names, is_sparse
 from jaxnmf.data.survey import ReadError, Survey, survey
 from jaxnmf.files.blocks import (
     NAMES,
+    Memory,
     RowGroups,
     SparseRows,
     Stacked,
@@ -173,20 +174,25 @@ class Blocks:
         other.unit = self.unit * unit
         return other
 
-    def block(self, i: int) -> Any:
+    def block(self, i: int, memory: Memory = None) -> Any:
         """The i-th block, an array or a CSR array of SciPy.
+
+        Args:
+          i: its number.
+          memory: where to read the data and the indices of a sparse block.
 
         Raises:
           ReadError: it cannot be read, or does not fit.
         """
         with self._named(i):
-            block = self.source.block(i)
+            more = () if memory is None else (memory,)
+            block = self.source.block(i, *more)
             block = _canonical(block) if is_sparse(block) else np.asarray(block)
         rows = None
         if self._kept:
             a, b = self._kept[0].starts[i : i + 2]
             rows = int(b - a)
-        return self._checked(block, i, rows)
+        return self._checked(block, i, rows, memory)
 
     def read_into(self, i: int, into: np.ndarray) -> None:
         """The i-th block of a dense V, read into an array of its shape.
@@ -201,18 +207,27 @@ class Blocks:
         with self._named(i):
             self.source.read_into(i, into)
 
-    def both(self, i: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    def both(
+        self, i: int, memory: tuple[Memory, Memory] = (None, None)
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """(data, indices, indptr) of the i-th block of a sparse V, by rows and by
         columns.
+
+        Args:
+          i: its number.
+          memory: where to read the data and the indices of the two, if the source can.
 
         Raises:
           ReadError: it cannot be read, or does not fit.
         """
-        block = self.block(i)
+        if not getattr(self.source, "takes_memory", False):
+            memory = (None, None)
+        block = self.block(i, memory[0])
         if getattr(self.source, "turned", None) is not None:
             with self._named(i):
-                data, *pattern = self.source.block_turned(i)
-            turned = (data if self.unit == 1 else self._scaled(data), *pattern)
+                more = () if memory[1] is None else (memory[1],)
+                data, *pattern = self.source.block_turned(i, *more)
+            turned = (self._scaled(data, memory[1]), *pattern)
         else:
             by_columns = block.tocsc()
             turned = by_columns.data, by_columns.indices, by_columns.indptr
@@ -232,7 +247,9 @@ class Blocks:
                 f"V: {where} cannot be read ({type(error).__name__}: {error})"
             ) from error
 
-    def _checked(self, block: Any, i: int, rows: int | None) -> Any:
+    def _checked(
+        self, block: Any, i: int, rows: int | None, memory: Memory = None
+    ) -> Any:
         """A block in the form that others expect, or a ReadError."""
         shape, n = tuple(block.shape), self.shape[1]
         fits = len(shape) == 2 and shape[1] == n and (rows is None or shape[0] == rows)
@@ -247,11 +264,18 @@ class Blocks:
         if self.unit == 1:
             return block
         if is_sparse(block):
-            parts = self._scaled(block.data), block.indices, block.indptr
+            parts = self._scaled(block.data, memory), block.indices, block.indptr
             return type(block)(parts, shape=shape)
         return self._scaled(block)
 
-    def _scaled(self, x: np.ndarray) -> np.ndarray:
+    def _scaled(self, x: np.ndarray, memory: Memory = None) -> np.ndarray:
+        """x in the unit; where it lies in memory for it, there: the unit is a power of
+        two, so that a division rounds once in any precision."""
+        if self.unit == 1:
+            return x
+        own = memory is not None and np.shares_memory(x, memory[0])
+        if own and x.dtype.kind == "f":
+            return np.divide(x, self.unit, out=x)
         return np.divide(x, self.unit, dtype=np.float64)
 
     def survey(self) -> Survey:

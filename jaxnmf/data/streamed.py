@@ -154,7 +154,7 @@ class Streamed:
 
         def load(k: int, i: int) -> Sparse:
             by_rows, by_columns = buffers[k % len(buffers)]
-            block, turned = blocks.both(i)
+            block, turned = blocks.both(i, (by_rows.memory, by_columns.memory))
             by_rows.fill(block, n)
             by_columns.fill(turned, self.height)
             return Sparse(
@@ -176,12 +176,19 @@ class _Room:
         self.indices, self.rows = (aligned((entries,), np.int32) for _ in range(2))
         self.indptr = aligned((rows + 1,), np.int32)
 
+    @property
+    def memory(self) -> tuple[np.ndarray, np.ndarray]:
+        """For the data and the indices of a block."""
+        return self.data, self.indices
+
     def fill(self, parts: tuple[Any, Any, Any], columns: int) -> None:
         """Take (data, indices, indptr), and stored zeros in the last place."""
         data, indices, indptr = parts
         stored, rows = len(data), len(indptr) - 1
-        self.data[:stored], self.data[stored:] = data, 0
-        self.indices[:stored], self.indices[stored:] = indices, columns - 1
+        for own, given in zip(self.memory, (data, indices), strict=True):
+            if given.ctypes.data != own.ctypes.data:  # it was not read into it
+                own[:stored] = given
+        self.data[stored:], self.indices[stored:] = 0, columns - 1
         self.indptr[: rows + 1], self.indptr[rows + 1 :] = indptr, stored
         self.indptr[-1] = len(self.data)
         last = len(self.indptr) - 2

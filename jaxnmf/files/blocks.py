@@ -30,6 +30,8 @@ SPARSE = "blocks.json"
 STORES = (".h5ad", ".h5", ".hdf5", ".zarr")
 PARTS = ("data", "indices", "indptr")
 NAMES = ("row_names", "column_names")
+Memory = tuple[np.ndarray, np.ndarray] | None
+"""For the data and the indices of a sparse block."""
 
 
 def block_rows(shape: Sequence[int], itemsize: int) -> int:
@@ -198,7 +200,13 @@ def _numbered(place: Path) -> tuple[int, str]:
 
 
 class SparseRows:
-    """A sparse matrix in compressed rows, in the files of a folder."""
+    """A sparse matrix in compressed rows, in the files of a folder.
+
+    Memory for the data and the indices of a block may be given, which are read into it
+    where it has their types.
+    """
+
+    takes_memory = True
 
     def __init__(self, folder: Path, rows: int | None) -> None:
         try:
@@ -225,36 +233,50 @@ class SparseRows:
             self.starts = sparse_starts(self.indptr, rows)
         self.count = len(self.starts) - 1
 
-    def block(self, i: int) -> Any:
-        return _csr(self, *self.starts[i : i + 2].tolist())
+    def block(self, i: int, memory: Memory = None) -> Any:
+        a, b = self.starts[i : i + 2].tolist()
+        return _csr(self, a, b, memory)
 
     def whole(self) -> Any:
         """All rows."""
         return _csr(self, 0, self.shape[0])
 
-    def block_turned(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def block_turned(
+        self, i: int, memory: Memory = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(data, indices, indptr) of the transpose of a block."""
-        data, indices, indptr = self.turned  # pyright: ignore
+        assert self.turned is not None
+        *parts, indptr = self.turned
         begin, end = self.indptr[self.starts[i : i + 2]].tolist()
         n = self.shape[1] + 1
-        return (
-            data.read(begin, end),
-            indices.read(begin, end),
-            indptr.read(i * n, (i + 1) * n),
-        )
+        data, indices = _read(parts, begin, end, memory)
+        return data, indices, indptr.read(i * n, (i + 1) * n)
 
 
-def _csr(source: Any, a: int, b: int) -> Any:
+def _read(arrays: Any, begin: int, end: int, memory: Memory) -> list[np.ndarray]:
+    """The entries from begin to end of arrays."""
+    found = []
+    for x, own in zip(arrays, memory or (None, None), strict=True):
+        if not isinstance(x, Array):
+            found.append(x[begin:end])
+        elif own is None or own.dtype != x.dtype or len(own) < end - begin:
+            found.append(x.read(begin, end))
+        else:
+            found.append(x.read(begin, end, own[: end - begin]))
+    return found
+
+
+def _csr(source: Any, a: int, b: int, memory: Memory = None) -> Any:
     """The rows from a to b, of compressed rows in arrays that give slices."""
     from scipy.sparse import csr_array
 
     begin, end = int(source.indptr[a]), int(source.indptr[b])
-    read = [
-        x.read(begin, end) if isinstance(x, Array) else x[begin:end]
-        for x in (source.data, source.indices)
-    ]
+    data, indices = _read((source.data, source.indices), begin, end, memory)
+    # Of one type with the indices, which SciPy would copy otherwise.
+    small = end - begin <= np.iinfo(indices.dtype).max
     indptr = source.indptr[a : b + 1] - begin
-    return csr_array((*read, indptr), shape=(b - a, source.shape[1]))
+    indptr = indptr.astype(indices.dtype if small else np.int64)
+    return csr_array((data, indices, indptr), shape=(b - a, source.shape[1]))
 
 
 def sparse_starts(indptr: np.ndarray, rows: int | None = None) -> np.ndarray:

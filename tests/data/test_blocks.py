@@ -111,6 +111,33 @@ def test_rows_of_an_array_by_slices() -> None:
     np.testing.assert_array_equal(joined(Blocks(V, rows=9)), V)
 
 
+@pytest.mark.parametrize("unit", [1, 2.0**-90])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("form", ["sparse", "sparse_by_columns"])
+def test_sparse_blocks_are_read_into_memory_of_their_types(
+    tmp_path, monkeypatch, form, dtype, unit
+):
+    monkeypatch.setattr(files, "ENTRIES", 30)
+    blocks = Blocks(stored(tmp_path, form)).over(unit)
+    first, last = blocks.starts[1:3]
+    expected = S[first:last].toarray() / unit
+    # About as much as is needed: SciPy copies small parts of large arrays.
+    size = S[first:last].nnz + 2
+    memory = [(np.empty(size, dtype), np.empty(size, np.int32)) for _ in range(2)]
+    by_rows, by_columns = blocks.both(1, (memory[0], memory[1]))
+    found = scipy.sparse.csr_array(by_rows, shape=expected.shape)
+    turned = scipy.sparse.csr_array(by_columns, shape=expected.shape[::-1])
+    np.testing.assert_array_equal(found.toarray(), expected)
+    np.testing.assert_array_equal(turned.toarray(), expected.T)
+    there = [
+        [np.shares_memory(x, own) for x, own in zip(parts[:2], room, strict=True)]
+        for parts, room in zip((by_rows, by_columns), memory, strict=True)
+    ]
+    inside = [dtype == "float32", True]
+    # Without columns on the disk they are sorted in memory of their own.
+    assert there == [inside, inside if form != "sparse" else [False, False]]
+
+
 @pytest.mark.parametrize("form", ["one.npy", "sparse", "sparse_by_columns"])
 def test_parts_are_the_rows_of_V(
     tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
