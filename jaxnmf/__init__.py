@@ -7,16 +7,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from jaxnmf import datasets as datasets
 from jaxnmf import distributed as distributed
 from jaxnmf import solvers as solvers
-from jaxnmf import topics as topics
 from jaxnmf._version import __version__ as __version__
 from jaxnmf.data.blocks import Blocks as Blocks
 from jaxnmf.data.observed import Observed as Observed
 from jaxnmf.data.views import Views as Views
 from jaxnmf.factorize import factorize as factorize
-from jaxnmf.files.matrices import read as read
 from jaxnmf.fixed_point import fixed_point as fixed_point
 from jaxnmf.fold_in import fit_W as fit_W
 from jaxnmf.objective import losses as losses
@@ -28,30 +25,40 @@ from jaxnmf.registry import register_loss as register_loss
 from jaxnmf.registry import register_solver as register_solver
 from jaxnmf.result import Result as Result
 from jaxnmf.result import load as load
-from jaxnmf.selection import RankSelection as RankSelection
-from jaxnmf.selection import select_rank as select_rank
-from jaxnmf.sweeps.result import SweepResult as SweepResult
-from jaxnmf.sweeps.sweep import sweep as sweep
 from jaxnmf.types import Status as Status
 from jaxnmf.types import Trace as Trace
-from jaxnmf.uncertainty.estimate import Uncertainty as Uncertainty
 from jaxnmf.uncertainty.estimate import uncertainty as uncertainty
+from jaxnmf.uncertainty.result import Uncertainty as Uncertainty
 
 if TYPE_CHECKING:
+    from jaxnmf import datasets as datasets
     from jaxnmf import plots as plots
+    from jaxnmf import topics as topics
     from jaxnmf.estimators.function import (
         non_negative_factorization as non_negative_factorization,
     )
     from jaxnmf.estimators.minibatch import MiniBatchNMF as MiniBatchNMF
     from jaxnmf.estimators.nmf import NMF as NMF
+    from jaxnmf.files.matrices import read as read
+    from jaxnmf.selection import RankSelection as RankSelection
+    from jaxnmf.selection import select_rank as select_rank
+    from jaxnmf.sweeps.result import SweepResult as SweepResult
+    from jaxnmf.sweeps.sweep import sweep as sweep
 else:  # which a type checker would read as: there is every name
-    # scikit-learn takes as long to import as all the rest, and few runs need it or
-    # pictures.
+    # scikit-learn takes as long to import as all the rest, and one factorisation needs
+    # neither it nor pictures, sweeps or data sets.
     _LATER = {
         "NMF": "jaxnmf.estimators.nmf",
         "MiniBatchNMF": "jaxnmf.estimators.minibatch",
         "non_negative_factorization": "jaxnmf.estimators.function",
         "plots": "jaxnmf.plots",
+        "SweepResult": "jaxnmf.sweeps.result",
+        "sweep": "jaxnmf.sweeps.sweep",
+        "RankSelection": "jaxnmf.selection",
+        "select_rank": "jaxnmf.selection",
+        "datasets": "jaxnmf.datasets",
+        "read": "jaxnmf.files.matrices",
+        "topics": "jaxnmf.topics",
     }
 
     def __getattr__(name: str) -> Any:

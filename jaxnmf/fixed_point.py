@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float
 
 from jaxnmf._util.checks import check_amount, check_count
 from jaxnmf.build import FOR_FACTORS
@@ -23,6 +22,7 @@ from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.units import Units, units_of
 from jaxnmf.registry import make_loss
 from jaxnmf.result import Result
+from jaxnmf.shapes import Array, Float
 
 # The KKT residual of a start above which its derivatives are warned of.
 CONVERGED = 1e-3

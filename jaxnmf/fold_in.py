@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
 
 from jaxnmf import tiny
 from jaxnmf._util.checks import as_matrix, check_amount, check_count
@@ -30,6 +29,7 @@ from jaxnmf.registry import make_solver
 from jaxnmf.run.loop import Run
 from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import Stop
+from jaxnmf.shapes import Bool, Float
 from jaxnmf.solvers.base import Alternating, Supports
 from jaxnmf.supported import check_loss
 from jaxnmf.types import Factors, Trace, pytree

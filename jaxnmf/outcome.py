@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from jaxnmf.data.beside import Beside
 from jaxnmf.data.placed import Placed
@@ -20,6 +19,7 @@ from jaxnmf.objective.problem import Problem
 from jaxnmf.objective.relative_error import relative_error
 from jaxnmf.run.clock import divergence
 from jaxnmf.run.loop import Run
+from jaxnmf.shapes import Bool, Float, Int
 from jaxnmf.types import Factors, Status, Trace
 
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from jaxnmf.data.observed import Observed
+from jaxnmf.shapes import Float
 
 Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(rows, cols) → predictions at these entries."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from jaxnmf import saved
 from jaxnmf.approximation import Approximation
@@ -32,6 +31,7 @@ from jaxnmf.outcome import (
     outcome,
 )
 from jaxnmf.run.loop import Run
+from jaxnmf.shapes import Float
 from jaxnmf.types import Status, Trace
 
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
 
 from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.dense import Dense
@@ -23,6 +22,7 @@ from jaxnmf.objective.problem import Problem
 from jaxnmf.run.clock import clocked, record_kkt_of_ends
 from jaxnmf.run.loop import Run
 from jaxnmf.run.stop import RECORD_EVERY, Measure, Stop
+from jaxnmf.shapes import Float
 from jaxnmf.solvers.extrapolated import Extrapolated
 from jaxnmf.solvers.hals import HALS
 from jaxnmf.types import Factors, Status

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from jaxnmf._util.checks import check_count
 from jaxnmf.metrics import cluster_by_component
+from jaxnmf.shapes import Float
 
 
 def top_words(

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+
+from jaxnmf.shapes import Array, Float, Int, PyTree
 
 T = TypeVar("T")
 

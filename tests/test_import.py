@@ -21,6 +21,9 @@ HEAVY = {
     "jax.experimental.sparse",
 }
 
+# What one factorisation does without: each is loaded when it is first used.
+LATER = {"jaxtyping", "jaxnmf.datasets", "jaxnmf.selection", "jaxnmf.sweeps"}
+
 SCRIPT = """
 import json, sys
 import jax
@@ -37,8 +40,10 @@ compiler.compile_or_get_cached = watched
 x64 = jax.config.jax_enable_x64
 import jaxnmf
 
+at_once = list(sys.modules)
 jaxnmf.solvers(), jaxnmf.losses(), jaxnmf.datasets(), jaxnmf.plots.components
 reported = {
+    "at_once": at_once,
     "modules": list(sys.modules),
     "compilations": len(compilations),
     "backends": len(jax._src.xla_bridge._backends),
@@ -63,6 +68,10 @@ def reported():
 
 def test_no_heavy_library_is_imported(reported):
     assert HEAVY & set(reported["modules"]) == set()
+
+
+def test_what_one_factorisation_does_without_is_not_imported(reported):
+    assert LATER & set(reported["at_once"]) == set()
 
 
 def test_nothing_is_compiled_and_no_device_is_opened(reported):

@@ -3,8 +3,8 @@
 #
 #   experiments/accelerator/measure.sh FOLDER [--small] [--parts NAME …]
 #
-# Needs Python 3.12 with jax 0.11 or newer for the accelerator, NumPy, SciPy, scikit-learn,
-# optax and jaxtyping; no network. PyTorch and torchnmf are compared where they are
+# Needs Python 3.12 with jax 0.11 or newer for the accelerator, NumPy, SciPy, scikit-learn
+# and optax; no network. PyTorch and torchnmf are compared where they are
 # installed. JAXNMF_DATA names the folder of research data sets.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
 
 from jaxnmf._util.platform import on_cpu, platform
 from jaxnmf.data.padded_rows import PaddedRows
+from jaxnmf.shapes import Array, Float, Int
 from jaxnmf.types import pytree, static
 
 # Columns of a sparse product on a CPU come in multiples of this.

@@ -8,13 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
 
 from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.moments import Moments
 from jaxnmf.data.operand import EntryFn, true_shape
 from jaxnmf.data.placement import Placement, put
 from jaxnmf.data.spread import fetch
+from jaxnmf.shapes import Array, Float, Int
 from jaxnmf.types import pytree, static
 
 # Entries in a block of X in double precision, beside an operand in single.

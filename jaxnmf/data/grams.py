@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from jaxnmf.data.operand import Operand
+from jaxnmf.shapes import Array, Float
 from jaxnmf.types import pytree
 
 

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-from jaxtyping import Array, Float
 
 from jaxnmf.data.moments import Moments
+from jaxnmf.shapes import Array, Float
 
 EntryFn = Callable[..., Any]
 """A function of entries (v, x, …), applied entrywise."""

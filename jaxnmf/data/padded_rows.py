@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
 
 from jaxnmf.data.operand import taken
+from jaxnmf.shapes import Array, Float, Int
 from jaxnmf.types import pytree
 
 # Rows of the dense factor that a product of padded rows gathers at a time.

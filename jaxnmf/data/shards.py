@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int
 
 from jaxnmf.data.csr import CSR, both_ways
 from jaxnmf.data.moments import Moments
@@ -18,6 +17,7 @@ from jaxnmf.data.operand import EntryFn
 from jaxnmf.data.parts import Parts
 from jaxnmf.data.placement import Axes, Placement, put
 from jaxnmf.data.sparse import Sparse, Stored
+from jaxnmf.shapes import Array, Float, Int
 from jaxnmf.types import pytree, static
 
 

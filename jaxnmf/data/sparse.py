@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
 
 from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.csr import CSR
 from jaxnmf.data.moments import Moments
 from jaxnmf.data.operand import EntryFn, taken, true_shape
+from jaxnmf.shapes import Array, Float, Int
 from jaxnmf.types import pytree, static
 
 # Components in each pass over the stored entries.

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from jaxnmf._util.platform import platform
 from jaxnmf.data.blocks import AHEAD, Blocks, ahead
@@ -19,6 +18,7 @@ from jaxnmf.data.dense import Dense
 from jaxnmf.data.moments import Moments
 from jaxnmf.data.padded_rows import PaddedRows
 from jaxnmf.data.sparse import Sparse
+from jaxnmf.shapes import Array, Float
 from jaxnmf.types import pytree, static
 
 ALIGNED = 64  # bytes: jax reads such memory of the host without a copy

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from jaxnmf._util.checks import check_amount
 from jaxnmf.data.containers import Names, concatenated, is_sparse, names_of
 from jaxnmf.data.known import Known, SideBySide, what_is_known
 from jaxnmf.data.observed import Observed
+from jaxnmf.shapes import Float, Int
 
 
 class Views:

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import check_random_state
 
@@ -33,6 +32,7 @@ from jaxnmf.run.clock import divergence
 from jaxnmf.run.plain import coordinate_descent, multiplicative_updates
 from jaxnmf.run.programs import precision
 from jaxnmf.run.stop import Stop
+from jaxnmf.shapes import Float
 from jaxnmf.types import Factors, Status
 
 PLAIN = ("cd", "mu")  # scikit-learn's two

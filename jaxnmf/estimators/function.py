@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from sklearn import config_context
 
 from jaxnmf.estimators.nmf import NMF
 from jaxnmf.objective.losses import Loss
+from jaxnmf.shapes import Float
 
 
 def non_negative_factorization(

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from sklearn import config_context, decomposition
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -32,6 +31,7 @@ from jaxnmf.run.programs import (
     note_iterations,
     precision,
 )
+from jaxnmf.shapes import Array, Float
 from jaxnmf.types import Factors, FreeFactor, Scalar
 
 ACCEPTED: dict[str, Any] = {

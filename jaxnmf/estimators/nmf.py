@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float
 from sklearn import config_context, decomposition
 from sklearn.base import _fit_context
 from sklearn.utils import Tags, check_array, check_random_state
@@ -38,6 +37,7 @@ from jaxnmf.init.start import INITS
 from jaxnmf.objective.losses import Loss, beta_divergence
 from jaxnmf.objective.offsets import TOWARD
 from jaxnmf.registry import make_loss, make_solver
+from jaxnmf.shapes import Float
 
 MOST_SEEDS = 2**31 - 1  # what is drawn from a RandomState is below this
 

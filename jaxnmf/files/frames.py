@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+
+from jaxnmf.shapes import Float
 
 
 def numbers_of(frame: Any) -> np.ndarray:

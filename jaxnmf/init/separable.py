@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from jaxnmf.objective.constraints import NonNegative, Simplex
+from jaxnmf.shapes import Float, Int
 
 
 def spa(V: Any, rank: int, *, normalise: bool = False) -> Int[np.ndarray, " p"]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxnmf.objective.problem import Problem
+from jaxnmf.shapes import Array, Float
 
 
 def by_column_blocks(

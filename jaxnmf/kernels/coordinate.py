@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.grams import Gram
@@ -15,6 +14,7 @@ from jaxnmf.kernels.inverses import inverse
 from jaxnmf.kernels.repeats import UNROLLED, inner_repeats
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
+from jaxnmf.shapes import Array, Float
 
 # The components from which a sweep works on tiles on a CPU, and the rows of a tile
 # there: measured (`experiments/benchmarks`).

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+
+from jaxnmf.shapes import Array, Float
 
 
 def inverse(x: jax.Array) -> jax.Array:

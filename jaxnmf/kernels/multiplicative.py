@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from jaxnmf.objective.problem import Problem
+from jaxnmf.shapes import Array, Float
 from jaxnmf.types import Factors
 
 

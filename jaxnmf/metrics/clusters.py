@@ -1,11 +1,11 @@
 """Clusters of the rows of V by their components, and their agreement with classes."""
 
 import numpy as np
-from jaxtyping import Int
 from numpy.typing import ArrayLike
 
 from jaxnmf._util.checks import as_matrix
 from jaxnmf.metrics.recovery import unit_rows
+from jaxnmf.shapes import Int
 
 
 def cluster_by_component(

@@ -1,10 +1,10 @@
 """Measures of factors: recovery of known ones, sparsity, orthogonality."""
 
 import numpy as np
-from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
 from jaxnmf._util.checks import as_matrix
+from jaxnmf.shapes import Float, Int
 
 
 def match_components(

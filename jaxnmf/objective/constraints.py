@@ -12,8 +12,8 @@ from typing import Any, ClassVar, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
 
+from jaxnmf.shapes import Array, Bool, Float
 from jaxnmf.types import pytree, static
 
 A = TypeVar("A", jax.Array, np.ndarray)

@@ -16,12 +16,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from jaxnmf.data.containers import names_of
 from jaxnmf.data.operand import true_shape
 from jaxnmf.objective.parts import as_part
 from jaxnmf.objective.problem import Problem
+from jaxnmf.shapes import Float
 from jaxnmf.types import Factors
 
 SHAPE = "(m, k), a column for each covariate"

@@ -20,11 +20,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
 
 from jaxnmf._util.checks import as_matrix, check_count
 from jaxnmf.data.csr import CSR, both_ways
 from jaxnmf.data.known import is_sparse
+from jaxnmf.shapes import Array, Float, Int
 from jaxnmf.types import pytree
 
 # By how much of the largest weight A and Aᵀ may differ, which rounding can.

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxnmf.objective.losses import Loss
+from jaxnmf.shapes import Array, Float
 
 # Conjugate gradients: relative residual, by the bytes of a number, and iterations.
 TOLERANCE = {4: 1e-5, 8: 1e-11}

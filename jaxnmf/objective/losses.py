@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from jaxnmf.data.arrays import as_leaf
 from jaxnmf.data.operand import Described
+from jaxnmf.shapes import Array, Float
 from jaxnmf.types import Pointwise, pytree, static
 
 # |v − x| / x below which φ(v, x) is a power series, by the bytes of a number, where

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from jaxnmf._util.checks import as_matrix
 from jaxnmf.data.containers import contents
@@ -20,6 +19,7 @@ from jaxnmf.data.operand import true_shape
 from jaxnmf.objective.constraints import Box, NonNegative
 from jaxnmf.objective.offsets import FIRST
 from jaxnmf.objective.problem import Problem
+from jaxnmf.shapes import Float
 from jaxnmf.types import Factors
 
 Part = Float[np.ndarray, "_ _"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
 
 from jaxnmf.objective.graph import Graph
+from jaxnmf.shapes import Array, Bool, Float
 from jaxnmf.types import pytree
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+
+from jaxnmf.shapes import Int
 
 PIXELS = 480  # rows and columns of an image, at most
 CELLS = 160  # rows and columns of a heat map, at most

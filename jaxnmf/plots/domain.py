@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from jaxnmf.plots.factors import check_names
+from jaxnmf.shapes import Float
 
 NAMED = ("text", "ratings", "genes")
 """Kinds of data whose columns are so many that the largest few are read by name."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
 from jaxnmf.plots.axes import bare, ink, one_axes
 from jaxnmf.plots.blocks import block_means
@@ -15,6 +14,7 @@ from jaxnmf.plots.selection import (
     draw_measures,
     mark_choice,
 )
+from jaxnmf.shapes import Float
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

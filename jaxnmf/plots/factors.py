@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from jaxnmf._util.checks import as_matrix
+from jaxnmf.shapes import Float, Int
 
 
 class Pair(NamedTuple):

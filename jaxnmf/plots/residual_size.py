@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
@@ -16,6 +15,7 @@ from jaxnmf.plots.domain import side_of_image
 from jaxnmf.plots.heatmap import draw_matrix
 from jaxnmf.plots.samples import data_of
 from jaxnmf.plots.squares import squares
+from jaxnmf.shapes import Float
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

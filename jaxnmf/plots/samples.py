@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from jaxnmf.data.arrays import as_array
 from jaxnmf.data.known import is_sparse
@@ -17,6 +16,7 @@ from jaxnmf.data.observed import Observed
 from jaxnmf.plots.blocks import CELLS, block_means, bounded, by_label
 from jaxnmf.plots.domain import side_of_image
 from jaxnmf.plots.factors import Pair, factors_of
+from jaxnmf.shapes import Float, Int
 
 ENTRIES = 2_000_000  # of V, that are made dense at once
 ROWS, MAPS = 6, 3  # pictures of rows, maps of columns

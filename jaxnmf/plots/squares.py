@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from jaxnmf.data.known import is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.plots.samples import ENTRIES
+from jaxnmf.shapes import Float, Int
 
 
 def squares(

@@ -11,13 +11,13 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from jaxnmf.data.streamed import Streamed
 from jaxnmf.objective import in_double
 from jaxnmf.objective.problem import Problem
 from jaxnmf.run.programs import compiled, program_hash
 from jaxnmf.run.stop import Measure
+from jaxnmf.shapes import Array, Float
 from jaxnmf.types import Factors
 
 Columns = tuple[Float[Array, "p b"], ...]

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
 
 from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.coordinate import sweep
@@ -25,6 +24,7 @@ from jaxnmf.run.programs import (
     compiled_quickly,
     note_iterations,
 )
+from jaxnmf.shapes import Array, Float, Int
 from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, Scalar
 
 TEST_EVERY = 10  # iterations between two tests of multiplicative updates

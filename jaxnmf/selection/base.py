@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from jaxnmf._util.names import suggestion
 from jaxnmf.data.known import Known, what_is_known
 from jaxnmf.fold_in import fit_W
 from jaxnmf.run.stop import RECORD_EVERY, Stop
 from jaxnmf.selection.components import median_components
+from jaxnmf.shapes import Float
 from jaxnmf.sweeps.result import SweepResult
 from jaxnmf.types import Status
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from jaxnmf.metrics import match_components
+from jaxnmf.shapes import Float, Int
 
 
 def unit(X: Any) -> np.ndarray:

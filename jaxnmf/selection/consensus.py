@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from jaxnmf.metrics import cluster_by_component
 from jaxnmf.selection.base import (
@@ -18,6 +17,7 @@ from jaxnmf.selection.base import (
     one_of,
     spread,
 )
+from jaxnmf.shapes import Float, Int
 
 GROUPS = 5  # of the jackknife
 

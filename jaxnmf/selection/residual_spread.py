@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from jaxnmf.data.observed import Observed
 from jaxnmf.run.stop import Stop
@@ -20,6 +19,7 @@ from jaxnmf.selection.base import (
     spread,
     within,
 )
+from jaxnmf.shapes import Float, Int
 
 MOST_ENTRIES = 100_000  # of V, whose residuals are compared
 # A smaller spread is what the stop rule leaves of one.

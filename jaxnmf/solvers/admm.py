@@ -6,13 +6,13 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxnmf.data.grams import SharedGram
 from jaxnmf.kernels.inverses import inverted
 from jaxnmf.kernels.step_sizes import gradient_step
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Float
 from jaxnmf.solvers.base import (
     BLOCKS,
     PROJECTED,

@@ -7,13 +7,13 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxnmf.data.operand import true_shape
 from jaxnmf.kernels.inverses import inverse
 from jaxnmf.kernels.multiplicative import quotient
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Float
 from jaxnmf.solvers.base import BETA, EVERY_OPERAND, Supports
 from jaxnmf.types import Factors, FixedFactor, FreeFactor, Scalar, static
 

@@ -6,11 +6,11 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
 
 from jaxnmf.data.grams import Gram
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.problem import Problem
+from jaxnmf.shapes import Array, Bool, Float
 from jaxnmf.types import Cross, Factors, FixedFactor, FreeFactor, State, pytree
 
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
+from jaxnmf.shapes import Array, Bool, Float, Int, PyTree
 from jaxnmf.types import Factors, FreeFactor, Index, Scalar, pytree
 
 Codes = Float[Array, "p b"]

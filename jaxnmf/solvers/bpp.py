@@ -7,7 +7,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
 
 from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.grams import Gram
@@ -15,6 +14,7 @@ from jaxnmf.kernels.inverses import inverse
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Bool, Float, Int
 from jaxnmf.solvers.base import (
     BLOCKS,
     EVERY_OPERAND,

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxnmf.data.operand import Operand
 from jaxnmf.kernels.coordinate import sweep
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Float
 from jaxnmf.solvers.base import ENTRYWISE, QUADRATIC, Supports
 from jaxnmf.types import Factors, FixedFactor, FreeFactor, Index, State, static
 

@@ -7,12 +7,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
 
 from jaxnmf.data.moments import Moments
 from jaxnmf.data.operand import Operand, true_shape
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_solver, register_solver
+from jaxnmf.shapes import Array, Bool, Float, Int
 from jaxnmf.solvers.base import QUADRATIC, Supports, gives_nnls
 from jaxnmf.types import Factors, Index, Scalar, State, pytree, static
 

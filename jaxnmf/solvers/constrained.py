@@ -10,7 +10,6 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
 
 from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.coordinate import differences, sweep
@@ -18,6 +17,7 @@ from jaxnmf.kernels.inverses import inverse
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Bool, Float
 from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
 from jaxnmf.types import Cross, Factors, Index, Scalar, State, static
 

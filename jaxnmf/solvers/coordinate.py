@@ -6,12 +6,12 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
 
 from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.inverses import inverse
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Bool, Float, Int
 from jaxnmf.solvers.base import ENTRYWISE, QUADRATIC, Alternating, Supports
 from jaxnmf.types import Cross, FreeFactor, State, static
 

@@ -6,11 +6,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
 
 from jaxnmf.kernels.momentum import Momentum, choose
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import make_solver, register_solver
+from jaxnmf.shapes import Array, Bool, Float
 from jaxnmf.solvers.base import (
     BLOCKS,
     EVERY_OPERAND,

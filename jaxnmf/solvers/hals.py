@@ -6,13 +6,13 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
 
 from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.coordinate import sweep, sweeps
 from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Bool, Float, Int
 from jaxnmf.solvers.base import (
     BLOCKS,
     ENTRYWISE,

@@ -7,13 +7,13 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
 
 from jaxnmf.kernels.blocks import by_column_blocks
 from jaxnmf.kernels.multiplicative import multiplied
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Float, Int
 from jaxnmf.solvers.base import KL, Alternating, Supports
 from jaxnmf.types import FixedFactor, FreeFactor, Index, State, static
 

@@ -6,7 +6,6 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
 
 from jaxnmf.kernels.blocks import by_column_blocks
 from jaxnmf.kernels.inverses import inverted, log_growth
@@ -14,6 +13,7 @@ from jaxnmf.kernels.multiplicative import multiplied
 from jaxnmf.objective.constraints import Simplex
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Bool, Float
 from jaxnmf.solvers.base import KL, PROJECTED, Alternating, Supports
 from jaxnmf.types import FixedFactor, FreeFactor, Index, static
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxnmf.kernels.inverses import inverse
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Float
 from jaxnmf.solvers.base import KL, Alternating, Supports
 from jaxnmf.types import FixedFactor, FreeFactor, Scalar, static
 

@@ -6,7 +6,6 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
 
 from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.grams import ColumnGrams, component_pairs
@@ -18,6 +17,7 @@ from jaxnmf.kernels.multiplicative import multiplied
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Bool, Float
 from jaxnmf.solvers.base import KL, Supports
 from jaxnmf.types import Factors, Index, Scalar, static
 

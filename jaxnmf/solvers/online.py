@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 import jax
-from jaxtyping import Array, PyTree
 
 from jaxnmf.data.grams import SharedGram
 from jaxnmf.kernels.coordinate import sweep, sweeps
@@ -14,6 +13,7 @@ from jaxnmf.kernels.multiplicative import factor_floor, multiplied
 from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, PyTree
 from jaxnmf.solvers.base import BETA, BLOCKS, QUADRATIC, Supports
 from jaxnmf.solvers.batches import Codes, Minibatch
 from jaxnmf.types import Cross, Factors, FreeFactor, Index, static

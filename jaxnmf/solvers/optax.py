@@ -10,13 +10,13 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
 
 from jaxnmf._util.names import suggestion
 from jaxnmf.objective.constraints import NonNegative
 from jaxnmf.objective.penalties import Penalty
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Float, Int, PyTree
 from jaxnmf.solvers.base import ANY, EVERY_OPERAND, Supports
 from jaxnmf.types import Factors, Index, Scalar, static
 

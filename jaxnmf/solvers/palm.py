@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Int
 
 from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.step_sizes import gradient_step
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Int
 from jaxnmf.solvers.base import (
     BLOCKS,
     EVERY_OPERAND,

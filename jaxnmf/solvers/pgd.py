@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
 
 from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.step_sizes import first_step, gradient_step
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Bool, Int
 from jaxnmf.solvers.base import ANY, EVERY_OPERAND, PROJECTED, Alternating, Supports
 from jaxnmf.types import Cross, FixedFactor, FreeFactor, Scalar, State, static
 

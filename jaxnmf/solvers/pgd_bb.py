@@ -6,13 +6,13 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxnmf.data.grams import Gram
 from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.kernels.step_sizes import gradient_step
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Float
 from jaxnmf.solvers.base import PROJECTED, QUADRATIC, Alternating, Supports
 from jaxnmf.types import Cross, FreeFactor, Index, State, static
 

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
 
 from jaxnmf.data.grams import Gram, SharedGram
 from jaxnmf.kernels.repeats import inner_repeats
 from jaxnmf.kernels.step_sizes import first_step, gradient_step
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Bool, Int
 from jaxnmf.solvers.base import ANY, EVERY_OPERAND, PROJECTED, Alternating, Supports
 from jaxnmf.types import Cross, FixedFactor, FreeFactor, Index, Scalar, static
 

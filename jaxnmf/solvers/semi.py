@@ -6,12 +6,12 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxnmf.kernels.coordinate import sweeps
 from jaxnmf.kernels.inverses import inverse
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Float
 from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
 from jaxnmf.types import Factors, Scalar, State, static
 

@@ -6,11 +6,11 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
 
 from jaxnmf.kernels.coordinate import sweeps
 from jaxnmf.objective.problem import Problem
 from jaxnmf.registry import register_solver
+from jaxnmf.shapes import Array, Bool, Float
 from jaxnmf.solvers.base import QUADRATIC, Alternating, Supports
 from jaxnmf.types import Factors, FixedFactor, FreeFactor, Index, Scalar, static
 

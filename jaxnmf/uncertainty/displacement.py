@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from jaxnmf.build import Objective, Start
 from jaxnmf.data.known import Known
@@ -17,6 +16,7 @@ from jaxnmf.kernels.coordinate import sweep, sweeps
 from jaxnmf.objective.problem import Problem
 from jaxnmf.result import Result
 from jaxnmf.run.stop import Stop
+from jaxnmf.shapes import Array, Float
 from jaxnmf.solvers.base import QUADRATIC, Supports
 from jaxnmf.sweeps.sweep import run_sweep
 from jaxnmf.types import Factors, State, pytree

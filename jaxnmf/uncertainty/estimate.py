@@ -16,12 +16,8 @@ from jaxnmf.data.containers import names_of
 from jaxnmf.data.known import what_is_known
 from jaxnmf.factorize import run_factorize
 from jaxnmf.run.stop import Stop
-from jaxnmf.uncertainty.displacement import displaced
-from jaxnmf.uncertainty.intervals import Uncertainty, of_replicates
-from jaxnmf.uncertainty.resampling import METHODS as RESAMPLING
-from jaxnmf.uncertainty.resampling import Resampling, check_method
+from jaxnmf.uncertainty.result import Uncertainty
 
-METHODS = (*RESAMPLING, "displacement")
 SETTLE = 1e-4  # share of what noise moves the objective by, per ten iterations
 
 
@@ -119,8 +115,13 @@ def uncertainty(
     estimating uncertainty in factor analytic solutions", Atmospheric Measurement
     Techniques 7 (2014) [Paatero2014], for displacement.
     """
+    # Here, for `import jaxnmf` would else load sweeps and all ways to choose a rank.
+    from jaxnmf.uncertainty.displacement import displaced
+    from jaxnmf.uncertainty.intervals import of_replicates
+    from jaxnmf.uncertainty.resampling import METHODS, Resampling, check_method
+
     check_in_memory("V", V, "a measure of uncertainty")
-    lookup("method", method, dict.fromkeys(METHODS))
+    lookup("method", method, dict.fromkeys((*METHODS, "displacement")))
     check_count("rank", rank)
     check_count("replicates", replicates)
     check_count("seed", seed, least=0)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from jaxnmf.build import Objective, make_problem
 from jaxnmf.data.known import Known, is_sparse
 from jaxnmf.data.observed import Observed
 from jaxnmf.objective.losses import Loss
 from jaxnmf.objective.problem import Problem
+from jaxnmf.shapes import Float, Int
 from jaxnmf.solvers.base import gives_nnls
 from jaxnmf.sweeps.lane import DataPerSeed
 
