@@ -36,6 +36,8 @@ nb_execution_timeout = 300
 nb_merge_streams = True
 nb_render_markdown_format = "myst"
 autodoc_typehints = "none"
+default_role = "py:obj"  # a link where there is such a name
+napoleon_use_rtype = False
 html_theme = "furo"
 html_title = f"jaxnmf {release}"
 html_logo = "images/logo.svg"
@@ -59,6 +61,7 @@ class ByKey(Style):
     """The style of BibTeX's plain, with the volume of an article."""
 
     default_label_style = Keys
+    default_sorting_style = "author_year_title"
 
     def get_article_template(self, e):
         volume = optional[join[" ", field("volume")]]
@@ -73,6 +76,11 @@ register_plugin("pybtex.style.formatting", "keys", ByKey)
 def cite(app, what, name, obj, options, lines):
     """Link the keys that a docstring names to the bibliography."""
     lines[:] = [re.sub(r"\[(\w+\d{4})\]", r":cite:p:`\1`", line) for line in lines]
+
+
+def skip(app, what, name, obj, is_skipped, options):
+    """Leave out the fields of a NamedTuple that only have Python's own docstring."""
+    return True if (obj.__doc__ or "").startswith("Alias for field") else None
 
 
 def draw_cards(app, docname, source):
@@ -92,5 +100,6 @@ def add_thumbnails(app, doctree, docname):
 
 def setup(app):
     app.connect("autodoc-process-docstring", cite)
+    app.connect("autodoc-skip-member", skip)
     app.connect("source-read", draw_cards)
     app.connect("doctree-resolved", add_thumbnails)

@@ -58,7 +58,7 @@ def run_shared(
       pad: whether to pad at all.
       new_rows: whether the rows of V are new ones of a given H, any number of which is
         usual.
-      Everything else: as for `timed`.
+      others: as for `timed`.
     """
     rank, shape = len(factors.H), problem.operand.shape
     if pad and tiny.suits(problem, solver, rank, stop):

@@ -65,8 +65,8 @@ def coherence(
     The coherence of a topic is the mean over pairs of its k top words, word j with a
     larger weight than word i, of
 
-        npmi:   ln( (D_ij/D + ε) / (D_i/D · D_j/D) ) / −ln(D_ij/D + ε)
-        umass:  ln( (D_ij + ε) / D_j )
+    - npmi: ln( (D_ij/D + ε) / (D_i/D · D_j/D) ) / −ln(D_ij/D + ε)
+    - umass: ln( (D_ij + ε) / D_j )
 
     NPMI is in [−1, 1]: 1 for words that only occur together, 0 for independent words,
     −1 for words that never occur together (the limit for ε = 0); two words that occur

@@ -112,7 +112,7 @@ def placed_problem(
 
     Args:
       mesh: as `jaxnmf.factorize` has it.
-      Everything else: as for `jaxnmf.build.make_problem`.
+      others: as for `jaxnmf.build.make_problem`.
     """
     if mesh is None:
         if is_spread(known.V) and known.weights is not None:
@@ -199,7 +199,7 @@ def run_on_mesh(
       problem: of V on the host, or over this mesh.
       seed: of what the solver draws.
       placement: of V.
-      Everything else: as for `timed`.
+      others: as for `timed`.
     """
     rank, shape = len(factors.H), problem.operand.shape
     V = problem.operand

@@ -55,8 +55,9 @@ class MiniBatchNMF(decomposition.MiniBatchNMF):
     the updates are compiled. For a batch X of b of the m rows, with the split gradients
     plus − minus of its penalised loss and the exponent γ of the loss,
 
-        W ← W ∘ (minus / plus)^γ,
-        A ← r A + H^(1/γ) ∘ minus, B ← r B + plus, H ← (A / B)^γ,
+    - W ← W ∘ (minus / plus)^γ,
+    - A ← r A + H^(1/γ) ∘ minus, B ← r B + plus,
+    - H ← (A / B)^γ,
 
     where r = ``forget_factor`` ^ (b / m). It works and answers in float32 for X in
     float32, in float64 for all else; sparse X is not made dense.

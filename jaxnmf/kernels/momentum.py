@@ -14,7 +14,7 @@ class Momentum(NamedTuple):
     Attributes:
       beta: β.
       last: the β of the last accepted step.
-      ceiling: β̄, the bound of β.
+      ceiling: β′, the bound of β.
 
     All three are scalars, of JAX in a program and plain numbers on the host.
 
@@ -33,8 +33,8 @@ class Momentum(NamedTuple):
         return cls(beta, beta, jnp.ones((), dtype))
 
     def grown(self, growth: Any, ceiling_growth: Any) -> Momentum:
-        """After an accepted step: β ← min(β̄, growth·β) and
-        β̄ ← min(1, ceiling_growth·β̄)."""
+        """After an accepted step: β ← min(β′, growth·β) and
+        β′ ← min(1, ceiling_growth·β′)."""
         least: Any = jnp.minimum if isinstance(self.beta, jax.Array) else min
         return Momentum(
             beta=least(self.ceiling, growth * self.beta),
@@ -43,7 +43,7 @@ class Momentum(NamedTuple):
         )
 
     def shrunk(self, decay: Any) -> Momentum:
-        """After a step that was undone: β̄ ← the last accepted β, β ← β / decay."""
+        """After a step that was undone: β′ ← the last accepted β, β ← β / decay."""
         return Momentum(beta=self.beta / decay, last=self.last, ceiling=self.last)
 
 

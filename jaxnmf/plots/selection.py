@@ -122,7 +122,11 @@ def selection(
         mark_choice(axes, found, WHAT.get(name, ""))
     handles, labels = axes.get_legend_handles_labels()
     if legend and len(labels) > 1:
-        axes.legend(handles, labels, frameon=False, fontsize="small")
+        # Above the axes: in them it would lie on the bars or on a second axis' lines.
+        axes.legend(
+            handles, labels, frameon=False, fontsize="small", ncols=2,
+            loc="lower center", bbox_to_anchor=(0.5, 1.0),
+        )  # fmt: skip
     return axes
 
 

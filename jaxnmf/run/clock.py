@@ -205,7 +205,7 @@ def clocked(
         returns. Only its calls are on the clock.
       look: the objective and the KKT residual of factors, as NumPy scalars.
       together: whether several processes are in this loop and have to end it together.
-      Everything else: as for `timed`.
+      others: as for `timed`.
     """
     saved = None if checkpoint is None else checkpoint.load()
     restored = None if saved is None else from_arrays(saved, (factors, state))

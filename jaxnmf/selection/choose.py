@@ -79,13 +79,13 @@ def select_rank(
     measures, its rule and its options in the docstring of a class of
     `jaxnmf.selection.METHODS`:
 
-      "consensus": samples end up in the same clusters whatever the seed (Brunet).
-      "cross_validation": entries held out at random are predicted (Wold).
-      "bi_cross_validation": held-out blocks are predicted (Owen & Perry).
-      "stability": components come back from perturbed data (Alexandrov).
-      "ard": components without use fade from a large start (Tan & Févotte).
-      "information": AIC, BIC, MDL of a Gaussian or Poisson likelihood.
-      "residual_spread": random starts leave the same residual (Tunnell).
+    - "consensus": samples end up in the same clusters whatever the seed (Brunet).
+    - "cross_validation": entries held out at random are predicted (Wold).
+    - "bi_cross_validation": held-out blocks are predicted (Owen & Perry).
+    - "stability": components come back from perturbed data (Alexandrov).
+    - "ard": components without use fade from a large start (Tan & Févotte).
+    - "information": AIC, BIC, MDL of a Gaussian or Poisson likelihood.
+    - "residual_spread": random starts leave the same residual (Tunnell).
 
     Args:
       V: as for `jaxnmf.factorize`.
@@ -103,7 +103,7 @@ def select_rank(
       pad: run a small V padded to one of a few sizes, so that another of about this
         size needs no compilation; the result is the same to rounding. Not on a mesh.
       options: the method's own, such as ``samples="columns"`` or ``share=0.2``.
-      Everything else: as for `jaxnmf.sweep`.
+      others: as for `jaxnmf.sweep`.
 
     Returns:
       A `RankSelection`: ``rank``, ``candidates``, ``reason``, ``table``, ``factors()``,
@@ -196,7 +196,7 @@ def run_selection(
       solver: an instance, or None for the method's own.
       objective, start, stop: the specification that all runs share, but for the seed
         of the start; ``stop`` None is the method's own rule.
-      Everything else: as for `jaxnmf.sweep`.
+      others: as for `jaxnmf.sweep`.
     """
     ranks = sorted(ranks)
     if not (isinstance(V, Observed) or is_sparse(V)) and not hasattr(V, "shape"):

@@ -41,9 +41,9 @@ class Extrapolated:
         H⁺ = N(W_y, H_y), H_y⁺ = P(H⁺ + β (H⁺ − H)),
         W⁺ = N(H_y⁺, W_y), W_y⁺ = P(W⁺ + β (W⁺ − W)).
 
-    If the objective at (W⁺, H_y⁺) did not rise, β ← min(β̄, growth·β) and
-    β̄ ← min(1, ceiling_growth·β̄). Otherwise the step is undone, W_y, H_y ← the last
-    accepted pair (W, H_y), β̄ ← the last accepted β, and β ← β / decay.
+    If the objective at (W⁺, H_y⁺) did not rise, β ← min(β′, growth·β) and
+    β′ ← min(1, ceiling_growth·β′). Otherwise the step is undone, W_y, H_y ← the last
+    accepted pair (W, H_y), β′ ← the last accepted β, and β ← β / decay.
 
     The objective is followed by its changes, ⟨∇, Δ⟩ + ½⟨Δ, GΔ⟩ for each of the three
     moves of a step, with the G and B of the half-steps: the sign of the difference of

@@ -46,8 +46,8 @@ class KLNewton:
     ⟨g, d⟩ + ½⟨d, Gd⟩ over h + d ≥ 0; h⁺ = h + td with the first t of 1 and ¼ that does
     not raise the column's objective, else the multiplicative update of h. W likewise.
     Around it H_y⁺ = (H⁺ + β (H⁺ − H))₊ and W_y⁺ = (W⁺ + β (W⁺ − W))₊: if the objective
-    at (W⁺, H_y⁺) did not rise, β ← min(β̄, growth·β), β̄ ← min(1, ceiling_growth·β̄);
-    otherwise the step is undone, β̄ ← the last accepted β, β ← β / decay.
+    at (W⁺, H_y⁺) did not rise, β ← min(β′, growth·β), β′ ← min(1, ceiling_growth·β′);
+    otherwise the step is undone, β′ ← the last accepted β, β ← β / decay.
 
     Cost: (2p² + 14p)mn, mostly one product with the p(p+1)/2 products of the columns of
     W, and 2p²(m + n) a sweep; p² numbers for each column in memory. It is therefore for

@@ -75,20 +75,20 @@ class IPALM(Alternating):
     """iPALM: PALM from a point ahead, Y = H + β (H − H₋).
 
     H ← P(Y − ∇_H D(Y) / τ), with H₋ the factor one iteration before, L as in PALM and,
-    for the convex constraint here, τ = gamma L (1 + 2β̄) / (2 (1 − β̄)): with
-    β = min(β̄, (k − 1)/(k + 2)) at iteration k, D + δ/2 ‖H − H₋‖² then never rises for
-    δ = L 3β̄ / (2 (1 − β̄)), the least that the paper's conditions allow.
+    for the convex constraint here, τ = gamma L (1 + 2β′) / (2 (1 − β′)): with
+    β = min(β′, (k − 1)/(k + 2)) at iteration k, D + δ/2 ‖H − H₋‖² then never rises for
+    δ = L 3β′ / (2 (1 − β′)), the least that the paper's conditions allow.
 
     ``dynamic`` uses β = (k − 1)/(k + 2) and τ = gamma L, which the paper's conditions
     do not cover and its experiments found the fastest.
 
-    Cost: 2mnp and 2np² for each factor. Not monotone; for β̄ < 1, gamma > 1 and bounded
+    Cost: 2mnp and 2np² for each factor. Not monotone; for β′ < 1, gamma > 1 and bounded
     factors the iterates converge to a critical point (not with ``dynamic``).
 
     Use: comparisons, as `palm`.
 
     Args:
-      inertia: β̄, below 1; at ¼ a step is 1/(gamma L).
+      inertia: β′, below 1; at ¼ a step is 1/(gamma L).
       gamma: by how much a step is shorter than the longest that is allowed.
       dynamic: β and τ of the paper's experiments.
 

@@ -110,7 +110,7 @@ def sweep(
         suits the device.
       mesh: several devices over which V is divided, as for `factorize`, where it is too
         large for one: the lanes then run one after the other, each on all of them.
-      Everything else: as for `factorize`.
+      others: as for `factorize`.
 
     Returns:
       A `SweepResult`. After Ctrl-C it has the finished lanes, and a warning says how
@@ -229,7 +229,7 @@ def run_sweep(
         of the start.
       settings: what else lanes differ in (`make_settings`).
       pad: whether a small V is padded to one of a few sizes that share programs.
-      Everything else: as for `sweep`.
+      others: as for `sweep`.
     """
     begun = time.perf_counter()
     check_count("record_every", record_every)
