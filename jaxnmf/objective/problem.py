@@ -312,8 +312,14 @@ class Problem:
             fit = by_view.change(self, fixed, free, new)
         else:
             fit = self._change_of_fit(fixed, free, new)
-        penalty = self.penalty.gradient(free + 0.5 * delta) * delta
-        return fit + penalty.sum(1).sum()
+        return fit + self.slope(self.penalty.gradient(free + 0.5 * delta), delta)
+
+    def slope(self, gradient: FreeFactor, delta: FreeFactor) -> jax.Array:
+        """⟨gradient, Δ⟩ over the entries that are part of the objective."""
+        products = gradient * delta
+        if not self.fully_observed:
+            products = jnp.where(self._counted, products, 0)
+        return products.sum(1).sum()
 
     def _change_of_fit(self, fixed: Any, free: Any, new: Any) -> jax.Array:
         """`change` without the penalty, for one loss."""
@@ -347,7 +353,7 @@ class Problem:
         else:
             middle = free + 0.5 * delta
             slope = gram @ middle - cross + penalty.gradient(middle)
-        return (slope * delta).sum(1).sum()
+        return self.slope(slope, delta)
 
     def kkt(self, factors: Factors) -> jax.Array:
         """The KKT residual, which is 0 exactly at a stationary point.

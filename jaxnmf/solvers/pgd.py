@@ -96,7 +96,7 @@ class PGD(Alternating):
 
         def trial(step: Scalar) -> tuple[FreeFactor, Bool[Array, ""]]:
             new = problem.project(free - step * gradient, self.shrink * free)
-            slope = (gradient * (new - free)).sum(1).sum()
+            slope = problem.slope(gradient, new - free)
             return new, problem.change(fixed, free, new) <= 0.5 * slope
 
         def refused(carry: Search) -> Bool[Array, ""]:

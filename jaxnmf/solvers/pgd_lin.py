@@ -89,7 +89,7 @@ class LinPGD(Alternating):
             return problem.project(free - step * gradient, shrink * free)
 
         def sufficient(new: FreeFactor) -> Bool[Array, ""]:
-            slope = (gradient * (new - free)).sum(1).sum()
+            slope = problem.slope(gradient, new - free)
             return problem.change(fixed, free, new) <= self.sigma * slope
 
         return longest(free, state, path, sufficient, self.trials)

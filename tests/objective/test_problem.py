@@ -226,6 +226,21 @@ def test_change_keeps_the_digits_that_a_difference_loses(loss, penalties):
     assert found == pytest.approx(expected, abs=0.1 * place)
 
 
+@pytest.mark.parametrize("loss", ["frobenius", "kullback-leibler"])
+def test_change_leaves_out_the_penalty_of_a_column_that_is_unknown(loss):
+    """As the objective does: a search by the change else accepts a rise of it."""
+    data = np.where(np.arange(N) == 2, np.nan, V)
+    operand = as_operand(data, "float64", mask="nan")
+    problem = Problem.of(operand, make_loss(loss), penalties=PENALTIES)
+    W, old, new = (jnp.asarray(X) for X in (WT, H, NEW))
+    expected = value(problem, Factors(W, new)) - value(problem, Factors(W, old))
+    found = float(change(problem, W, old, new))
+    assert found == pytest.approx(float(expected), rel=1e-9)
+    if loss == "frobenius":
+        of_grams = problem.quadratic_change(*problem.quadratic(W), old, new)
+        assert float(of_grams) == pytest.approx(found, rel=1e-9)
+
+
 @each_penalty
 def test_quadratic_change_at_a_nearly_exact_fit(penalties):
     """Where the loss itself is far below a rounding of ‖V‖²."""
