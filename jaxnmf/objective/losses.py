@@ -197,7 +197,9 @@ class BetaDivergence(Loss):
         if beta == 2:
             return 0.0
         floor = min(1e-10 * mean, REACH * least)
-        if beta >= 1:  # what lies below 1e-16 of the mean adds nothing to the sum
+        if beta > 1:  # φ(v, 0) is finite: an x far below v may be the best
+            floor = 1e-16 * mean
+        elif beta == 1:  # what lies below 1e-16 of the mean adds nothing to the sum
             floor = max(floor, 1e-16 * mean)
         elif beta > 0:  # where x is 0 and v is not, v x^(β−2) must be finite
             floor = max(floor, largest * float(limits.max) ** (-0.8 / (2 - beta)))

@@ -6,6 +6,33 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from search.calls import Call, calls, check
 
+# Found by the long search: an unknown row whose penalty counted in the change of the
+# objective by which a step is accepted, and an x below a floor of 10⁻¹⁰ of the mean.
+PLAIN = {"l1": 0.0, "l2": 0.0, "tol": 0.0, "constraint": "nonnegative"}
+PENALISED = PLAIN | {"l1": 0.1, "l2": 0.1}
+FOUND = (
+    Call(
+        seed=679, shape=(8, 1), kind="observed", form="nan", scale=15, density=1.0,
+        defect="rank one", solver="pgd", loss="kullback-leibler", rank=1,
+        init="random", dtype="float64", max_iter=200, **PENALISED,
+    ),
+    Call(
+        seed=1562, shape=(8, 1), kind="observed", form="nan", scale=-3, density=0.6,
+        defect="none", solver="pgd-lin", loss="kullback-leibler", rank=1,
+        init="nndsvda", dtype="float32", max_iter=1, **PENALISED,
+    ),
+    Call(
+        seed=676, shape=(9, 7), kind="dense", form="jax", scale=-15, density=0.6,
+        defect="huge entry", solver="mu", loss="beta", rank=1, init="random",
+        dtype="float64", max_iter=200, **PLAIN,
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("call", FOUND, ids=lambda call: f"{call.solver}-{call.seed}")
+def test_a_call_that_was_wrong(call: Call):
+    assert check(call) == "max_iter"
+
 
 @pytest.mark.slow
 def test_a_call_is_refused_or_true():
