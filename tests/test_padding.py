@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import jaxnmf
 from jaxnmf import padding
+from jaxnmf.run import programs
 
 RNG = np.random.default_rng(0)
 V = RNG.gamma(1.0, size=(40, 3)) @ RNG.gamma(1.0, size=(3, 30))
@@ -25,6 +26,12 @@ FORMS: dict[str, tuple[Any, dict[str, Any]]] = {
     "observed": (HOLES, {"mask": "nan", "solver": "hals"}),
     "kl": (V, {"loss": "kl"}),
 }
+
+
+@pytest.fixture(autouse=True)
+def no_program_is_compiled_again(monkeypatch):
+    """As one would be for speed, after the iterations of other tests in the process."""
+    monkeypatch.setattr(programs, "WORTH_COMPILING", 10**9)
 
 
 @given(st.integers(1, 10**6))
