@@ -349,11 +349,11 @@ class Problem:
             # to a product out as an array of its size.
             half = 0.5 * gram.plus_diagonal(penalty.l2).array
             constant = penalty.l1 - penalty.l2 * penalty.toward
-            slope = half @ (free + new) - cross + constant
+            gradient = half @ (free + new) - cross + constant
         else:
             middle = free + 0.5 * delta
-            slope = gram @ middle - cross + penalty.gradient(middle)
-        return self.slope(slope, delta)
+            gradient = gram @ middle - cross + penalty.gradient(middle)
+        return self.slope(gradient, delta)
 
     def kkt(self, factors: Factors) -> jax.Array:
         """The KKT residual, which is 0 exactly at a stationary point.

@@ -27,7 +27,7 @@ def intervals(
 
     Over an axis (``x``, a data set with wavelengths, frequencies or times, or none) a
     component is a line in a band; with ``names`` a bar with whiskers. Entries that are
-    not told apart from zero are hollow.
+    indistinguishable from zero are hollow.
 
     Args:
       found: what `jaxnmf.uncertainty` returns.

@@ -25,10 +25,10 @@ class Uncertainty:
       method, level: as they were given.
       W_interval: (low, high), each (m, p).
       H_interval: (low, high), each (p, n).
-      W_zero, H_zero: (m, p) and (p, n), whether an entry is not told apart from zero:
-        more than (1 − level) / 2 of the replicates have less than a thousandth of the
-        component's mean there, or the displaced entry reaches 0. Its interval begins at
-        0.
+      W_zero, H_zero: (m, p) and (p, n), whether an entry is indistinguishable from
+        zero: more than (1 − level) / 2 of the replicates have less than a thousandth of
+        the component's mean there, or the displaced entry reaches 0. Its interval
+        begins at 0.
       stability: (p,), the mean silhouette of each component among the replicates', by
         the cosines of H: 1 where it comes back unchanged, near 0 or below where it is
         mixed up with another. NaN for "displacement".
