@@ -37,6 +37,7 @@ def svd_factors(
             "init='random' has no such limit"
         )
     U, s, Vt = _decomposition(operand, rank)
+    U, Vt = _without_rounding(U), _without_rounding(Vt.T).T
     W, H = np.zeros((m, rank)), np.zeros((rank, n))
     # The first pair of a non-negative matrix has one sign throughout.
     W[:, 0], H[0] = np.sqrt(s[0]) * np.abs(U[:, 0]), np.sqrt(s[0]) * np.abs(Vt[0])
@@ -57,6 +58,13 @@ def svd_factors(
                 noise = np.abs(component_normals(seed, factor, k, x.size))
                 np.copyto(x, mean * noise / 100, where=x == 0)
     return W, H
+
+
+def _without_rounding(vectors: np.ndarray) -> np.ndarray:
+    """The columns with 0 for what is rounding beside their largest entry."""
+    size = np.abs(vectors)
+    noise = 10 * np.finfo(vectors.dtype).eps * size.max(0)
+    return np.where(size > noise, vectors, 0)
 
 
 @once

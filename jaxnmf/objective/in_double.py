@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 # The relative error below which float32 may leave fewer than four digits of a sum. It
 # rounds an entry of X by 1e-7: of a thousandth that is 1e-4, less where many entries
-# average it out. Of a sparse V, whose zeros cancel, a larger one.
-CLOSE, CLOSE_SPARSE = 1e-3, 3e-2
+# average it out. Of a sparse V, where the x of what is stored cancel against all, a
+# larger one: 1e-7 of a tenth squared is 1e-5.
+CLOSE, CLOSE_SPARSE = 1e-3, 1e-1
 
 
 def objective(problem: Problem, factors: Factors) -> jax.Array:

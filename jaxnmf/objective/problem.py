@@ -153,11 +153,10 @@ class Problem:
         Wt, H = factors
         if not self.zeros_apart:
             return self.operand.map_sum(self._pointwise, Wt, H)
-        pointwise = self.loss.pointwise
+        phi = self._pointwise
 
         def both(v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-            x = self._above(v, x)
-            return pointwise(v, x), pointwise(0 * v, x)
+            return phi(v, x), phi(0 * v, x)
 
         fit, stored = self.operand.map_sum(both, Wt, H)
         wide = jax.tree.map(lambda X: X.astype(stored.dtype), factors)
@@ -194,10 +193,8 @@ class Problem:
         return operand.kind in ("sparse", "blocks") and operand.by_entries
 
     def _pointwise(self, v: jax.Array, x: jax.Array) -> jax.Array:
-        """φ(v, x), of a sparse V less φ(0, x)."""
-        x = self._above(v, x)
-        value = self.loss.pointwise(v, x)
-        return value - self.loss.pointwise(0 * v, x) if self.zeros_apart else value
+        """φ(v, x)."""
+        return self.loss.pointwise(v, self._above(v, x))
 
     def _above(self, v: jax.Array, x: jax.Array) -> jax.Array:
         """x as φ takes it. Where φ is finite at x = 0, or nearly so, that is x, however
@@ -323,16 +320,22 @@ class Problem:
 
     def _change_of_fit(self, fixed: Any, free: Any, new: Any) -> jax.Array:
         """`change` without the penalty, for one loss."""
-        fit = self.operand.map_sum(
-            lambda v, x, y: self._pointwise(v, y) - self._pointwise(v, x),
-            fixed,
-            free,
-            new,
-        )
-        if self.zeros_apart:
-            # Linear in the free factor, for every loss but the quadratic.
-            fit = fit + self.loss.zero_total(fixed, new - free)
-        return fit
+        if not self.zeros_apart:
+            return self.operand.map_sum(
+                lambda v, x, y: self._pointwise(v, y) - self._pointwise(v, x),
+                fixed,
+                free,
+                new,
+            )
+        # φ(0, x) is linear in the free factor, so that its change is its value at
+        # d = y − x: of small steps this keeps the digits.
+        phi, delta = self._pointwise, new - free
+
+        def change(v: jax.Array, x: jax.Array, d: jax.Array) -> jax.Array:
+            return phi(v, x + d) - phi(v, x) - self.loss.pointwise(0 * v, d)
+
+        stored = self.operand.map_sum(change, fixed, free, delta)
+        return stored + self.loss.zero_total(fixed, delta)
 
     def quadratic_change(
         self,

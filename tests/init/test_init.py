@@ -113,6 +113,15 @@ def test_nndsvdar_follows_its_seed():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_zero_of_a_singular_vector_is_no_rounding(dtype):
+    V = np.zeros((30, 20), dtype)
+    V[:20, :12], V[20:, 12:] = 1 + RNG.random((20, 12)), RNG.random((10, 8))
+    W, H = svd.svd_factors(as_operand(V, dtype), 1, "nndsvda", 0)
+    np.testing.assert_allclose(W[20:], V.mean(dtype=float), rtol=1e-6)
+    np.testing.assert_allclose(H[:, 12:], V.mean(dtype=float), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(30, 20), (20, 30), (80, 70)])
 def test_the_decomposition_is_that_of_scikit_learn(shape, dtype):
     V = np.random.default_rng(0).random(shape).astype(dtype)

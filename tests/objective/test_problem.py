@@ -226,6 +226,25 @@ def test_change_keeps_the_digits_that_a_difference_loses(loss, penalties):
     assert found == pytest.approx(expected, abs=0.1 * place)
 
 
+def test_change_of_sparse_data_keeps_its_digits_near_a_good_fit():
+    """x over the stored entries and over all cancel, unless it is that of the step."""
+    rng = np.random.default_rng(0)
+    fixed, old = (rng.gamma(1.0, size=(RANK, size)) for size in (60, 40))
+    data = fixed.T @ old * (1 + 1e-3 * rng.standard_normal((60, 40)))
+    fixed, old = fixed.astype(np.float32), old.astype(np.float32)
+    new = (old * (1 + 1e-5 * rng.standard_normal(old.shape))).astype(np.float32)
+
+    def exact(X):
+        W, X = fixed.astype(np.float64), X.astype(np.float64)
+        return objective("kullback-leibler", data, W.T @ X)
+
+    with precision("float32"):
+        problem = make("kullback-leibler", sparse.csr_array(data), dtype="float32")
+        found = float(change(problem, *map(jnp.asarray, (fixed, old, new))))
+        assert problem.zeros_apart
+    assert found == pytest.approx(exact(new) - exact(old), rel=2e-2)
+
+
 @pytest.mark.parametrize("loss", ["frobenius", "kullback-leibler"])
 def test_change_leaves_out_the_penalty_of_a_column_that_is_unknown(loss):
     """As the objective does: a search by the change else accepts a rise of it."""
