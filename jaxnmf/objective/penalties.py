@@ -40,7 +40,9 @@ class Penalty:
         self, X: Float[Array, "p q"], where: Bool[Array, "#p #q"] | bool = True
     ) -> Float[Array, ""]:
         """The penalty, summed over the entries ``where`` is true."""
-        values = self.l1 * X + 0.5 * self.l2 * (X - self.toward) ** 2
+        apart = X - self.toward
+        # A square alone could be below the smallest number.
+        values = self.l1 * X + 0.5 * self.l2 * apart * apart
         # Rows first: one long float32 sum would lose digits.
         total = jnp.where(where, values, 0).sum(1).sum()
         if self.graph is None:

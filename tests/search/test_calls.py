@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from search.calls import Call, calls, check
 
 # Found by the long search: an unknown row whose penalty counted in the change of the
-# objective by which a step is accepted, an x below a floor of 10⁻¹⁰ of the mean, and
-# zeros of a singular vector that rounding hid from the start that fills them.
+# objective by which a step is accepted, an x below a floor of 10⁻¹⁰ of the mean, zeros
+# of a singular vector that rounding hid from the start that fills them, and a penalty
+# of entries whose square is below the smallest number.
 PLAIN = {"l1": 0.0, "l2": 0.0, "tol": 0.0, "constraint": "nonnegative"}
 PENALISED = PLAIN | {"l1": 0.1, "l2": 0.1}
 FOUND = (
@@ -31,6 +32,11 @@ FOUND = (
         seed=130, shape=(9, 7), kind="dense", form="frame", scale=15, density=0.2,
         defect="none", solver="kl-admm", loss="kullback-leibler", rank=1,
         init="nndsvda", dtype="float64", max_iter=20, **PLAIN,
+    ),
+    Call(
+        seed=235, shape=(8, 1), kind="observed", form="Observed", scale=25,
+        density=0.2, defect="all zero", solver="optax", loss="beta", rank=1,
+        init="pair", dtype="float32", max_iter=20, **(PLAIN | {"l2": 0.1}),
     ),
 )  # fmt: skip
 
