@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.arrays import as_leaf
 from jaxnmf.data.beside import Beside
 from jaxnmf.data.blocks import Blocks
 from jaxnmf.data.csr import both_ways
-from jaxnmf.data.dense import Dense
+from jaxnmf.data.dense import Dense, rows_together
 from jaxnmf.data.known import SideBySide, is_sparse, stored_dense, what_is_known
 from jaxnmf.data.moments import Moments, weighted_mean
 from jaxnmf.data.observed import Observed
@@ -24,10 +23,6 @@ from jaxnmf.data.placed import Placed
 from jaxnmf.data.placement import Placement, put
 from jaxnmf.data.sparse import Sparse
 from jaxnmf.data.streamed import Streamed
-
-# Entries in a block of X. On a CPU a block and its quotient stay in the cache.
-CPU_BLOCK = 2**21
-ACCELERATOR_BLOCK = 2**28
 
 
 def as_operand(
@@ -115,15 +110,13 @@ def _dense(
     if weights is not None:
         weights = jax.device_put(jnp.asarray(weights, dtype), array.sharding)
     m, n = array.shape
-    limit = CPU_BLOCK if on_cpu() else ACCELERATOR_BLOCK
-    block = max(1, min(m, limit // n))
     dense = Dense(
         array=array,
         floor=_floor(mean, dtype),
         moments=Moments.of(array, weights, mean=mean, smallest=low, shape=(m, n)),
         weights=weights,
         transposed=False,
-        block=block,
+        block=rows_together(m, n),
     )
     return dense if placement is None else dense.placed(placement)
 
@@ -158,8 +151,7 @@ def _as_streamed(blocks: Blocks, dtype: Any, signed: bool, unit: float) -> Strea
     check_values(found.low, found.high, blocks.shape, signed)
     blocks = blocks.over(unit)
     mean = blocks.survey().total / (blocks.shape[0] * blocks.shape[1])
-    limit = CPU_BLOCK if on_cpu() else ACCELERATOR_BLOCK
-    return Streamed.of(blocks, _floor(mean, dtype), dtype, limit)
+    return Streamed.of(blocks, _floor(mean, dtype), dtype)
 
 
 def _of_parts(parts: Parts, dtype: Any, signed: bool, unit: float) -> Placed:

@@ -8,19 +8,29 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec as P
 
 from jaxnmf._util.platform import on_cpu
 from jaxnmf.data.moments import Moments
 from jaxnmf.data.operand import EntryFn, true_shape
-from jaxnmf.data.placement import Placement, put
+from jaxnmf.data.placement import Placement, put, summed
 from jaxnmf.data.spread import fetch
 from jaxnmf.shapes import Array, Float, Int
 from jaxnmf.types import pytree, static
 
-# Entries in a block of X in double precision, beside an operand in single.
+# Entries in a block of X. On a CPU a block and its quotient stay in the cache.
+CPU_BLOCK = 2**21
+ACCELERATOR_BLOCK = 2**28
+# The same in double precision, beside an operand in single.
 DOUBLE_BLOCK = 2**21
 # From this m/n on V is stored along its columns for lanes on a CPU.
 TALL = 4
+
+
+def rows_together(rows: int, columns: int) -> int:
+    """How many of these rows of V, and of X, solvers work on at a time."""
+    limit = CPU_BLOCK if on_cpu() else ACCELERATOR_BLOCK
+    return max(1, min(rows, limit // columns))
 
 
 @pytree
@@ -156,8 +166,6 @@ class Dense:
             array=array,
             weights=weights,
             floor=put(self.floor, place.sharding()),
-            # Slices along a divided axis would move data: there a block is all rows.
-            block=len(array),
             placement=placement,
         )
 
@@ -230,6 +238,11 @@ class Dense:
     ) -> jax.Array:
         """Σ fn(v, x…), with an x for each of ``frees``, not kept above the floor; in
         the precision of the factors."""
+        place = self.placement
+        if place is not None:
+            both = (*place.rows, *place.columns)
+            own = summed(lambda block, *factors: block.map_sum(fn, *factors), both)
+            return self._mapped(own, P(), fixed, *frees)
 
         def visit(total, _, v, xs, __, weighted):
             # Along rows first, then rows, then blocks: one long float32 sum drifts.
@@ -240,12 +253,50 @@ class Dense:
         return self._fold(visit, pairs, zero, floor=None)
 
     def map_dot(self, fn: EntryFn, fixed: Any, free: Any) -> tuple[jax.Array, ...]:
-        return self._map_dot(fn, fixed, free, both=False)[0]
+        place = self.placement
+        if place is None:
+            return self._map_dot(fn, fixed, free, both=False)[0]
+        own = summed(lambda block, *pair: block.map_dot(fn, *pair), place.rows)
+        return self._mapped(own, P(None, place.columns), fixed, free)
 
     def map_dot_both(
         self, fn: EntryFn, fixed: Any, free: Any
     ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-        return self._map_dot(fn, fixed, free, both=True)
+        place = self.placement
+        if place is None:
+            return self._map_dot(fn, fixed, free, both=True)
+        own, out = place.both_sums(lambda block, *pair: block.map_dot_both(fn, *pair))
+        return self._mapped(own, out, fixed, free)
+
+    def _mapped(self, own: Any, out: Any, fixed: Any, *frees: Any) -> Any:
+        """``own(block, fixed, *frees)`` on every device, of its own block of V and of
+        its parts of the factors."""
+        place: Any = self.placement
+        over = (place.columns, place.rows)
+        over = over if self.transposed else over[::-1]
+
+        def spec(x: jax.Array) -> P:
+            sides = zip(over, x.shape, strict=True)
+            return P(*(axes if size > 1 else () for axes, size in sides))
+
+        def on_device(arrays: Any, rest: Any, *factors: Any) -> Any:
+            (array, weights, scale), (floor, moments) = arrays, rest
+            block = dataclasses.replace(
+                self,
+                array=array,
+                floor=floor,
+                moments=moments,
+                weights=weights,
+                scale=scale,
+                block=rows_together(*array.shape),
+                placement=None,
+            )
+            return own(block, *factors)
+
+        arrays = self.array, self.weights, self.scale
+        rest = self.floor, self.moments
+        specs = jax.tree.map(spec, arrays)
+        return place.mapped(on_device, arrays, specs, out, rest, fixed, *frees)
 
     def _map_dot(self, fn: EntryFn, fixed: Any, free: Any, *, both: bool) -> Any:
         left, right = self._stored(fixed, free)
@@ -286,7 +337,7 @@ class Dense:
         ``again``."""
         rows = self.array.shape[0]
         size = self.block
-        if pairs[0][0].dtype != self.dtype and self.placement is None:
+        if pairs[0][0].dtype != self.dtype:
             size = max(1, min(size, DOUBLE_BLOCK // self.array.shape[1]))
 
         def products(lefts):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnmf.data.dense import Dense
+from jaxnmf.data.dense import Dense, rows_together
 from jaxnmf.data.moments import Moments
 from jaxnmf.data.parts import Parts, Ranges
 from jaxnmf.data.placement import Placement
@@ -109,7 +109,7 @@ class Placed:
             array=array,
             floor=self.floor,
             moments=self.moments,
-            block=len(array),
+            block=rows_together(*array.shape),
             padded=array.shape != parts.shape,
             placement=self.placement,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -90,6 +91,38 @@ class Placement:
             return self.sharding()
         return self.sharding(*(None,) * (len(shape) - 1), axes)
 
+    def both_sums(self, own: Callable[..., Any]) -> tuple[Callable[..., Any], Any]:
+        """What sums the pair that ``own`` gives over V's rows and over its columns, and
+        where the two are."""
+
+        def sums(*args: Any) -> Any:
+            of_free, of_fixed = own(*args)
+            return (
+                jax.lax.psum(of_free, self.rows),
+                jax.lax.psum(of_fixed, self.columns),
+            )
+
+        return sums, (P(None, self.columns), P(None, self.rows))
+
+    def mapped(
+        self,
+        own: Callable[..., Any],
+        arrays: Any,
+        specs: Any,
+        out: Any,
+        rest: Any,
+        fixed: Any,
+        *frees: Any,
+    ) -> Any:
+        """``own(arrays, rest, fixed, *frees)`` on every device, of its parts of the
+        arrays, which are divided as ``specs`` say, and of the factors."""
+        by_rows, by_columns = P(None, self.rows), P(None, self.columns)
+        each = (specs, P(), by_rows, *(by_columns for _ in frees))
+        mapped = jax.shard_map(
+            own, mesh=self.mesh, in_specs=each, out_specs=out, check_vma=False
+        )
+        return mapped(arrays, rest, fixed, *frees)
+
     def kept(self, shape: tuple[int, int], factors: Any, state: Any) -> Any:
         """(factors, state) within a program, in their places: what has an entry for
         each row of V with them, what has one for each column likewise."""
@@ -111,6 +144,11 @@ class Placement:
         else:
             state = tree(state, *sides)
         return factors, state
+
+
+def summed(own: Callable[..., Any], axes: Axes) -> Callable[..., Any]:
+    """The sum of what each device has, over the devices along some axes."""
+    return lambda *args: jax.lax.psum(own(*args), axes) if axes else own(*args)
 
 
 def put(x: Any, sharding: Any) -> jax.Array:

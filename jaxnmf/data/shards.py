@@ -15,7 +15,7 @@ from jaxnmf.data.csr import CSR, both_ways
 from jaxnmf.data.moments import Moments
 from jaxnmf.data.operand import EntryFn
 from jaxnmf.data.parts import Parts
-from jaxnmf.data.placement import Axes, Placement, put
+from jaxnmf.data.placement import Axes, Placement, put, summed
 from jaxnmf.data.sparse import Sparse, Stored
 from jaxnmf.shapes import Array, Float, Int
 from jaxnmf.types import pytree, static
@@ -205,7 +205,7 @@ class Shards(Stored):
             return block.entries_of_V.map_sum(fn, fixed, *frees)
 
         both = (*self.placement.rows, *self.placement.columns)
-        return self._mapped(_summed(own, both), P(), fixed, *frees)
+        return self._mapped(summed(own, both), P(), fixed, *frees)
 
     def map_dot(self, fn: EntryFn, fixed: Any, free: Any) -> tuple[jax.Array, ...]:
         def own(block: _Block, fixed: Any, free: Any) -> Any:
@@ -216,29 +216,22 @@ class Shards(Stored):
     def map_dot_both(
         self, fn: EntryFn, fixed: Any, free: Any
     ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-        place = self.placement
-
         def own(block: _Block, fixed: Any, free: Any) -> Any:
-            of_free, of_fixed = block.entries_of_V.map_dot_both(fn, fixed, free)
-            return (
-                jax.lax.psum(of_free, place.rows),
-                jax.lax.psum(of_fixed, place.columns),
-            )
+            return block.entries_of_V.map_dot_both(fn, fixed, free)
 
-        out = P(None, place.columns), P(None, place.rows)
+        own, out = self.placement.both_sums(own)
         return self._mapped(own, out, fixed, free)
 
     def _on_blocks(self, own: Callable[..., Any], *factors: Any) -> Any:
         """The sum over V's rows of what each block gives for its columns."""
         out = P(None, self.placement.columns)
-        return self._mapped(_summed(own, self.placement.rows), out, *factors)
+        return self._mapped(summed(own, self.placement.rows), out, *factors)
 
     def _mapped(
         self, own: Callable[..., Any], out: Any, fixed: Any, *frees: Any
     ) -> Any:
         """``own(block, fixed, *frees)`` on every device, of its own block and of its
         parts of the factors."""
-        place = self.placement
 
         def on_device(arrays: Any, rest: Any, fixed: Any, *frees: Any) -> Any:
             csr, csr_t, count = jax.tree.map(lambda x: x[0, 0], arrays)
@@ -248,13 +241,9 @@ class Shards(Stored):
             )
             return own(block, fixed, *frees)
 
-        by_rows, by_columns = P(None, place.rows), P(None, place.columns)
-        specs = (P(*self.over), P(), by_rows, *(by_columns for _ in frees))
-        mapped = jax.shard_map(
-            on_device, mesh=place.mesh, in_specs=specs, out_specs=out, check_vma=False
-        )
-        arrays = self.csr, self.csr_t, self.counts
-        return mapped(arrays, (self.floor, self.moments), fixed, *frees)
+        arrays, rest = (self.csr, self.csr_t, self.counts), (self.floor, self.moments)
+        specs = P(*self.over)
+        return self.placement.mapped(on_device, arrays, specs, out, rest, fixed, *frees)
 
 
 @pytree
@@ -278,10 +267,6 @@ def _place(index: Any) -> tuple[int, int]:
     """The place in a grid of what a device has at an index."""
     first, second = (one.start or 0 for one in index)
     return first, second
-
-
-def _summed(own: Callable[..., Any], axes: Axes) -> Callable[..., Any]:
-    return lambda *args: jax.lax.psum(own(*args), axes) if axes else own(*args)
 
 
 def balanced_order(counts: np.ndarray, parts: int) -> np.ndarray:

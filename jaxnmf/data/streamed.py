@@ -14,7 +14,7 @@ import numpy as np
 from jaxnmf._util.platform import platform
 from jaxnmf.data.blocks import AHEAD, Blocks, ahead
 from jaxnmf.data.csr import CSR
-from jaxnmf.data.dense import Dense
+from jaxnmf.data.dense import Dense, rows_together
 from jaxnmf.data.moments import Moments
 from jaxnmf.data.padded_rows import PaddedRows
 from jaxnmf.data.sparse import Sparse
@@ -51,14 +51,13 @@ class Streamed:
     by_entries: bool = static()
     dtype: Any = static()
     source: Blocks | None = static(None)
-    block: int = static(0)  # entries in a block of X
 
     kind = "blocks"
     padded = False
     any_known = True
 
     @classmethod
-    def of(cls, blocks: Blocks, floor: jax.Array, dtype: Any, block: int) -> Streamed:
+    def of(cls, blocks: Blocks, floor: jax.Array, dtype: Any) -> Streamed:
         """The operand of blocks whose entries were checked."""
         found, shape = blocks.survey(), blocks.shape
         return cls(
@@ -69,7 +68,6 @@ class Streamed:
             by_entries=found.sparse,
             dtype=np.dtype(dtype),
             source=blocks,
-            block=block,
         )
 
     @property
@@ -127,7 +125,7 @@ class Streamed:
         buffers = [aligned(shape, self.dtype) for _ in range(AHEAD + 1)]
         heights, blocks = np.diff(self.starts), self.blocks
         padding = max(float(self.floor), 0.0)
-        block = max(1, min(shape[0], self.block // shape[1]))
+        block = rows_together(*shape)
 
         def load(k: int, i: int) -> Dense:
             buffer, rows = buffers[k % len(buffers)], heights[i]

@@ -9,7 +9,8 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from scipy import sparse
 
-from jaxnmf.data import convert, csr, padded_rows
+from jaxnmf.data import csr, padded_rows
+from jaxnmf.data import dense as dense_module
 from jaxnmf.data import sparse as sparse_module
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.dense import Dense
@@ -108,8 +109,8 @@ def test_dense_answers_in_blocks_of_any_size(block, side):
 
 @pytest.mark.parametrize("entries", [1, 3 * N, 10**6])
 def test_as_matrix_chooses_blocks_that_fit(monkeypatch, entries):
-    monkeypatch.setattr(convert, "CPU_BLOCK", entries)
-    monkeypatch.setattr(convert, "ACCELERATOR_BLOCK", entries)
+    monkeypatch.setattr(dense_module, "CPU_BLOCK", entries)
+    monkeypatch.setattr(dense_module, "ACCELERATOR_BLOCK", entries)
     dense = as_operand(V, "float64")
     assert isinstance(dense, Dense)
     assert dense.block == {1: 1, 3 * N: 3, 10**6: M}[entries]

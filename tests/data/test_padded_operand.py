@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from jaxnmf.data import convert, csr
+from jaxnmf.data import csr, dense
 from jaxnmf.data import known as known_data
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.operand import true_shape
@@ -39,7 +39,7 @@ def _float64():
 def form(request, monkeypatch):
     """How an operand is stored: in few blocks or many, with a product or without."""
     if request.param == "blocks":
-        monkeypatch.setattr(convert, "CPU_BLOCK", 3 * N)
+        monkeypatch.setattr(dense, "CPU_BLOCK", 3 * N)
         monkeypatch.setattr(csr, "COLUMNS_TOGETHER", 3)
         monkeypatch.setattr(csr, "ROW_ENTRIES", 1)
         monkeypatch.setattr(known_data, "DENSE_SHARE", 2.0)
