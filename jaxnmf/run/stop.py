@@ -82,10 +82,11 @@ def verdict(
     """
     change = abs(last.objective - now.objective) * (RECORD_EVERY / steps)
     little = change < stop.tol * first.objective
-    settled = change < stop.settle * now.objective
+    finite = xp.isfinite(now.objective)
+    settled = change < stop.settle * xp.where(finite, now.objective, 0)
     return _first_that_holds(
         {
-            Status.DIVERGED: ~xp.isfinite(now.objective),
+            Status.DIVERGED: ~finite,
             Status.TARGET: now.objective <= stop.target,
             Status.KKT: now.kkt <= stop.kkt_tol * first.kkt,
             Status.CONVERGED: little | settled,
