@@ -168,7 +168,9 @@ class Sparse(Stored):
         the floor; the sums of 64-bit numbers where these are enabled."""
         if fixed.dtype != self.dtype:
             return self._sum_in_parts(fn, fixed, *frees)
-        ys = self._at_stored(fn, fixed, *frees, floor=None)
+        # x as in a gradient beside it, so that a record computes x once.
+        with jax.enable_x64(self.dtype == np.float64):
+            ys = self._at_stored(fn, fixed, *frees, floor=None)
         return jax.tree.map(_blocked_sum, ys)
 
     def _sum_in_parts(self, fn: EntryFn, fixed: Any, *frees: Any) -> Any:

@@ -76,6 +76,10 @@ class Loss:
         """(a, b), both ≥ 0, with ∂φ/∂x = b − a, entrywise."""
         raise NotImplementedError
 
+    def at_zero(self, x: jax.Array) -> jax.Array:
+        """φ(0, x), entrywise."""
+        return self.pointwise(jnp.zeros_like(x), x)
+
     def zero_total(
         self, fixed: Float[Array, "p m"], free: Float[Array, "p n"]
     ) -> jax.Array:
@@ -171,6 +175,10 @@ class BetaDivergence(Loss):
         # x^β times a function of v/x: the three powers alone could overflow.
         ratio = jnp.where(v > 0, ratio, 0)
         return x**b * ((ratio**b - 1) - b * (ratio - 1)) / (b * (b - 1))
+
+    def at_zero(self, x: jax.Array) -> jax.Array:
+        # Without the logarithm, which would cost as much as that of φ(v, x).
+        return x if self.beta == 1 else super().at_zero(x)
 
     def split(self, v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         if self.beta == 2:

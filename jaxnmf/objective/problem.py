@@ -156,7 +156,7 @@ class Problem:
         phi = self._pointwise
 
         def both(v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return phi(v, x), phi(0 * v, x)
+            return phi(v, x), self.loss.at_zero(x)
 
         fit, stored = self.operand.map_sum(both, Wt, H)
         wide = jax.tree.map(lambda X: X.astype(stored.dtype), factors)
@@ -332,7 +332,7 @@ class Problem:
         phi, delta = self._pointwise, new - free
 
         def change(v: jax.Array, x: jax.Array, d: jax.Array) -> jax.Array:
-            return phi(v, x + d) - phi(v, x) - self.loss.pointwise(0 * v, d)
+            return phi(v, x + d) - phi(v, x) - self.loss.at_zero(d)
 
         stored = self.operand.map_sum(change, fixed, free, delta)
         return stored + self.loss.zero_total(fixed, delta)
