@@ -9,6 +9,7 @@ from pybtex.plugin import register_plugin
 from pybtex.style.formatting import toplevel
 from pybtex.style.formatting.unsrt import Style
 from pybtex.style.labels import BaseLabelStyle
+from pybtex.style.sorting import BaseSortingStyle
 from pybtex.style.template import field, join, optional, sentence, tag
 
 from jaxnmf import __version__
@@ -57,11 +58,18 @@ class Keys(BaseLabelStyle):
         return (entry.key for entry in sorted_entries)
 
 
+class KeyOrder(BaseSortingStyle):
+    """By key, whatever the names of the authors begin with."""
+
+    def sorting_key(self, entry):
+        return entry.key.lower()
+
+
 class ByKey(Style):
     """The style of BibTeX's plain, with the volume of an article."""
 
     default_label_style = Keys
-    default_sorting_style = "author_year_title"
+    default_sorting_style = "keys"
 
     def get_article_template(self, e):
         volume = optional[join[" ", field("volume")]]
@@ -70,6 +78,7 @@ class ByKey(Style):
         return toplevel[names, title, sentence[source]]
 
 
+register_plugin("pybtex.style.sorting", "keys", KeyOrder)
 register_plugin("pybtex.style.formatting", "keys", ByKey)
 
 

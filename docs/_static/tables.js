@@ -17,4 +17,12 @@ addEventListener("DOMContentLoaded", () => {
   };
   stack();
   narrow.addEventListener("change", stack);
+
+  // What a command prints is set smaller where its lines are too long for the page.
+  for (const output of document.querySelectorAll(".cell_output pre")) {
+    const share = output.clientWidth / output.scrollWidth;
+    if (share >= 1) continue;
+    const size = parseFloat(getComputedStyle(output).fontSize);
+    output.style.fontSize = `${size * Math.max(share * 0.98, 0.7)}px`;
+  }
 });
