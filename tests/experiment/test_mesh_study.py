@@ -85,8 +85,9 @@ def test_a_study_of_two_processes_has_the_results_of_one(tmp_path):
         for one in running:
             one.kill()
     assert [one.returncode for one in running] == [0, 0], said
+    # Gloo's threads may break each other's lines.
     lines = said[1].splitlines()
-    assert not [line for line in lines if not line.startswith("[Gloo]")]
+    assert not [x for x in lines if "[Gloo]" not in x and "peer ranks" not in x]
     assert main(["run", *given, f"folder={tmp_path / 'one'}"]) == 0
     one, two = (
         {job.config["solver"]["name"]: job.summary for job in stored.read_jobs(folder)}
