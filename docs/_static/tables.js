@@ -1,13 +1,13 @@
 // A table that is wider than a narrow screen is stacked (`pages.css`): its rows become
 // blocks, in which each cell needs the heading of its column.
-addEventListener("DOMContentLoaded", () => {
+addEventListener("load", () => {
   const narrow = matchMedia("(max-width: 46em)");
   const stack = () => {
     if (!narrow.matches) return;
     for (const table of document.querySelectorAll("table.docutils:not(.stacked)")) {
       const room = table.closest(".table-wrapper") ?? table.parentElement;
       const heads = [...(table.tHead?.rows[0]?.cells ?? [])].map((c) => c.innerText);
-      if (!heads.length || table.scrollWidth <= room.clientWidth + 1) continue;
+      if (!heads.length || room.scrollWidth <= room.clientWidth + 1) continue;
       table.classList.add("stacked");
       for (const cell of [...table.tBodies[0].rows].flatMap((row) => [...row.cells])) {
         cell.dataset.head = heads[cell.cellIndex].replace(/\s+/g, " ");
