@@ -153,10 +153,9 @@ class Problem:
         Wt, H = factors
         if not self.zeros_apart:
             return self.operand.map_sum(self._pointwise, Wt, H)
-        phi = self._pointwise
 
         def both(v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return phi(v, x), self.loss.at_zero(x)
+            return self._pointwise(v, x), self.loss.at_zero(x)
 
         fit, stored = self.operand.map_sum(both, Wt, H)
         wide = jax.tree.map(lambda X: X.astype(stored.dtype), factors)
