@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnmf.objective.graph import Graph
 from jaxnmf.shapes import Array, Bool, Float
@@ -35,6 +36,11 @@ class Penalty:
         """Whether its gradient has a part below zero, known when a program is made: of
         a graph or of targets."""
         return self.graph is not None or jnp.ndim(self.toward) > 0
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether no entry is penalised; not of a penalty that is traced."""
+        return self.graph is None and not np.any(self.l1) and not np.any(self.l2)
 
     def value(
         self, X: Float[Array, "p q"], where: Bool[Array, "#p #q"] | bool = True

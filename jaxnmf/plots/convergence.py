@@ -130,7 +130,7 @@ def _values(result: Any, y: str) -> np.ndarray:
             )
         return kkt
     model = result.model
-    if model is None or not model.loss.quadratic or not _free(model.penalty):
+    if model is None or not model.loss.quadratic or not model.penalty.is_zero:
         raise ValueError(
             "y='error' is for the Frobenius loss without penalties; y='objective' is "
             "for all"
@@ -138,8 +138,3 @@ def _values(result: Any, y: str) -> np.ndarray:
     if not objective[-1] > 0:
         return np.where(objective > 0, np.nan, 0.0)
     return result.relative_error * np.sqrt(objective / objective[-1])
-
-
-def _free(penalty: Any) -> bool:
-    """Whether a penalty has no weight."""
-    return not np.any(penalty.l1) and not np.any(penalty.l2)

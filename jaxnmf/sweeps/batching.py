@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxnmf._util.platform import cores, on_cpu
 
+# Seconds that a call should take: long enough for its overhead not to count, short
+# enough for Ctrl-C and the progress line.
+CALL_SECONDS = 0.2
 NARROWEST = 8  # lanes in a group, below which another program is not worth compiling
 
 
@@ -67,3 +72,20 @@ class Batching:
         while group // 4 * self.devices >= max(lanes, NARROWEST):
             group //= 4
         return group * self.devices
+
+
+class Pace:
+    """The number of records a call should do: as many as take `CALL_SECONDS`."""
+
+    def __init__(self) -> None:
+        self.records = np.int32(1)
+
+    def __enter__(self) -> None:
+        self._begun = time.perf_counter()
+
+    def __exit__(self, *_: Any) -> None:
+        took = time.perf_counter() - self._begun
+        if took < CALL_SECONDS / 2:
+            self.records = np.int32(min(int(self.records) * 2, 2**20))
+        elif took > 2 * CALL_SECONDS:
+            self.records = np.int32(max(int(self.records) // 2, 1))

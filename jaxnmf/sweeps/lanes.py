@@ -17,7 +17,6 @@ import collections
 import dataclasses
 import functools
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -30,13 +29,9 @@ from jaxnmf.run.loop import CLOSE, Run, RunState, continue_run, start_run
 from jaxnmf.run.programs import as_leaves, compiled, in_turn, precision
 from jaxnmf.run.stop import Stop
 from jaxnmf.sweeps.alike import apart, joined, same
-from jaxnmf.sweeps.batching import Batching
+from jaxnmf.sweeps.batching import Batching, Pace
 from jaxnmf.sweeps.devices import grouped, placed, taken
 from jaxnmf.types import Factors, Status, Trace
-
-# Seconds that a call should take: long enough for its overhead not to count, short
-# enough for Ctrl-C and the progress line.
-CALL_SECONDS = 0.2
 
 
 class Task(NamedTuple):
@@ -48,12 +43,20 @@ class Task(NamedTuple):
     seed: np.int64
 
 
+class _Functions(NamedTuple):
+    """`start_run` and `continue_run` over (operand, graphs, the rest of the problem,
+    solver, …)."""
+
+    begin: Callable[..., RunState]
+    go: Callable[..., RunState]
+
+
 @functools.cache
 def _functions(
-    records: int, record_every: int, kkt: bool, even: bool, in_single: bool = False
-) -> tuple[Any, Any]:
-    """(begin, go) over (operand, graphs, the rest of the problem, solver, …), the same
-    objects for the same settings, so that their programs are found in the cache."""
+    records: int, record_every: int, kkt: bool, even: bool, in_single: bool
+) -> _Functions:
+    """The same objects for the same settings, so that their programs are found in the
+    cache."""
 
     def begin(
         operand: Any,
@@ -84,7 +87,7 @@ def _functions(
         how["in_single"] = in_single
         return continue_run(problem, solver, lane, stop, until, **how)
 
-    return begin, go
+    return _Functions(begin, go)
 
 
 def _grouped(function: Any, others: int, devices: int) -> Any:
@@ -126,8 +129,9 @@ class Runner:
         self._stop = placed(self.stop, batching.devices, lanes=False)
         self._graphs = placed(graphs, batching.devices, lanes=False)
         self._shared: Any = None, None
-        self.begin, self.go = _functions(*how)
         self.in_single = _functions(*how, in_single=True)
+        self.in_double = _functions(*how, in_single=False)
+        self._of_groups = self.in_single
         self.compile_seconds = 0.0
         self.cancelled = threading.Event()
         self._lock = threading.Lock()
@@ -237,7 +241,7 @@ class Runner:
     def _alone(self, make: Any, done: Any) -> None:
         """One lane at a time, in single precision until its fit is so good that its
         records need double: only then are those programs compiled."""
-        pace = _Pace()
+        pace = Pace()
         for index in iter(lambda: self._next(1), []):
             task = make(index[0])
             fixed = (task.problem.operand, None), self._graphs, *_rest(task)
@@ -247,12 +251,13 @@ class Runner:
             begin, go = self.in_single
             lane = self._compiled(kind, begin, *arguments)(*arguments)
             if lane.status == CLOSE:
-                lane = self._compiled(kind, self.begin, *arguments)(*arguments)
+                begin = self.in_double.begin
+                lane = self._compiled(kind, begin, *arguments)(*arguments)
             while not self._over(lane):
                 if self.cancelled.is_set():
                     return
                 if lane.status == CLOSE:
-                    go = self.go
+                    go = self.in_double.go
                 arguments = (*fixed, lane, self.stop, pace.records)
                 program = self._compiled(kind, go, *arguments)
                 with pace:
@@ -261,7 +266,9 @@ class Runner:
             self._deliver(done, index[0], _on_host(lane))
 
     def _in_group(self, make: Any, done: Any) -> None:
-        pace = _Pace()
+        """A group of lanes at a time, all in single precision until a record of one
+        needs double."""
+        pace = Pace()
         group = _Group([], [], None)
         while True:
             live = group.live
@@ -277,7 +284,7 @@ class Runner:
             stop, devices = self._stop, self.batching.devices
             shares = operand, self._graphs
             arguments = (*fixed, lanes, stop, pace.records)
-            function = _grouped(self.go, 2, devices)
+            function = _grouped(self._of_groups.go, 2, devices)
             widths = width, jax.tree.structure(operand)
             go = self._compiled(widths, function, *shares, *arguments)
             over: list[int] = []
@@ -289,6 +296,9 @@ class Runner:
                         lanes = jax.block_until_ready(lanes)
                     stopped = self._over(lanes)
                     over = [k for k in live if stopped[k]]
+                    if _any_close(lanes):
+                        self._of_groups = self.in_double
+                        break
             finally:  # also deliver those that were stopped when it was cancelled
                 host = _on_host(lanes) if over else lanes
                 for k in over:
@@ -335,33 +345,19 @@ class Runner:
         stacked = jax.tree.map(lambda *x: np.stack(x), *parts)
         own = placed(stacked, devices, lanes=True)
         arguments = (operand, self._graphs, *own, self._stop)
-        function = _grouped(self.begin, 1, devices)
+        function = _grouped(self._of_groups.begin, 1, devices)
         widths = width, jax.tree.structure(operand)
-        begin = self._compiled(widths, function, *arguments)
-        return *own[:2], begin(*arguments)
+        lanes = self._compiled(widths, function, *arguments)(*arguments)
+        if _any_close(lanes):
+            self._of_groups = self.in_double
+            return self._started(tasks)
+        return *own[:2], lanes
 
 
 def _wait(ends: Sequence[threading.Event]) -> None:
     for end in ends:
         while not end.wait(0.1):  # not one long wait: Ctrl-C must come through
             pass
-
-
-class _Pace:
-    """The number of records a call should do: as many as take `CALL_SECONDS`."""
-
-    def __init__(self) -> None:
-        self.records = np.int32(1)
-
-    def __enter__(self) -> None:
-        self._begun = time.perf_counter()
-
-    def __exit__(self, *_: Any) -> None:
-        took = time.perf_counter() - self._begun
-        if took < CALL_SECONDS / 2:
-            self.records = np.int32(min(int(self.records) * 2, 2**20))
-        elif took > 2 * CALL_SECONDS:
-            self.records = np.int32(max(int(self.records) // 2, 1))
 
 
 class _Group(NamedTuple):
@@ -385,6 +381,10 @@ def _rest(task: Task) -> tuple[Problem, Any]:
     """The arguments of a program besides the operand: rest of the problem, solver."""
     rest = dataclasses.replace(task.problem, operand=None, graphs=(None, None))
     return rest, task.solver
+
+
+def _any_close(lanes: RunState) -> bool:
+    return bool(np.any(np.asarray(lanes.status) == CLOSE))
 
 
 def _on_host(lane: RunState) -> RunState:

@@ -95,7 +95,9 @@ class SweepResult:
         with precision(self.builder.dtype.name):
             own = problem.units.inverse.of(run.factors)
             pairs = zip((problem.T.penalty, problem.penalty), own, strict=True)
-            penalty = sum(float(p.value(jnp.asarray(X))) for p, X in pairs)
+            penalty = sum(
+                float(p.value(jnp.asarray(X))) for p, X in pairs if not p.is_zero
+            )
         objective = float(run.trace.objective[-1]) / problem.units.objective
         fit = max(objective - penalty, 0.0)
         return float(np.sqrt(2 * fit / squares))

@@ -248,6 +248,38 @@ def test_one_program_a_bucket_and_none_a_seed_or_setting():
     assert len(calls) == first
 
 
+@pytest.mark.parametrize("batching", ["alone", "group"])
+def test_programs_in_double_are_compiled_for_close_fits_alone(batching, monkeypatch):
+    of_records = []
+
+    def count(name: str) -> None:
+        unchanged = getattr(lanes_module, name)
+
+        def counted(*args: Any, in_single: bool, **how: Any) -> Any:
+            of_records.append(in_single)
+            return unchanged(*args, in_single=in_single, **how)
+
+        monkeypatch.setattr(lanes_module, name, counted)
+
+    count("start_run")
+    count("continue_run")
+    lanes_module._functions.cache_clear()
+    how: Any = {"batching": FORMS[batching], "tol": 0.0, "dtype": "float32"}
+    jaxnmf.sweep(V, [3], 6, max_iter=30, **how)
+    assert set(of_records) == {True}
+    # The first is close after a while, the second at once: its start is exact.
+    for rank, init in ((2, "random"), (1, "nndsvd")):
+        exact = (RNG.random((24, rank)) @ RNG.random((rank, 16))).astype(np.float32)
+        of_records.clear()
+        found = jaxnmf.sweep(exact, [rank], 6, init=init, max_iter=200, **how)
+        assert set(of_records) == {True, False}
+        for lane, error in zip(found.lanes, found.table["relative_error"], strict=True):
+            W, H = (np.asarray(X, float) for X in found.factors(lane.seed))
+            expected = np.linalg.norm(exact - W @ H) / np.linalg.norm(exact)
+            assert expected < 1e-4
+            assert error == pytest.approx(expected, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("ranks", "most"), [(range(2, 11), 3), ([5], 1), ([4, 5, 6], 1), ([1, 30], 2)]
 )
