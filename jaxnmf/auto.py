@@ -34,7 +34,7 @@ class Row(NamedTuple):
       study: where it was measured.
       most_rank: up to which p.
       lanes: whether it suits lanes and accelerators too, where a loop over components
-        or their pairs is slow.
+        or their pairs is slow, and lanes that call LAPACK wait for each other.
     """
 
     losses: str
@@ -53,7 +53,11 @@ TABLE = (
         most_rank=32),
     Row("quadratic", ("observed",), "ccd", {}, "random", "benchmarks: observed_ccd"),
     Row("quadratic", EVERY, "extrapolated", {}, "nndsvd", "frobenius_shootout"),
+    Row("quadratic", ("dense", "sparse"), "ao-admm", {}, "random",
+        "docs/measured.md: sums of one", lanes=False),
     Row("quadratic", EVERY, "nenmf", {}, "random", "benchmarks: auto_against_best"),
+    Row("kl", ("dense",), "mu-extrapolated", {}, "random",
+        "docs/measured.md: Kullback-Leibler", most_rank=3),
     Row("kl", ("dense",), "kl-newton", {}, "random", "kl_shootout", most_rank=16,
         lanes=False),
     Row("kl", ("sparse",), "mu-extrapolated", {"joint": True}, "random",

@@ -59,6 +59,7 @@ def test_there_is_an_answer_for_whatever_a_solver_supports(loss, kind):
         (jaxnmf.Blocks(V), {}, "extrapolated"),
         (jaxnmf.Blocks(V), {"loss": "kl"}, "mu-extrapolated"),
         (jaxnmf.Blocks(V), {"constraints": "simplex"}, "nenmf"),
+        (V, {"constraints": "simplex"}, "ao-admm"),
         (sp.csr_array(V), {"loss": "kl"}, "mu-extrapolated"),
         (V, {"loss": "is"}, "mu-extrapolated"),
         (V, {"loss": "huber"}, "mu-extrapolated"),
@@ -67,7 +68,7 @@ def test_there_is_an_answer_for_whatever_a_solver_supports(loss, kind):
     ],
 )
 def test_a_result_says_which_solver_it_was(data, given, solver, tmp_path):
-    found = jaxnmf.factorize(data, 2, max_iter=20, **given)
+    found = jaxnmf.factorize(data, 4, max_iter=20, **given)
     assert found.solver == solver
     assert found.objective < found.trace.objective[0]
     kept = jaxnmf.load(found.save(tmp_path / "a.npz"))
@@ -91,6 +92,12 @@ def test_the_start_is_from_the_svd_where_there_is_one():
         {"solver": "mu"},  # which keeps the zeros of "nndsvd"
     ):
         assert start(V, 3, **given) == start(V, 3, init="random", **given)
+
+
+def test_few_components_of_counts_are_updated_multiplicatively():
+    objective = Objective.of("kl")
+    solvers = [auto.chosen(objective, "dense", rank).solver for rank in (3, 4, 16, 17)]
+    assert solvers == ["mu-extrapolated", "kl-newton", "kl-newton", "mu-extrapolated"]
 
 
 def test_options_go_with_a_name():
