@@ -99,7 +99,8 @@ def main(budget: float = 2.0, part: str = "") -> None:
         objective = Objective.of(case.loss, constraints=case.constraints)
         row = chosen(objective, known.kind, case.rank)
         own = f"{row.solver} (auto)"
-        runs = {name: (name, {}) for name in candidates(known.kind, objective)}
+        names = candidates(known.kind, objective)
+        runs: dict[str, Any] = {name: (name, {}) for name in names}
         if not row.options:
             del runs[row.solver]
         runs[own] = row.solver, row.options  # last: the first run is on cold cores
