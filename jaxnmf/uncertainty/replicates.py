@@ -160,15 +160,14 @@ class Noise:
         free = max(count - rank * (m + n - rank), 0.05 * count)
         residuals = (V - X) / self.size * np.sqrt(count / free)
         self.columns = [residuals[there[:, j], j] for j in range(n)]
+        self.all_known = count == m * n
 
     def draw(self, rng: np.random.Generator) -> Known:
         """V of a replicate, known where V is."""
         if self.poisson:
             V = rng.poisson(self.X).astype(np.float64)
         else:
-            m = len(self.X)
-            drawn = [rng.choice(e, m) if len(e) else np.zeros(m) for e in self.columns]
-            V = self.X + np.stack(drawn, 1) * self.size
+            V = self.X + self._residuals(rng).T * self.size
             if self.clip:
                 V = np.maximum(V, 0)
         given = self.known.V
@@ -177,6 +176,14 @@ class Noise:
             places = given.rows, given.cols
             return Known(Observed(*places, values, given.shape, given.weights), None)
         return Known(V, self.known.weights)
+
+    def _residuals(self, rng: np.random.Generator) -> Float[np.ndarray, "n m"]:
+        m = len(self.X)
+        if self.all_known:  # at once, what column after column would draw
+            index = rng.integers(0, m, (len(self.columns), m))
+            return np.stack([e[k] for e, k in zip(self.columns, index, strict=True)])
+        drawn = [rng.choice(e, m) if len(e) else np.zeros(m) for e in self.columns]
+        return np.stack(drawn)
 
 
 def may_be_signed(loss: Loss, solver: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from jaxnmf.uncertainty.replicates import (
     row_counts,
     rows_drawn,
 )
+from jaxnmf.uncertainty.rows import exact_rows
 
 METHODS = ("bootstrap", "poisson", "residual")
 TOGETHER = 2**30  # bytes of replicates of V that are in memory at a time
@@ -140,7 +142,8 @@ class Resampling:
         model = Model.of_objective(self.objective, frozenset(), self.dtype)
         solver, stop = model.solver, self.stop
         plain = solver == "hals" and model.project.name == "nonnegative"
-        if plain and not any(map(overlap, H)):
+        exact = plain and not any(map(overlap, H))
+        if exact:
             solver, stop = "anls-bpp", Stop(max_iter=1, tol=0.0)
         inner = make_solver(solver)
         rows = dataclasses.replace(self, solver=RowsOnly(inner=inner), stop=stop)
@@ -151,7 +154,12 @@ class Resampling:
         if is_sparse(self.known.V):
             data = DataPerSeed([self.known] * len(H), starts=starts)
             return rows._lanes(data, range(len(H)))[0]
-        return rows._drawn(self._noise(inner, poisson=False), starts)[0]
+        noise = self._noise(inner, poisson=False)
+        if exact and self.known.kind == "dense":
+            how = {"dtype": self.dtype, "progress": self.progress}
+            draw = functools.partial(self._replicate, noise)
+            return exact_rows(self.known, draw, starts, self.objective, **how)
+        return rows._drawn(noise, starts)[0]
 
     def _start(self, scale: Any, H: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.result.W * scale, H
@@ -166,11 +174,11 @@ class Resampling:
         self, noise: Noise, starts: Sequence[Any]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Factors of V with its noise drawn anew."""
-
-        def draw(i: int) -> Known:
-            return noise.draw(np.random.default_rng([self.seed, 1, i]))
-
+        draw = functools.partial(self._replicate, noise)
         return self._in_parts(draw, starts, signed=not noise.clip)
+
+    def _replicate(self, noise: Noise, i: int) -> Known:
+        return noise.draw(np.random.default_rng([self.seed, 1, i]))
 
     def _in_parts(
         self,

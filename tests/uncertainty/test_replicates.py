@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scipy.optimize import nnls
 
 from jaxnmf.build import Objective, Start
 from jaxnmf.data.convert import as_operand
@@ -14,6 +15,7 @@ from jaxnmf.run.stop import Stop
 from jaxnmf.sweeps.batching import Batching
 from jaxnmf.sweeps.sweep import run_sweep
 from jaxnmf.uncertainty.replicates import DrawnRows, Noise, row_counts
+from jaxnmf.uncertainty.rows import exact_rows
 
 RNG = np.random.default_rng(3)
 M, N, P = 24, 9, 3
@@ -147,3 +149,30 @@ def test_drawn_rows_number_as_many_as_there_are():
     counts = row_counts(50, 300, np.random.default_rng(0))
     assert (counts.sum(1) == 50).all()
     assert abs((counts == 0).mean() - np.exp(-1)) < 0.01
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_of_replicates_are_least_squares(dtype):
+    noise = Noise(what_is_known(V), W @ H, P, Frobenius(), poisson=False, clip=False)
+    replicates = [noise.draw(np.random.default_rng(i)) for i in range(3)]
+    starts = [(W, H * RNG.uniform(0.9, 1.1, H.shape)) for _ in replicates]
+    given = what_is_known(V), replicates.__getitem__, starts
+    found = exact_rows(*given, Objective.of("frobenius"), dtype=dtype)
+    for rows, (_, own_H), replicate in zip(found, starts, replicates, strict=True):
+        assert replicate.V.min() < 0
+        expected = np.stack([nnls(own_H.T, v)[0] for v in replicate.V])
+        close = {"float32": 1e-5, "float64": 1e-10}[dtype] * expected.max()
+        np.testing.assert_allclose(rows, expected, rtol=0, atol=close)
+
+
+def test_residuals_of_a_column_stay_in_it():
+    known = np.ones((M, N), bool)
+    known[0, 0] = False
+    for mask in (None, known):
+        noise = Noise(
+            what_is_known(V, mask), W @ H, P, Frobenius(), poisson=False, clip=False
+        )
+        drawn = noise.draw(np.random.default_rng(5)).V - W @ H
+        for column, residuals in zip(drawn.T, noise.columns, strict=True):
+            assert len(np.unique(column)) > M / 3
+            assert np.abs(column[:, None] - residuals).min(1).max() < 1e-9
