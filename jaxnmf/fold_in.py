@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxnmf import tiny
 from jaxnmf._util.checks import as_matrix, check_amount, check_count
+from jaxnmf._util.platform import on_cpu
 from jaxnmf.build import Objective, feasible_sets
 from jaxnmf.data.beside import Beside
 from jaxnmf.data.blocks import Blocks
@@ -32,8 +33,12 @@ from jaxnmf.run.stop import Stop
 from jaxnmf.shapes import Bool, Float
 from jaxnmf.solvers.base import Alternating, Supports
 from jaxnmf.supported import check_loss
-from jaxnmf.types import Factors, Trace, pytree
+from jaxnmf.types import Factors, Status, Trace, pytree
 
+# m p² from which compiling block principal pivoting is worth the time on a CPU: two
+# hundred iterations of coordinate descent would take a second.
+MANY = 2**24
+ONCE = Stop(max_iter=1, tol=0.0)
 APART = 0.1  # measured: above it coordinate descent ends within 1e-5 of the solution
 
 
@@ -136,9 +141,10 @@ class Model:
             the rows of the design.
           design: the columns of W that are known, for the last rows of H.
           max_iter, tol: when to stop.
-          exact: end with a step of block principal pivoting; by default where
-            coordinate descent is slow: components that overlap, or data observed in
-            part. Tiny problems are solved exactly by themselves.
+          exact: end with a step of block principal pivoting in double precision; by
+            default where coordinate descent is slow: components that overlap, or data
+            observed in part. Tiny problems are solved exactly by themselves, and on a
+            CPU many rows by block principal pivoting from the beginning.
           pad: run a small problem padded to one of a few sizes.
         """
         check_count("max_iter", max_iter)
@@ -152,18 +158,23 @@ class Model:
             start = _start(problem, own_H)
             if pad and exact is not False and tiny.suits_rows(problem, len(H)):
                 return tiny.least_squares(problem, start), problem
-            run = _rows(problem, solver, start, stop, pad)
-        pivots = solver.name == "hals" and self.project.name == "nonnegative"
+            pivots = solver.name == "hals" and self.project.name == "nonnegative"
+            work = problem.operand.shape[0] * len(H) ** 2
+            at_once = pivots and exact is not False and on_cpu() and work >= MANY
+            if at_once:
+                run = _rows(problem, make_solver("anls-bpp"), start, ONCE, pad)
+                run = run._replace(status=Status.CONVERGED.code)  # pyright: ignore
+            else:
+                run = _rows(problem, solver, start, stop, pad)
         if exact is None:
             exact = not problem.fully_observed or overlap(H)
-        if exact and pivots:
+        if exact and pivots and not (at_once and dtype == np.float64):
             # In float32 the Gram matrix of such components has no digit to spare.
             with precision("float64") as double:
                 finer = self._problem(V, H, mask, design, double)
                 own = units.of(Factors(*(np.asarray(X, double) for X in run.factors)))  # pyright: ignore
                 factors = Factors(*map(jnp.asarray, own))
-                once = Stop(max_iter=1, tol=0.0)
-                more = _rows(finer, make_solver("anls-bpp"), factors, once, pad)
+                more = _rows(finer, make_solver("anls-bpp"), factors, ONCE, pad)
             run = _continued(run, more, dtype)
         return run, problem
 

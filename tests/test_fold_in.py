@@ -10,6 +10,7 @@ import scipy.optimize
 import scipy.sparse as sp
 
 import jaxnmf
+from jaxnmf import fold_in, tiny
 
 M, N, P = 12, 20, 3
 RNG = np.random.default_rng(3)
@@ -187,3 +188,25 @@ def test_rows_of_blocks_have_the_W_of_the_rows_in_memory():
     ):
         with pytest.raises(ValueError, match="mask: V is Blocks"):
             call()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_many_rows_are_solved_at_once(dtype, overlapping, monkeypatch):
+    monkeypatch.setattr(fold_in, "MANY", 1)
+    monkeypatch.setattr(tiny, "TINY", 0)
+    apart = np.eye(6).repeat(3, axis=1)
+    own_H = RNG.random((6, 18)) + (1 if overlapping else 5 * apart)
+    assert fold_in.overlap(own_H) == overlapping
+    own_V = RNG.random((50, 6)) @ own_H + RNG.standard_normal((50, own_H.shape[1]))
+    own_V = np.maximum(own_V, 0)
+    known = RNG.random(own_V.shape) < 0.8
+    known[:, :6] = True
+    for mask in (None, known):
+        W = jaxnmf.fit_W(own_V, own_H, mask=mask, dtype=dtype)
+        expected = right(own_V, own_H, weights=mask)
+        close = {"float32": 1e-4, "float64": 1e-9}[dtype] * own_V.max()
+        np.testing.assert_allclose(W @ own_H, expected @ own_H, rtol=0, atol=close)
+    found = jaxnmf.factorize(V, P, max_iter=20, dtype=dtype).fold_in(V)
+    assert found.status == "converged"
+    assert found.iterations <= 2
