@@ -38,7 +38,7 @@ class Approximation:
         return [self.H] if self.views is None else self.views.cut(self.H)
 
     @property
-    def whole(self) -> tuple[np.ndarray, np.ndarray]:
+    def all_factors(self) -> tuple[np.ndarray, np.ndarray]:
         """(W, H) with a component for each covariate after those of the rank."""
         if self.covariates is None:
             return self.W, self.H
@@ -70,7 +70,7 @@ class Approximation:
                 "broadcast to one shape"
             ) from None
         x = np.zeros(rows.shape, self.W.dtype)
-        W, H = self.whole
+        W, H = self.all_factors
         for w, h in zip(W.T, H, strict=True):
             x += w[rows] * h[cols]
         if self.offsets is not None:
@@ -155,7 +155,7 @@ class Approximation:
             return V.values - self.predict(V.rows, V.cols + first)
         dense = V.toarray() if hasattr(V, "toarray") else as_array("V", V)
         columns = slice(first, first + dense.shape[1])
-        W, H = self.whole
+        W, H = self.all_factors
         X = W[rows] @ H[:, columns]
         if self.offsets is not None:
             X += self.offsets.rows[rows, None] + self.offsets.cols[columns]

@@ -27,7 +27,7 @@ from jaxnmf.distributed.processes import together
 from jaxnmf.fold_in import Model
 from jaxnmf.joint import data_of, of_views, start_of_views
 from jaxnmf.objective.losses import Loss
-from jaxnmf.objective.parts import check_parts, whole_side
+from jaxnmf.objective.parts import check_parts, fully_known_side
 from jaxnmf.objective.targets import check_weights
 from jaxnmf.outcome import Unobserved
 from jaxnmf.result import Result, to_result
@@ -281,7 +281,7 @@ def run_factorize(
     check_weights(objective.toward, objective.l2)
     convex = objective.design is None and isinstance(objective.toward, str)
     convex = convex and not objective.loss.losses
-    side = whole_side(objective.parts, rank) if convex else None
+    side = fully_known_side(objective.parts, rank) if convex else None
     alone = mesh is None and known.kind != "blocks" and not is_spread(known.V)
     if side and isinstance(solver, str) and solver == AUTO and alone:
         return convex_fit(known, rank, objective, side, dtype, pad=pad)

@@ -230,13 +230,13 @@ class Result(Approximation):
             found = dataclasses.replace(parts[0][0], **of_parts(parts))
             return found.named(Names(V.names.rows, self.column_names))
         names, typical, model = names_of(V), None, self.model
-        H = self.H if self.covariates is None else self.whole[1]
+        H = self.H if self.covariates is None else self.all_factors[1]
         if self.views is None:
             known = what_is_known(V, mask)
         else:
             known, H, model = self._joined(V, mask, H)
         if known.in_part and self.W.shape[1] == len(self.H):
-            typical = np.ascontiguousarray(self.whole[0].T).mean(1)
+            typical = np.ascontiguousarray(self.all_factors[0].T).mean(1)
         if self.offsets is not None:
             rows, cols = self.offsets
             H = np.vstack([np.ones_like(cols), cols, H])
@@ -250,7 +250,7 @@ class Result(Approximation):
         if model is not self.model:  # H of the views that the new rows have
             fitted = found.covariates
             if fitted is not None:
-                fitted = fitted._replace(H=self.whole[1][len(self.H) :])
+                fitted = fitted._replace(H=self.all_factors[1][len(self.H) :])
             return dataclasses.replace(found, H=self.H, covariates=fitted)
         return of_views(found, self.views)
 

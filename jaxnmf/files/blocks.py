@@ -237,7 +237,7 @@ class SparseRows:
         a, b = self.starts[i : i + 2].tolist()
         return _csr(self, a, b, memory)
 
-    def whole(self) -> Any:
+    def all_rows(self) -> Any:
         """All rows."""
         return _csr(self, 0, self.shape[0])
 

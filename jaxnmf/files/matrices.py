@@ -198,7 +198,9 @@ def _sparse_npz(opened: IO[bytes]) -> Any:
 def _compressed(place: Path) -> LabelledMatrix:
     source = SparseRows(place, None)
     check_memory(int(source.indptr[-1]) * (source.dtype.itemsize + 4))
-    return LabelledMatrix(as_csr(source.whole()), source.row_names, source.column_names)
+    return LabelledMatrix(
+        as_csr(source.all_rows()), source.row_names, source.column_names
+    )
 
 
 def _mtx(place: Path) -> LabelledMatrix:

@@ -90,17 +90,17 @@ def known_sides(parts: Parts | None) -> frozenset[str]:
     return frozenset(side for side, part in sides if part is not None)
 
 
-def whole(part: Part | None, rank: int) -> bool:
+def is_fully_known(part: Part | None, rank: int) -> bool:
     """Whether all entries of a factor of this rank are known."""
     return part is not None and len(part) == rank and not np.isnan(part).any()
 
 
-def whole_side(parts: Parts | None, rank: int) -> str | None:
+def fully_known_side(parts: Parts | None, rank: int) -> str | None:
     """The factor, "W" or "H", of which all is known; None where neither is."""
     W, H = parts or (None, None)
-    if whole(W, rank) and whole(H, rank):
+    if is_fully_known(W, rank) and is_fully_known(H, rank):
         return None
-    return "H" if whole(H, rank) else "W" if whole(W, rank) else None
+    return "H" if is_fully_known(H, rank) else "W" if is_fully_known(W, rank) else None
 
 
 def check_parts(
@@ -121,7 +121,7 @@ def check_parts(
             continue
         check_shape(name, part, rank, size, axis)
         _check_constraint(name, constraint, part, rank)
-    if all(whole(part, rank) for part in parts):
+    if all(is_fully_known(part, rank) for part in parts):
         raise ValueError("known_W and known_H hold every entry; nothing is free")
 
 

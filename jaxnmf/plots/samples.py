@@ -51,7 +51,7 @@ def data_of(result: Any, V: Any) -> tuple[Pair, Any, Any]:
     """
     pair = factors_of(result)
     if getattr(result, "covariates", None) is not None:
-        W, H = (np.asarray(X, float) for X in result.whole)
+        W, H = (np.asarray(X, float) for X in result.all_factors)
         pair = pair._replace(W=W, H=H)
     dataset = V if hasattr(V, "kind") and hasattr(V, "V") else None
     if dataset is not None:

@@ -60,7 +60,7 @@ class Passes:
         held = np.where(pads, 0, np.nan).astype(dtype)
         # Of all columns of Wt, and those that pad a block.
         head = dataclasses.replace(problem, operand=self.operand.head)
-        self.whole, self.head = _holding(head, held), head
+        self.padded, self.head = _holding(head, held), head
         # Where the columns of a block are free, by its height.
         of_W = problem.projects[0]
         self.holding = {
@@ -81,18 +81,20 @@ class Passes:
         state, _, found = self._pass(State(self._cut(of_W), of_H, None), tally=True)
         # Compiled here, off the clock.
         zeros = self.programs[self.wanted[0]][1]
-        self._compiled(_before, self.whole, self.solver, of_H, state.products)
+        self._compiled(_before, self.padded, self.solver, of_H, state.products)
         if self.solver.looks_back:
-            self._compiled(_after, self.whole, self.solver, state.rows, of_H, zeros[1])
+            self._compiled(_after, self.padded, self.solver, state.rows, of_H, zeros[1])
         return state, self._checked(state, found)
 
     def step(self, state: State, *, measured: bool) -> tuple[State, Measure | None]:
         """One iteration, and the measure of its factors."""
-        of_H = self._run(_before, self.whole, self.solver, state.shared, state.products)
+        of_H = self._run(
+            _before, self.padded, self.solver, state.shared, state.products
+        )
         state = state._replace(shared=of_H)
         state, sums, found = self._pass(state, measured=measured)
         if self.solver.looks_back:
-            arguments = self.whole, self.solver, state.rows, of_H, sums
+            arguments = self.padded, self.solver, state.rows, of_H, sums
             of_W, of_H, holds = self._run(_after, *arguments)
             state = state._replace(rows=of_W, shared=of_H)
             if not holds:

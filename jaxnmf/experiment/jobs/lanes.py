@@ -131,7 +131,7 @@ class LaneJob:
                 }
             )
             if i in kept:
-                factors[name] = found.result(i).whole
+                factors[name] = found.result(i).all_factors
         manifest = {
             "lanes": len(rows),
             "seconds": found.seconds,

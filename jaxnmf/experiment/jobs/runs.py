@@ -209,7 +209,7 @@ class Runs:
         if part.views is not None:
             result = of_views(result, part.views)
         row, trace = self._recorded(case, part, run, result)
-        return StoredRun(row, trace, result.whole, result.offsets)
+        return StoredRun(row, trace, result.all_factors, result.offsets)
 
     def _recorded(
         self, case: Case, part: Part, run: Run, result: Result

@@ -30,7 +30,7 @@ def plain(value: Any) -> str:
     return str(value)
 
 
-def whole(value: Any) -> str:
+def count(value: Any) -> str:
     """A count; a dash for NaN."""
     return "–" if value != value else f"{value:.0f}"
 
@@ -82,7 +82,7 @@ COLUMNS = {
     "best_error": Column("best error", four, "best\nerror", 8),
     "seconds_to_1pct": Column("seconds to 1\u00a0%", number, "s to\n1 %", 7),
     "seconds_to_0.1pct": Column("seconds to 0.1\u00a0%", number, "s to\n0.1 %", 7),
-    "iterations": Column("iterations", whole, "iter.", 5),
+    "iterations": Column("iterations", count, "iter.", 5),
     "seconds": Column("total seconds", number, "total\ns", 7),
     "compile_seconds": Column("compile seconds", number, "compile\ns", 7),
     "kkt": Column("KKT residual", two, "KKT", 7),
@@ -115,10 +115,10 @@ COLUMNS = {
     "p_value": Column("p", words.probability),
     "holm": Column("p, Holm", words.probability),
     # a choice of p
-    "chosen": Column("chosen", whole),
+    "chosen": Column("chosen", count),
     "settled": Column("settled", percent),
     "note": Column("note", worded=True),
-    "planted": Column("planted", whole),
+    "planted": Column("planted", count),
     "cophenetic": Column("cophenetic"),
     "cophenetic_se": Column("cophenetic, s.e."),
     "dispersion": Column("dispersion"),
