@@ -181,7 +181,8 @@ class Noise:
         m = len(self.X)
         if self.all_known:  # at once, what column after column would draw
             index = rng.integers(0, m, (len(self.columns), m))
-            return np.stack([e[k] for e, k in zip(self.columns, index, strict=True)])
+            columns = zip(self.columns, index, strict=True)
+            return np.stack([column.take(each) for column, each in columns])
         drawn = [rng.choice(e, m) if len(e) else np.zeros(m) for e in self.columns]
         return np.stack(drawn)
 

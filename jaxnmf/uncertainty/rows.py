@@ -59,10 +59,11 @@ def exact_rows(
             operand = dataclasses.replace(problem.operand, array=array)
             given = dataclasses.replace(problem, operand=operand), solver, factors
             program, _ = compiled(_solve, *given)
-            found.append(program(*given))
+            found.append(np.asarray(program(*given).Wt))
             if show is not None:
                 show(len(found), float("nan"))
-        return np.stack([problem.units.of(one).Wt.T for one in found])
+        unit = np.asarray(problem.units.of_factor(0, len(starts[0][1])), dtype)
+        return np.stack([(unit * Wt).T for Wt in found])
 
 
 def _solve(problem: Problem, solver: Any, factors: Factors) -> Factors:
