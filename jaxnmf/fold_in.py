@@ -35,9 +35,7 @@ from jaxnmf.solvers.base import Alternating, Supports
 from jaxnmf.supported import check_loss
 from jaxnmf.types import Factors, Status, Trace, pytree
 
-# m p² from which compiling block principal pivoting is worth the time on a CPU: two
-# hundred iterations of coordinate descent would take a second.
-MANY = 2**24
+MANY = 2**24  # m p² of a second of coordinate descent: pivoting is worth compiling
 ONCE = Stop(max_iter=1, tol=0.0)
 APART = 0.1  # measured: above it coordinate descent ends within 1e-5 of the solution
 
@@ -142,9 +140,8 @@ class Model:
           design: the columns of W that are known, for the last rows of H.
           max_iter, tol: when to stop.
           exact: end with a step of block principal pivoting in double precision; by
-            default where coordinate descent is slow: components that overlap, or data
-            observed in part. Tiny problems are solved exactly by themselves, and on a
-            CPU many rows by block principal pivoting from the beginning.
+            default for components that overlap and data observed in part. Tiny problems
+            are exact by themselves, and many rows on a CPU pivot from the beginning.
           pad: run a small problem padded to one of a few sizes.
         """
         check_count("max_iter", max_iter)
@@ -154,13 +151,11 @@ class Model:
         with precision(self.dtype) as dtype:
             problem = self._problem(V, H, mask, design, dtype)
             units = problem.units.inverse
-            own_H = H * units.of_factor(1, len(H))
-            start = _start(problem, own_H)
+            start = _start(problem, H * units.of_factor(1, len(H)))
             if pad and exact is not False and tiny.suits_rows(problem, len(H)):
                 return tiny.least_squares(problem, start), problem
-            pivots = solver.name == "hals" and self.project.name == "nonnegative"
             work = problem.operand.shape[0] * len(H) ** 2
-            at_once = pivots and exact is not False and on_cpu() and work >= MANY
+            at_once = self.pivots and exact is not False and on_cpu() and work >= MANY
             if at_once:
                 run = _rows(problem, make_solver("anls-bpp"), start, ONCE, pad)
                 run = run._replace(status=Status.CONVERGED.code)  # pyright: ignore
@@ -168,7 +163,7 @@ class Model:
                 run = _rows(problem, solver, start, stop, pad)
         if exact is None:
             exact = not problem.fully_observed or overlap(H)
-        if exact and pivots and not (at_once and dtype == np.float64):
+        if exact and self.pivots and not (at_once and dtype == np.float64):
             # In float32 the Gram matrix of such components has no digit to spare.
             with precision("float64") as double:
                 finer = self._problem(V, H, mask, design, double)
@@ -232,6 +227,11 @@ class Model:
         if multiplicative and self.project.name == "nonnegative":
             return "mu"
         return "pgd"
+
+    @property
+    def pivots(self) -> bool:
+        """Whether rows are those that block principal pivoting solves exactly."""
+        return self.solver == "hals" and self.project.name == "nonnegative"
 
 
 def fit_W(

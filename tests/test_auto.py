@@ -69,7 +69,7 @@ def test_there_is_an_answer_for_whatever_a_solver_supports(loss, kind):
     ],
 )
 def test_a_result_says_which_solver_it_was(data, given, solver, tmp_path):
-    found = jaxnmf.factorize(data, 4, max_iter=20, **given)
+    found = jaxnmf.factorize(data, 2, max_iter=20, **given)
     assert found.solver == solver
     assert found.objective < found.trace.objective[0]
     kept = jaxnmf.load(found.save(tmp_path / "a.npz"))

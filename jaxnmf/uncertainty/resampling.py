@@ -12,7 +12,7 @@ import numpy as np
 from jaxnmf.build import Objective, Start
 from jaxnmf.data.known import Known, is_sparse
 from jaxnmf.data.observed import Observed
-from jaxnmf.fold_in import Model, RowsOnly, overlap
+from jaxnmf.fold_in import ONCE, Model, RowsOnly, overlap
 from jaxnmf.registry import make_solver
 from jaxnmf.result import Result
 from jaxnmf.run.stop import Stop
@@ -141,10 +141,9 @@ class Resampling:
         """
         model = Model.of_objective(self.objective, frozenset(), self.dtype)
         solver, stop = model.solver, self.stop
-        plain = solver == "hals" and model.project.name == "nonnegative"
-        exact = plain and not any(map(overlap, H))
+        exact = model.pivots and not any(map(overlap, H))
         if exact:
-            solver, stop = "anls-bpp", Stop(max_iter=1, tol=0.0)
+            solver, stop = "anls-bpp", ONCE
         inner = make_solver(solver)
         rows = dataclasses.replace(self, solver=RowsOnly(inner=inner), stop=stop)
         # From the W of the fit, each component in the scale of its row of H.
@@ -156,9 +155,15 @@ class Resampling:
             return rows._lanes(data, range(len(H)))[0]
         noise = self._noise(inner, poisson=False)
         if exact and self.known.kind == "dense":
-            how = {"dtype": self.dtype, "progress": self.progress}
-            draw = functools.partial(self._replicate, noise)
-            return exact_rows(self.known, draw, starts, self.objective, **how)
+            return exact_rows(
+                self.known,
+                functools.partial(self._replicate, noise),
+                starts,
+                solver=rows.solver,
+                objective=self.objective,
+                dtype=self.dtype,
+                progress=self.progress,
+            )
         return rows._drawn(noise, starts)[0]
 
     def _start(self, scale: Any, H: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

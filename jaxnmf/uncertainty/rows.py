@@ -13,9 +13,7 @@ from jaxnmf._util.progress import progress_bar
 from jaxnmf.build import Objective, Start, at_rank, draw_start, make_problem
 from jaxnmf.data.blocks import ahead
 from jaxnmf.data.known import Known
-from jaxnmf.fold_in import RowsOnly
 from jaxnmf.objective.problem import Problem
-from jaxnmf.registry import make_solver
 from jaxnmf.run.programs import as_leaves, compiled, precision
 from jaxnmf.shapes import Float
 from jaxnmf.types import Factors
@@ -25,8 +23,9 @@ def exact_rows(
     known: Known,
     draw: Callable[[int], Known],
     starts: Sequence[tuple[np.ndarray, np.ndarray]],
-    objective: Objective,
     *,
+    solver: Any,
+    objective: Objective,
     dtype: Any,
     progress: bool | None = None,
 ) -> Float[np.ndarray, "r m p"]:
@@ -38,13 +37,14 @@ def exact_rows(
       known: V, dense and known everywhere, by which the units are chosen.
       draw: V_i by the number i, with entries of any sign.
       starts: (W, H_i), W a guess.
+      solver: of W alone, exact in a step.
       objective: of the Frobenius loss.
     """
     with (
         precision(dtype) as dtype,
         progress_bar(len(starts), progress, "rows") as show,
     ):
-        solver = as_leaves(RowsOnly(inner=make_solver("anls-bpp")), dtype)
+        solver = as_leaves(solver, dtype)
         signed = frozenset("V")
         problem = make_problem(known, solver, objective, dtype, signed=signed)
         problem = at_rank(problem, objective, len(starts[0][1]))

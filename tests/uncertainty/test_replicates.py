@@ -9,6 +9,7 @@ from scipy.optimize import nnls
 from jaxnmf.build import Objective, Start
 from jaxnmf.data.convert import as_operand
 from jaxnmf.data.known import what_is_known
+from jaxnmf.fold_in import RowsOnly
 from jaxnmf.objective.losses import Frobenius, KullbackLeibler
 from jaxnmf.registry import make_solver
 from jaxnmf.run.stop import Stop
@@ -157,7 +158,9 @@ def test_rows_of_replicates_are_least_squares(dtype):
     replicates = [noise.draw(np.random.default_rng(i)) for i in range(3)]
     starts = [(W, H * RNG.uniform(0.9, 1.1, H.shape)) for _ in replicates]
     given = what_is_known(V), replicates.__getitem__, starts
-    found = exact_rows(*given, Objective.of("frobenius"), dtype=dtype)
+    solver = RowsOnly(inner=make_solver("anls-bpp"))
+    objective = Objective.of("frobenius")
+    found = exact_rows(*given, solver=solver, objective=objective, dtype=dtype)
     for rows, (_, own_H), replicate in zip(found, starts, replicates, strict=True):
         assert replicate.V.min() < 0
         expected = np.stack([nnls(own_H.T, v)[0] for v in replicate.V])
