@@ -4,6 +4,7 @@ the status of a run, its trace."""
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar, dataclass_transform
@@ -38,14 +39,13 @@ def pytree(cls: type[T]) -> type[T]:
     statics = tuple(f.name for f in fields if f.metadata.get("static"))
     leaves = tuple(f.name for f in fields if f.name not in statics)
     keys = tuple(jax.tree_util.GetAttrKey(name) for name in leaves)
+    children, aux = _getter(leaves), _getter(statics)
 
     def flatten(x: Any) -> tuple[Any, Any]:
-        children = tuple(getattr(x, name) for name in leaves)
-        return children, tuple(getattr(x, name) for name in statics)
+        return children(x), aux(x)
 
     def flatten_with_keys(x: Any) -> tuple[Any, Any]:
-        children, aux = flatten(x)
-        return tuple(zip(keys, children, strict=True)), aux
+        return tuple(zip(keys, children(x), strict=True)), aux(x)
 
     def unflatten(aux: Any, children: Any) -> T:
         named = zip(leaves + statics, (*children, *aux), strict=True)
@@ -56,6 +56,14 @@ def pytree(cls: type[T]) -> type[T]:
     # program of the other.
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
     return cls
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """The attributes of these names as a tuple: on the way of every call of a program,
+    so by `operator.attrgetter`, which is three times faster than `getattr` in turn."""
+    if len(names) > 1:
+        return operator.attrgetter(*names)
+    return lambda x: tuple(getattr(x, name) for name in names)
 
 
 class Factors(NamedTuple):

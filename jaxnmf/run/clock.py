@@ -136,20 +136,20 @@ class Look:
         kkt: bool,
         quick: bool = False,
     ) -> None:
-        self.problem, self.units = problem, units
+        self.problem, self.unit = problem, units.objective
         self._compiled = compiled_quickly if quick else compiled
         function = _measured_with_kkt if kkt else _measured
         self.program, self.compile_seconds = self._compiled(function, problem, factors)
 
     def __call__(self, factors: Factors) -> Measure:
         """The measure as NumPy scalars, the objective in float64."""
-        value, kkt, close = self.program(self.problem, factors)
+        # `bool` and `float` of an array of jax take ten times as long as `np.asarray`.
+        value, kkt, close = map(np.asarray, self.program(self.problem, factors))
         if close:
             double, seconds = self._compiled(_in_double, self.problem, factors)
             self.compile_seconds += seconds
-            value = double(self.problem, factors)
-        objective = np.float64(value) * self.units.objective
-        return Measure(objective, np.asarray(kkt))  # pyright: ignore
+            value = np.asarray(double(self.problem, factors))
+        return Measure(np.float64(value) * self.unit, kkt)  # pyright: ignore
 
 
 def _measured(problem: Problem, factors: Factors) -> tuple[Any, Any, Any]:
