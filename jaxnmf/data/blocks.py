@@ -312,8 +312,10 @@ def check_in_memory(name: str, V: Any, needs: str) -> None:
         )
 
 
-def ahead(load: Callable[[int], T], count: int | None) -> Generator[T]:
-    """``load(0)``, …, ``load(count - 1)``, up to ``AHEAD`` of them made by a thread
+def ahead(
+    load: Callable[[int], T], count: int | None, most: int = AHEAD
+) -> Generator[T]:
+    """``load(0)``, …, ``load(count - 1)``, up to ``most`` of them made by a thread
     before they are needed; each when it is needed, and without end, where there is no
     count."""
     if count is None:
@@ -324,7 +326,7 @@ def ahead(load: Callable[[int], T], count: int | None) -> Generator[T]:
         asked = 0
         try:
             for i in range(count):
-                while asked < min(count, i + 1 + AHEAD):
+                while asked < min(count, i + 1 + most):
                     waiting.append(pool.submit(load, asked))
                     asked += 1
                 yield waiting.popleft().result()

@@ -26,23 +26,33 @@ COMPILED = ("cpu", "gpu")
 
 @pytree
 class CSR:
-    """A matrix in compressed rows, with the row of each entry too.
+    """A matrix in compressed rows.
 
-    ``order`` is the position of each entry in the other orientation; ``padded`` is the
-    pattern in padded rows, for a platform without a compiled product. Many columns are
-    divided into ``blocks``, each with all rows, so that the part of a dense factor that
-    a block reads stays in the cache.
+    ``each_row`` is the row of each entry, or None for a program that is not expected to
+    use it, and computes it otherwise. ``order`` is the position of each entry in the
+    other orientation; ``padded`` is the pattern in padded rows, for a platform without
+    a compiled product. Many columns are divided into ``blocks``, each with all rows, so
+    that the part of a dense factor that a block reads stays in the cache.
     """
 
     data: Float[Array, " nnz"]
     indices: Int[Array, " nnz"]
     indptr: Int[Array, " r1"]  # blocks × r + 1
-    rows: Int[Array, " nnz"]
+    each_row: Int[Array, " nnz"] | None
     order: Int[Array, " nnz"]
     weights: Float[Array, " nnz"] | None = None
     padded: PaddedRows | None = None
     columns: int = static()
     blocks: int = static(1)
+
+    @property
+    def rows(self) -> Int[Array, " nnz"]:
+        """The row of each entry."""
+        if self.each_row is not None:
+            return self.each_row
+        r, stored = (len(self.indptr) - 1) // self.blocks, len(self.data)
+        rows = jnp.tile(jnp.arange(r, dtype=jnp.int32), self.blocks)
+        return jnp.repeat(rows, jnp.diff(self.indptr), total_repeat_length=stored)
 
     def padded_to(self, rows: int, columns: int) -> CSR:
         """The same entries with more rows and columns, all empty."""
@@ -70,7 +80,7 @@ class CSR:
             data=grown(self.data, 0),
             indices=grown(self.indices, self.columns - 1),
             indptr=jnp.asarray(np.append(self.indptr[:-1], np.int32(entries))),
-            rows=grown(self.rows, r - 1),
+            each_row=grown(self.rows, r - 1),
             order=jnp.asarray(
                 np.append(
                     self.order, np.arange(len(self.data), entries, dtype=np.int32)
@@ -124,7 +134,7 @@ def both_ways(
             data=jnp.asarray(values[pick], dtype),
             indices=jnp.asarray(across),
             indptr=jnp.asarray(indptr, np.int32),
-            rows=jnp.asarray(by),
+            each_row=jnp.asarray(by),
             order=jnp.asarray(place[pick]),
             weights=None if weights is None else jnp.asarray(weights[pick], dtype),
             padded=None if compiled else PaddedRows.of(across, indptr),

@@ -130,6 +130,12 @@ class Sparse(Stored):
             csr_t=dataclasses.replace(self.csr_t, data=by_columns),
         )
 
+    def without_rows(self) -> Sparse:
+        """The same without the row of each entry (`CSR.each_row`)."""
+        csr = dataclasses.replace(self.csr, each_row=None)
+        csr_t = dataclasses.replace(self.csr_t, each_row=None)
+        return dataclasses.replace(self, csr=csr, csr_t=csr_t)
+
     def stored(self, index: Int[Array, " b"]) -> tuple[Any, Any, Any, Any]:
         """(rows, columns, values, weights) of the stored entries at ``index``."""
         csr = self.csr
@@ -178,12 +184,12 @@ class Sparse(Stored):
         csr, dtype = self.csr_t, fixed.dtype
         size = min(self.entries, DOUBLE_ENTRIES)
         step = jnp.arange(size, dtype=jnp.int32)
+        parts = csr.data, csr.rows, csr.indices, csr.weights
 
         def part(i: Any, totals: Any) -> Any:
             start = jnp.minimum(i * size, self.entries - size)
             data, rows, columns, weights = jax.tree.map(
-                lambda x: jax.lax.dynamic_slice_in_dim(x, start, size),
-                (csr.data, csr.rows, csr.indices, csr.weights),
+                lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), parts
             )
 
             def value(free: Any) -> jax.Array:
@@ -248,7 +254,7 @@ class Sparse(Stored):
         three times faster than one, and eight are not faster
         (`experiments/benchmarks`).
         """
-        csr = self.csr_t
+        csr, columns = self.csr_t, self.csr_t.rows
         size = min(len(fixed), COMPONENTS)
 
         def blocks(X: Any) -> Any:
@@ -260,7 +266,7 @@ class Sparse(Stored):
 
         def add(i: Any, x: Any) -> Any:
             for w, h in zip(left[i], right[i], strict=True):
-                x = x + taken(w, csr.indices) * taken(h, csr.rows)
+                x = x + taken(w, csr.indices) * taken(h, columns)
             return x
 
         return jax.lax.fori_loop(0, len(left), add, jnp.zeros_like(csr.data))
@@ -271,13 +277,13 @@ class Sparse(Stored):
         For an accelerator, where p numbers side by side cost little more than one.
         """
         csr, left, right = self.csr_t, fixed.T, free.T
+        both = csr.indices, csr.rows
         size = min(self.entries, ENTRIES)
 
         def part(i: Any, x: Any) -> Any:
             start = jnp.minimum(i * size, self.entries - size)
             rows, columns = (
-                jax.lax.dynamic_slice_in_dim(whole, start, size)
-                for whole in (csr.indices, csr.rows)
+                jax.lax.dynamic_slice_in_dim(whole, start, size) for whole in both
             )
             new = (taken(left, rows) * taken(right, columns)).sum(1)
             return jax.lax.dynamic_update_slice_in_dim(x, new, start, 0)
@@ -291,7 +297,7 @@ class Sparse(Stored):
         2mnp operations in products of matrices and one gather for each entry, where
         `_gathered` has 2p: faster from a density of a few per cent.
         """
-        csr, (m, n) = self.csr_t, self.shape
+        csr, columns, (m, n) = self.csr_t, self.csr_t.rows, self.shape
         size = min(n, max(1, (X_BLOCK if on_cpu() else ACCELERATOR_X_BLOCK) // m))
         # A block's entries are processed in parts, since every size must be fixed.
         part = max(1, self.entries * size // (4 * n))
@@ -305,7 +311,7 @@ class Sparse(Stored):
                 start = jnp.minimum(begin + j * part, self.entries - part)
                 row, column, old = (
                     jax.lax.dynamic_slice_in_dim(whole, start, part)
-                    for whole in (csr.rows, csr.indices, x)
+                    for whole in (columns, csr.indices, x)
                 )
                 row = row - first
                 new = X.at[row, column].get(mode="clip")

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnmf._util.platform import platform
-from jaxnmf.data.blocks import AHEAD, Blocks, ahead
+from jaxnmf.data.blocks import Blocks, ahead
 from jaxnmf.data.csr import CSR
 from jaxnmf.data.dense import Dense, rows_together
 from jaxnmf.data.moments import Moments
@@ -21,6 +21,8 @@ from jaxnmf.data.sparse import Sparse
 from jaxnmf.shapes import Array, Float
 from jaxnmf.types import pytree, static
 
+# Blocks in memory: one that a program works on, the next, and one that is being read.
+PLACES = 3
 ALIGNED = 64  # bytes: jax reads such memory of the host without a copy
 
 
@@ -106,23 +108,32 @@ class Streamed:
         zeros that make parts of one size."""
         return int(np.diff(self.starts).max()) + self.by_entries
 
-    def parts(self, order: Sequence[int] | None = None) -> Iterator[Part]:
+    def parts(
+        self, order: Sequence[int] | None = None, *, each_row: bool = True
+    ) -> Iterator[Part]:
         """The blocks in turn, or in this order, read ahead. A part is to be done with
-        before the next is asked for, which may use its memory."""
-        load = self._load_sparse() if self.by_entries else self._load_dense()
+        before the one after the next is asked for, which may use its memory.
+
+        ``each_row``: whether a sparse one has the row of each entry
+        (`jaxnmf.data.csr.CSR`), which takes as long as reading its indices.
+        """
+        load = self._load_sparse(each_row) if self.by_entries else self._load_dense()
         heights = np.diff(self.starts)
         chosen = range(len(heights)) if order is None else order
         place = np.arange(self.height)[None]
-        loaded = ahead(lambda k: load(k, chosen[k]), len(chosen))
+        held = {
+            rows: jnp.asarray(np.where(place < rows, np.nan, 0), self.dtype)
+            for rows in set(heights.tolist())
+        }
+        loaded = ahead(lambda k: load(k, chosen[k]), len(chosen), PLACES - 2)
         with contextlib.closing(loaded) as loading:
-            for part, rows in zip(loading, heights[chosen], strict=True):
-                held = np.where(place < rows, np.nan, 0).astype(self.dtype)
-                yield Part(jax.device_put(part), jnp.asarray(held))
+            for part, rows in zip(loading, heights[chosen].tolist(), strict=True):
+                yield Part(jax.device_put(part), held[rows])
 
     def _load_dense(self) -> Callable[[int, int], Dense]:
         """What loads the k-th part of a pass, block i."""
         shape = self.height, self.shape[1]
-        buffers = [aligned(shape, self.dtype) for _ in range(AHEAD + 1)]
+        buffers = [aligned(shape, self.dtype) for _ in range(PLACES)]
         heights, blocks = np.diff(self.starts), self.blocks
         padding = max(float(self.floor), 0.0)
         block = rows_together(*shape)
@@ -141,12 +152,12 @@ class Streamed:
 
         return load
 
-    def _load_sparse(self) -> Callable[[int, int], Sparse]:
+    def _load_sparse(self, each_row: bool) -> Callable[[int, int], Sparse]:
         blocks, n = self.blocks, self.shape[1]
         room = blocks.survey().stored[0]
         buffers = [
             (_Room(self.height, room, self.dtype), _Room(n, room, self.dtype))
-            for _ in range(AHEAD + 1)
+            for _ in range(PLACES)
         ]
         compiled = platform() in ("cpu", "gpu")
 
@@ -156,8 +167,8 @@ class Streamed:
             by_rows.fill(block, n)
             by_columns.fill(turned, self.height)
             return Sparse(
-                csr=by_rows.csr(n, compiled),
-                csr_t=by_columns.csr(self.height, compiled),
+                csr=by_rows.csr(n, compiled, each_row),
+                csr_t=by_columns.csr(self.height, compiled, each_row),
                 floor=self.floor,
                 moments=self.moments,
                 padded=True,
@@ -189,17 +200,17 @@ class _Room:
         self.data[stored:], self.indices[stored:] = 0, columns - 1
         self.indptr[: rows + 1], self.indptr[rows + 1 :] = indptr, stored
         self.indptr[-1] = len(self.data)
-        last = len(self.indptr) - 2
-        self.rows[:stored] = np.repeat(np.arange(rows, dtype=np.int32), np.diff(indptr))
-        self.rows[stored:] = last
 
-    def csr(self, columns: int, compiled: bool) -> CSR:
+    def csr(self, columns: int, compiled: bool, each_row: bool) -> CSR:
         pattern = None if compiled else PaddedRows.of(self.indices, self.indptr)
+        if each_row:
+            rows = np.arange(len(self.indptr) - 1, dtype=np.int32)
+            self.rows[:] = np.repeat(rows, np.diff(self.indptr))
         return CSR(
             data=self.data,  # pyright: ignore
             indices=self.indices,  # pyright: ignore
             indptr=self.indptr,  # pyright: ignore
-            rows=self.rows,  # pyright: ignore
+            each_row=self.rows if each_row else None,  # pyright: ignore
             # Both orders are multiplied apart, so that none is needed.
             order=np.zeros(0, np.int32),  # pyright: ignore
             padded=pattern,
@@ -209,7 +220,8 @@ class _Room:
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Memory that jax uses without a copy on a CPU."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = np.empty(size + ALIGNED, np.uint8)
-    first = -memory.ctypes.data % ALIGNED
-    return memory[first : first + size].view(dtype).reshape(shape)
+    size, itemsize = int(np.prod(shape)), np.dtype(dtype).itemsize
+    # Not of bytes: SciPy copies a view that has less than half the items of its base.
+    memory = np.empty(size + ALIGNED // itemsize, dtype)
+    first = -memory.ctypes.data % ALIGNED // itemsize
+    return memory[first : first + size].reshape(shape)

@@ -128,20 +128,23 @@ class Passes:
         products alone where ``tally``."""
         function = VISITS[tally, measured, self.kkt, self.double]
         of_W, values, slopes, totals, apart = [], [], [], None, []
-        for part, own in zip(self._parts(), state.rows, strict=True):
+        before: Any = None
+        parts = self._parts(each_row=self._at_entries(function))
+        for part, own in zip(parts, state.rows, strict=True):
             program, zeros = self._ready(function, part, own, state.shared)
             totals = zeros if totals is None else totals
             arguments = part, self.solver, own, state.shared, totals
             own, totals, found = program(*arguments)
-            # The memory of the block is used again.
-            jax.block_until_ready(totals)
+            # The memory of the block before this one is used again.
+            jax.block_until_ready(before)
+            before = totals
             if self.apart:
                 apart.append(totals[0])
                 totals = (zeros[0], *totals[1:])
             of_W.append(own)
             if measured:
                 value, slope = found
-                values.append(float(value))
+                values.append(value)
                 slopes.append(slope)
         products, sums, of_all = totals  # pyright: ignore
         products = tuple(apart) if self.apart else products
@@ -151,7 +154,8 @@ class Passes:
         pair = self.solver.kept if tally else self.solver.tried
         factors = [pair(one, state.shared) for one in of_W]
         H = factors[0].H
-        value = np.float64(sum(values)) + np.float64(self._run(_penalty, self.head, H))
+        penalty = self._run(_penalty, self.head, H)
+        value = np.float64(sum(map(float, values))) + np.float64(penalty)
         kkt = self._kkt(factors, of_all, slopes) if self.kkt else np.nan
         kkt = np.asarray(kkt, self.operand.dtype)
         return state, sums, Measure(value, kkt)  # pyright: ignore
@@ -165,18 +169,27 @@ class Passes:
             total = total + self._run(_residual_of_W, held, Wt, slope, *units)
         return np.sqrt(total / (len(H) * sum(self.operand.shape)))
 
-    def _parts(self, order: Sequence[int] | None = None) -> Iterator[Problem]:
-        """The problem of each block in turn, or in this order."""
-        for operand, held in self.operand.parts(order):
+    def _parts(
+        self, order: Sequence[int] | None = None, *, each_row: bool = True
+    ) -> Iterator[Problem]:
+        """The problem of each block, as `Streamed.parts` has them."""
+        for operand, held in self.operand.parts(order, each_row=each_row):
             part = dataclasses.replace(self.problem, operand=operand)
             yield _holding(part, held)
+
+    def _at_entries(self, function: Any) -> bool:
+        """Whether a visit needs x at the entries of a sparse V, not products alone."""
+        return function.keywords["measured"] or not self.problem.loss.quadratic
 
     def _ready(self, function: Any, part: Problem, own: Any, of_H: Any) -> Any:
         """The program of a pass, and the zeros that it adds to."""
         wanted = [function, *(self.wanted if not self.programs else ())]
         wanted = [one for one in wanted if one not in self.programs]
         for one in wanted:
-            arguments = part, self.solver, own, of_H
+            thin = self.operand.by_entries and not self._at_entries(one)
+            operand = part.operand.without_rows() if thin else part.operand
+            fit = dataclasses.replace(part, operand=operand)
+            arguments = fit, self.solver, own, of_H
             shapes = jax.eval_shape(one, *arguments, None)[1]
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
             program = self._compiled(one, *arguments, zeros)

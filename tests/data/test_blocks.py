@@ -14,6 +14,7 @@ import scipy.sparse
 import jaxnmf
 from jaxnmf.data.blocks import AHEAD, Blocks, ahead
 from jaxnmf.data.convert import as_operand
+from jaxnmf.data.streamed import aligned
 from jaxnmf.files import blocks as files
 from jaxnmf.files.convert import convert
 
@@ -123,7 +124,7 @@ def test_sparse_blocks_are_read_into_memory_of_their_types(
     expected = S[first:last].toarray() / unit
     # About as much as is needed: SciPy copies small parts of large arrays.
     size = S[first:last].nnz + 2
-    memory = [(np.empty(size, dtype), np.empty(size, np.int32)) for _ in range(2)]
+    memory = [(aligned((size,), dtype), aligned((size,), np.int32)) for _ in range(2)]
     by_rows, by_columns = blocks.both(1, (memory[0], memory[1]))
     found = scipy.sparse.csr_array(by_rows, shape=expected.shape)
     turned = scipy.sparse.csr_array(by_columns, shape=expected.shape[::-1])

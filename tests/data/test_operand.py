@@ -244,6 +244,10 @@ def test_sparse_answers_over_its_stored_entries(monkeypatch, layout, together, s
     assert (min(operand.csr.blocks, operand.csr_t.blocks) > 1) == (together == 3)
     assert_answers(operand, HOLES, side, stored)
     np.testing.assert_array_equal(operand.to_host().toarray(), HOLES)
+    thin = operand.without_rows()
+    for one, same in ((operand.csr, thin.csr), (operand.csr_t, thin.csr_t)):
+        assert same.each_row is None
+        np.testing.assert_array_equal(same.rows, one.each_row)
 
 
 def compiled_anew(function):
