@@ -50,7 +50,8 @@ class Epochs(Passes):
         for b, one in enumerate(products):
             total = self._run(_added, of_H.weights, one, np.int32(b), total)
         order = np.asarray(order).tolist()
-        for b, part in zip(order, self._parts(order), strict=True):
+        parts = self._parts(order, each_row=self._at_entries(False))
+        for b, part in zip(order, parts, strict=True):
             own = rows[b], products[b]
             arguments = part, self.solver, *own, of_H, total, np.int32(b)
             rows[b], products[b], of_H, total = self.visit(*arguments)
@@ -67,7 +68,8 @@ class Epochs(Passes):
         found = super()._ready(function, part, own, of_H)
         if self.visit is None:
             like = found[1][0]
-            arguments = part, self.solver, own, like, of_H, like, np.int32(0)
+            visited = self._as_visited(part, False)
+            arguments = visited, self.solver, own, like, of_H, like, np.int32(0)
             self.visit = self._compiled(_visited, *arguments)
             self.program = program_hash(self.visit)
         return found

@@ -129,7 +129,7 @@ class Passes:
         function = VISITS[tally, measured, self.kkt, self.double]
         of_W, values, slopes, totals, apart = [], [], [], None, []
         before: Any = None
-        parts = self._parts(each_row=self._at_entries(function))
+        parts = self._parts(each_row=self._at_entries(measured))
         for part, own in zip(parts, state.rows, strict=True):
             program, zeros = self._ready(function, part, own, state.shared)
             totals = zeros if totals is None else totals
@@ -177,19 +177,23 @@ class Passes:
             part = dataclasses.replace(self.problem, operand=operand)
             yield _holding(part, held)
 
-    def _at_entries(self, function: Any) -> bool:
+    def _at_entries(self, measured: bool) -> bool:
         """Whether a visit needs x at the entries of a sparse V, not products alone."""
-        return function.keywords["measured"] or not self.problem.loss.quadratic
+        return measured or not self.problem.loss.quadratic
+
+    def _as_visited(self, part: Problem, measured: bool) -> Problem:
+        """A part of a pass that measures as a visit has it that may not."""
+        if self._at_entries(measured) or not self.operand.by_entries:
+            return part
+        return dataclasses.replace(part, operand=part.operand.without_rows())
 
     def _ready(self, function: Any, part: Problem, own: Any, of_H: Any) -> Any:
         """The program of a pass, and the zeros that it adds to."""
         wanted = [function, *(self.wanted if not self.programs else ())]
         wanted = [one for one in wanted if one not in self.programs]
         for one in wanted:
-            thin = self.operand.by_entries and not self._at_entries(one)
-            operand = part.operand.without_rows() if thin else part.operand
-            fit = dataclasses.replace(part, operand=operand)
-            arguments = fit, self.solver, own, of_H
+            visited = self._as_visited(part, one.keywords["measured"])
+            arguments = visited, self.solver, own, of_H
             shapes = jax.eval_shape(one, *arguments, None)[1]
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
             program = self._compiled(one, *arguments, zeros)
