@@ -31,6 +31,7 @@ CG_ROUNDS = 20  # exchanges by conjugate gradients at most
 CG_UNTIL = 50  # one column of so many left, for which Cholesky factors are cheaper
 TILE_ENTRIES = 2**15  # of the Gram matrices that are factorised at once
 BLOCK_ENTRIES = 2**14  # of X in a block of columns, whose exchanges stay in a cache
+WRITTEN_OUT = 5  # the largest p for which Cholesky factors are written out
 
 
 @register_solver("anls-bpp")
@@ -47,7 +48,8 @@ class ANLSBPP(Alternating):
     filtering.
 
     Cost: the products with V, 2mnp for each factor, and 14p² for each column and
-    exchange by conjugate gradients, p³/3 + 4p² for the few columns that are then left.
+    exchange by conjugate gradients, p³/3 + 4p² for the few columns that are then left,
+    or for p ≤ 5 for all.
     Memory is bounded: Gram matrices are factorised for a tile of columns at a time.
     Monotone; every limit point is stationary (two blocks, each solved exactly).
 
@@ -147,14 +149,15 @@ def nnls(
     ends after finitely many rounds. A column without infeasible entries satisfies the
     KKT conditions.
 
-    In the first stage all columns are solved at once by conjugate gradients,
-    ``CG_STEPS`` from the last X for each exchange, which are matrix products; most
-    signs are right long before X_F is. A column has converged when also
-    gram_FF X_F = cross_F up to rounding. For the few columns that are then left, or all
-    where G is nearly singular, gram_FF is factorised as M G M + I − M, with M the mask
-    of F and G the Gram matrix scaled to a unit diagonal, plus a ridge of 100 machine
-    epsilons, with which dependent columns stay solvable; a step of iterative refinement
-    removes the effect of the ridge.
+    Where there is one Gram matrix, of p up to ``WRITTEN_OUT``, each exchange solves all
+    columns by `written_out`. Otherwise, in the first stage all columns are solved at
+    once by conjugate gradients, ``CG_STEPS`` from the last X for each exchange, which
+    are matrix products; most signs are right long before X_F is. A column has converged
+    when also gram_FF X_F = cross_F up to rounding. For the few columns that are then
+    left, or all where G is nearly singular, gram_FF is factorised as M G M + I − M,
+    with M the mask of F and G the Gram matrix scaled to a unit diagonal, plus a ridge
+    of 100 machine epsilons, with which dependent columns stay solvable; a step of
+    iterative refinement removes the effect of the ridge.
 
     Args:
       gram: symmetric positive semidefinite.
@@ -205,6 +208,10 @@ def nnls(
         first = jnp.zeros((), jnp.int32)
         return jax.lax.fori_loop(first, (count + width - 1) // width, solve, now.X)
 
+    def all_factorised(now: _Columns) -> jax.Array:
+        X = written_out(G, B, now.passive, 100 * epsilon)
+        return jnp.where(now.converged, now.X, X)
+
     def iterated(now: _Columns) -> jax.Array:
         X = conjugate_gradients(G, B, now.passive, now.X, CG_STEPS)
         return jnp.where(now.converged, now.X, X)
@@ -220,7 +227,7 @@ def nnls(
         number = infeasible.sum(0, dtype=jnp.int32)
         solved = jnp.where(now.passive & live, jnp.abs(Y), 0) <= 4 * noise
         # By factorisation a column is solved as well as it can be.
-        solved = solved.all(0) | (solve is factorised)
+        solved = solved.all(0) | (solve is not iterated)
         fewer = number < now.fewest
         last = infeasible & (rows == jnp.where(infeasible, rows, -1).max(0))
         change = jnp.where(fewer | (now.patience > 0), infeasible, last)
@@ -250,13 +257,16 @@ def nnls(
         patience=jnp.full(q, PATIENCE, jnp.int32),
         rounds=jnp.zeros((), jnp.int32),
     )
-    now = jax.lax.while_loop(many_left, lambda now: exchange(now, iterated), now)
-    now = now._replace(
-        fewest=jnp.full_like(now.fewest, p + 1),
-        patience=jnp.full_like(now.patience, PATIENCE),
-        rounds=jnp.zeros_like(now.rounds),
-    )
-    X = jax.lax.while_loop(any_left, lambda now: exchange(now, factorised), now).X
+    small = gram.shared and p <= WRITTEN_OUT
+    exactly = all_factorised if small else factorised
+    if not small:
+        now = jax.lax.while_loop(many_left, lambda now: exchange(now, iterated), now)
+        now = now._replace(
+            fewest=jnp.full_like(now.fewest, p + 1),
+            patience=jnp.full_like(now.patience, PATIENCE),
+            rounds=jnp.zeros_like(now.rounds),
+        )
+    X = jax.lax.while_loop(any_left, lambda now: exchange(now, exactly), now).X
     new = jnp.where(live, NonNegative()(scale * X), old)
     better = column_changes(gram, cross, old, new) <= 0
     return jnp.where(free, jnp.where(better, new, old), start)
@@ -321,3 +331,35 @@ def masked_solve(
     x = solve(b)
     product = x @ G if G.ndim == 2 else jnp.einsum("tp,tpq->tq", x, G)
     return (x + solve(jnp.where(M, b - product, 0))).T
+
+
+def written_out(
+    G: Gram, B: Float[Array, "p q"], mask: Bool[Array, "p q"], ridge: float
+) -> Float[Array, "p q"]:
+    """`masked_solve` of all columns, entry by entry of the Cholesky factors, each for
+    all columns at once: for a small p ten times faster than a factorisation for each
+    column, and longer to compile."""
+    p, A, root = len(B), G.array, {}
+    for j in range(p):
+        squared = jnp.where(mask[j], A[j, j] + ridge, 1)
+        squared = squared - sum(root[j, k] ** 2 for k in range(j))
+        root[j, j] = jax.lax.rsqrt(squared)  # of the diagonal the inverse
+        for i in range(j + 1, p):
+            entry = jnp.where(mask[i] & mask[j], A[i, j], 0)
+            entry = entry - sum(root[i, k] * root[j, k] for k in range(j))
+            root[i, j] = entry * root[j, j]
+
+    def solve(b: jax.Array) -> jax.Array:
+        y, x = [], {}
+        for i in range(p):
+            rest = b[i] - sum(root[i, k] * y[k] for k in range(i))
+            y.append(rest * root[i, i])
+        for i in reversed(range(p)):
+            rest = y[i] - sum(root[k, i] * x[k] for k in range(i + 1, p))
+            x[i] = rest * root[i, i]
+        return jnp.stack([x[i] for i in range(p)])
+
+    def refine(_: Index, x: jax.Array) -> jax.Array:
+        return x + solve(jnp.where(mask, B - G @ x, 0))
+
+    return jax.lax.fori_loop(0, 2, refine, jnp.zeros_like(B))

@@ -44,10 +44,10 @@ def matched_to(
     W: Float[np.ndarray, "r m p"], H: Float[np.ndarray, "r p n"], fit: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Replicates with their components in the order of a fit's H."""
-    order = np.stack([match_components(None, one, None, fit)[0] for one in H])
+    order = [match_components(None, one, None, fit)[0] for one in H]
     return (
-        np.take_along_axis(W, order[:, None, :], 2),
-        np.take_along_axis(H, order[:, :, None], 1),
+        np.stack([one[:, of_fit] for one, of_fit in zip(W, order, strict=True)]),
+        np.stack([one[of_fit] for one, of_fit in zip(H, order, strict=True)]),
     )
 
 

@@ -63,6 +63,24 @@ def test_nnls_is_that_of_scipy_column_by_column(rng, dtype, rtol, start, tile):
         np.testing.assert_array_equal(found > 0, expected > 0)
 
 
+@pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-4), ("float64", 1e-12)])
+@pytest.mark.parametrize("p", [1, 2, bpp.WRITTEN_OUT])
+def test_nnls_of_a_small_rank_calls_no_factorisation(rng, p, dtype, rtol):
+    A, B = right_sides(rng, 40, p, 200)
+    expected = by_scipy(A, B)
+    for start in (None, rng.random((p, 200)) < 0.5):
+        found = solve(A, B, dtype, start)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=rtol * expected.max())
+    text = {
+        rank: jax.jit(lambda *x: nnls(SharedGram(array=x[0]), x[1]))
+        .lower(np.eye(rank), np.ones((rank, 200)))
+        .as_text()
+        for rank in (p, bpp.WRITTEN_OUT + 1)
+    }
+    assert "cholesky" not in text[p]
+    assert "cholesky" in text[bpp.WRITTEN_OUT + 1]
+
+
 @pytest.mark.parametrize("held", [False, True])
 def test_columns_in_blocks_are_those_of_scipy(rng, monkeypatch, held):
     monkeypatch.setattr(bpp, "BLOCK_ENTRIES", 12 * 8)  # seven blocks, one not full
@@ -88,13 +106,15 @@ def test_columns_in_blocks_are_those_of_scipy(rng, monkeypatch, held):
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-6), ("float64", 1e-13)])
-def test_nnls_of_dependent_columns_fits_as_well_as_scipy(rng, dtype, rtol):
+@pytest.mark.parametrize("chosen", [range(8), [2, 5, 0, 1, 6], [0, 3, 7]])
+def test_nnls_of_dependent_columns_fits_as_well_as_scipy(rng, chosen, dtype, rtol):
     """The minimiser is not unique; its residual is."""
     A, B = right_sides(rng, 40, 8, 60)
     A[:, 5] = A[:, 2]  # a duplicate
     A[:, 6] = A[:, 0] + 2 * A[:, 1]  # a dependent column
     A[:, 7] *= 1e-4  # another scale
-    for start in (None, np.ones((8, 60))):
+    A = A[:, chosen]
+    for start in (None, np.ones((len(chosen), 60))):
         found = solve(A, B, dtype, start)
         assert (found >= 0).all()
         assert np.abs(excess(A, B, found, by_scipy(A, B))).max() < rtol

@@ -12,13 +12,14 @@ import pytest
 
 from jaxnmf.run import programs
 
-# Both threads factorise many small matrices, each in a thread of a pool of two.
+# Both threads factorise many small matrices, each in a thread of a pool of two: of a
+# rank for which the factors are not written out.
 SWEEP = """
 import jaxnmf, numpy as np
 V = np.random.default_rng(0).random((5000, 38), np.float32)
 for first in (0, 60):
     seeds = list(range(first, first + 60))
-    jaxnmf.sweep(V, [5], seeds, solver="anls-bpp", max_iter=4, tol=0, progress=False)
+    jaxnmf.sweep(V, [6], seeds, solver="anls-bpp", max_iter=4, tol=0, progress=False)
 """
 
 
