@@ -24,7 +24,7 @@ from jaxnmf.files.stores import is_zarr, needed, opened_store, rows_of_store
 
 BYTES = 2**26  # of a block of a dense matrix
 LEAST_ROWS = 64  # of a block, where rows are long
-ENTRIES = 2**21  # of a block of a sparse matrix
+ENTRIES = 3 * 2**19  # of a block of a sparse matrix
 MOST_ROWS = 2**20
 SPARSE = "blocks.json"
 STORES = (".h5ad", ".h5", ".hdf5", ".zarr")
