@@ -53,7 +53,8 @@ def documents(
     not suit the texts, such as those without spaces between words. With `tfidf` the
     count c_ij of word j in document i becomes c_ij (1 + ln((1 + m) / (1 + d_j))), where
     d_j of the m documents contain the word, and each row is scaled to length 1.
-    Documents without any of the words kept are omitted; `note` gives their number.
+    Documents without any of the words kept are omitted; `note` and `doubts` give their
+    number.
 
     Args:
       path: a folder, in which every `.txt` file, at any depth, is a document (hidden
@@ -135,7 +136,7 @@ def documents(
         labels=labels,
         label_names=label_names,
         loss="frobenius" if tfidf else "kullback-leibler",
-        doubts=unsuited,
+        doubts=(*unsuited, note) if note else unsuited,
     )
 
 

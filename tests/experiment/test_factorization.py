@@ -159,8 +159,10 @@ def test_the_words_of_a_folder_of_texts_are_counted(tmp_path, capsys):
     for i in range(12):
         words = ("cat fur tail paw", "bank price trade stock")[i % 2]
         (texts / f"{i}.txt").write_text(words)
+    (texts / "empty.txt").write_text("")
     given = ["factorize", str(texts), "-p", "2", "-o"]
     assert main([*given, str(out)]) == 0
+    assert "1 of 13 documents had none of the words" in capsys.readouterr().out
     H = pd.read_csv(out / "H.csv", index_col=0)
     found = [{str(word) for word in row.nlargest(4).index} for _, row in H.iterrows()]
     assert sorted(map(sorted, found)) == [
